@@ -1,0 +1,31 @@
+"""Data sets, readers, augmentation, and the loader that makes batches of them."""
+
+from chainrule.data.augment import Normalize, RandomCrop, RandomFlip, RandomShift, Transform, mean_std
+from chainrule.data.cifar import cifar10
+from chainrule.data.dataset import ArrayDataset, Dataset
+from chainrule.data.idx_files import idx, read_idx, write_idx
+from chainrule.data.image_folders import ImageFolder, image_folder, split_image_folder
+from chainrule.data.loader import Loader
+from chainrule.data.mnist_files import mnist
+from chainrule.data.named import load_dataset
+
+__all__ = [
+    "ArrayDataset",
+    "Dataset",
+    "ImageFolder",
+    "Loader",
+    "Normalize",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomShift",
+    "Transform",
+    "cifar10",
+    "idx",
+    "image_folder",
+    "load_dataset",
+    "mean_std",
+    "mnist",
+    "read_idx",
+    "split_image_folder",
+    "write_idx",
+]

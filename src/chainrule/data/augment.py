@@ -1,0 +1,186 @@
+"""Batch transforms: callables ``(images (B,C,H,W), rng) -> images`` that a Loader applies in order.
+
+Each takes uint8 (0 to 255) or float32 images and leaves its argument as it is; random ones draw all from ``rng``.
+Put RandomCrop and RandomShift before Normalize: what they fill in is 0, which is black before and the mean after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.data.arguments import height_and_width, whole_number
+from chainrule.data.dataset import Dataset, Images
+from chainrule.data.sampling import spread
+from chainrule.errors import UserError
+
+Transform: TypeAlias = Callable[[Images, np.random.Generator], Images]
+
+_MOST_MEASURED = 10_000
+_CHUNK = 500
+
+
+class Normalize:
+    """Subtract the mean and divide by the standard deviation, per channel: float32 (B,C,H,W).
+
+    uint8 images are first scaled to 0..1, so ``mean`` and ``std`` are on that scale; float32 images are taken as they
+    are. ``mean`` and ``std`` are one number per channel, or one for a single channel.
+
+    Raises:
+        UserError: lengths differ, a value is not finite, a std is not above 0; when called, the number of channels does
+            not fit, or uint8 images meet a mean or std on the scale 0 to 255.
+    """
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        self.mean, self.std = _per_channel("mean", mean), _per_channel("std", std)
+        if len(self.mean) != len(self.std):
+            raise UserError(f"Normalize: {len(self.mean)} means but {len(self.std)} stds: give one of each per channel")
+        for channel, value in enumerate(self.std):
+            if value <= 0:
+                raise UserError(f"Normalize: std of channel {channel} is {value}: it must be above 0")
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        _check_batch("Normalize", images)
+        if images.shape[1] != len(self.mean):
+            raise UserError(f"Normalize: {len(self.mean)} means, but the images have {images.shape[1]} channels")
+        mean, std = (np.array(values)[:, np.newaxis, np.newaxis] for values in (self.mean, self.std))
+        if images.dtype == np.uint8:
+            if max(*self.mean, *self.std) > 1:
+                raise UserError(
+                    f"Normalize: mean {self.mean} and std {self.std} are for images scaled to 0..1: divide them by 255"
+                )
+            mean, std = 255 * mean, 255 * std
+        result = np.subtract(images, mean.astype(np.float32), dtype=np.float32)
+        result /= std.astype(np.float32)
+        return result
+
+    def __repr__(self) -> str:
+        return f"Normalize(mean={self.mean}, std={self.std})"
+
+
+class RandomCrop:
+    """Pad each image with ``padding`` zeros on all sides, then cut out ``size`` at a place drawn evenly: (B,C,*size).
+
+    ``size`` is (height, width) in pixels, or one number for both. Raises UserError for sizes that are not positive, and
+    when called on images that are smaller than ``size`` even with the padding.
+    """
+
+    def __init__(self, size: int | tuple[int, int], padding: int = 0) -> None:
+        pair = size if isinstance(size, tuple | list) else (size, size)
+        self.size = height_and_width("size of RandomCrop", pair)
+        self.padding = whole_number("padding of RandomCrop", padding, 0)
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        _check_batch("RandomCrop", images)
+        (height, width), padding = self.size, self.padding
+        spare_rows = images.shape[2] + 2 * padding - height
+        spare_columns = images.shape[3] + 2 * padding - width
+        if spare_rows < 0 or spare_columns < 0:
+            raise UserError(
+                f"RandomCrop: cannot cut {height}×{width} out of images of {images.shape[2]}×{images.shape[3]} "
+                f"with padding {padding}"
+            )
+        top = rng.integers(0, spare_rows + 1, len(images))
+        left = rng.integers(0, spare_columns + 1, len(images))
+        return _cut(images, top, left, self.size, padding)
+
+    def __repr__(self) -> str:
+        return f"RandomCrop(size={self.size}, padding={self.padding})"
+
+
+class RandomFlip:
+    """Mirror each image left to right with the given probability."""
+
+    def __init__(self, probability: float = 0.5) -> None:
+        if not isinstance(probability, int | float) or not 0 <= probability <= 1:
+            raise UserError(f"probability of RandomFlip is {probability!r}: expected a number from 0 to 1")
+        self.probability = float(probability)
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        _check_batch("RandomFlip", images)
+        chosen = rng.random(len(images)) < self.probability
+        result = images.copy()
+        result[chosen] = images[chosen, :, :, ::-1]
+        return result
+
+    def __repr__(self) -> str:
+        return f"RandomFlip(probability={self.probability})"
+
+
+class RandomShift:
+    """Move each image by up to ``pixels`` whole pixels, vertically and horizontally; what comes in is 0."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = whole_number("pixels of RandomShift", pixels, 0)
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        _check_batch("RandomShift", images)
+        down = rng.integers(-self.pixels, self.pixels + 1, len(images))
+        right = rng.integers(-self.pixels, self.pixels + 1, len(images))
+        size = (images.shape[2], images.shape[3])
+        return _cut(images, self.pixels - down, self.pixels - right, size, self.pixels)
+
+    def __repr__(self) -> str:
+        return f"RandomShift(pixels={self.pixels})"
+
+
+def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, over at most 10,000 images spread evenly: for ``Normalize``.
+
+    On the scale 0..1 for uint8 images, as they are for float32 ones. A channel that never changes gets a std of 1, so
+    that normalising it gives 0.
+    """
+    measured = min(len(dataset), _MOST_MEASURED)
+    indices = spread(measured, len(dataset))
+    channels, height, width = dataset.image_shape
+    count = measured * height * width
+    shift = np.zeros((1, channels, 1, 1))
+    total, squares = np.zeros(channels), np.zeros(channels)
+    scale = 1.0
+    for start in range(0, measured, _CHUNK):
+        images = dataset.images(indices[start : start + _CHUNK])
+        if images.dtype == np.uint8:
+            scale = 255.0
+        if start == 0:
+            # Sums of differences from a typical value: sums of squares of large, near values would lose digits.
+            shift = images.mean(axis=(0, 2, 3), dtype=np.float64, keepdims=True)
+        difference = images - shift
+        total += difference.sum(axis=(0, 2, 3))
+        squares += np.einsum("bchw,bchw->c", difference, difference)
+    offset = total / count
+    mean = (shift.ravel() + offset) / scale
+    std = np.sqrt(np.maximum(squares / count - offset**2, 0)) / scale
+    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def _cut(images: Images, top: NDArray[np.int64], left: NDArray[np.int64], size: tuple[int, int], padding: int) -> Images:
+    """Window ``size`` of each image, padded with zeros; (top, left) is its corner, one per image, in padded pixels."""
+    count, channels, rows, columns = images.shape
+    padded = np.zeros((count, channels, rows + 2 * padding, columns + 2 * padding), images.dtype)
+    padded[:, :, padding : padding + rows, padding : padding + columns] = images
+    height, width = size
+    result = np.empty((count, channels, height, width), images.dtype)
+    # A copy per image is faster here than one gather: each moves whole rows.
+    for image, window, y, x in zip(padded, result, top.tolist(), left.tolist(), strict=True):
+        window[:] = image[:, y : y + height, x : x + width]
+    return result
+
+
+def _check_batch(transform: str, images: Images) -> None:
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+        raise UserError(
+            f"{transform}: got {images.dtype} of shape {images.shape}: expected uint8 or float32 images (B, C, H, W)"
+        )
+
+
+def _per_channel(what: str, values: float | Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if numbers.ndim != 1 or numbers.size == 0 or not np.isfinite(numbers).all():
+        raise UserError(f"Normalize: {what} is {values!r}: expected one finite number per channel")
+    return tuple(numbers.tolist())

@@ -1,0 +1,157 @@
+"""Batches of a data set, prepared ahead by threads, in an order that depends on nothing but the seed and the epoch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.data.arguments import whole_number
+from chainrule.data.augment import Transform
+from chainrule.data.dataset import Dataset, Images, Labels
+from chainrule.errors import UserError
+
+
+class Loader:
+    """Iterable over batches ``(images float32 (B,C,H,W), labels int64 (B,))`` of one epoch.
+
+    ``for images, labels in loader`` runs from the cursor to the end of the epoch; the next loop runs the next epoch. A
+    loop that is left early goes on at the cursor. What is delivered depends on the data set, the batch size, the
+    transforms, the seed and the cursor, never on ``workers`` and ``prefetch``.
+
+    Args:
+        dataset: where the images come from.
+        batch_size: images per batch; the last one of an epoch may be smaller.
+        shuffle: a new order in each epoch; otherwise the data set's.
+        seed: 0 to 2**64-1.
+        transforms: callables ``(images, rng) -> images`` on whole batches, applied in order. Images that are still
+            uint8 after the last one are scaled to 0..1.
+        workers: threads that prepare batches.
+        prefetch: batches that are prepared ahead.
+        drop_last: leave out a last batch that is smaller than ``batch_size``.
+
+    Raises:
+        UserError: an argument does not fit. Errors of the data set or a transform reach the loop as they are.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        transforms: Sequence[Transform] = (),
+        workers: int = 2,
+        prefetch: int = 4,
+        drop_last: bool = False,
+    ) -> None:
+        if not isinstance(dataset, Dataset):
+            raise UserError(f"Loader got a {type(dataset).__name__}: expected a Dataset, such as ArrayDataset(images, labels)")
+        if not isinstance(transforms, Sequence) or not all(map(callable, transforms)):
+            raise UserError(f"transforms of Loader is {transforms!r}: expected a list of callables")
+        self.dataset = dataset
+        self.batch_size = whole_number("batch_size of Loader", batch_size, 1)
+        self.shuffle = shuffle
+        self.transforms = tuple(transforms)
+        self.workers = whole_number("workers of Loader", workers, 1)
+        self.prefetch = whole_number("prefetch of Loader", prefetch, 1)
+        self.drop_last = drop_last
+        self._seed = _word("seed of Loader", seed)
+        self._epoch = 0
+        self._batch = 0
+        if len(self) == 0:
+            raise UserError(
+                f"Loader: drop_last leaves no batch, as {dataset.name} has {len(dataset)} images "
+                f"and batch_size is {self.batch_size}"
+            )
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
+
+    @property
+    def cursor(self) -> dict[str, int]:
+        """The next batch that a loop would deliver: ``{"seed", "epoch", "batch"}``, plain ints counted from 0."""
+        return {"seed": self._seed, "epoch": self._epoch, "batch": self._batch}
+
+    def seek(self, cursor: Mapping[str, int]) -> None:
+        """Go to a cursor that ``cursor`` gave, of a Loader over the same data with the same settings.
+
+        Raises:
+            UserError: a value is missing, negative, or the epoch has no such batch.
+        """
+        missing = [key for key in ("seed", "epoch", "batch") if key not in cursor]
+        if missing:
+            raise UserError(f"cursor lacks {missing[0]!r}: expected seed, epoch and batch, got {dict(cursor)}")
+        seed, epoch = _word("seed of the cursor", cursor["seed"]), _word("epoch of the cursor", cursor["epoch"])
+        batch = whole_number("batch of the cursor", cursor["batch"], 0)
+        if batch >= len(self):
+            raise UserError(
+                f"batch of the cursor is {batch}, but an epoch has batches 0 to {len(self) - 1}: "
+                "was it saved with another batch size or data set?"
+            )
+        self._seed, self._epoch, self._batch = seed, epoch, batch
+
+    def __iter__(self) -> Iterator[tuple[Images, Labels]]:
+        epoch, first = self._epoch, self._batch
+        order = self._order()
+        # Leaving the loop closes this generator, which drops what is not begun and waits for the threads to end.
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="chainrule-loader")
+        try:
+            tasks = (pool.submit(self._prepare, order, self._seed, epoch, batch) for batch in range(first, len(self)))
+            ahead: deque[Future[tuple[Images, Labels]]] = deque(islice(tasks, self.prefetch))
+            while ahead:
+                prepared = ahead.popleft().result()
+                ahead.extend(islice(tasks, 1))
+                self._advance()
+                expected = self.cursor
+                yield prepared
+                if ahead and self.cursor != expected:
+                    raise UserError("this loop's Loader was moved by seek or another loop: leave the loop before that")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _advance(self) -> None:
+        self._batch += 1
+        if self._batch == len(self):
+            self._epoch, self._batch = self._epoch + 1, 0
+
+    def _order(self) -> NDArray[np.int64]:
+        """Image numbers in the order of the current epoch (N,)."""
+        if not self.shuffle:
+            return np.arange(len(self.dataset))
+        return _generator(self._seed, self._epoch, stream=0).permutation(len(self.dataset))
+
+    def _prepare(self, order: NDArray[np.int64], seed: int, epoch: int, batch: int) -> tuple[Images, Labels]:
+        """One batch; runs in a thread, so it reads nothing that a loop changes."""
+        indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images = self.dataset.images(indices)
+        rng = _generator(seed, epoch, stream=batch + 1)
+        for transform in self.transforms:
+            images = transform(images, rng)
+            if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) != len(indices):
+                raise UserError(
+                    f"transform {transform!r} gave {getattr(images, 'shape', type(images).__name__)}: "
+                    f"expected an array of {len(indices)} images (B, C, H, W)"
+                )
+        if images.dtype == np.uint8:
+            images = images / np.float32(255)
+        return images.astype(np.float32, copy=False), self.dataset.labels[indices]
+
+
+def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """Random numbers that depend on these three alone. Streams start 2**192 numbers apart: they never meet."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=[0, 0, 0, stream]))
+
+
+def _word(what: str, value: object) -> int:
+    """A number that fits one of Philox's 64-bit words."""
+    number = whole_number(what, value, 0)
+    if number >= 2**64:
+        raise UserError(f"{what} is {number}: it must be below 2**64")
+    return number

@@ -1,0 +1,93 @@
+"""From what a user types to a data set: a known name, or the path of a folder in one of three forms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chainrule.data.arguments import check_split
+from chainrule.data.cifar import CIFAR10_FILES, cifar10
+from chainrule.data.dataset import Dataset, check_labels
+from chainrule.data.idx_files import idx, read_idx
+from chainrule.data.image_folders import split_image_folder
+from chainrule.data.mnist_files import mnist
+from chainrule.errors import UserError, unknown_value
+
+KNOWN = {"mnist": mnist}
+"""Data sets with a name: functions of the split."""
+
+_IDX_PREFIXES = {"train": "train", "test": "t10k"}
+
+
+def load_dataset(
+    spec: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    size: tuple[int, int] | None = None,
+    mode: str | None = None,
+) -> Dataset:
+    """One split, "train" or "test", of the data set that ``spec`` names.
+
+    Args:
+        spec: "mnist", or the path of a folder that holds
+            - four IDX files named as MNIST's (train-images-idx3-ubyte, ..., gzip or plain);
+            - the binary version of CIFAR-10 (data_batch_1.bin, ...);
+            - train/ and test/ (or val/, valid/), each with one folder of images per class;
+            - one folder of images per class: a tenth of each class is then the test split (``split_image_folder``).
+        split: "train" or "test".
+        size: (height, width) to resize images to; image folders only.
+        mode: "L" or "RGB" to convert images to; image folders only.
+
+    Raises:
+        UserError: nothing has that name, or the files do not form a data set.
+    """
+    check_split(split)
+    if isinstance(spec, str) and spec in KNOWN:
+        _no_conversion(spec, size, mode)
+        return KNOWN[spec](split)
+    folder = Path(spec).expanduser()
+    if not folder.exists() or spec == "":  # "" would be the current folder
+        if isinstance(spec, str) and Path(spec).name == spec:
+            error = unknown_value("data set", spec, KNOWN)
+            raise UserError(f"{error}, or the path of a folder of images, IDX files or CIFAR-10's binary files")
+        raise UserError(f"{folder} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files")
+    if folder.is_dir():
+        names = set(os.listdir(folder))
+        if any(candidate in names for prefix in _IDX_PREFIXES.values() for candidate in _idx_names(prefix, "images")):
+            _no_conversion(folder, size, mode)
+            return _idx_folder(folder, split)
+        # The Python version of CIFAR-10 has the same names without .bin: cifar10 says what to do about it.
+        if any(name in names or Path(name).stem in names for files in CIFAR10_FILES.values() for name in files):
+            _no_conversion(folder, size, mode)
+            return cifar10(folder, split)
+    return split_image_folder(folder, split, size, mode)
+
+
+def _no_conversion(spec: str | Path, size: object, mode: object) -> None:
+    if size is not None or mode is not None:
+        raise UserError(f"{spec}: size and mode are for folders of image files; leave them out here")
+
+
+def _idx_names(prefix: str, kind: str) -> list[str]:
+    """Names that the same file goes by: with a hyphen or a dot before "idx", plain or gzip."""
+    dimensions = 3 if kind == "images" else 1
+    return [f"{prefix}-{kind}{sep}idx{dimensions}-ubyte{end}" for end in ("", ".gz") for sep in ("-", ".")]
+
+
+def _idx_file(folder: Path, prefix: str, kind: str) -> Path:
+    candidates = _idx_names(prefix, kind)
+    for name in candidates:
+        if (folder / name).exists():
+            return folder / name
+    raise UserError(f"{folder} lacks {candidates[0]} (or {', '.join(candidates[1:])}): all four IDX files are needed")
+
+
+def _idx_folder(folder: Path, split: str) -> Dataset:
+    files = {
+        (prefix, kind): _idx_file(folder, prefix, kind) for prefix in _IDX_PREFIXES.values() for kind in ("images", "labels")
+    }
+    # Both splits have the same classes, also when the largest label occurs in only one of them.
+    paths = [files[prefix, "labels"] for prefix in _IDX_PREFIXES.values()]
+    classes = max((check_labels(read_idx(path), None, str(path))[1] for path in paths), key=len)
+    prefix = _IDX_PREFIXES[split]
+    return idx(files[prefix, "images"], files[prefix, "labels"], classes)

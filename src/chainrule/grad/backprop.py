@@ -1,0 +1,97 @@
+"""Backpropagation.
+
+The error e is the output of a graph. For a node z with inputs x_1 ... x_n the chain rule says
+
+    de/dx_i  =  de/dz  *  dz/dx_i          (downstream = upstream * local)
+
+The upstream gradient de/dz is known, because we go through the graph from the error backwards; the local gradient is
+known, because every primitive declares it. Where a value feeds several nodes, what comes back from each is added up.
+
+Gradients are emitted as nodes of the same graph. So they run on any engine, and they can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import is_float
+from chainrule.graph.graph import topological_order
+from chainrule.graph.node import Node
+from chainrule.graph.origin import originating_from
+from chainrule.ops.elementwise import add, full
+from chainrule.ops.primitive import Primitive
+
+Visitor = Callable[[Node, Node, Sequence[Node | None]], None]
+"""``visit(node, upstream, downstream)``: called at each node, from the error backwards; one downstream per input."""
+
+
+def backprop(
+    output: Node, wanted: Sequence[Node], upstream: Node | None = None, visit: Visitor | None = None
+) -> list[Node | None]:
+    """Gradients of ``output`` with respect to each of ``wanted``; None for one that the output does not depend on.
+
+    ``upstream`` is the gradient of the error with respect to ``output``, of its shape and dtype; it may be left out
+    where the output is the error itself, a single number: de/de = 1.
+    """
+    if upstream is None:
+        upstream = _one(output)
+    elif upstream.type != output.type:
+        raise UserError(f"backward: the upstream gradient is {upstream.type}, the output is {output.type}: they must be alike")
+    order = _between(wanted, output)
+    on_the_way = set(order)
+    gradients: dict[Node, Node] = {output: upstream}
+    found: dict[Node, Node] = {}
+    targets = set(wanted)
+    for node in reversed(order):
+        upstream = gradients.pop(node, None)
+        if upstream is None:  # every path from the output to it passes a blocker
+            continue
+        if node in targets:
+            found[node] = upstream
+        downstream = _pass_on(node, upstream, on_the_way)
+        if visit is not None:
+            visit(node, upstream, downstream)
+        for one, gradient in zip(node.inputs, downstream, strict=True):
+            if gradient is not None:
+                so_far = gradients.get(one)
+                gradients[one] = gradient if so_far is None else _add_up(one, so_far, gradient)
+    return [found.get(node) for node in wanted]
+
+
+def _one(output: Node) -> Node:
+    if output.size != 1 or not is_float(output.dtype):
+        raise UserError(
+            f"backward: starts at the error, one float number, but this is {output.type}: "
+            "reduce it first (sum, mean, a loss) or pass the upstream gradient"
+        )
+    return full(output.type, 1.0)
+
+
+def _between(wanted: Sequence[Node], output: Node) -> list[Node]:
+    """The nodes that lie on a differentiable path from some wanted node to the output, inputs first."""
+    reaches = {node for node in wanted if node.requires_grad}
+    order = topological_order([output], follow=lambda node: node.requires_grad)
+    between = []
+    for node in order:
+        if node in reaches or any(one in reaches for one in node.inputs):
+            reaches.add(node)
+            between.append(node)
+    return between
+
+
+def _add_up(node: Node, so_far: Node, gradient: Node) -> Node:
+    """What comes back to ``node`` from several users, as one."""
+    with originating_from(node.origin):
+        return add(so_far, gradient)
+
+
+def _pass_on(node: Node, upstream: Node, on_the_way: set[Node]) -> list[Node | None]:
+    """The downstream gradient for each input that lies on the way to a wanted node."""
+    if not isinstance(node.operation, Primitive):
+        return [None] * len(node.inputs)
+    with originating_from(node.origin):
+        return [
+            node.operation.downstream(node, upstream, position) if one in on_the_way else None
+            for position, one in enumerate(node.inputs)
+        ]

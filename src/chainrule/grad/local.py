@@ -1,0 +1,79 @@
+"""The local gradient of a node: rows of its Jacobian, and what kind of matrix that is.
+
+The Jacobian dz/dx of a node has a row per output unit and a column per input element. It is never stored: the row of one
+unit is what the node's own gradient rule passes on when the upstream gradient is 1 at that unit and 0 elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import is_float
+from chainrule.graph.node import Array, Node, Role, leaf
+from chainrule.graph.origin import originating_from
+from chainrule.ops.primitive import Primitive, history
+
+
+class LocalKind(enum.Enum):
+    """What the Jacobian of a node for one of its inputs looks like."""
+
+    DIAGONAL = "diagonal"  # each output element depends on the input element at its place only (ReLU: a mask)
+    ROUTING = "routing"  # each output element is one of the input elements (max pooling)
+    CONSTANT = "constant"  # the same whatever the values are (sum, reshape)
+    DENSE = "dense"  # an output element depends on many inputs, with weights (matmul, convolution)
+    BLOCKED = "blocked"  # no gradient passes
+
+
+def local_kind(node: Node, position: int) -> LocalKind:
+    """The kind of ``node``'s Jacobian for its input ``position``."""
+    primitive = _primitive(node, position)
+    if not primitive.passes_gradient_to(position):
+        return LocalKind.BLOCKED
+    if not primitive.saves:
+        return LocalKind.CONSTANT
+    if primitive.elementwise:
+        return LocalKind.DIAGONAL
+    if primitive.role is Role.ROUTER:
+        return LocalKind.ROUTING
+    return LocalKind.CONSTANT if primitive.role is Role.MOVER else LocalKind.DENSE
+
+
+def local_row(node: Node, position: int, unit: tuple[int, ...]) -> Array:
+    """d node[unit] / d input, an array of the shape of input ``position``: one row of the Jacobian."""
+    if len(unit) != node.ndim or any(not 0 <= i < size for i, size in zip(unit, node.shape, strict=True)):
+        raise UserError(f"unit {list(unit)} is outside the output {node.type}: give {node.ndim} indices from 0")
+    seed = np.zeros(node.shape, dtype=node.dtype)
+    seed[unit] = 1
+    return _passed_on(node, position, seed)
+
+
+def local_diagonal(node: Node, position: int) -> Array:
+    """The diagonal of the Jacobian of an elementwise node, in the shape of the input: each element's own slope."""
+    if not _primitive(node, position).elementwise:
+        raise UserError(f"{node.operation.name} is not elementwise: ask for the row of one unit")
+    return _passed_on(node, position, np.ones(node.shape, dtype=node.dtype))
+
+
+def _passed_on(node: Node, position: int, upstream: Array) -> Array:
+    primitive = _primitive(node, position)
+    one = node.inputs[position]
+    if not is_float(one.dtype) or not is_float(node.dtype):
+        return np.zeros(one.shape, dtype=node.dtype)
+    with history("nothing"), originating_from(node.origin):
+        found = primitive.downstream(node, leaf(upstream), position)
+    if found is None:
+        return np.zeros(one.shape, dtype=one.dtype)
+    if found.value is None:
+        raise UserError(f"{primitive.name} at {node.origin} was only traced: a local gradient needs the values of a run")
+    return found.value
+
+
+def _primitive(node: Node, position: int) -> Primitive:
+    if not isinstance(node.operation, Primitive):
+        raise UserError(f"a {node.operation.name} has no inputs, hence no local gradient")
+    if not 0 <= position < len(node.inputs):
+        raise UserError(f"{node.operation.name} has {len(node.inputs)} inputs, there is no input {position}")
+    return node.operation

@@ -1,0 +1,26 @@
+"""The graph: nodes, their types, and what can be asked of a whole graph."""
+
+from chainrule.graph.check import check
+from chainrule.graph.graph import Graph, topological_order
+from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Array, Node, Role, TensorType, leaf
+from chainrule.graph.origin import Origin, current_module, current_origin, inside_module, originating_from
+
+__all__ = [
+    "BUFFER",
+    "CONSTANT",
+    "INPUT",
+    "PARAMETER",
+    "Array",
+    "Graph",
+    "Node",
+    "Origin",
+    "Role",
+    "TensorType",
+    "check",
+    "current_module",
+    "current_origin",
+    "inside_module",
+    "leaf",
+    "originating_from",
+    "topological_order",
+]

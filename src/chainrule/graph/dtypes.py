@@ -1,0 +1,76 @@
+"""The seven dtypes, and the one table that says what two of them make.
+
+Promotion follows one chain; the result of an operation on two tensors is whichever stands further right:
+
+    bool < uint8 < int32 < int64 < bfloat16 < float32 < float64
+
+So an integer never widens a float (int64 with bfloat16 is bfloat16, as in JAX and PyTorch), and nobody needs a matrix of
+cases. Python numbers are weak: ``2 * x`` has the dtype of ``x``, unless the number does not fit the kind (``0.5 * integer``
+is float32, ``2 * flag`` is int64).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from chainrule.errors import UserError, unknown_value
+
+DType = np.dtype[Any]
+
+bool_: DType = np.dtype(np.bool_)
+uint8: DType = np.dtype(np.uint8)
+int32: DType = np.dtype(np.int32)
+int64: DType = np.dtype(np.int64)
+bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
+float32: DType = np.dtype(np.float32)
+float64: DType = np.dtype(np.float64)
+
+PROMOTION_CHAIN: tuple[DType, ...] = (bool_, uint8, int32, int64, bfloat16, float32, float64)
+_RANK: dict[DType, int] = {dtype: rank for rank, dtype in enumerate(PROMOTION_CHAIN)}
+_BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in PROMOTION_CHAIN}
+_FLOATS = frozenset((bfloat16, float32, float64))
+_INTEGERS = frozenset((uint8, int32, int64))
+
+
+def as_dtype(dtype: object) -> DType:
+    """The one of the seven that ``dtype`` (a name, a NumPy dtype or scalar type, a Python type) stands for."""
+    if isinstance(dtype, str):
+        if dtype not in _BY_NAME:
+            raise unknown_value("dtype", dtype, _BY_NAME)
+        return _BY_NAME[dtype]
+    if dtype is float:
+        return float32
+    try:
+        if dtype is None:  # NumPy would make it float64
+            raise TypeError
+        found = np.dtype(dtype).newbyteorder("=")  # type: ignore[call-overload]
+    except TypeError:
+        raise unknown_value("dtype", dtype, _BY_NAME) from None
+    if found not in _RANK:
+        raise UserError(f"dtype {found.name} is not supported: convert to one of {', '.join(_BY_NAME)} first")
+    return found  # type: ignore[no-any-return]
+
+
+def promote(*dtypes: DType) -> DType:
+    """The dtype of an operation on tensors of these dtypes: the furthest right of the chain in the module's docstring."""
+    return max(dtypes, key=_RANK.__getitem__)
+
+
+def promote_with_number(dtype: DType, number: bool | int | float) -> DType:
+    """The dtype of an operation on a tensor of ``dtype`` and a Python number, which is weak."""
+    if isinstance(number, bool):
+        return dtype
+    if isinstance(number, int):
+        return int64 if dtype == bool_ else dtype
+    return dtype if is_float(dtype) else float32
+
+
+def is_float(dtype: DType) -> bool:
+    return dtype in _FLOATS
+
+
+def is_integer(dtype: DType) -> bool:
+    return dtype in _INTEGERS

@@ -1,0 +1,64 @@
+"""A graph: the nodes that lead to some outputs, in an order in which they can run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from chainrule.graph.node import Node
+
+
+def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] = lambda node: True) -> list[Node]:
+    """Every node that leads to ``outputs``, each after its inputs; iterative, so a chain of 100,000 nodes is fine.
+
+    Only nodes for which ``follow`` holds are listed and walked through.
+    """
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for output in outputs:
+        if output in seen or not follow(output):
+            continue
+        seen.add(output)
+        stack = [(output, iter(output.inputs))]
+        while stack:
+            node, inputs = stack[-1]
+            for one in inputs:
+                if one not in seen and follow(one):
+                    seen.add(one)
+                    stack.append((one, iter(one.inputs)))
+                    break
+            else:
+                order.append(node)
+                stack.pop()
+    return order
+
+
+class Graph:
+    """The computation of ``outputs``: all their nodes, each after its inputs."""
+
+    def __init__(self, *outputs: Node) -> None:
+        self.outputs = outputs
+        self.nodes = topological_order(outputs)
+        self.index = {node: position for position, node in enumerate(self.nodes)}
+
+    @property
+    def leaves(self) -> list[Node]:
+        return [node for node in self.nodes if node.is_leaf]
+
+    def consumers(self) -> dict[Node, list[Node]]:
+        """For each node, the nodes that take it as an input (twice where it is taken twice)."""
+        found: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for one in node.inputs:
+                found[one].append(node)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(n.operation.name for n in self.nodes).most_common(6))
+        return f"<Graph of {len(self.nodes)} nodes: {counts}>"

@@ -1,0 +1,170 @@
+"""A node: one value of a computation, and how it came to be.
+
+A node is made once and never changed. It is either a *leaf* (a constant, a parameter, an input: no inputs, no primitive
+applied) or the result of a primitive applied to the values of its inputs. A computation that runs at once keeps the
+array in ``value``; one that is only traced has ``None`` there.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.graph.dtypes import DType, is_float
+from chainrule.graph.origin import Origin, current_origin
+
+Array = NDArray[Any]
+
+
+class Role(enum.Enum):
+    """What a primitive does to the gradient that flows back through it; each role has a law that tests hold it to."""
+
+    DISTRIBUTOR = "distributor"  # passes the upstream gradient on, whatever the forward values were (add, sum)
+    SWITCHER = "switcher"  # the gradient for one input is made of the other input (multiply, matmul, convolution)
+    ROUTER = "router"  # sends the whole upstream gradient to the inputs that won (max, pooling, where)
+    MOVER = "mover"  # moves values to other places; the gradient moves back (reshape, pad, gather)
+    SCALER = "scaler"  # scales each element's gradient by a number of its own: a diagonal Jacobian (exp, tanh)
+    BLOCKER = "blocker"  # passes no gradient (comparison, argmax, stop_gradient)
+    LEAF = "leaf"  # where gradients end: constants, parameters, inputs
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Shape and dtype of a value."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+class Operation(Protocol):
+    """What the graph needs to know of a primitive (``ops.Primitive`` is the real thing)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def shape(self) -> Callable[..., TensorType]: ...
+
+
+class Node:
+    """One value of a computation: ``operation`` applied to ``inputs``, of ``type``.
+
+    ``requires_grad`` is true where a gradient can arrive at a parameter or an input through this node. ``origin`` says
+    which layer of the model and which line of the user's program made it. ``owner`` is, on a leaf, a weak reference to
+    the cell (parameter, buffer, tensor) whose value it is. ``label`` is a name to show, empty for most.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attributes",
+        "inputs",
+        "label",
+        "operation",
+        "origin",
+        "owner",
+        "requires_grad",
+        "type",
+        "value",
+    )
+
+    def __init__(
+        self,
+        operation: Operation,
+        inputs: tuple[Node, ...],
+        type: TensorType,
+        attributes: Mapping[str, Any],
+        value: Array | None = None,
+        requires_grad: bool = False,
+        label: str = "",
+        owner: weakref.ref[Any] | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        self.operation = operation
+        self.inputs = inputs
+        self.type = type
+        self.attributes = attributes
+        self.value = value
+        self.requires_grad = requires_grad
+        self.label = label
+        self.owner = owner
+        self.origin = origin if origin is not None else current_origin()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    @property
+    def is_leaf(self) -> bool:
+        return not self.inputs
+
+    def __repr__(self) -> str:
+        label = f" {self.label!r}" if self.label else ""
+        return f"<Node {self.operation.name}{label} {self.type}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _LeafOperation:
+    """The operation of a leaf: applied to nothing, it only has a name."""
+
+    name: str
+    role: Role = Role.LEAF
+
+    @property
+    def shape(self) -> Callable[..., TensorType]:
+        def leaf_has_no_rule(*_: object, **__: object) -> TensorType:
+            raise TypeError(f"{self.name} is a leaf: its type is given, not derived")
+
+        return leaf_has_no_rule
+
+
+CONSTANT = _LeafOperation("constant")
+PARAMETER = _LeafOperation("parameter")
+BUFFER = _LeafOperation("buffer")
+INPUT = _LeafOperation("input")
+_NO_ATTRIBUTES: Mapping[str, Any] = {}
+
+
+def leaf(
+    value: Array | TensorType,
+    operation: Operation = CONSTANT,
+    *,
+    requires_grad: bool = False,
+    label: str = "",
+    owner: weakref.ref[Any] | None = None,
+) -> Node:
+    """A leaf that holds ``value``, or, given only a type, stands for a value that comes when the graph runs."""
+    if isinstance(value, TensorType):
+        return Node(operation, (), value, _NO_ATTRIBUTES, None, requires_grad and is_float(value.dtype), label, owner)
+    type_ = TensorType(np.shape(value), value.dtype)
+    return Node(operation, (), type_, _NO_ATTRIBUTES, value, requires_grad and is_float(type_.dtype), label, owner)

@@ -1,0 +1,25 @@
+"""Models by name. Each is made by a function of the images' channels and size and the number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chainrule.errors import UserError, unknown_value
+from chainrule.models.lenet import lenet
+from chainrule.models.mlp import mlp
+from chainrule.nn import Module
+
+MODELS: dict[str, Callable[[int, int, tuple[int, int]], Module]] = {"lenet": lenet, "mlp": mlp}
+
+
+def build(name: str, channels: int, classes: int, size: tuple[int, int]) -> Module:
+    """The model ``name`` for images (N, channels, *size); a UserError for an unknown name or images that are too small."""
+    if name not in MODELS:
+        raise unknown_value("model", name, MODELS)
+    try:
+        return MODELS[name](channels, classes, size)
+    except UserError as error:
+        raise UserError(f"model {name} cannot be built for images of {channels} x {size[0]} x {size[1]}: {error}") from None
+
+
+__all__ = ["MODELS", "build", "lenet", "mlp"]

@@ -1,0 +1,25 @@
+"""LeNet-5 with ReLU and max pooling. LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
+recognition" (1998)."""
+
+from __future__ import annotations
+
+from chainrule import nn
+
+
+def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
+    """For images (N, channels, *size) -> scores (N, classes). 61,706 parameters for MNIST."""
+    height, width = ((side // 2 - 4) // 2 for side in size)
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * height * width, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, classes),
+    )

@@ -1,0 +1,442 @@
+"""Layers as functions: convolution, pooling, normalisation, activations. Losses are in ``losses`` and re-exported here.
+
+Images are (N, C, H, W). Sizes that may differ by axis are a number or a pair (height, width).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import UserError
+from chainrule.graph import leaf
+from chainrule.graph.dtypes import promote
+from chainrule.nn.losses import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    log_softmax,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+    softmax,
+)
+from chainrule.ops import compose
+from chainrule.tensor import Tensor, functions, random
+
+__all__ = [
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "dropout",
+    "flatten",
+    "gelu",
+    "group_norm",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "normalised",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "tanh",
+]
+
+Pair = tuple[int, int]
+Size = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+
+
+def pair(name: str, size: Any) -> Pair:
+    """A number for both axes, or (height, width)."""
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(one, int) for one in size):
+        return size[0], size[1]
+    raise UserError(f"{name} must be a whole number or a pair (height, width), got {size!r}")
+
+
+def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) from a number, a pair, a pair of pairs, 'valid' or 'same'."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise UserError(f"padding='same' keeps the size, which needs stride 1, got stride {stride}: give padding as numbers")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+    if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(one, Sequence) for one in padding):
+        return pair("padding", padding[0]), pair("padding", padding[1])
+    if isinstance(padding, str):
+        raise UserError(f"padding must be 'same', 'valid' or numbers, got {padding!r}")
+    height, width = pair("padding", padding)
+    return (height, height), (width, width)
+
+
+# ---- linear and convolution
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b: (..., in), weight (out, in), bias (out) -> (..., out)."""
+    if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise UserError(f"linear: weight {weight.shape} expects {weight.shape[1]} features on the last axis, got {x.shape}")
+    product = x @ weight.T
+    return product if bias is None else product + bias
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation, which deep learning calls convolution: (N, C, H, W), (O, C / groups, KH, KW) -> (N, O, OH, OW).
+
+    ``padding``: a number, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'.
+    """
+    steps, spread = pair("stride", stride), pair("dilation", dilation)
+    kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
+    image, filters = _contraction_operands(x, weight)
+    found = ops.conv2d(
+        image, filters, stride=steps, padding=sides(padding, kernel, steps, spread), dilation=spread, groups=groups
+    )
+    return _with_bias(Tensor(found), bias)
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution along one axis: (N, C, L), (O, C / groups, K) -> (N, O, OL). An image of height 1."""
+    if x.ndim != 3 or weight.ndim != 3:
+        raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
+    step, spread = _single("stride", stride), _single("dilation", dilation)
+    side = sides(padding if isinstance(padding, str) else _single("padding", padding), (1, weight.shape[2]), (1, step), (1, spread))
+    found = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, spread), groups)
+    return found.squeeze(2)
+
+
+def _single(name: str, size: Any) -> int:
+    if isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 1:
+        size = size[0]
+    if not isinstance(size, int):
+        raise UserError(f"{name} must be a whole number, got {size!r}")
+    return size
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """The input gradient of a convolution, as a layer: (N, C, H, W), (C, O / groups, KH, KW) -> (N, O, OH, OW).
+
+    OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+    """
+    steps, spread, border, extra = (
+        pair("stride", stride),
+        pair("dilation", dilation),
+        pair("padding", padding),
+        pair("output_padding", output_padding),
+    )
+    if any(more >= max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
+        raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {spread}")
+    if x.ndim != 4 or weight.ndim != 4:
+        raise UserError(
+            f"conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), got {x.shape} and {weight.shape}"
+        )
+    if x.shape[1] != weight.shape[0]:
+        raise UserError(
+            f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, the image {x.shape} has {x.shape[1]}"
+        )
+    size = [
+        (x.shape[2 + i] - 1) * steps[i] - 2 * border[i] + spread[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i in (0, 1)
+    ]
+    if min(size) < 1:
+        raise UserError(f"conv_transpose2d: an output of {tuple(size)} is empty: use less padding, here {border}")
+    image, filters = _contraction_operands(x, weight)
+    found = ops.conv2d_input_gradient(
+        image,
+        filters,
+        size=(size[0], size[1]),
+        stride=steps,
+        padding=((border[0], border[0]), (border[1], border[1])),
+        dilation=spread,
+        groups=groups,
+    )
+    return _with_bias(Tensor(found), bias)
+
+
+def _contraction_operands(x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+    dtype = promote(x.dtype, weight.dtype)
+    return ops.operand(compose.to_dtype(x.node, dtype)), ops.operand(compose.to_dtype(weight.node, dtype))
+
+
+def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
+    """Add one number per channel, the second axis."""
+    if bias is None:
+        return x
+    if bias.shape != (x.shape[1],):
+        raise UserError(f"bias must have one number for each of the {x.shape[1]} output channels, got shape {bias.shape}")
+    return x + bias.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+# ---- pooling
+
+
+def _pool_geometry(
+    x: Tensor, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size, ceil_mode: bool
+) -> tuple[Pair, Pair, tuple[Pair, Pair], Pair]:
+    window, spread, border = pair("kernel_size", kernel_size), pair("dilation", dilation), pair("padding", padding)
+    steps = window if stride is None else pair("stride", stride)
+    if x.ndim != 4:
+        raise UserError(f"pooling: needs an image (N, C, H, W), got {x.shape}")
+    if any(2 * side > size for side, size in zip(border, window, strict=True)):
+        raise UserError(f"pooling: padding {border} must be at most half of kernel_size {window}")
+    both = []
+    for i in (0, 1):
+        after = border[i]
+        if ceil_mode:  # one more window where something is left over, unless it would begin beyond the image
+            size, reach = x.shape[2 + i] + 2 * border[i], spread[i] * (window[i] - 1) + 1
+            places = -(-(size - reach) // steps[i]) + 1
+            if (places - 1) * steps[i] >= x.shape[2 + i] + border[i]:
+                places -= 1
+            after += max(0, (places - 1) * steps[i] + reach - size)
+        both.append((border[i], after))
+    return window, steps, (both[0], both[1]), spread
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW). ``stride`` is ``kernel_size`` by default."""
+    window, steps, border, spread = _pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return Tensor(ops.max_pool2d(x.node, window=window, stride=steps, padding=border, dilation=spread))
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW).
+
+    ``count_include_pad`` counts the zeros of the padding as elements; what ``ceil_mode`` adds is never counted.
+    """
+    window, steps, border, _ = _pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
+    total = Tensor(ops.sum_pool2d(x.node, window=window, stride=steps, padding=border))
+    counts = [
+        _counts(x.shape[2 + i], total.shape[2 + i], window[i], steps[i], pair("padding", padding)[i], count_include_pad)
+        for i in (0, 1)
+    ]
+    per_window = np.outer(counts[0], counts[1])
+    if (per_window == per_window[0, 0]).all():
+        return total * (1.0 / float(per_window[0, 0]))
+    return total * Tensor(leaf((1.0 / per_window).astype(x.dtype)))
+
+
+def _counts(size: int, places: int, window: int, stride: int, padding: int, include_padding: bool) -> Any:
+    """How many elements along one axis each window averages over."""
+    begin = np.arange(places) * stride - padding
+    first, last = (-padding, size + padding) if include_padding else (0, size)
+    return np.minimum(begin + window, last) - np.maximum(begin, first)
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | None] | None) -> Tensor:
+    """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size). None keeps an axis as it is.
+
+    Window i of n covers floor(i size / n) to ceil((i + 1) size / n).
+    """
+    if x.ndim != 4:
+        raise UserError(f"adaptive_avg_pool2d: needs an image (N, C, H, W), got {x.shape}")
+    asked = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
+    height, width = (have if want is None else want for want, have in zip(asked, x.shape[2:], strict=True))
+    if min(height, width) < 1:
+        raise UserError(f"adaptive_avg_pool2d: output_size must be at least 1, got {output_size}")
+    if (height, width) == (1, 1):
+        return x.mean((2, 3), keepdims=True)
+    rows, columns = _averages(x.shape[2], height), _averages(x.shape[3], width)
+    across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
+    return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)
+
+
+def _averages(size: int, places: int) -> Any:
+    """(places, size): row i averages over window i."""
+    matrix = np.zeros((places, size))
+    for i in range(places):
+        begin, end = i * size // places, -(-(i + 1) * size // places)
+        matrix[i, begin:end] = 1 / (end - begin)
+    return matrix
+
+
+# ---- normalisation
+
+
+def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + eps) over ``axes``, and the mean and the (biased) variance, with axes of size 1."""
+    mean = x.mean(axes, keepdims=True)
+    apart = x - mean
+    variance = (apart * apart).mean(axes, keepdims=True)
+    return apart * (variance + eps).rsqrt(), mean, variance
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    if weight is not None:
+        x = x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise per channel, the second axis, by given statistics, or by the batch's own where they are None.
+
+    Ioffe and Szegedy, "Batch normalization" (2015). (N, C, ...) -> (N, C, ...).
+    """
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    if running_mean is None or running_var is None:
+        found, _, _ = normalised(x, (0, *range(2, x.ndim)), eps)
+    else:
+        found = (x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps).rsqrt()
+    return _affine(found, weight, bias, shape)
+
+
+def layer_norm(
+    x: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each example over the last axes. Ba, Kiros and Hinton, "Layer normalization" (2016)."""
+    shape = tuple(normalized_shape)
+    if x.shape[x.ndim - len(shape) :] != shape:
+        raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
+    found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
+    return _affine(found, weight, bias, shape)
+
+
+def group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise each example over groups of channels. Wu and He, "Group normalization" (2018). (N, C, ...) -> same."""
+    channels = x.shape[1]
+    if num_groups < 1 or channels % num_groups:
+        raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
+    grouped = x.reshape(x.shape[0], num_groups, -1)
+    found, _, _ = normalised(grouped, (2,), eps)
+    return _affine(found.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
+
+
+# ---- activations
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(0, x). At 0 the gradient is 0."""
+    return functions.maximum(0.0, x)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """min(6, max(0, x)). At 0 and 6 the gradient is 0."""
+    return functions.minimum(6.0, relu(x))
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope x."""
+    return functions.where(x > 0, x, x * negative_slope)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e^-x)."""
+    return x.sigmoid()
+
+
+def tanh(x: Tensor) -> Tensor:
+    return x.tanh()
+
+
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x)."""
+    return x * x.sigmoid()
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x Phi(x), Phi the normal distribution function; approximate='tanh': x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+
+    Hendrycks and Gimpel, "Gaussian error linear units" (2016).
+    """
+    if approximate == "tanh":
+        inner = (x + x**3 * 0.044715) * math.sqrt(2 / math.pi)
+        return x * 0.5 * (inner.tanh() + 1)
+    if approximate != "none":
+        raise UserError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return x * 0.5 * ((x * math.sqrt(0.5)).erf() + 1)
+
+
+# ---- others
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, zero each element with probability p and divide the rest by 1 - p.
+
+    Srivastava and others, "Dropout" (2014).
+    """
+    if not 0 <= p <= 1:
+        raise UserError(f"dropout: p must be a probability, 0 to 1, got {p}")
+    if not training or p == 0:
+        return x
+    if p == 1:
+        return x * 0.0
+    kept = random.uniform(x.shape, dtype="float32") >= p
+    return functions.where(kept, x * (1 / (1 - p)), 0.0)
+
+
+def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
+    """Axes ``start_dim`` to ``end_dim`` as one."""
+    first, last = start_dim % max(x.ndim, 1), end_dim % max(x.ndim, 1)
+    if first > last:
+        raise UserError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim} for shape {x.shape}")
+    return x.reshape(*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])

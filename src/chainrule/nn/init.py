@@ -1,0 +1,58 @@
+"""Initial values of parameters, PyTorch's distributions.
+
+He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015); Glorot and Bengio, "Understanding the difficulty of
+training deep feedforward neural networks" (2010).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from chainrule.tensor import Parameter, random
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(inputs, outputs) of one unit of a weight (out, in, *kernel)."""
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def uniform_(parameter: Parameter, low: float, high: float) -> None:
+    """Evenly over [low, high)."""
+    parameter.assign(random.uniform(parameter.shape, low, high, parameter.dtype))
+
+
+def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
+    parameter.assign(random.normal(parameter.shape, mean, std, parameter.dtype))
+
+
+def constant_(parameter: Parameter, value: float) -> None:
+    parameter.assign(np.full(parameter.shape, value, parameter.dtype))
+
+
+def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
+    """Evenly within +- sqrt(6 / ((1 + a^2) fan_in)); ``a`` is the negative slope of the rectifier that follows."""
+    bound = math.sqrt(6 / ((1 + a * a) * fans(parameter.shape)[0]))
+    uniform_(parameter, -bound, bound)
+
+
+def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
+    """Normal with standard deviation sqrt(2 / fan), the fan of inputs or, ``mode="fan_out"``, of outputs."""
+    normal_(parameter, 0.0, math.sqrt(2 / fans(parameter.shape)[0 if mode == "fan_in" else 1]))
+
+
+def xavier_uniform_(parameter: Parameter) -> None:
+    """Evenly within +- sqrt(6 / (fan_in + fan_out))."""
+    bound = math.sqrt(6 / sum(fans(parameter.shape)))
+    uniform_(parameter, -bound, bound)
+
+
+def default_(weight: Parameter, bias: Parameter | None) -> None:
+    """What Linear and the convolutions start with: weight and bias evenly within +- 1 / sqrt(fan_in)."""
+    kaiming_uniform_(weight, math.sqrt(5))
+    if bias is not None:
+        fan_in = fans(weight.shape)[0]
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        uniform_(bias, -bound, bound)

@@ -1,0 +1,366 @@
+"""Layers without normalisation: linear, convolution, pooling, dropout, activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import as_dtype
+from chainrule.nn import functional as F
+from chainrule.nn import init
+from chainrule.nn.module import Module, layer_name
+from chainrule.tensor import Parameter, Tensor
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
+    return Parameter(np.zeros(shape, as_dtype(dtype)))
+
+
+def _positive(layer: str, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"{layer}: {name} must be a whole number of at least 1, got {size!r}")
+
+
+class Identity(Module):
+    """What comes in goes out; any arguments are ignored, as in PyTorch."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Linear(Module):
+    """x W^T + b: (..., in_features) -> (..., out_features). ``weight`` (out, in), ``bias`` (out)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32") -> None:
+        super().__init__()
+        _positive("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = _empty((out_features, in_features), dtype)
+        self.bias = _empty((out_features,), dtype) if bias else None
+        init.default_(self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 1 or x.shape[-1] != self.in_features:
+            have = x.shape[-1] if x.ndim else "no"
+            flat = int(np.prod(x.shape[1:]))
+            hint = " or put a Flatten before it" if x.ndim > 2 and flat == self.in_features else ""
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape} with {have} features on the last axis, but in_features={self.in_features}: "
+                f"pass in_features={have}{hint}"
+            )
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class _Convolution(Module):
+    """What the convolutions share: arguments, parameters, the check of the channels."""
+
+    spatial_axes = 2
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        bias: bool,
+        dtype: Any,
+    ) -> None:
+        super().__init__()
+        layer = type(self).__name__
+        _positive(layer, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise UserError(
+                f"{layer}: in_channels={in_channels} and out_channels={out_channels} must both divide into groups={groups}"
+            )
+        kernel = (kernel_size,) * self.spatial_axes if isinstance(kernel_size, int) else tuple(kernel_size)
+        if len(kernel) != self.spatial_axes or min(kernel) < 1:
+            raise UserError(f"{layer}: kernel_size must be {self.spatial_axes} numbers of at least 1, got {kernel_size!r}")
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
+        self.weight = _empty((*channels, *kernel), dtype)
+        self.bias = _empty((out_channels,), dtype) if bias else None
+        init.default_(self.weight, self.bias)
+
+    def _check(self, x: Tensor) -> None:
+        shape = ("N", "C", "L") if self.spatial_axes == 1 else ("N", "C", "H", "W")
+        if x.ndim != len(shape):
+            raise UserError(f"{layer_name(self)} needs an input ({', '.join(shape)}), got shape {x.shape}")
+        if x.shape[1] != self.in_channels:
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but in_channels={self.in_channels}: "
+                f"pass in_channels={x.shape[1]}, or an input of {self.in_channels} channels"
+            )
+
+    def extra_repr(self) -> str:
+        facts = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        facts += [f"padding={self.padding}"] if self.padding not in (0, "valid") else []
+        facts += [f"dilation={self.dilation}"] if self.dilation != 1 else []
+        facts += [f"groups={self.groups}"] if self.groups != 1 else []
+        facts += ["bias=False"] if self.bias is None else []
+        return ", ".join(facts)
+
+
+class Conv2d(_Convolution):
+    """Filters that slide over an image: (N, in_channels, H, W) -> (N, out_channels, OH, OW).
+
+    ``weight`` (out_channels, in_channels / groups, KH, KW), ``bias`` (out_channels). ``padding``: a number,
+    (height, width), ((top, bottom), (left, right)), 'same' or 'valid'. groups = in_channels is a depthwise convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: F.Size,
+        stride: F.Size = 1,
+        padding: F.Padding = 0,
+        dilation: F.Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv1d(_Convolution):
+    """Filters that slide along a signal: (N, in_channels, L) -> (N, out_channels, OL)."""
+
+    spatial_axes = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | str | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(_Convolution):
+    """The input gradient of a convolution as a layer: (N, in_channels, H, W) -> (N, out_channels, OH, OW).
+
+    ``weight`` (in_channels, out_channels / groups, KH, KW). OH = (H - 1) stride - 2 padding + dilation (KH - 1) +
+    output_padding + 1.
+    """
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: F.Size,
+        stride: F.Size = 1,
+        padding: F.Size = 0,
+        output_padding: F.Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: F.Size = 1,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+        self.output_padding = output_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class MaxPool2d(Module):
+    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW)."""
+
+    def __init__(
+        self,
+        kernel_size: F.Size,
+        stride: F.Size | None = None,
+        padding: F.Size = 0,
+        dilation: F.Size = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride if stride is not None else kernel_size, padding
+        self.dilation, self.ceil_mode = dilation, ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(Module):
+    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW)."""
+
+    def __init__(
+        self,
+        kernel_size: F.Size,
+        stride: F.Size | None = None,
+        padding: F.Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride if stride is not None else kernel_size, padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size)."""
+
+    def __init__(self, output_size: Any) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class Dropout(Module):
+    """In training, zeroes each element with probability p and divides the rest by 1 - p."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise UserError(f"Dropout: p must be a probability, 0 to 1, got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Flatten(Module):
+    """Axes ``start_dim`` to ``end_dim`` as one: (N, C, H, W) -> (N, C H W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.flatten(x, self.start_dim, self.end_dim)
+
+
+class ReLU(Module):
+    """max(0, x). ``inplace`` is accepted and means nothing: tensors are immutable."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class ReLU6(Module):
+    """min(6, max(0, x)). ``inplace`` is accepted and means nothing: tensors are immutable."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x)
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope x. ``inplace`` is accepted and means nothing."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class Sigmoid(Module):
+    """1 / (1 + e^-x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.tanh(x)
+
+
+class GELU(Module):
+    """x Phi(x); ``approximate='tanh'`` for the approximation by tanh."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x sigmoid(x). ``inplace`` is accepted and means nothing: tensors are immutable."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+
+class Softmax(Module):
+    """e^x / sum e^x along ``dim``."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"

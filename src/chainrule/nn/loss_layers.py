@@ -1,0 +1,80 @@
+"""Losses as modules, for those who like to keep their options in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.nn import losses
+from chainrule.nn.module import Module
+from chainrule.tensor import Tensor
+
+
+class MSELoss(Module):
+    """(x - target)^2."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return losses.mse_loss(x, target, self.reduction)
+
+
+class L1Loss(Module):
+    """|x - target|."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return losses.l1_loss(x, target, self.reduction)
+
+
+class SmoothL1Loss(Module):
+    """Squared within ``beta``, absolute beyond."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__()
+        self.reduction, self.beta = reduction, beta
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return losses.smooth_l1_loss(x, target, self.reduction, self.beta)
+
+
+class CrossEntropyLoss(Module):
+    """-ln softmax(logits)[target]."""
+
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight, self.ignore_index = weight, ignore_index
+        self.reduction, self.label_smoothing = reduction, label_smoothing
+
+    def forward(self, logits: Tensor, target: Any) -> Tensor:
+        return losses.cross_entropy(
+            logits, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+
+
+class NLLLoss(Module):
+    """-log_probabilities[target]."""
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__()
+        self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
+
+    def forward(self, log_probabilities: Tensor, target: Any) -> Tensor:
+        return losses.nll_loss(log_probabilities, target, self.weight, self.ignore_index, self.reduction)
+
+
+class BCEWithLogitsLoss(Module):
+    """Binary cross-entropy of the sigmoid of the logits."""
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__()
+        self.weight, self.reduction, self.pos_weight = weight, reduction, pos_weight
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return losses.binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)

@@ -1,0 +1,173 @@
+"""Losses as functions. Where ``reduction`` is 'mean' (the default), 'sum' or 'none', it means what PyTorch means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import UserError, unknown_value
+from chainrule.graph.dtypes import is_float, is_integer
+from chainrule.tensor import Tensor, as_tensor, functions
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    if reduction not in _REDUCTIONS:
+        raise unknown_value("reduction", reduction, _REDUCTIONS)
+    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+
+
+def _alike(name: str, x: Tensor, target: Any) -> Tensor:
+    """The target as a tensor of the prediction's dtype and shape."""
+    found = as_tensor(target, x.dtype)
+    if found.shape != x.shape:
+        raise UserError(f"{name}: the prediction has shape {x.shape}, the target {found.shape}: reshape one of them")
+    return found
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """e^x / sum e^x along an axis. The largest x is taken off first, so nothing overflows."""
+    shifted = (x - x.max(axis, keepdims=True).detach()).exp()
+    return shifted / shifted.sum(axis, keepdims=True)
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """x - ln sum e^x along an axis."""
+    shifted = x - x.max(axis, keepdims=True).detach()
+    return shifted - shifted.exp().sum(axis, keepdims=True).log()
+
+
+def mse_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """(x - target)^2."""
+    return _reduced((x - _alike("mse_loss", x, target)) ** 2, reduction)
+
+
+def l1_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """|x - target|."""
+    return _reduced((x - _alike("l1_loss", x, target)).abs(), reduction)
+
+
+def smooth_l1_loss(x: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. Girshick, "Fast R-CNN" (2015)."""
+    if beta < 0:
+        raise UserError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(x, target, reduction)
+    apart = x - _alike("smooth_l1_loss", x, target)
+    distance = apart.abs()
+    return _reduced(functions.where(distance < beta, apart * apart * (0.5 / beta), distance - beta / 2), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    x: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: max(x, 0) - x t + ln(1 + e^-|x|), which never overflows.
+
+    ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
+    """
+    t = _alike("binary_cross_entropy_with_logits", x, target)
+    tail = ((-x.abs()).exp() + 1).log() + functions.maximum(0.0, -x)  # ln(1 + e^-x)
+    if pos_weight is None:
+        losses = (1 - t) * x + tail
+    else:
+        losses = (1 - t) * x + ((as_tensor(pos_weight, x.dtype) - 1) * t + 1) * tail
+    if weight is not None:
+        losses = losses * as_tensor(weight, x.dtype)
+    return _reduced(losses, reduction)
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-ln softmax(logits)[target]: logits (N, classes, ...), integer labels (N, ...) or probabilities (N, classes, ...).
+
+    ``weight`` (classes) weighs the classes; labels equal to ``ignore_index`` do not count; ``label_smoothing`` mixes so
+    much of the uniform distribution into the target. The mean is taken over the weights of the labels that count.
+    """
+    if logits.ndim < 2 or not is_float(logits.dtype):
+        raise UserError(f"cross_entropy: logits must be floats (N, classes, ...), got {logits.node.type}")
+    if not 0 <= label_smoothing <= 1:
+        raise UserError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
+    labels = as_tensor(target)
+    scores = log_softmax(logits, axis=1)
+    if is_float(labels.dtype):
+        return _probability_loss(scores, _alike("cross_entropy", logits, labels), weight, reduction, label_smoothing)
+    return _label_loss("cross_entropy", scores, labels, weight, ignore_index, reduction, label_smoothing)
+
+
+def nll_loss(
+    log_probabilities: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-log_probabilities[target]: (N, classes, ...), labels (N, ...). ``cross_entropy`` without its softmax."""
+    return _label_loss("nll_loss", log_probabilities, as_tensor(target), weight, ignore_index, reduction, 0.0)
+
+
+def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
+    classes = scores.shape[1]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    if weight is not None:
+        target = target * _class_weights(weight, scores)
+    losses = -(target * scores).sum(1)
+    return losses.sum() * (1 / (losses.size or 1)) if reduction == "mean" else _reduced(losses, reduction)
+
+
+def _class_weights(weight: Any, scores: Tensor) -> Tensor:
+    found = as_tensor(weight, scores.dtype)
+    if found.shape != (scores.shape[1],):
+        raise UserError(f"weight must have one number for each of the {scores.shape[1]} classes, got shape {found.shape}")
+    return found.reshape(1, -1, *(1,) * (scores.ndim - 2))
+
+
+def _label_loss(
+    name: str, scores: Tensor, labels: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    check_labels(name, labels, scores.shape, ignore_index)
+    classes = scores.shape[1]
+    chosen = _one_hot(labels, classes, scores)  # an ignored label is outside the classes: a row of zeros
+    weights = chosen if weight is None else chosen * _class_weights(weight, scores)
+    per_label = weights.sum(1)
+    losses = -(weights * scores).sum(1)
+    if smoothing:
+        counts = chosen.sum(1, keepdims=True)
+        spread = scores * counts if weight is None else scores * counts * _class_weights(weight, scores)
+        losses = losses * (1 - smoothing) - spread.sum(1) * (smoothing / classes)
+    if reduction == "mean":
+        return losses.sum() / per_label.sum()
+    return _reduced(losses, reduction)
+
+
+def _one_hot(labels: Tensor, classes: int, scores: Tensor) -> Tensor:
+    """(N, ...) -> (N, classes, ...)."""
+    rows = Tensor(ops.one_hot(labels.node, classes=classes, dtype=scores.dtype))
+    return rows.transpose(0, rows.ndim - 1, *range(1, rows.ndim - 1)) if rows.ndim > 2 else rows
+
+
+def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_index: int = -100) -> None:
+    """Labels must be integers (N, ...) from 0 to classes - 1, or ``ignore_index``; the values are looked at where known."""
+    expected = (scores[0], *scores[2:])
+    if not is_integer(labels.dtype):
+        raise UserError(f"{name}: labels must be integers {expected}, got {labels.node.type}")
+    if labels.shape != expected:
+        raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}")
+    value = labels.node.value
+    if value is None:
+        return
+    wrong = ((value < 0) | (value >= scores[1])) & (value != ignore_index)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        row = f"row {place[0]}" if len(place) == 1 else f"position {list(place)}"
+        raise UserError(
+            f"{name}: the label {int(value[place])} in {row} is out of range: the scores have {scores[1]} classes, so labels go "
+            f"from 0 to {scores[1] - 1}; mend the labels or give the last layer more outputs"
+        )
+
+

@@ -1,0 +1,228 @@
+"""Module: a layer, or a model made of layers. Parameters, buffers and children are its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph import current_module, inside_module, topological_order
+from chainrule.graph.dtypes import DType, as_dtype, is_float
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from chainrule.nn.summary import Summary
+
+
+class Module:
+    """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
+
+    Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is
+    the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm).
+    """
+
+    def __init__(self) -> None:
+        self._children: dict[str, Module]
+        self._cells: dict[str, Cell]
+        self.__dict__.update(_children={}, _cells={}, _training=True, _path="")
+
+    def forward(self, *inputs: Any) -> Any:
+        raise UserError(f"{type(self).__name__} has no forward method: define what it computes")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not current_module():
+            self._name_everything()
+        with inside_module(self._path or type(self).__name__):
+            return self.forward(*inputs, **options)
+
+    def _name_everything(self) -> None:
+        """Tell every layer and cell its path from here, the outermost module that is called."""
+        for path, module in self.named_modules():
+            module.__dict__["_path"] = path
+            prefix = f"{path}." if path else ""
+            for name, cell in module._cells.items():
+                cell.name = prefix + name
+
+    # ---- attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_cells" not in self.__dict__:
+            raise UserError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}")
+        if isinstance(value, Module):
+            self._cells.pop(name, None)
+            self._children[name] = value
+        elif isinstance(value, Cell):
+            self._children.pop(name, None)
+            self._cells[name] = value
+            if not value.name:
+                value.name = name
+        elif isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            self._children.pop(name, None)
+            self._cells.pop(name, None)
+            self.__dict__[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        for found in (self.__dict__.get("_cells", {}), self.__dict__.get("_children", {})):
+            if name in found:
+                return found[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for found in (self._cells, self._children, self.__dict__):
+            if name in found:
+                del found[name]
+                return
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    # ---- walking
+
+    def children(self) -> Iterator[Module]:
+        return iter(self._children.values())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return iter(self._children.items())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with their paths."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            below = [(f"{path}.{name}" if path else name, child) for name, child in module._children.items()]
+            stack.extend(reversed(below))
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def _named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Every parameter and buffer with its path, each cell once, in order of definition."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, cell in module._cells.items():
+                if id(cell) not in seen:
+                    seen.add(id(cell))
+                    yield f"{path}.{name}" if path else name, cell
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        return ((name, cell) for name, cell in self._named_cells() if isinstance(cell, Parameter))
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (cell for _, cell in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        return ((name, cell) for name, cell in self._named_cells() if isinstance(cell, Buffer))
+
+    def buffers(self) -> Iterator[Buffer]:
+        return (cell for _, cell in self.named_buffers())
+
+    def apply(self, f: Callable[[Module], Any]) -> Self:
+        """Call ``f`` with every module, innermost first."""
+        for module in reversed(list(self.modules())):
+            f(module)
+        return self
+
+    # ---- state
+
+    @property
+    def training(self) -> bool:
+        return bool(self.__dict__["_training"])
+
+    def train(self, mode: bool = True) -> Self:
+        """Behave as in training (dropout drops, batch statistics are used), here and below."""
+        for module in self.modules():
+            module.__dict__["_training"] = mode
+        return self
+
+    def eval(self) -> Self:
+        """Behave as in use (no dropout, running statistics), here and below."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert every float parameter and buffer, here and below."""
+        wanted: DType = as_dtype(dtype)
+        for module in self.modules():
+            for name, cell in list(module._cells.items()):
+                if is_float(cell.dtype):
+                    made = type(cell)(cell.numpy(), wanted)
+                    made.name = cell.name
+                    module._cells[name] = made
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every parameter and buffer by its path, as NumPy arrays (read-only views)."""
+        return {name: cell.numpy() for name, cell in self._named_cells()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Assign every parameter and buffer from ``state``; nothing is assigned unless everything fits.
+
+        ``strict=False`` tolerates missing and unexpected names, never wrong shapes.
+        """
+        cells = dict(self._named_cells())
+        wrong = []
+        if strict:
+            missing = [name for name in cells if name not in state]
+            unexpected = [name for name in state if name not in cells]
+            wrong += [f"missing: {', '.join(missing)}"] if missing else []
+            wrong += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+        both = [name for name in cells if name in state]
+        for name in both:
+            have, given = cells[name].shape, tuple(np.shape(state[name]))
+            if have != given:
+                wrong.append(f"{name}: the model has shape {have}, the state {given}")
+        if wrong:
+            raise UserError(f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
+        for name in both:
+            cells[name].assign(np.asarray(state[name]))
+
+    def unused_parameters(self, loss: Tensor) -> list[str]:
+        """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them."""
+        reached = {
+            node.owner()
+            for node in topological_order([loss.node], follow=lambda node: node.requires_grad)
+            if node.owner is not None
+        }
+        return [name for name, cell in self.named_parameters() if cell not in reached]
+
+    # ---- showing
+
+    def summary(self, input_shape: tuple[int, ...], dtype: Any = "float32") -> Summary:
+        """Per layer: output shape, parameters, multiply-adds, receptive field, for an input (N, C, H, W) or (N, features).
+
+        Nothing is computed: the model is traced.
+        """
+        from chainrule.nn.summary import summarise
+
+        return summarise(self, tuple(input_shape), as_dtype(dtype))
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of the representation."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._children.items()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+
+
+def layer_name(module: Module) -> str:
+    """How messages call a layer: its path in the model and its class."""
+    path = current_module()
+    kind = type(module).__name__
+    return f"layer {path} ({kind})" if path and path != kind else kind
+
+

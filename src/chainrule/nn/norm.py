@@ -1,0 +1,153 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import as_dtype
+from chainrule.nn import functional as F
+from chainrule.nn.module import Module, layer_name
+from chainrule.tensor import Buffer, Parameter, Tensor, functions
+
+
+class _BatchNorm(Module):
+    """Normalise per channel: in training by the batch's statistics, in use by their running means.
+
+    ``weight``, ``bias``, ``running_mean``, ``running_var`` (num_features), ``num_batches_tracked`` (). The running
+    variance is the unbiased one, as in PyTorch. ``momentum=None`` takes the plain mean over all batches.
+    """
+
+    input_shapes: tuple[tuple[str, ...], ...] = ()
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise UserError(f"{type(self).__name__}: num_features must be at least 1, got {num_features}")
+        self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        self.track_running_stats = track_running_stats
+        wide = as_dtype(dtype)
+        self.weight = Parameter(np.ones(num_features, wide)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, wide)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, wide)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(num_features, wide)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        if not self.training and self.track_running_stats:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        count = x.size // self.num_features
+        if self.training and count < 2:
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape}: one value per channel has no variance to normalise by; "
+                "train on batches of at least 2 (drop a last batch of one), or call eval()"
+            )
+        axes = (0, *range(2, x.ndim))
+        found, mean, variance = F.normalised(x, axes, self.eps)
+        if self.training and self.track_running_stats:
+            self._track(mean.reshape(-1), variance.reshape(-1) * (count / (count - 1)))
+        shape = (1, self.num_features, *(1,) * (x.ndim - 2))
+        if self.weight is not None and self.bias is not None:
+            found = found * self.weight.reshape(shape) + self.bias.reshape(shape)
+        return found
+
+    def _check(self, x: Tensor) -> None:
+        if all(x.ndim != len(shape) for shape in self.input_shapes):
+            shapes = " or ".join(f"({', '.join(shape)})" for shape in self.input_shapes)
+            raise UserError(f"{layer_name(self)} needs an input {shapes}, got shape {x.shape}")
+        if x.shape[1] != self.num_features:
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but num_features={self.num_features}: "
+                f"pass num_features={x.shape[1]}"
+            )
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        with functions.no_grad():
+            batches = self.num_batches_tracked + 1
+            self.num_batches_tracked.assign(batches)
+            share = 1 / batches.astype(mean.dtype) if self.momentum is None else self.momentum
+            self.running_mean.assign(self.running_mean * (1 - share) + mean.detach() * share)
+            self.running_var.assign(self.running_var * (1 - share) + variance.detach() * share)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+
+
+class BatchNorm1d(_BatchNorm):
+    __doc__ = f"(N, C) or (N, C, L) -> the same. {_BatchNorm.__doc__}"
+    input_shapes = (("N", "C"), ("N", "C", "L"))
+
+
+class BatchNorm2d(_BatchNorm):
+    __doc__ = f"(N, C, H, W) -> the same. {_BatchNorm.__doc__}"
+    input_shapes = (("N", "C", "H", "W"),)
+
+
+class LayerNorm(Module):
+    """Normalise each example over its last axes, ``normalized_shape``: (..., *normalized_shape) -> the same."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if not shape or math.prod(shape) < 1:
+            raise UserError(f"LayerNorm: normalized_shape must be sizes of at least 1, got {normalized_shape!r}")
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = Parameter(np.ones(shape, as_dtype(dtype))) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, as_dtype(dtype))) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[max(x.ndim - len(self.normalized_shape), 0) :] != self.normalized_shape:
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape}, whose last axes are not normalized_shape={self.normalized_shape}: "
+                f"pass normalized_shape={x.shape[-len(self.normalized_shape) :]}"
+            )
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(Module):
+    """Normalise each example over groups of channels: (N, num_channels, ...) -> the same."""
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: Any = "float32"
+    ) -> None:
+        super().__init__()
+        if num_groups < 1 or num_channels < 1 or num_channels % num_groups:
+            raise UserError(f"GroupNorm: num_channels={num_channels} must divide into num_groups={num_groups}")
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.weight = Parameter(np.ones(num_channels, as_dtype(dtype))) if affine else None
+        self.bias = Parameter(np.zeros(num_channels, as_dtype(dtype))) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            have = x.shape[1] if x.ndim > 1 else 0
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape} with {have} channels, but num_channels={self.num_channels}: "
+                f"pass num_channels={have}"
+            )
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"

@@ -1,0 +1,207 @@
+"""What a model is made of, by tracing it: output shapes, parameters, multiply-adds and receptive fields per layer.
+
+The receptive field of a unit is the part of the input image that can change it. Through a window of reach
+r = dilation (kernel - 1) + 1 and stride s, a field f with jump j (pixels of the image between neighbouring units) becomes
+f + (r - 1) j with jump j s (Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chainrule.graph import Graph, Node
+from chainrule.graph.dtypes import DType
+from chainrule.nn.module import Module
+from chainrule.tensor import placeholder, tracing
+
+
+@dataclass(frozen=True)
+class Field:
+    """Receptive field along one axis: size in pixels of the input and jump between neighbouring units."""
+
+    size: int
+    jump: int
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer that computes something. ``receptive_field`` is (height, width) in input pixels, None without an image."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Rows in the order in which the layers run, and totals. ``str()`` is a table."""
+
+    model: str
+    input_shape: tuple[int, ...]
+    rows: tuple[LayerSummary, ...]
+    parameters: int
+    buffers: int
+    multiply_adds: int
+
+    header = ("layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field")
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows of the table as text."""
+        return [
+            (
+                row.name,
+                row.kind,
+                " x ".join(map(str, row.output_shape)),
+                f"{row.parameters:,}",
+                f"{row.multiply_adds:,}",
+                " x ".join(map(str, row.receptive_field)) if row.receptive_field else "",
+            )
+            for row in self.rows
+        ]
+
+    @property
+    def totals(self) -> str:
+        buffers = f", {self.buffers:,} numbers in buffers" if self.buffers else ""
+        shape = " x ".join(map(str, self.input_shape))
+        return f"{self.parameters:,} parameters{buffers}, {self.multiply_adds:,} multiply-adds for an input of {shape}"
+
+    def __str__(self) -> str:
+        table = [self.header, *self.cells()]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
+        lines = [
+            "  ".join(cell.rjust(width) if 3 <= i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            for row in table
+        ]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([self.model, *(line.rstrip() for line in lines), self.totals])
+
+
+def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summary:
+    """Trace ``model`` on one input of ``input_shape`` and count. Training flags are put back afterwards."""
+    outputs: dict[int, tuple[Module, Node]] = {}
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    restore = _note_outputs(model, outputs)
+    try:
+        with tracing():
+            image = placeholder(input_shape, dtype)
+            graph = Graph(model(image).node)
+    finally:
+        restore()
+        for module, mode in modes:
+            module.__dict__["_training"] = mode
+    fields = _receptive_fields(graph, image.node)
+    paths = {id(module): path for path, module in model.named_modules()}
+    work = _work_by_module(graph)
+    rows = []
+    for key, (module, node) in outputs.items():
+        if list(module.children()):
+            continue
+        field = fields.get(node)
+        rows.append(
+            LayerSummary(
+                paths[key] or type(module).__name__,
+                type(module).__name__,
+                node.shape,
+                sum(parameter.size for parameter in module.parameters()),
+                work.get(paths[key] or type(module).__name__, 0),
+                (min(field[0].size, input_shape[2]), min(field[1].size, input_shape[3])) if field else None,
+            )
+        )
+    return Summary(
+        type(model).__name__,
+        input_shape,
+        tuple(rows),
+        sum(parameter.size for parameter in model.parameters()),
+        sum(buffer.size for buffer in model.buffers()),
+        sum(map(multiply_adds, graph.nodes)),
+    )
+
+
+def _note_outputs(model: Module, outputs: dict[int, tuple[Module, Node]]) -> Callable[[], None]:
+    """Make every module note the node it returns; gives back what undoes that."""
+    modules = list(model.modules())
+
+    def noting(module: Module, forward: Callable[..., object]) -> Callable[..., object]:
+        def call(*inputs: object, **options: object) -> object:
+            result = forward(*inputs, **options)
+            node = getattr(result, "node", None)
+            if isinstance(node, Node):
+                outputs[id(module)] = (module, node)
+            return result
+
+        return call
+
+    for module in modules:
+        module.__dict__["forward"] = noting(module, module.forward)
+
+    def restore() -> None:
+        for module in modules:
+            module.__dict__.pop("forward", None)
+
+    return restore
+
+
+def multiply_adds(node: Node) -> int:
+    """Multiplications (each with its addition) of one node; only contractions count, as is usual."""
+    if node.operation.name == "matmul":
+        return node.size * node.inputs[0].shape[-1]
+    if node.operation.name == "conv2d":
+        return node.size * math.prod(node.inputs[1].shape[1:])
+    if node.operation.name == "conv2d_input_gradient":
+        return node.inputs[0].size * math.prod(node.inputs[1].shape[1:])
+    return 0
+
+
+def _work_by_module(graph: Graph) -> dict[str, int]:
+    work: dict[str, int] = {}
+    for node in graph.nodes:
+        path = node.origin.module
+        work[path] = work.get(path, 0) + multiply_adds(node)
+    return work
+
+
+Fields = tuple[Field, Field]
+
+
+def _receptive_fields(graph: Graph, image: Node) -> dict[Node, Fields]:
+    """Height and width of the field of each node's units; only for an image input (N, C, H, W)."""
+    if image.ndim != 4:
+        return {}
+    whole = (Field(image.shape[2], 1), Field(image.shape[3], 1))
+    fields: dict[Node, Fields] = {image: (Field(1, 1), Field(1, 1))}
+    for node in graph.nodes:
+        below = [fields[one] for one in node.inputs if one in fields]
+        if not below:
+            continue
+        widest = tuple(max((field[axis] for field in below), key=lambda f: f.size) for axis in (0, 1))
+        fields[node] = _through(node, (widest[0], widest[1]), whole)
+    return fields
+
+
+def _through(node: Node, field: Fields, whole: Fields) -> Fields:
+    a = node.attributes
+    if node.operation.name == "conv2d":
+        kernel, stride, dilation = node.inputs[1].shape[2:], a["stride"], a["dilation"]
+    elif node.operation.name in ("max_pool2d", "sum_pool2d"):
+        kernel, stride, dilation = a["window"], a["stride"], a.get("dilation", (1, 1))
+    elif node.operation.name == "conv2d_input_gradient":  # between the units that it adds, at most ceil(reach / stride) meet
+        reach = [-(-(d * (k - 1) + 1) // s) for k, s, d in zip(node.inputs[1].shape[2:], a["stride"], a["dilation"], strict=True)]
+        return _windowed(field, (reach[0], reach[1]), (1, 1), (1, 1))
+    elif node.operation.role.value in ("mover", "distributor") and node.ndim < 4 and node.inputs[0].ndim == 4:
+        return whole  # flattened, or summed over the image: a unit sees everything from here on
+    elif node.operation.name == "matmul" and node.inputs[0].ndim <= 2:
+        return whole
+    else:
+        return field
+    return _windowed(field, (kernel[0], kernel[1]), stride, dilation)
+
+
+def _windowed(field: Fields, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Fields:
+    height, width = (Field(f.size + d * (k - 1) * f.jump, f.jump * s) for f, k, s, d in zip(field, kernel, stride, dilation, strict=True))
+    return height, width

@@ -1,0 +1,80 @@
+"""Compositions of primitives that more than one place needs: bringing operands together, random numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import DType, bfloat16, float32, float64, promote
+from chainrule.graph.node import Node, leaf
+from chainrule.ops.elementwise import add, cast, cos, full, log, multiply, scaled, sqrt, subtract
+from chainrule.ops.move import broadcast, reshape
+from chainrule.ops.random import blocks_for, random_bits
+
+# ---- bringing operands together
+
+
+def to_dtype(node: Node, dtype: DType) -> Node:
+    return node if node.dtype == dtype else cast(node, dtype=dtype)
+
+
+def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
+    return node if node.shape == shape else reshape(node, shape=shape)
+
+
+def broadcast_to(node: Node, shape: tuple[int, ...]) -> Node:
+    """NumPy's broadcasting, explicitly: drop the axes of size 1 that grow, then repeat along new axes."""
+    if node.shape == shape:
+        return node
+    lead = len(shape) - node.ndim
+    if lead < 0 or any(have not in (1, want) for have, want in zip(node.shape, shape[lead:], strict=True)):
+        raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
+    grown = tuple(lead + axis for axis, have in enumerate(node.shape) if have != shape[lead + axis])
+    kept = tuple(have for axis, have in enumerate(node.shape) if lead + axis not in grown)
+    return broadcast(to_shape(node, kept), shape=shape, axes=(*range(lead), *grown))
+
+
+def together(name: str, *nodes: Node) -> list[Node]:
+    """The nodes in one shape and one dtype: promoted, then broadcast."""
+    try:
+        shape = np.broadcast_shapes(*(node.shape for node in nodes))
+    except ValueError:
+        shapes = " and ".join(str(node.shape) for node in nodes)
+        raise UserError(
+            f"{name}: shapes {shapes} do not broadcast: counted from the last, axes must agree or be 1; reshape one of them"
+        ) from None
+    dtype = promote(*(node.dtype for node in nodes))
+    return [broadcast_to(to_dtype(node, dtype), shape) for node in nodes]
+
+
+# ---- random numbers on top of random bits
+
+
+def advance(state: Node, shape: tuple[int, ...]) -> Node:
+    """The state of the generator after a draw of ``shape`` random words."""
+    return add(state, leaf(np.array([0, blocks_for(shape)], dtype=np.int64)))
+
+
+def uniform(state: Node, shape: tuple[int, ...], dtype: DType) -> tuple[Node, Node]:
+    """Uniform numbers in [0, 1), multiples of 2^-24 (float64 2^-53, bfloat16 2^-8), and the state after them."""
+    after = advance(state, shape)
+    if dtype != float64:
+        width = 8 if dtype == bfloat16 else 24
+        bits = random_bits(state, shape=shape, bits=width)
+        return to_dtype(scaled(cast(bits, dtype=float32), 2.0**-width), dtype), after
+    high, low = random_bits(state, shape=shape, bits=27), random_bits(after, shape=shape, bits=26)
+    numbers = add(scaled(cast(high, dtype=float64), 2.0**-27), scaled(cast(low, dtype=float64), 2.0**-53))
+    return numbers, advance(after, shape)
+
+
+def normal(state: Node, shape: tuple[int, ...], dtype: DType) -> tuple[Node, Node]:
+    """Standard normal numbers, and the state after them: Box and Muller, "A note on the generation of random normal
+    deviates" (1958), sqrt(-2 ln u) cos(2 pi v)."""
+    wide = float64 if dtype == float64 else float32
+    u, state = uniform(state, shape, wide)
+    v, state = uniform(state, shape, wide)
+    one_minus = subtract(full(u.type, 1.0), u)  # in (0, 1]: its logarithm is finite
+    radius = sqrt(scaled(log(one_minus), -2.0))
+    return to_dtype(multiply(radius, cos(scaled(v, 2 * math.pi))), dtype), state

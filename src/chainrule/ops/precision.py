@@ -1,0 +1,44 @@
+"""How precisely contractions (matrix products and convolutions, and their gradients) work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chainrule.errors import unknown_value
+from chainrule.graph.dtypes import bfloat16, float32
+from chainrule.graph.node import Node
+from chainrule.ops.elementwise import cast
+
+PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+class _Precision(threading.local):
+    name = "float32"
+
+
+_precision = _Precision()
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """The precision of contractions made inside.
+
+    ``bfloat16``: float32 operands are rounded to bfloat16, products are added up in float32; all else stays float32.
+    ``float32`` and ``float64``: as the operands are.
+    """
+    if name not in PRECISIONS:
+        raise unknown_value("precision", name, PRECISIONS)
+    before, _precision.name = _precision.name, name
+    try:
+        yield
+    finally:
+        _precision.name = before
+
+
+def operand(node: Node) -> Node:
+    """``node`` as a contraction takes it under the present precision."""
+    if _precision.name != "bfloat16" or node.dtype != float32:
+        return node
+    return cast(cast(node, dtype=bfloat16), dtype=float32)

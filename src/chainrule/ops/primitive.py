@@ -1,0 +1,206 @@
+"""What a primitive is, and how applying one makes a node.
+
+A primitive stands on one page with everything that is to be known of it: its shape rule, its NumPy reference (the
+definition of right), its gradient rules, its role, what those rules read, and rows of examples that tests run it on. A
+missing field is a TypeError at import.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from chainrule.errors import InternalError, UserError
+from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
+from chainrule.graph.node import CONSTANT, Array, Node, Role, TensorType, leaf
+from chainrule.graph.origin import current_module
+
+Rule = Callable[[Node, Node], Node]
+"""``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
+
+OUTPUT: Final = "output"
+"""In ``saves``: the rules read the node's own value."""
+
+
+@dataclass(frozen=True)
+class EachInput:
+    """One gradient rule for every input of a primitive that takes any number: ``rule(node, upstream, position)``."""
+
+    rule: Callable[[Node, Node, int], Node]
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """No gradient passes, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One example to run a primitive on: the types of its inputs, its attributes, and where values may lie.
+
+    ``inputs`` are shapes; ``dtypes`` one dtype per input, or one for all. ``domain`` is the interval that random inputs
+    are drawn from; integers come from ``integers`` (low, high exclusive).
+    """
+
+    inputs: tuple[tuple[int, ...], ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ("float32",)
+    domain: tuple[float, float] = (-2.0, 2.0)
+    integers: tuple[int, int] = (0, 5)
+
+    def dtype_of(self, position: int) -> np.dtype[Any]:
+        return as_dtype(self.dtypes[position] if len(self.dtypes) > 1 else self.dtypes[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """One operation on tensors.
+
+    - ``shape(*types, **attributes)``: type of the output; raises a UserError that names the values that do not fit.
+    - ``reference(*arrays, **attributes)``: the result by NumPy, for any float width; the definition of right.
+    - ``vjp``: per input a rule that emits the downstream gradient, None for an input that gets none; or one
+      ``EachInput`` rule; or ``Blocked``.
+    - ``local``: per input the local gradient as a formula, for people.
+    - ``saves``: the forward values that the rules read: positions of inputs, and ``OUTPUT``.
+    - ``elementwise``: each output element depends only on the input elements at its own place.
+    """
+
+    name: str
+    role: Role
+    doc: str
+    shape: Callable[..., TensorType]
+    reference: Callable[..., Any]
+    vjp: tuple[Rule | None, ...] | EachInput | Blocked
+    local: tuple[str, ...]
+    saves: tuple[int | str, ...]
+    spec: Sequence[Spec]
+    elementwise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name in REGISTRY:
+            raise InternalError(f"two primitives are named {self.name!r}")
+        if isinstance(self.vjp, Blocked) != (self.role is Role.BLOCKER):
+            raise InternalError(f"primitive {self.name!r}: a blocker, and only a blocker, declares Blocked")
+        REGISTRY[self.name] = self
+
+    def __call__(self, *inputs: Node, **attributes: Any) -> Node:
+        return emit(self, inputs, attributes)
+
+    def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
+        """Gradient of the error with respect to input ``position`` of ``node``, as nodes; None where none passes."""
+        if isinstance(self.vjp, Blocked):
+            return None
+        if isinstance(self.vjp, EachInput):
+            return self.vjp.rule(node, upstream, position)
+        rule = self.vjp[position]
+        return None if rule is None else rule(node, upstream)
+
+    def passes_gradient_to(self, position: int) -> bool:
+        if isinstance(self.vjp, Blocked):
+            return False
+        return isinstance(self.vjp, EachInput) or self.vjp[position] is not None
+
+    def __repr__(self) -> str:
+        return f"<Primitive {self.name}>"
+
+
+REGISTRY: dict[str, Primitive] = {}
+
+Engine = Callable[[Primitive, Sequence[Array], Mapping[str, Any], TensorType], Array]
+"""Runs one primitive on arrays. The reference engine is ``run_reference``; the compiled one lives outside this package."""
+
+
+def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
+    """The reference engine: NumPy. bfloat16 is computed in float32 and rounded once, at the end."""
+    if any(value.dtype == bfloat16 for value in values):
+        values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
+    with np.errstate(all="ignore"):  # 1/0 is inf and 0/0 is nan here: what to make of them is for the health checks
+        result = np.asarray(primitive.reference(*values, **attributes))
+    return result if result.dtype == type_.dtype else result.astype(type_.dtype)
+
+
+class _Mode(threading.local):
+    engine: Engine | None = staticmethod(run_reference)  # None: only trace, run nothing
+    history = "gradients"
+
+
+_mode = _Mode()
+
+
+def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str, Any]) -> Node:
+    """The node of ``primitive`` applied to ``inputs``; runs it at once unless only tracing.
+
+    What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
+    memory is freed; ``history`` widens that to everything or narrows it to nothing.
+    """
+    try:
+        type_ = primitive.shape(*[one.type for one in inputs], **attributes)
+    except UserError as error:
+        raise _naming_the_layer(error) from None
+    requires_grad = (
+        _mode.history != "nothing"
+        and is_float(type_.dtype)
+        and any(one.requires_grad and primitive.passes_gradient_to(i) for i, one in enumerate(inputs))
+    )
+    engine = _mode.engine
+    if engine is None:
+        return Node(primitive, inputs, type_, attributes, None, requires_grad)
+    values = []
+    for one in inputs:
+        if one.value is None:
+            raise UserError(
+                f"{primitive.name}: an input was traced at {one.origin} and has no value: "
+                "use it only inside the traced function"
+            )
+        values.append(one.value)
+    try:
+        value = engine(primitive, values, attributes, type_)
+    except UserError as error:
+        raise _naming_the_layer(error) from None
+    if requires_grad or _mode.history == "everything":
+        return Node(primitive, inputs, type_, attributes, value, requires_grad)
+    return leaf(value, CONSTANT)
+
+
+def _naming_the_layer(error: UserError) -> UserError:
+    module = current_module()
+    return UserError(f"layer {module}: {error}") if module and not str(error).startswith("layer ") else error
+
+
+@contextmanager
+def history(kept: str) -> Iterator[None]:
+    """What nodes made inside remember of their inputs: ``gradients`` (as usual), ``nothing``, or ``everything``."""
+    before, _mode.history = _mode.history, kept
+    try:
+        yield
+    finally:
+        _mode.history = before
+
+
+def keeps_history() -> str:
+    return _mode.history
+
+
+@contextmanager
+def running_on(engine: Engine | None) -> Iterator[None]:
+    """Nodes made inside run on ``engine``; None only traces them: shapes, dtypes and structure, no values."""
+    before, _mode.engine = _mode.engine, engine
+    try:
+        yield
+    finally:
+        _mode.engine = before
+
+
+def is_tracing() -> bool:
+    return _mode.engine is None
+
+
+def rows(*spec: Spec) -> tuple[Spec, ...]:
+    return spec

@@ -1,0 +1,317 @@
+"""Optimizers: SGD, Adam, AdamW, RMSprop, with PyTorch's arguments, defaults and arithmetic.
+
+The update is nodes of the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
+(learning rate, momentum) are cells, so that a compiled step can hold them and a checkpoint can save them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.tensor import Buffer, Parameter, Tensor, functions
+
+
+class Group:
+    """Parameters that share their options. ``lr`` and what schedules may change are cells; the rest are numbers."""
+
+    def __init__(self, parameters: list[Parameter], options: Mapping[str, Any], cells: Iterable[str]) -> None:
+        self.parameters = parameters
+        self.options = {name: value for name, value in options.items() if name not in cells}
+        self.cells = {name: Buffer(np.array(options[name], np.float64)) for name in cells}
+        self.initial = {name: float(options[name]) for name in cells}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.cells[name] if name in self.cells else self.options[name]
+
+    def value(self, name: str) -> float:
+        """An option as a number."""
+        return float(self[name])
+
+    def set(self, name: str, value: float) -> None:
+        if name in self.cells:
+            self.cells[name].assign(np.array(value, np.float64))
+        else:
+            self.options[name] = value
+
+
+class Optimizer:
+    """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
+
+    ``parameters`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
+    options. A parameter without a gradient is left alone.
+    """
+
+    changing: tuple[str, ...] = ("lr",)
+
+    def __init__(self, parameters: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        given = list(parameters)
+        if not given:
+            raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
+        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        self.groups: list[Group] = []
+        seen: set[Parameter] = set()
+        for group in groups:
+            options = {**defaults, **{name: value for name, value in group.items() if name != "params"}}
+            unknown = set(options) - set(defaults)
+            if unknown:
+                raise UserError(
+                    f"{type(self).__name__}: unknown option {sorted(unknown)[0]!r} of a group. Known: {', '.join(defaults)}"
+                )
+            self._check(options)
+            members = list(group["params"])
+            for one in members:
+                if not isinstance(one, Parameter):
+                    raise UserError(f"{type(self).__name__}: can only update parameters, got {type(one).__name__}")
+                if one in seen:
+                    raise UserError(f"{type(self).__name__}: parameter {one.name or one.shape} is given twice")
+                seen.add(one)
+            self.groups.append(Group(members, options, self.changing))
+        self.state: dict[Parameter, dict[str, Buffer]] = {}
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        for name, value in options.items():
+            if name in ("lr", "eps", "weight_decay") and not (value >= 0 and math.isfinite(value)):
+                raise UserError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
+            if name in ("momentum", "alpha", "beta1", "beta2") and not 0 <= value < 1:
+                raise UserError(f"{type(self).__name__}: {name} must be at least 0 and under 1, got {value}")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return [parameter for group in self.groups for parameter in group.parameters]
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group; setting it sets all."""
+        return self.groups[0].value("lr")
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.groups:
+            group.set("lr", value)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self) -> None:
+        """One update: w <- w - lr * (what the method makes of de/dw)."""
+        with functions.no_grad():
+            for group in self.groups:
+                for parameter in group.parameters:
+                    if parameter.grad is not None:
+                        self._update(group, parameter, parameter.grad)
+
+    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+        raise NotImplementedError
+
+    def _slot(self, parameter: Parameter, name: str, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Buffer:
+        """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
+        slots = self.state.setdefault(parameter, {})
+        if name not in slots:
+            slots[name] = Buffer(np.zeros(parameter.shape if shape is None else shape, dtype or parameter.dtype))
+        return slots[name]
+
+    # ---- saving
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All state as arrays: ``<place of the parameter>.<slot>`` and ``group.<place>.<option>``."""
+        found = {
+            f"{place}.{name}": cell.numpy()
+            for place, parameter in enumerate(self.parameters)
+            for name, cell in self.state.get(parameter, {}).items()
+        }
+        for place, group in enumerate(self.groups):
+            found |= {f"group.{place}.{name}": cell.numpy() for name, cell in group.cells.items()}
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; a UserError names what does not fit, and then nothing is changed."""
+        parameters = self.parameters
+        planned = []
+        for key, value in state.items():
+            array = np.asarray(value)
+            head, _, name = key.partition(".")
+            if head == "group":
+                place, _, name = name.partition(".")
+                if not place.isdigit() or int(place) >= len(self.groups) or name not in self.groups[int(place)].cells:
+                    raise UserError(f"optimizer state {key!r} does not belong to this {type(self).__name__}")
+                planned.append((self.groups[int(place)].cells[name], array))
+                continue
+            if not head.isdigit() or int(head) >= len(parameters) or name not in self.slots:
+                raise UserError(f"optimizer state {key!r} does not belong to this {type(self).__name__}")
+            parameter = parameters[int(head)]
+            if array.shape not in (parameter.shape, ()):
+                raise UserError(f"optimizer state {key!r} has shape {array.shape}, its parameter has {parameter.shape}")
+            planned.append((self._slot(parameter, name, array.shape, array.dtype), array))
+        for cell, array in planned:
+            cell.assign(array)
+
+    slots: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={self.groups[0].value(name) if name in self.changing else self.groups[0][name]}" for name in self.defaults)
+        return f"{type(self).__name__}({options})"
+
+
+class SGD(Optimizer):
+    """w <- w - lr v with v = momentum v + g (v = g without momentum), g = de/dw + weight_decay w.
+
+    ``nesterov`` takes g + momentum v instead of v. Sutskever, Martens, Dahl and Hinton, "On the importance of
+    initialization and momentum in deep learning" (2013).
+    """
+
+    changing = ("lr", "momentum")
+    slots = ("momentum",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        if nesterov and momentum <= 0:
+            raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+        if group["weight_decay"]:
+            gradient = gradient + parameter * group["weight_decay"]
+        if group.initial["momentum"] > 0:
+            momentum = group["momentum"].astype(parameter.dtype)
+            velocity = self._slot(parameter, "momentum")
+            velocity.assign(velocity * momentum + gradient)
+            gradient = gradient + velocity * momentum if group["nesterov"] else velocity
+        parameter.assign(parameter - gradient * group["lr"].astype(parameter.dtype))
+
+
+class Adam(Optimizer):
+    """w <- w - lr m' / (sqrt(v') + eps), m and v running means of g and g^2, m' and v' corrected for their start at 0.
+
+    Kingma and Ba, "Adam" (2015). ``weight_decay`` is added to the gradient (for the decoupled kind see AdamW).
+    """
+
+    changing = ("lr", "beta1")
+    slots = ("count", "mean", "square")
+    decoupled = False
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            parameters, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
+        )
+
+    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+        rate, first, second = group["lr"], group["beta1"], group["beta2"]
+        value: Tensor = parameter
+        if group["weight_decay"] and self.decoupled:
+            value = value * (1 - rate * group["weight_decay"]).astype(parameter.dtype)
+        elif group["weight_decay"]:
+            gradient = gradient + parameter * group["weight_decay"]
+        count, mean, square = (
+            self._slot(parameter, "count", (), np.float64),
+            self._slot(parameter, "mean"),
+            self._slot(parameter, "square"),
+        )
+        count.assign(count + 1)
+        share = first.astype(parameter.dtype)
+        mean.assign(mean * share + gradient * (1 - first).astype(parameter.dtype))
+        square.assign(square * second + gradient * gradient * (1 - second))
+        # the corrections are near 0 at first: taken in float64, or their rounding would show in the first steps
+        rate = rate / (1 - (count * first.log()).exp()) if group.initial["beta1"] > 0 else rate
+        spread = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
+        denominator = square.sqrt() / spread.astype(parameter.dtype) + group["eps"]
+        parameter.assign(value - mean / denominator * rate.astype(parameter.dtype))
+
+
+class AdamW(Adam):
+    """Adam whose weight decay acts on the weights directly: w <- w - lr weight_decay w, before the step.
+
+    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+class RMSprop(Optimizer):
+    """w <- w - lr g / (sqrt(v) + eps), v a running mean of g^2; with momentum, of the quotient.
+
+    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). ``centered`` takes the running mean of g squared off v.
+    """
+
+    changing = ("lr", "momentum")
+    slots = ("square", "mean", "momentum")
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(parameters, {**options, "centered": centered})
+
+    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+        if group["weight_decay"]:
+            gradient = gradient + parameter * group["weight_decay"]
+        alpha, rate = group["alpha"], group["lr"].astype(parameter.dtype)
+        square = self._slot(parameter, "square")
+        square.assign(square * alpha + gradient * gradient * (1 - alpha))
+        spread: Tensor = square
+        if group["centered"]:
+            mean = self._slot(parameter, "mean")
+            mean.assign(mean * alpha + gradient * (1 - alpha))
+            spread = square - mean * mean
+        quotient = gradient / (spread.sqrt() + group["eps"])
+        if group.initial["momentum"] > 0:
+            velocity = self._slot(parameter, "momentum")
+            velocity.assign(velocity * group["momentum"].astype(parameter.dtype) + quotient)
+            quotient = velocity
+        parameter.assign(parameter - quotient * rate)
+
+
+def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients so that their common length is at most ``max_norm``; returns the length before.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    """
+    if not max_norm > 0:
+        raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
+    with functions.no_grad():
+        with_gradients = [one for one in parameters if one.grad is not None]
+        squares = [(one.grad * one.grad).sum() for one in with_gradients if one.grad is not None]
+        if not squares:
+            return functions.zeros(())
+        length = functions.stack(squares).sum().sqrt()
+        factor = functions.minimum(1.0, max_norm / (length + 1e-6))
+        for one in with_gradients:
+            assert one.grad is not None
+            one.grad = one.grad * factor.astype(one.dtype)
+        return length

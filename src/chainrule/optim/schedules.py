@@ -1,0 +1,171 @@
+"""Schedules of the learning rate, with PyTorch's names, arguments and values.
+
+Each is a function of the number of steps taken, so a schedule has no state but that number: ``schedule.at(step)`` tells
+the factors at any step, and resuming sets ``schedule.steps``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from chainrule.errors import UserError
+from chainrule.optim.optimizers import Group, Optimizer
+
+
+class Schedule:
+    """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self._steps = 0
+        self._apply()
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken; setting it sets the options to those of that step."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = steps
+        self._apply()
+
+    def step(self) -> None:
+        """Call after every optimizer step (or every epoch, if the numbers given are epochs)."""
+        self.steps = self._steps + 1
+
+    def _apply(self) -> None:
+        for group in self.optimizer.groups:
+            for name, value in self.values(self._steps, group).items():
+                group.set(name, value)
+
+
+def _at_least_one(schedule: str, name: str, value: float) -> None:
+    if value < 1:
+        raise UserError(f"{schedule}: {name} must be at least 1, got {value}")
+
+
+class StepLR(Schedule):
+    """The initial rate times ``gamma`` for every ``step_size`` steps taken."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        _at_least_one("StepLR", "step_size", step_size)
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        return {"lr": group.initial["lr"] * self.gamma ** (step // self.step_size)}
+
+
+class CosineAnnealingLR(Schedule):
+    """Half a cosine from the initial rate down to ``eta_min`` in ``T_max`` steps.
+
+    Loshchilov and Hutter, "SGDR" (2017).
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803 - PyTorch's name
+        _at_least_one("CosineAnnealingLR", "T_max", T_max)
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        share = (1 + math.cos(math.pi * step / self.T_max)) / 2
+        return {"lr": self.eta_min + (group.initial["lr"] - self.eta_min) * share}
+
+
+class LinearLR(Schedule):
+    """Linear warm-up: from ``start_factor`` to ``end_factor`` times the initial rate in ``total_iters`` steps."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ) -> None:
+        _at_least_one("LinearLR", "total_iters", total_iters)
+        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
+            raise UserError(f"LinearLR: factors must lie in (0, 1], got {start_factor} and {end_factor}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer)
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        share = min(step, self.total_iters) / self.total_iters
+        return {"lr": group.initial["lr"] * (self.start_factor + (self.end_factor - self.start_factor) * share)}
+
+
+class OneCycleLR(Schedule):
+    """Up from ``max_lr / div_factor`` to ``max_lr`` in ``pct_start`` of the steps, then down to
+    ``max_lr / div_factor / final_div_factor``; momentum (beta1 of Adam) goes the other way.
+
+    Smith and Topin, "Super-convergence" (2018).
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        _at_least_one("OneCycleLR", "total_steps", total_steps)
+        if not 0 <= pct_start <= 1:
+            raise UserError(f"OneCycleLR: pct_start must be from 0 to 1, got {pct_start}")
+        if anneal_strategy not in ("cos", "linear"):
+            raise UserError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+        self.max_lr, self.total_steps, self.pct_start, self.anneal_strategy = max_lr, total_steps, pct_start, anneal_strategy
+        self.base_momentum, self.max_momentum = base_momentum, max_momentum
+        self.first_lr = max_lr / div_factor
+        self.last_lr = self.first_lr / final_div_factor
+        self.momentum_name = next((name for name in ("momentum", "beta1") if name in optimizer.changing), None)
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum and any(
+            self.momentum_name is None or group.initial[self.momentum_name] == 0 for group in optimizer.groups
+        ):
+            raise UserError("OneCycleLR: cycle_momentum=True needs an optimizer with momentum: pass one, or cycle_momentum=False")
+        super().__init__(optimizer)
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        if step > self.total_steps:
+            raise UserError(f"OneCycleLR: step {step} lies beyond total_steps={self.total_steps}: give it more steps")
+        top = self.pct_start * self.total_steps - 1  # the step at which the peak is reached
+        end = self.total_steps - 1
+        if step <= top:
+            share = step / top
+            found = {"lr": self._between(self.first_lr, self.max_lr, share)}
+            momentum = self._between(self.max_momentum, self.base_momentum, share)
+        else:
+            share = min((step - top) / (end - top), 1.0) if end > top else 1.0
+            found = {"lr": self._between(self.max_lr, self.last_lr, share)}
+            momentum = self._between(self.base_momentum, self.max_momentum, share)
+        if self.cycle_momentum and self.momentum_name is not None:
+            found[self.momentum_name] = momentum
+        return found
+
+    def _between(self, start: float, end: float, share: float) -> float:
+        if self.anneal_strategy == "linear":
+            return start + (end - start) * share
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+class SequentialLR(Schedule):
+    """One schedule after the other: the next begins, from its own step 0, at each of ``milestones``."""
+
+    def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        if len(schedules) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+            raise UserError(
+                f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, got {list(milestones)}"
+            )
+        self.schedules, self.milestones = list(schedules), list(milestones)
+        super().__init__(optimizer)
+
+    def values(self, step: int, group: Group) -> dict[str, float]:
+        which = sum(step >= milestone for milestone in self.milestones)
+        begin = self.milestones[which - 1] if which else 0
+        return self.schedules[which].values(step - begin, group)

@@ -1,0 +1,102 @@
+"""Cells: the tensors that get assigned. Parameters, buffers, optimizer state, the random counter.
+
+A tensor never changes; a cell is a name for one tensor after another. Assigning cuts the history: the new value is a
+leaf. While a function is traced, reads and assignments are noted in the trace instead, and the cell itself is left alone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
+from chainrule.graph.dtypes import is_float
+from chainrule.tensor.tensor import Tensor, as_tensor, tensor
+from chainrule.tensor.tracing import active_trace
+
+
+class Cell(Tensor):
+    """A tensor that can be assigned another value of the same shape and dtype. ``name`` is its path in the model."""
+
+    __slots__ = ("_name", "_type", "_value_now")
+
+    _operation = BUFFER
+    _wants_grad = False
+
+    def __init__(self, value: Any, dtype: Any = None) -> None:
+        array = tensor(value, dtype).numpy()
+        self._value_now: Array = array
+        self._type = TensorType(array.shape, array.dtype)
+        self._name = ""
+        self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
+        self.grad = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if name != self._name:
+            self._name, self._node = name, None  # type: ignore[assignment]
+
+    @property
+    def node(self) -> Node:
+        trace = active_trace()
+        if trace is not None:
+            return trace.read(self)
+        if self._node is None:
+            self._node = self._leaf(self._value_now)
+        return self._node
+
+    @property
+    def type(self) -> TensorType:
+        return self._type
+
+    def _leaf(self, value: Array | TensorType) -> Node:
+        return leaf(value, self._operation, requires_grad=self._wants_grad, label=self._name, owner=weakref.ref(self))
+
+    def assign(self, value: Any) -> None:
+        """Take over the numbers of ``value``, which must have this shape; its dtype is converted."""
+        new = as_tensor(value, self._type.dtype)
+        if new.shape != self._type.shape:
+            label = f" {self._name!r}" if self._name else ""
+            raise UserError(f"assign: {type(self).__name__.lower()}{label} is {self._type}, the value has shape {new.shape}")
+        trace = active_trace()
+        if trace is not None:
+            trace.write(self, new.node)
+            return
+        self._value_now = new.numpy()
+        self._node = None  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        made = type(self)(np.array(self._value_now))
+        made._name = self._name
+        memo[id(self)] = made
+        return made
+
+    def __repr__(self) -> str:
+        label = f"{self._name}: " if self._name else ""
+        return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
+
+
+class Parameter(Cell):
+    """A cell that is learned: gradients arrive in ``grad``, optimizers assign it."""
+
+    __slots__ = ()
+    _operation = PARAMETER
+    _wants_grad = True
+
+    def __init__(self, value: Any, dtype: Any = None) -> None:
+        super().__init__(value, dtype)
+        if not is_float(self._type.dtype):
+            raise UserError(f"Parameter: only floats can be learned, this is {self._type}: pass dtype='float32'")
+
+
+class Buffer(Cell):
+    """A cell that is part of a model's state but not learned, such as a running mean."""
+
+    __slots__ = ()

@@ -1,0 +1,202 @@
+"""NumPy-named functions of tensors, and what switches how they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from chainrule import grad as gradients
+from chainrule import ops
+from chainrule.errors import UserError
+from chainrule.graph import Array, Node, leaf
+from chainrule.graph.dtypes import as_dtype, float32, promote
+from chainrule.ops import compose
+from chainrule.tensor.tensor import Axes, Tensor, _axis, _binary, as_tensor, operands
+
+# ---- making
+
+
+def zeros(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
+    return full(shape, 0, dtype)
+
+
+def ones(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
+    return full(shape, 1, dtype)
+
+
+def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tensor:
+    try:
+        return Tensor(leaf(np.full(shape, value, dtype=as_dtype(dtype))))
+    except OverflowError:
+        raise UserError(f"full: {value} does not fit dtype {as_dtype(dtype)}") from None
+
+
+def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = None) -> Tensor:
+    values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
+    return as_tensor(values, None if dtype is None else as_dtype(dtype))
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor of a copy of any CPU array that speaks DLPack (PyTorch, JAX, NumPy, ...)."""
+    try:
+        return as_tensor(np.array(np.from_dlpack(source)))
+    except (BufferError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"from_dlpack: {type(source).__name__} cannot hand over its data ({error}): copy it to the CPU first"
+        ) from None
+
+
+# ---- functions of one tensor
+
+
+def exp(x: Any) -> Tensor:
+    return as_tensor(x).exp()
+
+
+def log(x: Any) -> Tensor:
+    return as_tensor(x).log()
+
+
+def sqrt(x: Any) -> Tensor:
+    return as_tensor(x).sqrt()
+
+
+def rsqrt(x: Any) -> Tensor:
+    return as_tensor(x).rsqrt()
+
+
+def sin(x: Any) -> Tensor:
+    return as_tensor(x).sin()
+
+
+def cos(x: Any) -> Tensor:
+    return as_tensor(x).cos()
+
+
+def tanh(x: Any) -> Tensor:
+    return as_tensor(x).tanh()
+
+
+def sigmoid(x: Any) -> Tensor:
+    return as_tensor(x).sigmoid()
+
+
+def erf(x: Any) -> Tensor:
+    return as_tensor(x).erf()
+
+
+def sign(x: Any) -> Tensor:
+    return as_tensor(x).sign()
+
+
+def abs(x: Any) -> Tensor:
+    return as_tensor(x).abs()
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
+    return as_tensor(x).clip(low, high)
+
+
+def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    return as_tensor(x).sum(axis, keepdims)
+
+
+def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    return as_tensor(x).mean(axis, keepdims)
+
+
+def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    return as_tensor(x).max(axis, keepdims)
+
+
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    return as_tensor(x).min(axis, keepdims)
+
+
+# ---- functions of several
+
+
+def maximum(x: Any, y: Any) -> Tensor:
+    """The larger of each pair; on a tie the gradient goes to ``x``."""
+    return _binary("maximum", ops.maximum, x, y)
+
+
+def minimum(x: Any, y: Any) -> Tensor:
+    """The smaller of each pair; on a tie the gradient goes to ``x``."""
+    return _binary("minimum", ops.minimum, x, y)
+
+
+def matmul(x: Any, y: Any) -> Tensor:
+    return as_tensor(x) @ as_tensor(y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """``x`` where the condition holds, else ``y``, broadcast against each other."""
+    nodes = (as_tensor(condition).node, *operands("where", x, y))
+    shapes = [node.shape for node in nodes]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise UserError(f"where: shapes {' and '.join(map(str, shapes))} do not broadcast") from None
+    return Tensor(ops.where(*(compose.broadcast_to(node, shape) for node in nodes)))
+
+
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """One after the other along an axis that all have."""
+    parts = [as_tensor(one) for one in tensors]
+    if not parts:
+        raise UserError("concatenate: needs at least one tensor, got none")
+    dtype = promote(*(one.dtype for one in parts))
+    place = _axis("concatenate", axis, parts[0].ndim)
+    return Tensor(ops.concatenate(*(one.astype(dtype).node for one in parts), axis=place))
+
+
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """One after the other along a new axis."""
+    return concatenate([as_tensor(one).expand_dims(axis) for one in tensors], axis)
+
+
+def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
+    """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes)."""
+    return Tensor(ops.one_hot(as_tensor(indices).node, classes=classes, dtype=as_dtype(dtype)))
+
+
+def stop_gradient(x: Any) -> Tensor:
+    """The same numbers, through which no gradient passes."""
+    return as_tensor(x).detach()
+
+
+# ---- gradients
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside, nothing remembers how it was computed: for evaluation and updates."""
+    with ops.history("nothing"):
+        yield
+
+
+def grad(output: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor | None]:
+    """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone."""
+    with ops.history("gradients" if create_graph else "nothing"):
+        found = gradients.backprop(output.node, [one.node for one in inputs])
+    return [None if node is None else Tensor(node) for node in found]
+
+
+def gradcheck(
+    f: Callable[..., Tensor], *inputs: Any, order: int = 1, tolerance: float = 1e-5, seed: int = 0
+) -> gradients.Gradcheck:
+    """Hold the gradients of ``f`` at ``inputs`` against finite differences in float64; a UserError names the worst element.
+
+    Returns the largest relative error, and how many elements stood at a kink (as max(0, x) at 0), where any slope between
+    the left and the right one is right. ``order=2`` checks the gradient of the gradient too.
+    """
+
+    def of_nodes(*nodes: Node) -> Node:
+        return f(*map(Tensor, nodes)).node
+
+    arrays: list[Array] = [as_tensor(one).numpy() for one in inputs]
+    return gradients.gradcheck(of_nodes, *arrays, order=order, tolerance=tolerance, seed=seed)

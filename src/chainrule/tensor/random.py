@@ -1,0 +1,70 @@
+"""Random tensors from a counter: the same seed gives the same numbers on any engine, with any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph import Node
+from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
+from chainrule.ops import compose
+from chainrule.tensor.cells import Buffer
+from chainrule.tensor.tensor import Tensor
+
+Draw = Callable[[Node, tuple[int, ...], Any], tuple[Node, Node]]
+
+
+class Generator:
+    """A stream of random numbers. ``state`` is a cell of two integers, the seed and the counter: part of a checkpoint."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.state = Buffer(np.array([_checked(seed), 0]), int64)
+        self.state.name = "random.state"
+
+    def seed(self, seed: int) -> None:
+        """Begin again from ``seed``."""
+        self.state.assign(np.array([_checked(seed), 0]))
+
+    def uniform(self, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+        """Numbers spread evenly over [low, high); where low is not 0, rounding may make one equal to high."""
+        return self._draw(compose.uniform, shape, dtype) * (high - low) + low
+
+    def normal(self, shape: Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+        """Normal numbers."""
+        return self._draw(compose.normal, shape, dtype) * std + mean
+
+    def _draw(self, draw: Draw, shape: Sequence[int], dtype: Any) -> Tensor:
+        wanted = as_dtype(dtype)
+        if not is_float(wanted):
+            raise UserError(f"random: draws floats, not {wanted}: draw float32 numbers, scale them and use astype")
+        numbers, after = draw(self.state.node, tuple(shape), wanted)
+        self.state.assign(Tensor(after))
+        return Tensor(numbers)
+
+
+def _checked(seed: int) -> int:
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+    return seed
+
+
+default_generator = Generator()
+"""What initialisation and dropout draw from."""
+
+
+def manual_seed(seed: int) -> None:
+    """Begin the default stream again from ``seed``."""
+    default_generator.seed(seed)
+
+
+def uniform(shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+    """Numbers spread evenly over [low, high), from the default stream."""
+    return default_generator.uniform(shape, low, high, dtype)
+
+
+def normal(shape: Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+    """Normal numbers, from the default stream."""
+    return default_generator.normal(shape, mean, std, dtype)

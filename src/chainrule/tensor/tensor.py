@@ -1,0 +1,592 @@
+"""The user's handle on a node: operators, NumPy's methods, backward."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import UserError
+from chainrule.grad import backprop
+from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf, topological_order
+from chainrule.graph.dtypes import DType, as_dtype, bfloat16, bool_, float32, int64, is_float, promote, promote_with_number
+from chainrule.ops import compose
+
+Axes = int | Sequence[int] | None
+
+
+class Tensor:
+    """An immutable array of one of seven dtypes that knows how it was computed.
+
+    Operators and methods have NumPy's names, broadcasting and axis arguments. ``requires_grad`` marks a tensor whose
+    gradient is wanted: after ``error.backward()`` it is in ``grad``, of the same shape and dtype.
+    """
+
+    __slots__ = ("__weakref__", "_node", "grad")
+    __array_priority__ = 1000  # numpy_array + tensor asks the tensor
+
+    _node: Node
+    grad: Tensor | None
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.grad = None
+
+    # ---- what it is
+
+    @property
+    def node(self) -> Node:
+        """The node of the graph that this is the value of."""
+        return self._node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.node.ndim
+
+    @property
+    def size(self) -> int:
+        return self.node.size
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node.requires_grad
+
+    @property
+    def graph(self) -> Graph:
+        """The whole computation that led here."""
+        return Graph(self.node)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+        return self.transpose()
+
+    # ---- its numbers
+
+    def _value(self) -> Array:
+        value = self.node.value
+        if value is None:
+            raise UserError(
+                f"the value of {self.node!r} was asked for while tracing, at {self.node.origin}: inside a traced function "
+                "a tensor has a shape and a dtype but no numbers yet; return it, or choose with where() instead of if"
+            )
+        return value
+
+    def numpy(self) -> Array:
+        """The numbers as a read-only NumPy array, without a copy."""
+        view = self._value().view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if self.dtype == bfloat16:
+            raise UserError("DLPack: NumPy cannot hand over bfloat16: use astype('float32') first")
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"DLPack: this tensor is in the memory of the CPU, not on device {dl_device}")
+        if max_version is not None and max_version >= (1, 0) and not copy:
+            return self.numpy().__dlpack__(max_version=max_version)
+        if copy is False:
+            raise BufferError("DLPack: without a copy, a tensor goes only to a consumer that knows read-only data (version 1.0)")
+        return np.array(self._value()).__dlpack__()  # older consumers cannot be told that it is read-only
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # kDLCPU
+
+    def item(self) -> Any:
+        """The one number of a tensor of size 1, as a Python number."""
+        if self.size != 1:
+            raise UserError(f"item: this is {self.node.type}, with {self.size} elements: index one, or use tolist()")
+        return self._value().reshape(()).astype(np.float64 if self.dtype == bfloat16 else self.dtype).item()
+
+    def tolist(self) -> Any:
+        value = self._value()
+        return (value.astype(np.float64) if self.dtype == bfloat16 else value).tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __index__(self) -> int:
+        if is_float(self.dtype):
+            raise TypeError(f"{self.node.type} cannot be an index: only integers can")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise UserError(f"the truth of {self.node.type} is ambiguous: use .any(), .all() or a comparison of one element")
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        node = self.node
+        if node.value is None:
+            numbers = "traced, no value yet"
+        else:
+            shown = node.value.astype(np.float32) if node.dtype == bfloat16 else node.value
+            numbers = np.array2string(shown, separator=", ", threshold=60, edgeitems=3, prefix="Tensor(", precision=5)
+        facts = [str(node.type)]
+        if not node.is_leaf:
+            facts.append(f"from {node.operation.name} at {node.origin}")
+        elif node.requires_grad:
+            facts.append("requires_grad")
+        return f"Tensor({numbers}, {', '.join(facts)})"
+
+    # ---- gradients
+
+    def backward(self, upstream: Tensor | Array | None = None, *, create_graph: bool = False) -> None:
+        """Add d self / d p to ``p.grad`` for every parameter and every ``requires_grad`` tensor p that this depends on.
+
+        ``upstream`` is the gradient of the error with respect to this, needed where this is not one number.
+        ``create_graph`` keeps the gradients' own graph, so that they can be differentiated again.
+        """
+        if not self.requires_grad:
+            raise UserError(
+                f"backward: {self.node.type} depends on nothing that asks for a gradient: was it computed under no_grad(), "
+                "or from tensors made without requires_grad=True?"
+            )
+        leaves = [node for node in topological_order([self.node], follow=lambda node: node.requires_grad) if node.is_leaf]
+        seed = None if upstream is None else as_tensor(upstream, self.dtype).node
+        with ops.history("gradients" if create_graph else "nothing"):
+            for node, gradient in zip(leaves, backprop(self.node, leaves, seed), strict=True):
+                owner = node.owner() if node.owner is not None else None
+                if owner is not None and gradient is not None:
+                    found = Tensor(gradient)
+                    owner.grad = found if owner.grad is None else owner.grad + found
+
+    def detach(self) -> Tensor:
+        """The same numbers, through which no gradient passes."""
+        return Tensor(ops.stop_gradient(self.node))
+
+    # ---- arithmetic
+
+    def __add__(self, other: Any) -> Tensor:
+        return _binary("add", ops.add, self, other)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _binary("subtract", ops.subtract, self, other)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _binary("multiply", ops.multiply, self, other)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _binary("divide", ops.divide, self, other, floats=True)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _binary("add", ops.add, other, self)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _binary("subtract", ops.subtract, other, self)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _binary("multiply", ops.multiply, other, self)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _binary("divide", ops.divide, other, self, floats=True)
+
+    def __pow__(self, exponent: Any) -> Tensor:
+        """``x ** 2`` for a number; ``x ** y`` for a tensor is e^(y ln x), so x must be positive there."""
+        if isinstance(exponent, np.integer | np.floating):
+            exponent = exponent.item()
+        if isinstance(exponent, int | float):
+            node = self.node if is_float(self.dtype) or (isinstance(exponent, int) and exponent >= 0) else self._floats()
+            return Tensor(ops.power(node, exponent=float(exponent)))
+        return (as_tensor(exponent) * self.log()).exp()
+
+    def __rpow__(self, base: Any) -> Tensor:
+        if isinstance(base, int | float) and base <= 0:
+            raise UserError(f"power: {base} ** tensor is e^(tensor * ln {base}), which needs a positive base")
+        weak = isinstance(base, int | float)
+        return (self * as_tensor(base, promote_with_number(self.dtype, float(base)) if weak else None).log()).exp()
+
+    def __neg__(self) -> Tensor:
+        return Tensor(ops.negative(self.node))
+
+    def __pos__(self) -> Tensor:
+        return self.copy()
+
+    def __abs__(self) -> Tensor:
+        return Tensor(ops.abs_(self.node))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        """Matrix product over broadcast batch axes: (..., m, k) @ (..., k, n) -> (..., m, n); vectors as in NumPy."""
+        return _matmul(self, as_tensor(other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _matmul(as_tensor(other), self)
+
+    # ---- comparison and logic
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _binary("equal", ops.equal, self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return Tensor(ops.logical_not(_binary("not_equal", ops.equal, self, other).node))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _binary("less", ops.less, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _binary("less_equal", ops.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _binary("greater", ops.less, other, self)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _binary("greater_equal", ops.less_equal, other, self)
+
+    __hash__ = object.__hash__
+
+    def __and__(self, other: Any) -> Tensor:
+        return _binary("logical_and", ops.logical_and, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return _binary("logical_or", ops.logical_or, self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _binary("logical_and", ops.logical_and, other, self)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _binary("logical_or", ops.logical_or, other, self)
+
+    def __invert__(self) -> Tensor:
+        return Tensor(ops.logical_not(self.node))
+
+    # ---- functions of one number
+
+    def _floats(self) -> Node:
+        return self.node if is_float(self.dtype) else compose.to_dtype(self.node, float32)
+
+    def exp(self) -> Tensor:
+        return Tensor(ops.exp(self._floats()))
+
+    def log(self) -> Tensor:
+        return Tensor(ops.log(self._floats()))
+
+    def sqrt(self) -> Tensor:
+        return Tensor(ops.sqrt(self._floats()))
+
+    def rsqrt(self) -> Tensor:
+        return Tensor(ops.rsqrt(self._floats()))
+
+    def sin(self) -> Tensor:
+        return Tensor(ops.sin(self._floats()))
+
+    def cos(self) -> Tensor:
+        return Tensor(ops.cos(self._floats()))
+
+    def tanh(self) -> Tensor:
+        return Tensor(ops.tanh(self._floats()))
+
+    def sigmoid(self) -> Tensor:
+        return Tensor(ops.sigmoid(self._floats()))
+
+    def erf(self) -> Tensor:
+        return Tensor(ops.erf(self._floats()))
+
+    def sign(self) -> Tensor:
+        return Tensor(ops.sign(self.node))
+
+    def abs(self) -> Tensor:
+        return abs(self)
+
+    def clip(self, low: Any = None, high: Any = None) -> Tensor:
+        """Limited to [low, high]. Outside, and at the limits, no gradient passes."""
+        found = self
+        if low is not None:
+            found = _binary("clip", ops.maximum, low, found)
+        if high is not None:
+            found = _binary("clip", ops.minimum, high, found)
+        return found
+
+    def astype(self, dtype: Any) -> Tensor:
+        return Tensor(compose.to_dtype(self.node, as_dtype(dtype)))
+
+    # ---- reductions
+
+    def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The sum over ``axis`` (all by default). Integers are added up, and bools counted, as int64."""
+        node = self.node if is_float(self.dtype) else compose.to_dtype(self.node, int64)
+        axes = _axes("sum", axis, self.ndim)
+        return _kept(ops.sum_(node, axes=axes), self.shape, axes, keepdims)
+
+    def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        axes = _axes("mean", axis, self.ndim)
+        count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
+        if count == 0:
+            raise UserError(f"mean: {self.node.type} has no elements along {axes}")
+        total = ops.sum_(self._floats(), axes=axes)
+        return _kept(ops.scaled(total, 1.0 / count), self.shape, axes, keepdims)
+
+    def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """The mean squared distance from the mean; divided by n - ddof."""
+        axes = _axes("var", axis, self.ndim)
+        count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
+        if count <= ddof:
+            raise UserError(f"var: {self.node.type} has {count} elements along {axes}, with ddof={ddof} it needs more")
+        apart = self - self.mean(axis, keepdims=True)
+        return (apart * apart).sum(axis, keepdims) * (1.0 / (count - ddof))
+
+    def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The largest value; its gradient goes to the first place that holds it."""
+        return self._extreme("max", ops.max_, axis, keepdims)
+
+    def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The smallest value; its gradient goes to the first place that holds it."""
+        return self._extreme("min", ops.min_, axis, keepdims)
+
+    def argmax(self, axis: int | None = None) -> Tensor:
+        """The place of the largest value, the first on a tie; without ``axis``, in the flattened tensor."""
+        return self._place("argmax", ops.argmax, axis)
+
+    def argmin(self, axis: int | None = None) -> Tensor:
+        """The place of the smallest value, the first on a tie; without ``axis``, in the flattened tensor."""
+        return self._place("argmin", ops.argmin, axis)
+
+    def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        return self.astype(bool_).sum(axis, keepdims) > 0
+
+    def all(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        return ~((~self.astype(bool_)).any(axis, keepdims))
+
+    def _extreme(self, name: str, primitive: ops.Primitive, axis: Axes, keepdims: bool) -> Tensor:
+        axes = _axes(name, axis, self.ndim)
+        if len(axes) == 1:
+            return _kept(primitive(self.node, axis=axes[0]), self.shape, axes, keepdims)
+        if not axes:
+            return self
+        rest = tuple(i for i in range(self.ndim) if i not in axes)
+        last = ops.transpose(self.node, axes=(*rest, *axes))
+        flat = ops.reshape(last, shape=(*(self.shape[i] for i in rest), int(np.prod([self.shape[i] for i in axes]))))
+        return _kept(primitive(flat, axis=len(rest)), self.shape, axes, keepdims)
+
+    def _place(self, name: str, primitive: ops.Primitive, axis: int | None) -> Tensor:
+        if axis is None:
+            return Tensor(primitive(compose.to_shape(self.node, (self.size,)), axis=0))
+        return Tensor(primitive(self.node, axis=_axis(name, axis, self.ndim)))
+
+    # ---- moves
+
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """Another shape for the same elements; one size may be -1: what is left."""
+        wanted: Sequence[Any] = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        sizes = [int(size) for size in wanted]
+        if sizes.count(-1) > 1:
+            raise UserError(f"reshape: shape {tuple(sizes)} leaves more than one size open: -1 may stand once")
+        if -1 in sizes:
+            rest = int(np.prod([size for size in sizes if size != -1], dtype=np.int64))
+            if rest == 0 or self.size % rest:
+                raise UserError(f"reshape: the {self.size} elements of {self.node.type} do not fill shape {tuple(sizes)}")
+            sizes[sizes.index(-1)] = self.size // rest
+        return Tensor(ops.reshape(self.node, shape=tuple(sizes)))
+
+    def flatten(self, start_axis: int = 0) -> Tensor:
+        """All axes from ``start_axis`` on as one."""
+        if not 0 <= start_axis < max(self.ndim, 1):
+            raise UserError(f"flatten: start_axis {start_axis} is outside {self.node.type}: give 0 to {max(self.ndim, 1) - 1}")
+        rest = int(np.prod(self.shape[start_axis:], dtype=np.int64))
+        return Tensor(compose.to_shape(self.node, (*self.shape[:start_axis], rest)))
+
+    def transpose(self, *axes: int | Sequence[int]) -> Tensor:
+        """The axes in another order; reversed by default."""
+        order: Sequence[Any] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        chosen = tuple(i + self.ndim if i < 0 else i for i in order) or tuple(reversed(range(self.ndim)))
+        return Tensor(ops.transpose(self.node, axes=chosen))
+
+    def swapaxes(self, first: int, second: int) -> Tensor:
+        first, second = _axis("swapaxes", first, self.ndim), _axis("swapaxes", second, self.ndim)
+        order = list(range(self.ndim))
+        order[first], order[second] = order[second], order[first]
+        return self.transpose(order)
+
+    def squeeze(self, axis: Axes = None) -> Tensor:
+        """Without axes of size 1: all of them, or those named."""
+        axes = _axes("squeeze", axis, self.ndim) if axis is not None else [i for i, n in enumerate(self.shape) if n == 1]
+        if any(self.shape[i] != 1 for i in axes):
+            raise UserError(f"squeeze: axes {tuple(axes)} of {self.node.type} are not all of size 1")
+        return self.reshape([size for i, size in enumerate(self.shape) if i not in axes])
+
+    def expand_dims(self, axis: int) -> Tensor:
+        """With a new axis of size 1 at ``axis``."""
+        place = _axis("expand_dims", axis, self.ndim + 1)
+        return self.reshape([*self.shape[:place], 1, *self.shape[place:]])
+
+    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
+        return Tensor(compose.broadcast_to(self.node, tuple(shape)))
+
+    def flip(self, axis: Axes = None) -> Tensor:
+        return Tensor(ops.flip(self.node, axes=_axes("flip", axis, self.ndim)))
+
+    def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+        """With a border: ``width`` gives (before, after) per axis."""
+        low, high = tuple(int(a) for a, _ in width), tuple(int(b) for _, b in width)
+        return Tensor(ops.pad(self.node, low=low, high=high, interior=(0,) * len(low), value=float(value)))
+
+    def __getitem__(self, key: Any) -> Tensor:
+        from chainrule.tensor.indexing import index
+
+        return index(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise UserError("tensors are immutable: build a new one with where(), or assign a whole parameter with .assign()")
+
+    def copy(self) -> Tensor:
+        """The same value; of a parameter or buffer, the one that it has now."""
+        return Tensor(self.node)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A tensor made with ``requires_grad`` gets a twin with a ``grad`` of its own; any other is shared: it never changes."""
+        if self.node.is_leaf and self.requires_grad:
+            return tensor(self, requires_grad=True)
+        return Tensor(self.node)
+
+
+# ---- making tensors
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of a copy of ``data``: numbers, nested lists, a NumPy array, anything with ``__array__``.
+
+    Python floats become float32, Python integers int64; arrays keep their dtype.
+    """
+    if isinstance(data, Tensor):
+        data = data.numpy()
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise UserError(f"tensor: the data is no regular array ({error}): rows must have equal lengths") from None
+    if dtype is None:
+        plain = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__array__")
+        dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
+    value = array.astype(as_dtype(dtype), copy=False)
+    if not requires_grad:
+        return Tensor(leaf(value))
+    if not is_float(value.dtype):
+        raise UserError(f"tensor: only floats can require a gradient, this is {value.dtype}: pass dtype='float32'")
+    made = Tensor.__new__(Tensor)
+    made.grad = None
+    made._node = leaf(value, INPUT, requires_grad=True, owner=weakref.ref(made))
+    return made
+
+
+def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
+    """``data`` itself if it is a tensor (of ``dtype``, if given), else a tensor of it."""
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.astype(dtype)
+    return tensor(data, dtype)
+
+
+def placeholder(shape: Sequence[int], dtype: Any = float32) -> Tensor:
+    """A tensor without numbers, to trace a computation with."""
+    return Tensor(leaf(TensorType(tuple(shape), as_dtype(dtype)), INPUT))
+
+
+# ---- how operands meet
+
+
+def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
+    """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
+    if not isinstance(b, int | float):
+        second = as_tensor(b).node
+        first = _weak(name, a, second.dtype) if isinstance(a, int | float) else as_tensor(a).node
+    else:
+        first = as_tensor(a).node
+        second = _weak(name, b, first.dtype)
+    dtype = promote(first.dtype, second.dtype)
+    if floats and not is_float(dtype):
+        dtype = float32
+    return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
+
+
+def _weak(name: str, number: int | float, dtype: DType) -> Node:
+    try:
+        return leaf(np.asarray(number, dtype=promote_with_number(dtype, number)))
+    except OverflowError:
+        raise UserError(f"{name}: {number} does not fit the other operand's dtype, {dtype}") from None
+
+
+def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:
+    return Tensor(primitive(*compose.together(name, *operands(name, a, b, floats))))
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    dtype = promote(a.dtype, b.dtype)
+    if not is_float(dtype):
+        dtype = float32
+    left, right = (ops.operand(compose.to_dtype(one.node, dtype)) for one in (a, b))
+    if left.ndim < 1 or right.ndim < 1 or (left.ndim <= 2 and right.ndim <= 2):
+        return Tensor(ops.matmul(left, right))
+    vector_left, vector_right = left.ndim == 1, right.ndim == 1
+    left = ops.reshape(left, shape=(1, *left.shape)) if vector_left else left
+    right = ops.reshape(right, shape=(*right.shape, 1)) if vector_right else right
+    if right.ndim == 2 and left.shape[-1] == right.shape[0]:  # one product instead of many: the batch joins the rows
+        rows = ops.reshape(left, shape=(int(np.prod(left.shape[:-1])), left.shape[-1]))
+        found = ops.reshape(ops.matmul(rows, right), shape=(*left.shape[:-1], right.shape[-1]))
+    else:
+        try:
+            batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        except ValueError:
+            raise UserError(f"matmul: batch axes of {left.type} and {right.type} do not broadcast") from None
+        found = ops.matmul(*(compose.broadcast_to(one, (*batch, *one.shape[-2:])) for one in (left, right)))
+    result = Tensor(found)
+    if vector_left:
+        result = result.squeeze(-2)
+    return result.squeeze(-1) if vector_right else result
+
+
+def _axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
+    """Axes as ascending non-negative numbers."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
+    if any(not -ndim <= i < ndim for i in given):
+        raise UserError(f"{name}: axis {axis} is outside a tensor with {ndim} axes: give {-ndim} to {ndim - 1}")
+    found = tuple(sorted(i % ndim for i in given))
+    if len(set(found)) != len(found):
+        raise UserError(f"{name}: axis {axis} names an axis twice")
+    return found
+
+
+def _axis(name: str, axis: int, ndim: int) -> int:
+    """One axis as a non-negative number."""
+    if isinstance(axis, Sequence):
+        raise UserError(f"{name}: takes one axis, got {axis}")
+    return _axes(name, axis, ndim)[0]
+
+
+def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    if not keepdims:
+        return Tensor(node)
+    return Tensor(compose.to_shape(node, tuple(1 if i in axes else size for i, size in enumerate(shape))))

@@ -1,0 +1,68 @@
+"""Tracing: running a function for its graph alone. The seam that the compiler takes its graphs from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from chainrule import ops
+from chainrule.graph import Graph, Node
+
+if TYPE_CHECKING:
+    from chainrule.tensor.cells import Cell
+    from chainrule.tensor.tensor import Tensor
+
+
+class Trace:
+    """What a traced function read and assigned: per cell the leaf that stands for it, and the node it was assigned."""
+
+    def __init__(self) -> None:
+        self.reads: dict[Cell, Node] = {}
+        self.writes: dict[Cell, Node] = {}
+
+    def read(self, cell: Cell) -> Node:
+        if cell in self.writes:
+            return self.writes[cell]
+        if cell not in self.reads:
+            self.reads[cell] = cell._leaf(cell.type)
+        return self.reads[cell]
+
+    def write(self, cell: Cell, node: Node) -> None:
+        self.writes[cell] = node
+
+
+class _Active(threading.local):
+    trace: Trace | None = None
+
+
+_active = _Active()
+
+
+def active_trace() -> Trace | None:
+    return _active.trace
+
+
+@contextmanager
+def tracing() -> Iterator[Trace]:
+    """Inside, nothing runs: nodes are made for their types and structure, and cells keep their values."""
+    before, _active.trace = _active.trace, Trace()
+    try:
+        with ops.running_on(None):
+            yield _active.trace
+    finally:
+        _active.trace = before
+
+
+def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:
+    """The graph of ``f(*inputs)``, without computing anything: to draw it, to count it, to look at it.
+
+    ``inputs`` give shapes and dtypes; their numbers are not looked at.
+    """
+    from chainrule.tensor.tensor import placeholder
+
+    with tracing():
+        output: Any = f(*(placeholder(one.shape, one.dtype) for one in inputs))
+    outputs = output if isinstance(output, tuple | list) else (output,)
+    return Graph(*(one.node for one in outputs))
