@@ -1,5 +1,7 @@
 """chainrule: trains convolutional networks fast on the machine you have, and shows you every gradient."""
 
+from typing import TYPE_CHECKING, Any
+
 from chainrule.errors import ChainruleError, InternalError, UserError
 from chainrule.graph.dtypes import bfloat16, bool_, float32, float64, int32, int64, uint8
 from chainrule.ops.precision import precision
@@ -59,6 +61,7 @@ __all__ = [
     "cos",
     "erf",
     "exp",
+    "explain",
     "float32",
     "float64",
     "from_dlpack",
@@ -97,3 +100,15 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from chainrule.lens.explain import explain
+
+
+def __getattr__(name: str) -> Any:
+    """``cr.explain``, loaded when it is first asked for: training does not need the lens."""
+    if name == "explain":
+        from chainrule.lens.explain import explain
+
+        return explain
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")

@@ -123,7 +123,7 @@ def _check_each(
     worst, kinks, place = 0.0, 0, (0, (), 0.0, 0.0)
     centre = value(points)
     for i in floats:
-        scale = 1 + float(np.abs(gradients[i]).max(initial=0.0))
+        scale = 1 + float(np.abs(gradients[i][np.isfinite(gradients[i])]).max(initial=0.0))
         for unit in np.ndindex(points[i].shape):
 
             def shifted(by: float, i: int = i, unit: tuple[int, ...] = unit) -> float:
@@ -158,11 +158,14 @@ def _at_kink(
     """Whether the function bends within one step, and the gradient is one of its slopes or between them.
 
     Curvature makes the two slopes differ too, but in proportion to the step; a kink at the point keeps them apart, and
-    one that is merely near vanishes when the step shrinks, and the slopes then agree with the gradient.
+    one that is merely near vanishes when the step shrinks, and the slopes then agree with the gradient. Where the function
+    jumps (as the gradient of abs(x) does at 0) the slopes grow as the step shrinks: there no gradient is wrong.
     """
     fine = _STEP / 64
     near_right, near_left = (shifted(fine) - centre) / fine, (centre - shifted(-fine)) / fine
     slack = 1e-4 * scale
+    if any(abs(near) > 16 * max(abs(far), slack) for near, far in ((near_right, right), (near_left, left))):
+        return True
     if abs(right - left) <= slack:
         return False
     low, high = min(near_left, near_right), max(near_left, near_right)

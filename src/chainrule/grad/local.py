@@ -60,8 +60,8 @@ def local_diagonal(node: Node, position: int) -> Array:
 def _passed_on(node: Node, position: int, upstream: Array) -> Array:
     primitive = _primitive(node, position)
     one = node.inputs[position]
-    if not is_float(one.dtype) or not is_float(node.dtype):
-        return np.zeros(one.shape, dtype=node.dtype)
+    if not is_float(node.dtype):
+        return np.zeros(one.shape, dtype=one.dtype)
     with history("nothing"), originating_from(node.origin):
         found = primitive.downstream(node, leaf(upstream), position)
     if found is None:

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +63,7 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.List: "a list has no place here: give it a name, such as c=[1,2], and write c",
     ast.Tuple: "a comma has no place here: only between the arguments of a function and between indices",
 }
+_KNOWN = f"only numbers, names, + - * / ** @, parentheses, indices and the functions {', '.join(FUNCTIONS)} are known here"
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,18 @@ class _Source:
     def of(cls, what: str, text: str) -> _Source:
         return cls(what, "".join(" " if one.isspace() else one for one in text).strip())
 
-    def refuse(self, column: int, message: str) -> NoReturn:
-        """Raise an error that shows the place; ``column`` counts characters from 0."""
+    def error(self, column: int, message: str) -> UserError:
+        """An error that shows the place; ``column`` counts characters from 0."""
         column = max(0, min(column, len(self.text)))
         begin = max(0, column - _WINDOW) if len(self.text) > 2 * _WINDOW else 0
         shown = self.text[begin : begin + 2 * _WINDOW]
         before, after = "…" if begin else "", "…" if begin + len(shown) < len(self.text) else ""
         clean = "".join(one if one.isprintable() else "\ufffd" for one in shown)
         caret = " " * (len(before) + column - begin) + "^"
-        raise UserError(f"{self.what}, column {column + 1}: {message}\n  {before}{clean}{after}\n  {caret}")
+        return UserError(f"{self.what}, column {column + 1}: {message}\n  {before}{clean}{after}\n  {caret}")
 
-    def refuse_at(self, node: ast.expr, message: str) -> NoReturn:
-        self.refuse(self.column(node.col_offset), message)
+    def error_at(self, node: ast.expr, message: str) -> UserError:
+        return self.error(self.column(node.col_offset), message)
 
     def column(self, byte: int) -> int:
         """The syntax tree counts bytes, people count characters."""
@@ -105,7 +106,7 @@ class _Source:
         except SyntaxError as error:
             what = "too many nested parentheses" if "nested" in error.msg else error.msg.split(";")[0].rstrip(".")
             remedy = "write it as in Python, with * for each product, such as (w @ x - y)**2"
-            self.refuse((error.offset or 1) - 1, f"{what}: {remedy}")
+            raise self.error((error.offset or 1) - 1, f"{what}: {remedy}") from None
         except ValueError:  # characters that have no bytes
             raise UserError(f"{self.what}: {_quoted(self.text)} contains characters that cannot be read") from None
 
@@ -151,21 +152,21 @@ def _labelled(name: str, array: np.ndarray[Any, Any]) -> Tensor:
 def _array(source: _Source) -> np.ndarray[Any, Any]:
     if source.text.startswith("[") and "]" not in source.text:
         raise UserError(
-            f"{source.what}: {_quoted(source.text)} has no closing bracket: write the list without spaces, or all of it in quotes, "
-            "such as 'w=[1, 2]'"
+            f"{source.what}: {_quoted(source.text)} has no closing bracket: write the list without spaces, "
+            "or all of it in quotes, such as 'w=[1, 2]'"
         )
     root = source.parse()
     numbers = _numbers(source, root, 0)
     try:
         return np.array(numbers, dtype=np.float64)
     except ValueError:
-        source.refuse_at(root, "the rows of the list must have equal lengths")
+        raise source.error_at(root, "the rows of the list must have equal lengths") from None
 
 
 def _numbers(source: _Source, node: ast.expr, depth: int) -> Any:
     if isinstance(node, ast.List | ast.Tuple):
         if depth == MOST_AXES:
-            source.refuse_at(node, f"lists are nested deeper than {MOST_AXES} levels")
+            raise source.error_at(node, f"lists are nested deeper than {MOST_AXES} levels")
         return [_numbers(source, one, depth + 1) for one in node.elts]
     negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
     inner = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd) else node
@@ -174,7 +175,7 @@ def _numbers(source: _Source, node: ast.expr, depth: int) -> Any:
     elif isinstance(inner, ast.Constant) and type(inner.value) in (int, float):
         number = _float(source, inner)
     else:
-        source.refuse_at(node, "a value is a number or a list of numbers, such as 5, -0.1 or [[1,2],[3,4]]")
+        raise source.error_at(node, "a value is a number or a list of numbers, such as 5, -0.1 or [[1,2],[3,4]]")
     return -number if negative else number
 
 
@@ -182,7 +183,7 @@ def _float(source: _Source, node: ast.Constant) -> float:
     try:
         return float(node.value)  # type: ignore[arg-type]  # an int or a float
     except OverflowError:
-        source.refuse_at(node, "the number does not fit float64, whose largest is about 1.8e308")
+        raise source.error_at(node, "the number does not fit float64, whose largest is about 1.8e308") from None
 
 
 # ---- expressions
@@ -222,7 +223,7 @@ class _Walk:
             except UserError as error:
                 if str(error).startswith(self.source.what):
                     raise
-                self.source.refuse(self.place(node), str(error))
+                raise self.source.error(self.place(node), str(error)) from None
         return done[0]
 
     def operands(self, node: ast.expr) -> Sequence[ast.expr]:
@@ -239,15 +240,17 @@ class _Walk:
             case ast.Call(args=arguments):
                 self.check_call(node)
                 return arguments
-        known = f"only numbers, names, + - * / ** @, parentheses, indices and the functions {', '.join(FUNCTIONS)} are known here"
-        self.source.refuse_at(node, _REFUSED.get(type(node), known))
+            case _:
+                raise self.source.error_at(node, _REFUSED.get(type(node), _KNOWN))
 
     def apply(self, node: ast.expr, given: list[Tensor]) -> Tensor:
         match node:
             case ast.Constant():
                 return self.number(node)
             case ast.Name(id=name):
-                return self.values[name] if name in self.values else self.unknown(node, "name", name, self.values)
+                if name not in self.values:
+                    raise self.unknown(node, "name", name, self.values)
+                return self.values[name]
             case ast.UnaryOp(op=sign):
                 return -given[0] if isinstance(sign, ast.USub) else given[0]
             case ast.BinOp(op=ast.Pow()):
@@ -264,36 +267,36 @@ class _Walk:
 
     def number(self, node: ast.Constant) -> Tensor:
         if type(node.value) not in (int, float):
-            self.source.refuse_at(node, "this is no number: only numbers, names and functions of them are known here")
+            raise self.source.error_at(node, "this is no number: only numbers, names and functions of them are known here")
         return tensor(_float(self.source, node), "float64")
 
-    def unknown(self, node: ast.expr, kind: str, name: str, known: Iterable[str]) -> NoReturn:
+    def unknown(self, node: ast.expr, kind: str, name: str, known: Iterable[str]) -> UserError:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else "" if kind == "function" else f"give it a value, such as {name}=1. "
         listed = ", ".join(known) or "no name"
-        self.source.refuse_at(node, f"unknown {kind} {name!r}: {hint}{'Given' if kind == 'name' else 'Known'}: {listed}")
+        return self.source.error_at(node, f"unknown {kind} {name!r}: {hint}{'Given' if kind == 'name' else 'Known'}: {listed}")
 
     # ---- calls and indices
 
     def check_call(self, node: ast.Call) -> None:
         if not isinstance(node.func, ast.Name):
-            self.source.refuse_at(node.func, _REFUSED.get(type(node.func), "this is no function: write * for a product"))
+            raise self.source.error_at(node.func, _REFUSED.get(type(node.func), "this is no function: write * for a product"))
         name = node.func.id
         if name in self.values:
-            self.source.refuse_at(node.func, f"{name} is a value, not a function: write * for a product")
+            raise self.source.error_at(node.func, f"{name} is a value, not a function: write * for a product")
         if name not in FUNCTIONS:
-            self.unknown(node.func, "function", name, FUNCTIONS)
+            raise self.unknown(node.func, "function", name, FUNCTIONS)
         starred = next((one for one in node.args if isinstance(one, ast.Starred)), None)
         if starred is not None:
-            self.source.refuse_at(starred, "a * before an argument is not known here: write the arguments one by one")
+            raise self.source.error_at(starred, "a * before an argument is not known here: write the arguments one by one")
         two = name in _OF_TWO or (name in _OF_TWO_TOO and not node.keywords and len(node.args) == 2)
         if len(node.args) != (2 if two else 1):
             takes = "2 arguments" if name in _OF_TWO else "1 or 2 arguments" if name in _OF_TWO_TOO else "1 argument"
             over = " (and axis=, a whole number)" if name in _OVER_AXES else ""
-            self.source.refuse_at(node, f"{name} takes {takes}{over}, got {len(node.args)}")
+            raise self.source.error_at(node, f"{name} takes {takes}{over}, got {len(node.args)}")
         if node.keywords and (name not in _OVER_AXES or [one.arg for one in node.keywords] != ["axis"]):
             takes = "only axis=" if name in _OVER_AXES else "nothing"
-            self.source.refuse_at(node.keywords[0].value, f"{name} takes {takes} by name")
+            raise self.source.error_at(node.keywords[0].value, f"{name} takes {takes} by name")
 
     def call(self, node: ast.Call, given: list[Tensor]) -> Tensor:
         assert isinstance(node.func, ast.Name)  # by check_call
@@ -302,20 +305,23 @@ class _Walk:
             return _OF_ONE[name](*given)
         if len(given) == 2:
             return (_OF_TWO | _OF_TWO_TOO)[name](*given)
-        return _OVER_AXES[name](*given, **{"axis": self.integer(one.value) for one in node.keywords})
+        over_axes = _OVER_AXES[name]
+        return over_axes(*given, axis=self.integer(node.keywords[0].value)) if node.keywords else over_axes(*given)
 
     def key(self, node: ast.expr) -> int | slice:
         if not isinstance(node, ast.Slice):
             return self.integer(node)
         begin, end, step = (None if one is None else self.integer(one) for one in (node.lower, node.upper, node.step))
         if step == 0:
-            self.source.refuse_at(node, "a slice cannot have step 0")
+            raise self.source.error_at(node, "a slice cannot have step 0")
         return slice(begin, end, step)
 
     def integer(self, node: ast.expr) -> int:
         inner = node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
         if not isinstance(inner, ast.Constant) or type(inner.value) is not int:
-            self.source.refuse_at(node, "an index or axis is a whole number, such as 0 or -1; an index may also be a slice, 0:2")
+            raise self.source.error_at(
+                node, "an index or axis is a whole number, such as 0 or -1; an index may also be a slice, 0:2"
+            )
         return inner.value if inner is node else -inner.value
 
     def place(self, node: ast.expr) -> int:

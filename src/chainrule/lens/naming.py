@@ -75,6 +75,8 @@ def local_formula(node: Node, position: int, named: dict[Node, str]) -> str:
         return _power_slope(operands[0], node.attributes["exponent"])
     declared = REGISTRY[node.operation.name].local
     words = declared[min(position, len(declared) - 1)]
+    if words in ("x", "y"):
+        return named[node.inputs["xy".index(words)]]
     return _FORMAL.sub(lambda found: operands["xy".index(found[0])], words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,31 @@ from chainrule.graph.dtypes import float64, is_float
 MOST_NUMBERS = 16  # an array of more is described, not written out
 
 
-def number(value: float) -> str:
-    """Six significant digits: ``-2.6``, ``1e-08``, ``inf``, ``nan``."""
-    return f"{value + 0.0:.6g}"  # + 0.0 turns -0 into 0
+def number(value: float, digits: int = 6) -> str:
+    """So many significant digits: ``-2.6``, ``1e-08``, ``inf``, ``nan``."""
+    return f"{value + 0.0:.{digits}g}"  # + 0.0 turns -0 into 0
 
 
-def text(array: Array) -> str:
-    """``[3, 4]``; a large array by its shape, range, mean size and zeros: ``[8, 32], -1.2 to 3.4, mean |.| 0.4, 52% zeros``."""
-    if array.size <= MOST_NUMBERS:
-        return _nested(array.tolist() if not is_float(array.dtype) else array.astype(float64).tolist())
+def text(array: Array, most: int = 60) -> str:
+    """``[3, 4]``; one that is large, or longer than ``most``, as ``[8, 32], -1.2 to 3.4, mean |.| 0.4, 52% zeros``."""
+    written = _written(array, most)
+    if written:
+        return written
     finite = _finite(array)
-    span = f", {number(finite.min())} to {number(finite.max())}" if finite.size else ""
+    span = f", {number(finite.min(), 3)} to {number(finite.max(), 3)}" if finite.size else ""
     return f"{list(array.shape)}{span}, {_size(array, finite)}"
 
 
 def brief(array: Array, most: int = 60) -> str:
-    """As ``text``, but a long one by its mean size and zeros alone: ``mean |.| 0.4, 52% zeros``."""
-    full = text(array) if array.size <= MOST_NUMBERS else ""
-    return full if 0 < len(full) <= most else _size(array, _finite(array))
+    """As ``text``, but a large one by its mean size alone: ``mean |.| 0.4, 52% zeros``."""
+    return _written(array, most) or _size(array, _finite(array))
+
+
+def mean_size(array: Array) -> float:
+    """The mean of |x| over the numbers that are finite; nan where none is."""
+    finite = _finite(array)
+    with np.errstate(over="ignore"):
+        return float(np.abs(finite).mean()) if finite.size else float("nan")
 
 
 def plain(array: Array) -> dict[str, Any]:
@@ -37,11 +45,10 @@ def plain(array: Array) -> dict[str, Any]:
     finite = _finite(array)
     found: dict[str, Any] = {"shape": list(array.shape), "dtype": array.dtype.name}
     if array.size <= MOST_NUMBERS:
-        numbers = array.astype(float64)
-        found["numbers"] = np.where(np.isfinite(numbers), numbers.astype(object), None).tolist()
+        found["numbers"] = _nulled(array.astype(float64).tolist())
     known = finite.size > 0
     found |= {
-        "mean_size": float(np.abs(finite).mean()) if known else None,
+        "mean_size": size if math.isfinite(size := mean_size(array)) else None,
         "min": float(finite.min()) if known else None,
         "max": float(finite.max()) if known else None,
         "zeros": int((array == 0).sum()),
@@ -55,20 +62,34 @@ def all_finite(array: Array) -> bool:
     return bool(np.isfinite(array.astype(float64)).all())
 
 
+def _written(array: Array, most: int) -> str:
+    """The numbers themselves; empty where they are too many or too long."""
+    if array.size > MOST_NUMBERS:
+        return ""
+    written = _nested(array.astype(float64).tolist() if is_float(array.dtype) else array.tolist())
+    return written if len(written) <= most else ""
+
+
 def _nested(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_nested, value))}]"
     return number(value) if isinstance(value, float) else str(value)
 
 
+def _nulled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_nulled(one) for one in value]
+    return value if math.isfinite(value) else None
+
+
 def _finite(array: Array) -> Array:
-    numbers = array.astype(float64)
+    numbers: Array = array.astype(float64)
     return numbers[np.isfinite(numbers)]
 
 
 def _size(array: Array, finite: Array) -> str:
     """``mean |.| 0.4, 52% zeros, 3 not finite``."""
-    facts = [f"mean |.| {number(float(np.abs(finite).mean()))}"] if finite.size else []
+    facts = [f"mean |.| {number(mean_size(array), 3)}"] if finite.size else []
     zeros = int((array == 0).sum())
     if zeros:
         facts.append(f"{100 * zeros / array.size:.3g}% zeros")

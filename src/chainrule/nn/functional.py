@@ -79,7 +79,9 @@ def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pai
         return (0, 0), (0, 0)
     if padding == "same":
         if stride != (1, 1):
-            raise UserError(f"padding='same' keeps the size, which needs stride 1, got stride {stride}: give padding as numbers")
+            raise UserError(
+                f"padding='same' keeps the size, which needs stride 1, got stride {stride}: give padding as numbers"
+            )
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
     if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(one, Sequence) for one in padding):
@@ -136,7 +138,9 @@ def conv1d(
     if x.ndim != 3 or weight.ndim != 3:
         raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
     step, spread = _single("stride", stride), _single("dilation", dilation)
-    side = sides(padding if isinstance(padding, str) else _single("padding", padding), (1, weight.shape[2]), (1, step), (1, spread))
+    side = sides(
+        padding if isinstance(padding, str) else _single("padding", padding), (1, weight.shape[2]), (1, step), (1, spread)
+    )
     found = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, spread), groups)
     return found.squeeze(2)
 
@@ -173,11 +177,13 @@ def conv_transpose2d(
         raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {spread}")
     if x.ndim != 4 or weight.ndim != 4:
         raise UserError(
-            f"conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), got {x.shape} and {weight.shape}"
+            "conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), "
+            f"got {x.shape} and {weight.shape}"
         )
     if x.shape[1] != weight.shape[0]:
         raise UserError(
-            f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, the image {x.shape} has {x.shape[1]}"
+            f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, "
+            f"the image {x.shape} has {x.shape[1]}"
         )
     size = [
         (x.shape[2 + i] - 1) * steps[i] - 2 * border[i] + spread[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i in (0, 1)

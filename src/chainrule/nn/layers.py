@@ -52,8 +52,8 @@ class Linear(Module):
             flat = int(np.prod(x.shape[1:]))
             hint = " or put a Flatten before it" if x.ndim > 2 and flat == self.in_features else ""
             raise UserError(
-                f"{layer_name(self)} got shape {x.shape} with {have} features on the last axis, but in_features={self.in_features}: "
-                f"pass in_features={have}{hint}"
+                f"{layer_name(self)} got shape {x.shape} with {have} features on the last axis, "
+                f"but in_features={self.in_features}: pass in_features={have}{hint}"
             )
         return F.linear(x, self.weight, self.bias)
 

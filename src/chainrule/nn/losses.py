@@ -70,10 +70,9 @@ def binary_cross_entropy_with_logits(
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
     tail = ((-x.abs()).exp() + 1).log() + functions.maximum(0.0, -x)  # ln(1 + e^-x)
-    if pos_weight is None:
-        losses = (1 - t) * x + tail
-    else:
-        losses = (1 - t) * x + ((as_tensor(pos_weight, x.dtype) - 1) * t + 1) * tail
+    if pos_weight is not None:
+        tail = tail * ((as_tensor(pos_weight, x.dtype) - 1) * t + 1)
+    losses = (1 - t) * x + tail
     if weight is not None:
         losses = losses * as_tensor(weight, x.dtype)
     return _reduced(losses, reduction)
@@ -166,8 +165,6 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         row = f"row {place[0]}" if len(place) == 1 else f"position {list(place)}"
         raise UserError(
-            f"{name}: the label {int(value[place])} in {row} is out of range: the scores have {scores[1]} classes, so labels go "
-            f"from 0 to {scores[1] - 1}; mend the labels or give the last layer more outputs"
+            f"{name}: the label {int(value[place])} in {row} is out of range: the scores have {scores[1]} classes, "
+            f"so labels go from 0 to {scores[1] - 1}; mend the labels or give the last layer more outputs"
         )
-
-

@@ -224,5 +224,3 @@ def layer_name(module: Module) -> str:
     path = current_module()
     kind = type(module).__name__
     return f"layer {path} ({kind})" if path and path != kind else kind
-
-

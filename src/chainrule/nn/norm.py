@@ -75,6 +75,10 @@ class _BatchNorm(Module):
             )
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards the batch's: by ``momentum``, or to the mean over all batches."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         with functions.no_grad():
             batches = self.num_batches_tracked + 1
             self.num_batches_tracked.assign(batches)

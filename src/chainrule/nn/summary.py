@@ -74,7 +74,10 @@ class Summary:
         table = [self.header, *self.cells()]
         widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
         lines = [
-            "  ".join(cell.rjust(width) if 3 <= i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(
+                cell.rjust(width) if i >= 3 else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
             for row in table
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))
@@ -191,7 +194,9 @@ def _through(node: Node, field: Fields, whole: Fields) -> Fields:
     elif node.operation.name in ("max_pool2d", "sum_pool2d"):
         kernel, stride, dilation = a["window"], a["stride"], a.get("dilation", (1, 1))
     elif node.operation.name == "conv2d_input_gradient":  # between the units that it adds, at most ceil(reach / stride) meet
-        reach = [-(-(d * (k - 1) + 1) // s) for k, s, d in zip(node.inputs[1].shape[2:], a["stride"], a["dilation"], strict=True)]
+        reach = [
+            -(-(d * (k - 1) + 1) // s) for k, s, d in zip(node.inputs[1].shape[2:], a["stride"], a["dilation"], strict=True)
+        ]
         return _windowed(field, (reach[0], reach[1]), (1, 1), (1, 1))
     elif node.operation.role.value in ("mover", "distributor") and node.ndim < 4 and node.inputs[0].ndim == 4:
         return whole  # flattened, or summed over the image: a unit sees everything from here on
@@ -203,5 +208,7 @@ def _through(node: Node, field: Fields, whole: Fields) -> Fields:
 
 
 def _windowed(field: Fields, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Fields:
-    height, width = (Field(f.size + d * (k - 1) * f.jump, f.jump * s) for f, k, s, d in zip(field, kernel, stride, dilation, strict=True))
+    height, width = (
+        Field(f.size + d * (k - 1) * f.jump, f.jump * s) for f, k, s, d in zip(field, kernel, stride, dilation, strict=True)
+    )
     return height, width

@@ -136,13 +136,12 @@ def _channel_matrix(image: Array, groups: int) -> Array:
     return image.reshape(n, groups, c // groups, h * w)
 
 
-def _conv2d_reference(
-    image: Array, weight: Array, *, stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Array:
+def _conv2d_reference(image: Array, weight: Array, *, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Array:
     n, (o, per_group, kh, kw) = image.shape[0], weight.shape
     oh, ow = output_sizes("conv2d", image.shape[2:], (kh, kw), stride, padding, dilation)
     columns = _patch_matrix(image, (kh, kw), stride, padding, dilation, groups)
-    return (weight.reshape(groups, o // groups, per_group * kh * kw) @ columns).reshape(n, o, oh, ow)
+    product: Array = weight.reshape(groups, o // groups, per_group * kh * kw) @ columns
+    return product.reshape(n, o, oh, ow)
 
 
 def _input_gradient_shape(
@@ -203,7 +202,8 @@ def _weight_gradient_reference(
     c, o = image.shape[1], upstream.shape[1]
     columns = _patch_matrix(image, kernel, stride, padding, dilation, groups)
     per_image = _channel_matrix(upstream, groups) @ columns.swapaxes(2, 3)
-    return per_image.sum(axis=0).reshape(o, c // groups, *kernel)
+    total: Array = per_image.sum(axis=0)
+    return total.reshape(o, c // groups, *kernel)
 
 
 def _geometry(z: Node) -> dict[str, object]:

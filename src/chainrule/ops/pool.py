@@ -92,7 +92,7 @@ def _pick_shape(
 
 def _pick_reference(x: Array, values: Array, *, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Array:
     _, largest, masks = _winners(x, window, stride, padding, dilation)
-    out = np.zeros(largest.shape, dtype=values.dtype)
+    out: Array = np.zeros(largest.shape, dtype=values.dtype)
     for view, mask in zip(
         taps(padded(values, padding), window, stride, dilation, (out.shape[2], out.shape[3])), masks, strict=True
     ):

@@ -155,7 +155,9 @@ class Optimizer:
     slots: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={self.groups[0].value(name) if name in self.changing else self.groups[0][name]}" for name in self.defaults)
+        options = ", ".join(
+            f"{name}={self.groups[0].value(name) if name in self.changing else self.groups[0][name]}" for name in self.defaults
+        )
         return f"{type(self).__name__}({options})"
 
 
@@ -210,9 +212,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
-        )
+        super().__init__(parameters, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay})
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         rate, first, second = group["lr"], group["beta1"], group["beta2"]

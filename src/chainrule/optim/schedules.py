@@ -128,7 +128,9 @@ class OneCycleLR(Schedule):
         if cycle_momentum and any(
             self.momentum_name is None or group.initial[self.momentum_name] == 0 for group in optimizer.groups
         ):
-            raise UserError("OneCycleLR: cycle_momentum=True needs an optimizer with momentum: pass one, or cycle_momentum=False")
+            raise UserError(
+                "OneCycleLR: cycle_momentum=True needs an optimizer with momentum: pass one, or cycle_momentum=False"
+            )
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -160,7 +162,8 @@ class SequentialLR(Schedule):
     def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]) -> None:
         if len(schedules) != len(milestones) + 1 or list(milestones) != sorted(milestones):
             raise UserError(
-                f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, got {list(milestones)}"
+                f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, "
+                f"got {list(milestones)}"
             )
         self.schedules, self.milestones = list(schedules), list(milestones)
         super().__init__(optimizer)

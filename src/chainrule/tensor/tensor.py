@@ -107,7 +107,7 @@ class Tensor:
         if max_version is not None and max_version >= (1, 0) and not copy:
             return self.numpy().__dlpack__(max_version=max_version)
         if copy is False:
-            raise BufferError("DLPack: without a copy, a tensor goes only to a consumer that knows read-only data (version 1.0)")
+            raise BufferError("DLPack: only a consumer that knows read-only data (version 1.0) can do without a copy")
         return np.array(self._value()).__dlpack__()  # older consumers cannot be told that it is read-only
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -467,7 +467,7 @@ class Tensor:
         return Tensor(self.node)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A tensor made with ``requires_grad`` gets a twin with a ``grad`` of its own; any other is shared: it never changes."""
+        """A tensor made with ``requires_grad`` gets a twin with its own ``grad``; any other never changes and is shared."""
         if self.node.is_leaf and self.requires_grad:
             return tensor(self, requires_grad=True)
         return Tensor(self.node)

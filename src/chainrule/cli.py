@@ -1,0 +1,309 @@
+"""The ``chainrule`` command: what a person types, and how it is answered. Everything else is in the library."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainrule import __version__
+from chainrule.errors import InternalError, UserError, unknown_value
+from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
+
+if TYPE_CHECKING:
+    from chainrule.train import Trainer
+
+app = typer.Typer(
+    help="Trains convolutional networks fast on the machine you have, and shows you every gradient.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+STOPPED = 130  # what shells expect of a command that Ctrl-C ended
+
+
+def main() -> None:
+    """Run the command: a user's mistake gets one message and exit status 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except InternalError as error:
+        _complain(f"{error}\nThis is a bug in chainrule: please report it with this message.")
+        sys.exit(70)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chainrule {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+# ---- train
+
+_DEFAULT = Config()
+
+
+@app.command(
+    epilog="Examples:\n\n  chainrule train\n\n  chainrule train --model mlp --optimizer adam --epochs 5\n\n"
+    "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n  chainrule train --resume runs/lenet-mnist-1"
+)
+def train(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="Model: lenet or mlp.")] = _DEFAULT.model,
+    data: Annotated[
+        str, typer.Option(help="mnist, or a folder: class/image.png, four IDX files, or CIFAR-10's binary files.")
+    ] = _DEFAULT.data,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _DEFAULT.epochs,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = _DEFAULT.batch_size,
+    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = _DEFAULT.optimizer,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate (the peak of a one-cycle); each optimizer has its own default.")
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Momentum (beta1 of Adam).")] = _DEFAULT.momentum,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = _DEFAULT.weight_decay,
+    schedule: Annotated[str, typer.Option(help=f"Learning rate over time: {', '.join(SCHEDULES)}.")] = _DEFAULT.schedule,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the uniform distribution in the target.")
+    ] = _DEFAULT.label_smoothing,
+    augment: Annotated[
+        str, typer.Option(help=f"{', '.join(AUGMENTATIONS)}, or a list such as shift=2,flip,crop=4.")
+    ] = _DEFAULT.augment,
+    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 products.")] = _DEFAULT.precision,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = _DEFAULT.seed,
+    limit: Annotated[int, typer.Option(help="Use only so many training images; 0 for all.")] = _DEFAULT.limit,
+    workers: Annotated[int, typer.Option(help="Threads that prepare batches.")] = _DEFAULT.workers,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.")
+    ] = _DEFAULT.checkpoint_every,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; by default runs/<model>-<data>-<number>.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own options.")] = None,
+) -> None:
+    """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
+    from chainrule.train import RunFolder, Trainer, next_folder, open_datasets
+
+    options = {name: value for name, value in context.params.items() if name not in ("out", "resume")}
+    if resume is not None:
+        _only_resume(context)
+        folder = RunFolder.open(resume)
+        training, test = open_datasets(folder.config)
+    else:
+        config = Config(**options)
+        training, test = open_datasets(config)
+        folder = RunFolder.create(out if out is not None else next_folder(config), config)
+    trainer = Trainer(folder, training=training, test=test)
+    if resume is not None:
+        trainer.resume()
+    _run(trainer)
+
+
+def _only_resume(context: typer.Context) -> None:
+    """A resumed run takes its options from its folder; any other on the line is a mistake."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name != "resume" and source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option} cannot be changed by --resume, which takes the run's own options: leave it out")
+
+
+def _run(trainer: Trainer) -> None:
+    from chainrule.console import ConsoleWatcher
+    from chainrule.train import Stopped
+
+    watcher = ConsoleWatcher(trainer)
+    with _heard(watcher):
+        try:
+            evaluation = trainer.train(watcher)
+        except Stopped:
+            watcher.close()
+            _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
+            _say(f"Resume with: chainrule train --resume {trainer.folder.path}")
+            raise typer.Exit(STOPPED) from None
+        finally:
+            watcher.close()
+    watcher.finish(evaluation)
+
+
+@contextlib.contextmanager
+def _heard(watcher: Any) -> Iterator[None]:
+    """Ctrl-C and a polite kill ask the run to stop after its step; a second Ctrl-C ends it at once."""
+
+    def ask(number: int, frame: object) -> None:
+        watcher.stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(message: str) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False, markup=False).print(message)
+
+
+# ---- evaluate and predict
+
+
+@app.command(
+    epilog="Examples:\n\n  chainrule evaluate runs/lenet-mnist-1\n\n"
+    "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --json"
+)
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    data: Annotated[str | None, typer.Option(help="Another data set with the same classes; its test split is used.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Loss, accuracy and confusions of a trained model on the test images."""
+    from chainrule.console import evaluation_tables
+    from chainrule.data import Loader, load_dataset
+    from chainrule.train import RunFolder, TrainedModel
+    from chainrule.train import evaluate as evaluate_on
+
+    folder = RunFolder.open(run)
+    trained = TrainedModel(folder)
+    test = load_dataset(data or folder.config.data, "test")
+    if test.image_shape != trained.image_shape or list(test.classes) != trained.classes:
+        raise UserError(
+            f"{test.name} has images {test.image_shape} of {len(test.classes)} classes, the run was trained on "
+            f"{trained.image_shape} of {len(trained.classes)}: they must be the same"
+        )
+    loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
+    found = evaluate_on(trained.model, loader, folder.config.precision)
+    if as_json:
+        facts = {"loss": found.loss, "accuracy": found.accuracy, "images": found.images, "classes": list(found.classes)}
+        typer.echo(json.dumps({**facts, "confusion": found.confusion.tolist()}))
+        return
+    _say(
+        f"{found.correct:,} of {found.images:,} test images right: accuracy {100 * found.accuracy:.2f}%, loss {found.loss:.4f}"
+    )
+    evaluation_tables(found)
+
+
+@app.command(
+    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1 seven.png\n\n"
+    "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json"
+)
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """The most probable classes of images."""
+    from chainrule.console import prediction_table
+    from chainrule.train import RunFolder, TrainedModel
+
+    predictions = TrainedModel(RunFolder.open(run)).predict(images, top, invert)
+    if as_json:
+        rows = [
+            {"image": one.path, "top": [{"class": name, "probability": share} for name, share in one.top], "note": one.note}
+            for one in predictions
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    prediction_table(predictions)
+
+
+# ---- summary
+
+
+@app.command(
+    epilog="Examples:\n\n  chainrule summary\n\n"
+    "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1"
+)
+def summary(
+    model: Annotated[str, typer.Argument(help="Name of a model, or folder of a run.")] = "lenet",
+    image: Annotated[str, typer.Option("--input", help="Size of one image: channels x height x width.")] = "1x28x28",
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+) -> None:
+    """Layers of a model with output shapes, parameters, multiply-adds and receptive fields."""
+    from chainrule.models import MODELS, build
+    from chainrule.train import RunFolder, TrainedModel
+
+    if model in MODELS:
+        shape = _image_shape(image)
+        network = build(model, shape[0], classes, (shape[1], shape[2]))
+    elif Path(model).is_dir():
+        trained = TrainedModel(RunFolder.open(model))
+        network, shape = trained.model, trained.image_shape
+    else:
+        raise UserError(f"{unknown_value('model', model, MODELS)}, or the folder of a run")
+    from chainrule.console import summary_table
+
+    summary_table(network.summary((1, *shape)))
+
+
+def _image_shape(text: str) -> tuple[int, int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f"--input must be channels x height x width, for example 3x32x32, got {text!r}")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+# ---- explain
+
+
+@app.command(
+    epilog='Examples:\n\n  chainrule explain "(w @ x - y)**2" w=[1,2] x=[3,4] y=5 --step 0.1\n\n'
+    '  chainrule explain "sum(relu(W @ x))" W=[[1,-2],[3,4]] x=[1,1] --svg relu.svg'
+)
+def explain(
+    expression: Annotated[str, typer.Argument(help="Arithmetic on the names that follow; it must give one number.")],
+    values: Annotated[list[str] | None, typer.Argument(help="name=number or name=\\[list].", show_default=False)] = None,
+    step: Annotated[
+        float | None, typer.Option(help="Learning rate: also show one step of gradient descent, w <- w - eta de/dw.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the graph into this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Every node of an expression: its value, and its upstream, local and downstream gradients."""
+    from chainrule.formats import write_atomically
+    from chainrule.lens import explain_expression
+
+    explanation, notes = explain_expression(expression, values or [], step)
+    if svg is not None:
+        write_atomically(svg, explanation.svg())
+    if as_json:
+        typer.echo(json.dumps(explanation.to_json()))
+        return
+    _say(str(explanation))
+    for note in notes:
+        _say(note)
+    if svg is not None:
+        _say(f"drawing: {svg}")

@@ -1,0 +1,49 @@
+"""Tensors in safetensors files: the weights format of the field, which holds numbers and never code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.formats.atomic import write_atomically
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def save_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()}
+    write_atomically(path, save(arrays, metadata=dict(metadata) if metadata else None))
+
+
+def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
+    """The tensors and the metadata of a file.
+
+    Raises:
+        UserError: there is no such file, or it is cut off, damaged or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path)
+    if not source.is_file():
+        raise UserError(f"{source} does not exist: expected a safetensors file")
+    try:
+        with safe_open(str(source), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        size = source.stat().st_size
+        raise UserError(
+            f"{source} ({size:,} bytes) is no whole safetensors file ({error}): it was cut off, damaged or is of another kind; "
+            "use another copy"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,111 @@
+"""What is known of one node of an explained computation, and of each way back from it."""
+
+from __future__ import annotations
+
+import ntpath
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.errors import unknown_value
+from chainrule.grad import LocalKind, local_diagonal, local_row
+from chainrule.graph import Array, Node, Role
+from chainrule.ops import REGISTRY
+
+MOST_JACOBIAN = 1024  # numbers of a Jacobian that is computed whole
+
+
+class Step(NamedTuple):
+    """One step of gradient descent for one leaf: new = old - learning rate * gradient."""
+
+    old: Array
+    gradient: Array
+    new: Array
+
+
+class Summand(NamedTuple):
+    """What one user of a value passes back to it."""
+
+    name: str  # of the user
+    gradient: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """From a node back to one of its inputs: downstream = upstream * local."""
+
+    node: Node
+    position: int
+    name: str  # of the input
+    formula: str  # of the local gradient, in the names of the graph
+    kind: LocalKind
+    downstream: Array
+
+    @property
+    def input(self) -> Node:
+        return self.node.inputs[self.position]
+
+    @property
+    def elementwise(self) -> bool:
+        return REGISTRY[self.node.operation.name].elementwise
+
+    @property
+    def local(self) -> Array | None:
+        """The local gradient, computed when it is asked for; None where it is a large matrix (use ``row``).
+
+        For an elementwise node the diagonal, in the shape of the input; for a node that is one number its only row, in
+        the shape of the input; else the whole Jacobian, in the shape of the output followed by that of the input.
+        """
+        if self.elementwise:
+            return local_diagonal(self.node, self.position)
+        if self.node.size == 1:
+            return self.row((0,) * self.node.ndim)
+        if self.node.size * self.input.size > MOST_JACOBIAN:
+            return None
+        rows = [self.row(unit) for unit in np.ndindex(self.node.shape)]
+        return np.array(rows, dtype=self.input.dtype).reshape(self.node.shape + self.input.shape)
+
+    def row(self, unit: tuple[int, ...]) -> Array:
+        """d node[unit] / d input: one row of the Jacobian, in the shape of the input."""
+        return local_row(self.node, self.position, unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What is known of one node. ``upstream`` is None where no gradient arrives; ``edges`` are those it passes on along."""
+
+    index: int  # in the graph, and in its drawings
+    name: str
+    formula: str  # how it was computed; empty for a leaf
+    node: Node
+    value: Array
+    upstream: Array | None
+    summands: tuple[Summand, ...]  # whose sum the upstream gradient is
+    edges: tuple[Edge, ...]
+
+    @property
+    def operation(self) -> str:
+        return self.node.operation.name
+
+    @property
+    def role(self) -> Role:
+        return self.node.operation.role
+
+    @property
+    def module(self) -> str:
+        """Path of the layer in the model; empty outside one."""
+        return self.node.origin.module
+
+    @property
+    def line(self) -> str:
+        """The line of the program that made it, as ``train.py:12``; empty if unknown."""
+        origin = self.node.origin
+        return f"{ntpath.basename(origin.file)}:{origin.line}" if origin.line else ""
+
+    def edge(self, name: str) -> Edge:
+        """The edge back to the input that is called ``name``."""
+        for one in self.edges:
+            if one.name == name:
+                return one
+        raise unknown_value(f"input of {self.name}", name, [one.name for one in self.edges])

@@ -1,0 +1,22 @@
+"""Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
+
+from chainrule.train.config import Config
+from chainrule.train.evaluation import Evaluation, evaluate
+from chainrule.train.predict import Prediction, TrainedModel
+from chainrule.train.run_folder import RunFolder, next_folder
+from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, open_datasets
+
+__all__ = [
+    "Config",
+    "Evaluation",
+    "Prediction",
+    "RunFolder",
+    "StepReport",
+    "Stopped",
+    "TrainedModel",
+    "Trainer",
+    "Watcher",
+    "evaluate",
+    "next_folder",
+    "open_datasets",
+]

@@ -1,0 +1,130 @@
+"""Checkpoints: everything that a training needs to go on as if nothing had happened, in one safetensors file.
+
+Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``. Metadata
+``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch and the size of the metrics file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.formats import load_safetensors, save_safetensors
+from chainrule.nn import Module
+from chainrule.optim import Optimizer
+from chainrule.tensor.random import default_generator
+
+_FORMAT = "chainrule checkpoint 1"
+_MODEL_FORMAT = "chainrule model 1"
+
+
+@dataclass
+class Sums:
+    """Sums over some batches."""
+
+    loss: float = 0.0
+    correct: int = 0
+    images: int = 0
+
+    def add(self, mean_loss: float, correct: int, images: int) -> None:
+        self.loss += mean_loss * images
+        self.correct += correct
+        self.images += images
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / self.images
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+
+@dataclass
+class Progress:
+    """How far a run has come; ``seconds`` is time spent training.
+
+    ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics.
+    """
+
+    step: int = 0
+    cursor: dict[str, int] | None = None
+    epoch: Sums = field(default_factory=Sums)
+    row: Sums = field(default_factory=Sums)
+    seconds: float = 0.0
+    metrics_size: int = 0
+
+
+def save_checkpoint(path: Path, model: Module, optimizer: Optimizer, progress: Progress) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
+    tensors["random.state"] = default_generator.state.numpy()
+    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, **asdict(progress)})})
+
+
+def load_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Progress:
+    """Take model, optimizer and random counter over from a file.
+
+    Raises:
+        UserError: it is no checkpoint of chainrule, or one of another model or optimizer; then nothing is changed.
+    """
+    tensors, metadata = load_safetensors(path)
+    facts = _facts(path, metadata, _FORMAT, "checkpoint")
+    try:
+        epoch, row = Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
+        progress = Progress(**facts, epoch=epoch, row=row)
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path} does not hold what a checkpoint holds ({error})") from None
+    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "random": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    _load_model(path, model, parts["model"])
+    optimizer.load_state_dict(parts["optimizer"])
+    if "state" not in parts["random"] or np.shape(parts["random"]["state"]) != (2,):
+        raise UserError(f"{path} lacks the state of the random numbers: it is no whole checkpoint")
+    default_generator.state.assign(parts["random"]["state"])
+    return progress
+
+
+def save_model(path: Path, model: Module, description: Mapping[str, Any]) -> None:
+    """The weights alone, by their names in the model, and in the metadata what is needed to use them."""
+    metadata = {"chainrule": json.dumps({"format": _MODEL_FORMAT, **description}), "format": "pt"}
+    save_safetensors(path, model.state_dict(), metadata)
+
+
+def load_model(path: Path, model: Module) -> None:
+    """Weights that ``save_model`` wrote, into a model of the same kind."""
+    tensors, metadata = load_safetensors(path)
+    _facts(path, metadata, _MODEL_FORMAT, "model")
+    _load_model(path, model, tensors)
+
+
+def model_description(path: Path) -> dict[str, Any]:
+    """What ``save_model`` noted beside the weights."""
+    _, metadata = load_safetensors(path)
+    return _facts(path, metadata, _MODEL_FORMAT, "model")
+
+
+def _load_model(path: Path, model: Module, tensors: Mapping[str, Any]) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except UserError as error:
+        raise UserError(f"{path} is of another model: {error}") from None
+
+
+def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(metadata.get("chainrule", ""))
+        found = facts.pop("format")
+    except (json.JSONDecodeError, KeyError, AttributeError):
+        raise UserError(f"{path} is a safetensors file, but no {what} that chainrule wrote") from None
+    if found != wanted:
+        raise UserError(f"{path} is a {found!r}, expected a {wanted!r}")
+    return facts  # type: ignore[no-any-return]

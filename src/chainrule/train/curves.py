@@ -1,0 +1,84 @@
+"""Loss and accuracy of a run as one SVG picture: two charts side by side, training as a line, test as dots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+_WIDTH, _HEIGHT, _LEFT, _TOP = 380, 262, 56, 66
+_PLOT = (300, 150)  # width and height of a chart's inside
+_STYLE = """
+.bg{fill:#fff}.ink{fill:#222}.faint{fill:#666}.grid{stroke:#ddd}.train{fill:none;stroke:#0072b2;stroke-width:1.6}
+.test{fill:none;stroke:#d55e00;stroke-width:1.6}.dot{fill:#d55e00}text{font:12px system-ui,sans-serif}
+@media (prefers-color-scheme:dark){.bg{fill:#16181d}.ink{fill:#eee}.faint{fill:#aaa}.grid{stroke:#3a3d45}.train{stroke:#56b4e9}
+.test{stroke:#e69f00}.dot{fill:#e69f00}}
+"""
+
+
+def curves(rows: Sequence[dict[str, Any]], label_smoothing: float = 0.0) -> str:
+    """The picture of the rows of a metrics file.
+
+    ``label_smoothing`` is named in the title of the loss: it lifts the training loss above the test loss.
+    """
+    train = [row for row in rows if row.get("kind") == "train"]
+    test = [row for row in rows if row.get("kind") == "test"]
+    last = max((row["step"] for row in [*train, *test]), default=1)
+    charts = []
+    loss = f"loss (training: label smoothing {label_smoothing:g})" if label_smoothing else "loss"
+    for place, (title, key, factor) in enumerate(((loss, "loss", 1), ("accuracy (%)", "accuracy", 100))):
+        points = [[(row["step"], factor * row[key]) for row in some] for some in (train, test)]
+        charts.append(_chart(place, title, points[0], points[1], last))
+    width = 2 * _WIDTH
+    words = f"Loss and accuracy over {last} steps"
+    if test:
+        words += f"; test accuracy {100 * test[-1]['accuracy']:.2f}% after epoch {test[-1]['epoch']}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" '
+        f'width="{width}" height="{_HEIGHT}" role="img">'
+        f"<title>{escape(words)}</title><style>{_STYLE}</style>"
+        f'<rect class="bg" width="{width}" height="{_HEIGHT}"/>{"".join(charts)}</svg>\n'
+    )
+
+
+def _ticks(largest: float) -> list[float]:
+    """Round numbers from 0 to just over ``largest``, at most six."""
+    size = 10.0 ** math.floor(math.log10(largest)) if largest > 0 else 1.0
+    step = next(size * factor for factor in (0.2, 0.5, 1.0, 2.0) if largest <= 5 * size * factor)
+    return [step * i for i in range(math.ceil(round(largest / step, 9)) + 1)]
+
+
+def _chart(place: int, title: str, train: list[Any], test: list[Any], last: int) -> str:
+    ticks = _ticks(max((value for _, value in [*train, *test]), default=1.0))
+    low, high = ticks[0], ticks[-1]
+    left, top = place * _WIDTH + _LEFT, _TOP
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        return left + point[0] / last * _PLOT[0], top + (high - point[1]) / (high - low) * _PLOT[1]
+
+    parts = [f'<text class="ink" x="{left}" y="{top - 42}" font-weight="bold">{escape(title)}</text>']
+    for value in ticks:
+        y = at((0, value))[1]
+        parts.append(f'<line class="grid" x1="{left}" x2="{left + _PLOT[0]}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="faint" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+    for share in (0, 0.5, 1):
+        x = left + share * _PLOT[0]
+        parts.append(
+            f'<text class="faint" x="{x:.1f}" y="{top + _PLOT[1] + 18}" text-anchor="middle">{round(share * last)}</text>'
+        )
+    parts.append(
+        f'<text class="faint" x="{left + _PLOT[0] / 2:.1f}" y="{top + _PLOT[1] + 34}" text-anchor="middle">step</text>'
+    )
+    for name, points in (("train", train), ("test", test)):
+        if len(points) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, points))
+            parts.append(f'<polyline class="{name}" points="{path}"/>')
+    for point in test:
+        x, y = at(point)
+        parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>test {point[1]:.4g}</title></circle>')
+    parts.append(f'<line class="train" x1="{left}" x2="{left + 18}" y1="{top - 18}" y2="{top - 18}"/>')
+    parts.append(f'<text class="ink" x="{left + 22}" y="{top - 14}">training</text>')
+    parts.append(f'<circle class="dot" cx="{left + 90}" cy="{top - 18}" r="3.5"/>')
+    parts.append(f'<text class="ink" x="{left + 98}" y="{top - 14}">test</text>')
+    return "".join(parts)

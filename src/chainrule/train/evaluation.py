@@ -1,0 +1,82 @@
+"""How good a model is on a data set: loss, accuracy, and which classes it takes for which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.data import Loader
+from chainrule.nn import Module
+from chainrule.nn import functional as F
+from chainrule.ops import precision
+from chainrule.tensor import functions, tensor
+
+Matrix = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A class, how much of it was recognised, and what its other images were taken for: (class, how many)."""
+
+    name: str
+    images: int
+    accuracy: float
+    taken_for: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``confusion[i, j]`` images of class i were taken for class j."""
+
+    loss: float
+    confusion: Matrix
+    classes: Sequence[str]
+
+    @property
+    def images(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        return int(np.trace(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+    def worst_classes(self, count: int = 3) -> list[Confusion]:
+        """The classes with the lowest accuracy, worst first; classes without an image are left out."""
+        rows = []
+        for i, name in enumerate(self.classes):
+            total = int(self.confusion[i].sum())
+            if not total:
+                continue
+            others = [(self.classes[j], int(n)) for j, n in enumerate(self.confusion[i]) if n and j != i]
+            others.sort(key=lambda pair: -pair[1])
+            rows.append(Confusion(name, total, float(self.confusion[i, i]) / total, tuple(others[:3])))
+        return sorted(rows, key=lambda row: row.accuracy)[:count]
+
+
+def evaluate(
+    model: Module, loader: Loader, contraction: str = "float32", on_batch: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Run ``model`` in evaluation mode over one epoch of ``loader``; its mode is put back afterwards."""
+    classes = loader.dataset.classes
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    total, was_training = 0.0, model.training
+    dtype = next(model.parameters()).dtype
+    model.eval()
+    try:
+        with functions.no_grad(), precision(contraction):
+            for images, labels in loader:
+                scores = model(tensor(images, dtype))
+                total += F.cross_entropy(scores, labels, reduction="sum").item()
+                np.add.at(confusion, (labels, scores.argmax(1).numpy()), 1)
+                if on_batch is not None:
+                    on_batch(len(labels))
+    finally:
+        model.train(was_training)
+    return Evaluation(total / int(confusion.sum()), confusion, classes)

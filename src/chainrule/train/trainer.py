@@ -1,0 +1,325 @@
+"""The training loop.
+
+    data ──> Loader ──> step: forward, backward, update ──> metrics ──> checkpoint
+
+A trainer is a function of its configuration alone: the same options give the same weights, whether the run went through
+or was killed and resumed on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from chainrule import optim
+from chainrule.data import ArrayDataset, Dataset, Loader, Normalize, load_dataset, mean_std
+from chainrule.data.sampling import spread
+from chainrule.errors import UserError
+from chainrule.formats import write_atomically
+from chainrule.models import build
+from chainrule.nn import functional as F
+from chainrule.ops import precision
+from chainrule.tensor import tensor
+from chainrule.tensor.random import manual_seed
+from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint, save_model
+from chainrule.train.config import Config
+from chainrule.train.curves import curves
+from chainrule.train.evaluation import Evaluation, evaluate
+from chainrule.train.run_folder import RunFolder
+
+_ROWS_PER_EPOCH = 50
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+_EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the last step did; loss and accuracy are means over the epoch so far."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Watcher(Protocol):
+    """Who is told how it goes, and may ask to stop after the present step."""
+
+    def on_step(self, report: StepReport) -> None: ...
+    def on_evaluation(self, images: int, total: int) -> None: ...
+    def on_epoch(
+        self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float
+    ) -> None: ...
+    def should_stop(self) -> bool: ...
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """The watcher asked to stop; the checkpoint is written."""
+
+
+class Trainer:
+    """One run: data, model, optimizer, schedule, folder. ``train`` runs it to its end or until the watcher stops it."""
+
+    def __init__(self, folder: RunFolder, *, training: Dataset, test: Dataset) -> None:
+        config = self.config = folder.config
+        self.folder = folder
+        manual_seed(config.seed)
+        training = limited(training, config.limit)
+        if training.image_shape != test.image_shape:
+            raise UserError(
+                f"training images are {training.image_shape} (C, H, W), test images {test.image_shape}: they must be alike"
+            )
+        channels, height, width = training.image_shape
+        self.classes = training.classes
+        if len(self.classes) < 2:
+            raise UserError(f"{training.name} has {len(self.classes)} class: a classifier needs at least 2")
+        mean, std = mean_std(training)
+        self.description = describe(config, training, mean, std)
+        normalise = Normalize(mean, std)
+        self.loader = Loader(
+            training,
+            config.batch_size,
+            seed=config.seed,
+            transforms=[*config.augmentations(training.image_shape), normalise],
+            workers=config.workers,
+        )
+        self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
+        self.model = build(config.model, channels, len(self.classes), (height, width)).astype(config.dtype).train()
+        self.optimizer = make_optimizer(config, self.model)
+        self.steps = config.epochs * len(self.loader)
+        self.schedule = make_schedule(config, self.optimizer, self.steps)
+        self.progress = Progress()
+        self.evaluation: Evaluation | None = None
+
+    def resume(self) -> None:
+        """Go to where the folder's checkpoint left off; to the beginning if there is none yet."""
+        if self.folder.checkpoint.exists():
+            self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer)
+            if self.progress.cursor is None or self.progress.step > self.steps:
+                raise UserError(
+                    f"{self.folder.checkpoint} is at step {self.progress.step} of {self.steps}: it is of another run"
+                )
+            self.loader.seek(self.progress.cursor)
+            self.schedule.steps = min(self.progress.step, self.steps - 1)
+        self.folder.truncate_metrics(self.progress.metrics_size)
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.step >= self.steps
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is running, counted from 1."""
+        return self.progress.step // len(self.loader) + 1
+
+    def train(self, watcher: Watcher) -> Evaluation:
+        """Train to the end; raises Stopped, with the checkpoint written, where the watcher says so."""
+        last_save = time.monotonic()
+        while not self.finished:
+            epoch, clock = self.epoch, _Clock(self.progress, self.steps)
+            for images, labels in self.loader:
+                begin = time.perf_counter()
+                self.step(images, labels)
+                report = clock.report(epoch, len(labels), time.perf_counter() - begin)
+                self._note_step(report)
+                watcher.on_step(report)
+                last_of_epoch = self.progress.step % len(self.loader) == 0
+                if last_of_epoch:
+                    break  # the epoch ends with its evaluation, and is saved with it
+                if watcher.should_stop():
+                    self.save()
+                    raise Stopped
+                if self._due(last_save):
+                    self.save()
+                    last_save = time.monotonic()
+            self._end_epoch(epoch, watcher)
+            last_save = time.monotonic()
+            if not self.finished and watcher.should_stop():
+                raise Stopped
+        return self._finish()
+
+    def step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+        """One step: forward, backward, update. Returns the mean loss of the batch."""
+        progress = self.progress
+        with precision(self.config.precision):
+            self.optimizer.zero_grad()
+            scores = self.model(tensor(images, self.config.dtype))
+            loss = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
+            value = float(loss.item())
+            if not np.isfinite(value):
+                saved = (
+                    f"the last checkpoint is in {self.folder.path}"
+                    if self.folder.checkpoint.exists()
+                    else "nothing was saved yet"
+                )
+                raise UserError(
+                    f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch}): training diverged; {saved}. "
+                    f"Try a smaller learning rate than --lr {self.config.peak_lr:g}"
+                )
+            loss.backward()
+            self.optimizer.step()
+        progress.step += 1
+        if progress.step < self.steps:
+            self.schedule.steps = progress.step
+        progress.cursor = self.loader.cursor
+        correct = int((scores.numpy().argmax(1) == labels).sum())
+        for sums in (progress.epoch, progress.row):
+            sums.add(value, correct, len(labels))
+        return value
+
+    def save(self) -> None:
+        self.progress.metrics_size = self.folder.metrics_size()
+        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
+
+    def _due(self, last_save: float) -> bool:
+        every = self.config.checkpoint_every
+        if every:
+            return self.progress.step % every == 0
+        return time.monotonic() - last_save > _SECONDS_BETWEEN_CHECKPOINTS
+
+    def _note_step(self, report: StepReport) -> None:
+        every = max(1, len(self.loader) // _ROWS_PER_EPOCH)
+        if report.step % every == 0:
+            row, self.progress.row = self.progress.row, Sums()
+            self.folder.append_metrics(
+                {
+                    "kind": "train",
+                    "step": report.step,
+                    "epoch": report.epoch,
+                    "loss": row.mean_loss,
+                    "accuracy": row.accuracy,
+                    "lr": self.optimizer.lr,
+                    "images_per_second": round(report.images_per_second, 1),
+                }
+            )
+
+    def _end_epoch(self, epoch: int, watcher: Watcher) -> None:
+        """Evaluate, note, draw, and save. A kill on the way repeats the steps since the last checkpoint, with the same bits."""
+        progress, total = self.progress, len(self.test_loader.dataset)
+        done = 0
+
+        def on_batch(images: int) -> None:
+            nonlocal done
+            done += images
+            watcher.on_evaluation(done, total)
+
+        self.evaluation = evaluate(self.model, self.test_loader, self.config.precision, on_batch)
+        loss, accuracy = progress.epoch.mean_loss, progress.epoch.accuracy
+        self.folder.append_metrics(
+            {
+                "kind": "test",
+                "step": progress.step,
+                "epoch": epoch,
+                "loss": self.evaluation.loss,
+                "accuracy": self.evaluation.accuracy,
+                "train_loss": loss,
+                "train_accuracy": accuracy,
+                "seconds": round(progress.seconds, 3),
+            }
+        )
+        progress.epoch = Sums()
+        write_atomically(self.folder.curves, curves(self.folder.read_metrics(), self.config.label_smoothing))
+        save_model(self.folder.model, self.model, self.description)
+        self.save()
+        watcher.on_epoch(epoch, loss, accuracy, self.evaluation, progress.seconds)
+
+    def _finish(self) -> Evaluation:
+        evaluation = self.evaluation
+        if evaluation is None:  # resumed after the last step: only the words are missing
+            evaluation = evaluate(self.model, self.test_loader, self.config.precision)
+        result = {
+            "loss": evaluation.loss,
+            "accuracy": evaluation.accuracy,
+            "images": evaluation.images,
+            "steps": self.progress.step,
+            "training_seconds": round(self.progress.seconds, 3),
+            "classes": list(evaluation.classes),
+            "confusion": evaluation.confusion.tolist(),
+        }
+        write_atomically(self.folder.result, json.dumps(result, indent=1) + "\n")
+        return evaluation
+
+
+class _Clock:
+    """Speed and time left, from the steps of this process."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.progress, self.steps = progress, steps
+        self.begin, self.first_step, self.images = time.perf_counter(), progress.step, 0
+        self.last = self.begin
+
+    def report(self, epoch: int, images: int, step_seconds: float) -> StepReport:
+        now, progress = time.perf_counter(), self.progress
+        progress.seconds += now - self.last
+        self.last = now
+        self.images += images
+        elapsed = max(now - self.begin, step_seconds, 1e-9)
+        per_step = elapsed / (progress.step - self.first_step)
+        return StepReport(
+            progress.step,
+            self.steps,
+            epoch,
+            progress.epoch.mean_loss,
+            progress.epoch.accuracy,
+            self.images / elapsed,
+            per_step * (self.steps - progress.step),
+        )
+
+
+def limited(dataset: Dataset, limit: int) -> Dataset:
+    """``limit`` images, spread over the data set; all of them for 0."""
+    if not limit or limit >= len(dataset):
+        return dataset
+    places = spread(limit, len(dataset))
+    return ArrayDataset(dataset.images(places), dataset.labels[places], dataset.classes, f"{limit} of {dataset.name}")
+
+
+def describe(config: Config, dataset: Dataset, mean: list[float], std: list[float]) -> dict[str, Any]:
+    """What is needed to use the weights: kept beside them."""
+    return {
+        "model": config.model,
+        "image_shape": list(dataset.image_shape),
+        "classes": list(dataset.classes),
+        "mean": mean,
+        "std": std,
+        "dtype": config.dtype,
+    }
+
+
+def make_optimizer(config: Config, model: Any) -> optim.Optimizer:
+    rate, decay, parameters = config.peak_lr, config.weight_decay, list(model.parameters())
+    makers: dict[str, Callable[[], optim.Optimizer]] = {
+        "sgd": lambda: optim.SGD(parameters, rate, config.momentum, decay, nesterov=config.momentum > 0),
+        "adam": lambda: optim.Adam(parameters, rate, (config.momentum, 0.999), weight_decay=decay),
+        "adamw": lambda: optim.AdamW(parameters, rate, (config.momentum, 0.999), weight_decay=decay),
+        "rmsprop": lambda: optim.RMSprop(parameters, rate, momentum=config.momentum, weight_decay=decay),
+    }
+    return makers[config.optimizer]()
+
+
+def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> optim.Schedule:
+    """The learning rate over ``steps`` steps. Warm-up takes the first tenth; step divides by 10 after each third."""
+    if config.schedule == "one-cycle":
+        return optim.OneCycleLR(optimizer, config.peak_lr, steps, cycle_momentum=config.momentum > 0)
+    if config.schedule == "cosine":
+        return optim.CosineAnnealingLR(optimizer, steps)
+    if config.schedule == "step":
+        return optim.StepLR(optimizer, max(1, -(-steps // 3)))
+    if config.schedule == "warm-up":
+        first = max(1, steps // 10)
+        warm = optim.LinearLR(optimizer, 0.01, 1.0, first)
+        return optim.SequentialLR(optimizer, [warm, optim.CosineAnnealingLR(optimizer, max(1, steps - first))], [first])
+    return optim.LinearLR(optimizer, 1.0, 1.0, 1)
+
+
+def open_datasets(config: Config) -> tuple[Dataset, Dataset]:
+    """Training and test split of the configured data."""
+    return load_dataset(config.data, "train"), load_dataset(config.data, "test")

@@ -1,0 +1,406 @@
+"""The cases in which chainrule is held against PyTorch. One row each; a new layer, loss, optimizer or schedule is one more.
+
+``scripts/expected_from_torch.py`` runs them in PyTorch, ``test_nn_agreement.py`` and ``test_optim_agreement.py`` in
+chainrule. Nothing here knows either: models and formulas are functions of the module ``nn`` or of tensors, which both have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+# ---- layers
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer on one input. ``arguments`` are PyTorch's, but for those in ``torch``, which PyTorch spells differently.
+
+    ``values`` says what the input is made of: "normal" numbers, or "kinks", where activations bend and maxima tie.
+    ``batches`` is how many training passes come before the one that is compared. ``border`` is what PyTorch's F.pad
+    (left, right, top, bottom) must do to the input first, for a padding that its layers cannot express.
+    """
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    arguments: dict[str, Any]
+    training: bool = True
+    batches: int = 0
+    values: str = "normal"
+    torch: dict[str, Any] = field(default_factory=dict)
+    border: tuple[int, int, int, int] | None = None
+
+
+def layer(
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    *,
+    training: bool = True,
+    batches: int = 0,
+    values: str = "normal",
+    torch: dict[str, Any] | None = None,
+    border: tuple[int, int, int, int] | None = None,
+    **arguments: Any,
+) -> Layer:
+    return Layer(name, kind, shape, arguments, training, batches, values, torch or {}, border)
+
+
+LAYERS = (
+    layer("identity", "Identity", (2, 3)),
+    layer("linear", "Linear", (4, 5), in_features=5, out_features=3),
+    layer("linear without bias", "Linear", (4, 5), in_features=5, out_features=3, bias=False),
+    layer("linear of a vector", "Linear", (5,), in_features=5, out_features=3),
+    layer("linear over leading axes", "Linear", (2, 3, 5), in_features=5, out_features=4),
+    # convolutions
+    layer("conv1d", "Conv1d", (2, 3, 8), in_channels=3, out_channels=4, kernel_size=3),
+    layer("conv1d strided", "Conv1d", (2, 3, 9), in_channels=3, out_channels=2, kernel_size=3, stride=2, padding=1),
+    layer(
+        "conv1d dilated in groups", "Conv1d", (2, 4, 9), in_channels=4, out_channels=6, kernel_size=3, padding=2, dilation=2, groups=2
+    ),
+    layer("conv1d same", "Conv1d", (2, 2, 7), in_channels=2, out_channels=3, kernel_size=4, padding="same", bias=False),
+    layer("conv2d", "Conv2d", (2, 3, 6, 5), in_channels=3, out_channels=4, kernel_size=3),
+    layer("conv2d without bias", "Conv2d", (2, 3, 6, 5), in_channels=3, out_channels=4, kernel_size=(3, 2), bias=False),
+    layer("conv2d 1x1", "Conv2d", (2, 4, 3, 3), in_channels=4, out_channels=5, kernel_size=1),
+    layer("conv2d strided", "Conv2d", (2, 2, 7, 6), in_channels=2, out_channels=3, kernel_size=3, stride=(2, 1), padding=(1, 2)),
+    layer("conv2d strided past an edge", "Conv2d", (1, 2, 6, 6), in_channels=2, out_channels=2, kernel_size=2, stride=3),
+    layer("conv2d dilated", "Conv2d", (1, 2, 8, 7), in_channels=2, out_channels=2, kernel_size=3, padding=2, dilation=(2, 1)),
+    layer("conv2d in groups", "Conv2d", (2, 4, 5, 5), in_channels=4, out_channels=6, kernel_size=3, padding=1, groups=2),
+    layer("conv2d depthwise", "Conv2d", (2, 3, 5, 6), in_channels=3, out_channels=3, kernel_size=3, padding=1, groups=3),
+    layer(
+        "conv2d depthwise multiplied, strided", "Conv2d", (1, 3, 6, 5), in_channels=3, out_channels=6, kernel_size=3, stride=2, groups=3
+    ),
+    layer("conv2d same", "Conv2d", (1, 2, 5, 6), in_channels=2, out_channels=3, kernel_size=(3, 5), padding="same"),
+    layer("conv2d same, even", "Conv2d", (1, 2, 5, 6), in_channels=2, out_channels=2, kernel_size=(2, 4), padding="same"),
+    layer("conv2d same, dilated", "Conv2d", (1, 1, 6, 6), in_channels=1, out_channels=2, kernel_size=3, padding="same", dilation=2),
+    layer("conv2d valid", "Conv2d", (1, 2, 5, 5), in_channels=2, out_channels=2, kernel_size=3, padding="valid"),
+    layer(
+        "conv2d with sides of its own",
+        "Conv2d",
+        (1, 2, 5, 6),
+        in_channels=2,
+        out_channels=3,
+        kernel_size=3,
+        stride=2,
+        padding=((1, 0), (2, 3)),
+        torch={"padding": 0},
+        border=(2, 3, 1, 0),
+    ),
+    layer("transposed", "ConvTranspose2d", (2, 3, 4, 3), in_channels=3, out_channels=2, kernel_size=3),
+    layer(
+        "transposed strided",
+        "ConvTranspose2d",
+        (1, 3, 4, 3),
+        in_channels=3,
+        out_channels=2,
+        kernel_size=3,
+        stride=2,
+        padding=1,
+        output_padding=1,
+    ),
+    layer(
+        "transposed in groups, dilated",
+        "ConvTranspose2d",
+        (1, 4, 3, 4),
+        in_channels=4,
+        out_channels=6,
+        kernel_size=(2, 3),
+        stride=(2, 3),
+        padding=(1, 0),
+        output_padding=(1, 2),
+        groups=2,
+        dilation=(2, 1),
+        bias=False,
+    ),
+    layer("transposed depthwise", "ConvTranspose2d", (1, 3, 3, 3), in_channels=3, out_channels=3, kernel_size=4, stride=2, groups=3),
+    # pooling
+    layer("max pool", "MaxPool2d", (2, 3, 6, 5), kernel_size=2),
+    layer("max pool with ties", "MaxPool2d", (2, 2, 6, 6), values="kinks", kernel_size=3, stride=2, padding=1),
+    layer("max pool overlapping", "MaxPool2d", (1, 2, 7, 6), kernel_size=(3, 2), stride=(2, 1), padding=(1, 0)),
+    layer("max pool dilated", "MaxPool2d", (1, 2, 7, 8), kernel_size=3, stride=2, padding=1, dilation=2),
+    layer("max pool, ceil mode", "MaxPool2d", (1, 2, 6, 8), kernel_size=3, stride=2, ceil_mode=True),
+    layer("max pool, ceil mode, dropped", "MaxPool2d", (1, 1, 5, 6), kernel_size=2, stride=3, padding=1, ceil_mode=True),
+    layer("average pool", "AvgPool2d", (2, 3, 6, 5), kernel_size=2),
+    layer("average pool, border counted", "AvgPool2d", (1, 2, 5, 6), kernel_size=3, stride=2, padding=1),
+    layer("average pool, border not counted", "AvgPool2d", (1, 2, 5, 6), kernel_size=3, stride=2, padding=1, count_include_pad=False),
+    layer("average pool, ceil mode", "AvgPool2d", (1, 2, 6, 7), kernel_size=(3, 2), stride=2, padding=1, ceil_mode=True),
+    layer(
+        "average pool, ceil mode, border not counted",
+        "AvgPool2d",
+        (1, 2, 6, 7),
+        kernel_size=3,
+        stride=2,
+        padding=(1, 0),
+        ceil_mode=True,
+        count_include_pad=False,
+    ),
+    layer("global average", "AdaptiveAvgPool2d", (2, 3, 4, 5), output_size=1),
+    layer("adaptive average, even", "AdaptiveAvgPool2d", (1, 2, 6, 4), output_size=(3, 2)),
+    layer("adaptive average, uneven", "AdaptiveAvgPool2d", (1, 2, 7, 5), output_size=(3, 4)),
+    layer("adaptive average, enlarging", "AdaptiveAvgPool2d", (1, 2, 3, 5), output_size=(5, 7)),
+    layer("adaptive average, one axis kept", "AdaptiveAvgPool2d", (1, 2, 5, 6), output_size=(None, 4)),
+    # normalisation
+    layer("batch norm of features", "BatchNorm1d", (5, 3), num_features=3),
+    layer("batch norm of signals", "BatchNorm1d", (2, 3, 4), num_features=3, batches=1),
+    layer("batch norm of signals, in use", "BatchNorm1d", (2, 3, 4), num_features=3, training=False, batches=2),
+    layer("batch norm", "BatchNorm2d", (3, 2, 4, 3), num_features=2),
+    layer("batch norm after batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, batches=3, momentum=0.3),
+    layer("batch norm in use", "BatchNorm2d", (3, 2, 4, 3), num_features=2, training=False),
+    layer("batch norm in use after batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, training=False, batches=3, eps=1e-3),
+    layer("batch norm, mean of all batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, batches=3, momentum=None),
+    layer(
+        "batch norm in use, mean of all batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, training=False, batches=3, momentum=None
+    ),
+    layer("batch norm, not affine", "BatchNorm2d", (3, 2, 4, 3), num_features=2, affine=False, batches=1),
+    layer("batch norm, untracked", "BatchNorm2d", (3, 2, 4, 3), num_features=2, track_running_stats=False),
+    layer("batch norm, untracked, in use", "BatchNorm2d", (3, 2, 4, 3), num_features=2, track_running_stats=False, training=False),
+    layer("batch norm of one image", "BatchNorm2d", (1, 2, 4, 3), num_features=2, batches=1),
+    layer("group norm", "GroupNorm", (2, 4, 3, 3), num_groups=2, num_channels=4),
+    layer("group norm of features, not affine", "GroupNorm", (3, 6), num_groups=3, num_channels=6, affine=False),
+    layer("instance norm", "GroupNorm", (2, 3, 5), num_groups=3, num_channels=3, eps=1e-3),
+    layer("layer norm", "LayerNorm", (2, 3, 5), normalized_shape=5),
+    layer("layer norm over axes", "LayerNorm", (2, 3, 2, 4), normalized_shape=(3, 2, 4)),
+    layer("layer norm without bias", "LayerNorm", (2, 3, 4), normalized_shape=(3, 4), bias=False),
+    layer("layer norm, not affine", "LayerNorm", (4, 6), normalized_shape=6, elementwise_affine=False, eps=1e-2),
+    # the rest
+    layer("dropout in use", "Dropout", (3, 4), training=False),
+    layer("dropout of nothing", "Dropout", (3, 4), p=0.0),
+    layer("dropout of everything", "Dropout", (3, 4), p=1.0),
+    layer("flatten", "Flatten", (2, 3, 4, 2)),
+    layer("flatten two axes", "Flatten", (2, 3, 4, 2), start_dim=-3, end_dim=2),
+    layer("relu", "ReLU", (3, 6), values="kinks", inplace=False),
+    layer("relu6", "ReLU6", (3, 6), values="kinks"),
+    layer("leaky relu", "LeakyReLU", (3, 6), values="kinks"),
+    layer("leaky relu, steep", "LeakyReLU", (3, 6), values="kinks", negative_slope=0.2),
+    layer("sigmoid", "Sigmoid", (3, 6), values="kinks"),
+    layer("tanh", "Tanh", (3, 6), values="kinks"),
+    layer("gelu", "GELU", (3, 6), values="kinks"),
+    layer("gelu by tanh", "GELU", (3, 6), values="kinks", approximate="tanh"),
+    layer("silu", "SiLU", (3, 6), values="kinks"),
+    layer("softmax", "Softmax", (3, 5), dim=1),
+    layer("softmax over channels", "Softmax", (2, 4, 3, 2), values="kinks", dim=1),
+)
+
+# ---- losses
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss on one prediction of ``shape``.
+
+    ``target``: "normal" numbers, "near" the prediction, "binary", "probabilities", or "labels" from 0 to classes - 1, of
+    which some are ``arguments["ignore_index"]``.
+    """
+
+    name: str
+    loss: str
+    shape: tuple[int, ...]
+    target: str
+    arguments: dict[str, Any]
+    values: str = "normal"
+
+
+def _loss(name: str, kind: str, shape: tuple[int, ...], target: str, values: str = "normal", **arguments: Any) -> Loss:
+    """A row that is named after its arguments, too."""
+    facts = [key if isinstance(value, list) else f"{key}={value}" for key, value in arguments.items()]
+    return Loss(", ".join([name, *facts]), kind, shape, target, arguments, values)
+
+
+def _options(**choices: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """All combinations; None leaves an argument out."""
+    rows = [dict(zip(choices, row, strict=True)) for row in product(*choices.values())]
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
+
+
+_REDUCTIONS = (None, "sum", "none")
+_WEIGHT = (None, [0.5, 2.0, 1.0, 0.25])
+
+LOSSES = (
+    *(_loss("squared error", "MSELoss", (3, 4), "normal", **row) for row in _options(reduction=_REDUCTIONS)),
+    *(_loss("absolute error", "L1Loss", (3, 4), "normal", **row) for row in _options(reduction=_REDUCTIONS)),
+    _loss("absolute error at kinks", "L1Loss", (3, 4), "near", "kinks", reduction="sum"),
+    *(
+        _loss("smooth absolute error", "SmoothL1Loss", (4, 4), "near", **row)
+        for row in _options(beta=(None, 0.3, 0.0), reduction=_REDUCTIONS)
+    ),
+    _loss("smooth absolute error at kinks", "SmoothL1Loss", (3, 4), "near", "kinks", beta=0.5, reduction="sum"),
+    *(
+        _loss("cross-entropy", "CrossEntropyLoss", (6, 4), "labels", **row)
+        for row in _options(weight=_WEIGHT, ignore_index=(None, 1, -1), label_smoothing=(None, 0.1), reduction=_REDUCTIONS)
+    ),
+    *(
+        _loss("cross-entropy of pixels", "CrossEntropyLoss", (2, 4, 3, 2), "labels", **row)
+        for row in _options(weight=_WEIGHT, ignore_index=(None, 2), label_smoothing=(None, 0.2), reduction=(None, "none"))
+    ),
+    *(
+        _loss("cross-entropy of probabilities", "CrossEntropyLoss", (5, 4), "probabilities", **row)
+        for row in _options(weight=_WEIGHT, label_smoothing=(None, 0.1), reduction=_REDUCTIONS)
+    ),
+    *(
+        _loss("cross-entropy of pixels' probabilities", "CrossEntropyLoss", (2, 4, 2, 3), "probabilities", **row)
+        for row in _options(weight=_WEIGHT, reduction=(None, "none"))
+    ),
+    *(
+        _loss("likelihood", "NLLLoss", (6, 4), "labels", **row)
+        for row in _options(weight=_WEIGHT, ignore_index=(None, 3), reduction=_REDUCTIONS)
+    ),
+    _loss("likelihood of pixels", "NLLLoss", (2, 4, 3, 2), "labels", weight=_WEIGHT[1], ignore_index=-1),
+    *(
+        _loss("binary cross-entropy", "BCEWithLogitsLoss", (5, 4), "binary", **row)
+        for row in _options(weight=_WEIGHT, pos_weight=(None, [3.0, 1.0, 0.5, 2.0]), reduction=_REDUCTIONS)
+    ),
+    _loss("binary cross-entropy at kinks", "BCEWithLogitsLoss", (5, 4), "probabilities", "kinks", pos_weight=[3.0, 1.0, 0.5, 2.0]),
+)
+
+# ---- models: functions of ``nn``, ours or PyTorch's
+
+LENET_SIZE = (16, 16)
+
+
+def lenet(nn: Any, size: tuple[int, int] = LENET_SIZE) -> Any:
+    """The LeNet of chainrule.models, layer by layer."""
+    features = 16 * ((size[0] // 2 - 4) // 2) * ((size[1] // 2 - 4) // 2)
+    convolutions = [nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    classifier = [nn.Linear(features, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    return nn.Sequential(*convolutions, nn.Flatten(), *classifier)
+
+
+def nested(nn: Any) -> Any:
+    """Modules in modules, lists of modules, parameters of its own next to children."""
+
+    class Block(nn.Module):  # type: ignore[misc]
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+            self.norm = nn.BatchNorm2d(channels)
+            self.inner = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.ReLU(), nn.ConvTranspose2d(2 * channels, channels, 1))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.inner(self.norm(self.conv(x)))
+
+    class Model(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.GroupNorm(2, 4))
+            self.blocks = nn.ModuleList([Block(4), Block(4)])
+            self.dropout = nn.Dropout(0.2)
+            self.norm = nn.LayerNorm(4, bias=False)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.stem(x)
+            for block in self.blocks:
+                x = block(x)
+            return self.head(self.norm(x.mean((2, 3))))
+
+    return Model()
+
+
+# ---- optimizers, on a problem that both libraries read alike
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One optimizer with its options; ``groups`` are names of parameters with the options of their own."""
+
+    name: str
+    optimizer: str
+    arguments: dict[str, Any]
+    groups: tuple[dict[str, Any], ...] = ({"params": ["w1", "b1", "w2", "b2"]},)
+
+
+STEPS = 10
+PROBLEM = {"w1": (4, 3), "b1": (4,), "w2": (2, 4), "b2": (2,), "x": (6, 3), "y": (6, 2)}
+PARAMETERS = ("w1", "b1", "w2", "b2")
+
+
+def error(values: dict[str, Any]) -> Any:
+    """Mean squared error of a small network, tanh(x W1^T + b1) W2^T + b2, for tensors of either library."""
+    hidden = (values["x"] @ values["w1"].T + values["b1"]).tanh()
+    return ((hidden @ values["w2"].T + values["b2"] - values["y"]) ** 2).mean()
+
+
+_GROUPS = ({"params": ["w1", "b1"], "lr": 0.02}, {"params": ["w2", "b2"], "weight_decay": 0.1})
+
+OPTIMIZERS = (
+    Optimizer("plain", "SGD", {"lr": 0.1}),
+    Optimizer("momentum", "SGD", {"lr": 0.1, "momentum": 0.9}),
+    Optimizer("nesterov", "SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    Optimizer("decaying", "SGD", {"lr": 0.1, "weight_decay": 0.05}),
+    Optimizer("nesterov, decaying", "SGD", {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.05, "nesterov": True}),
+    Optimizer("groups", "SGD", {"lr": 0.1, "momentum": 0.9}, _GROUPS),
+    Optimizer("groups of momentum", "SGD", {"lr": 0.1}, ({"params": ["w1"], "momentum": 0.5}, {"params": ["b1", "w2", "b2"]})),
+    Optimizer("default", "Adam", {}),
+    Optimizer("fast", "Adam", {"lr": 0.05}),
+    Optimizer("options", "Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
+    Optimizer("memoryless", "Adam", {"lr": 0.05, "betas": (0.0, 0.0)}),
+    Optimizer("groups", "Adam", {"lr": 0.05}, ({"params": ["w1", "b1"], "betas": (0.5, 0.9)}, {"params": ["w2", "b2"], "eps": 0.1})),
+    Optimizer("default", "AdamW", {}),
+    Optimizer("options", "AdamW", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3}),
+    Optimizer("groups", "AdamW", {"lr": 0.05}, _GROUPS),
+    Optimizer("default", "RMSprop", {}),
+    Optimizer("options", "RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    Optimizer("momentum", "RMSprop", {"lr": 0.01, "momentum": 0.8}),
+    Optimizer("centered", "RMSprop", {"lr": 0.01, "alpha": 0.9, "centered": True}),
+    Optimizer("centered, momentum", "RMSprop", {"lr": 0.01, "alpha": 0.9, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
+    Optimizer("groups", "RMSprop", {"lr": 0.02, "momentum": 0.5}, _GROUPS),
+)
+
+CLIPPED_LENGTHS = (0.5, 1.0, 100.0)
+"""Lengths that the gradients of the problem are clipped to: the last is longer than they are."""
+
+# ---- schedules
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One schedule, by constructor and arguments, of one optimizer; ``parts`` are the schedules of a SequentialLR."""
+
+    name: str
+    schedule: str
+    arguments: dict[str, Any]
+    optimizer: str = "SGD"
+    options: dict[str, Any] = field(default_factory=lambda: {"lr": 0.4, "momentum": 0.9})
+    parts: tuple[tuple[str, dict[str, Any]], ...] = ()
+    steps: int = 30
+
+
+_ADAM: dict[str, Any] = {"optimizer": "Adam", "options": {"lr": 0.1, "betas": (0.9, 0.99)}}
+_WARM_UP = ("LinearLR", {"start_factor": 0.1, "total_iters": 6})
+
+SCHEDULES = (
+    Schedule("steps", "StepLR", {"step_size": 7}),
+    Schedule("steps, gentle", "StepLR", {"step_size": 1, "gamma": 0.9}),
+    Schedule("cosine", "CosineAnnealingLR", {"T_max": 30}),
+    Schedule("cosine to a floor and up again", "CosineAnnealingLR", {"T_max": 12, "eta_min": 0.05}),
+    Schedule("warm-up", "LinearLR", {}),
+    Schedule("warm-up, slow", "LinearLR", {"start_factor": 0.01, "end_factor": 0.5, "total_iters": 20}, **_ADAM),
+    Schedule("cycle", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30}),
+    Schedule("cycle of Adam", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30}, **_ADAM),
+    Schedule("cycle, linear", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "anneal_strategy": "linear", "pct_start": 0.25}),
+    Schedule("cycle, linear, of Adam", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "anneal_strategy": "linear"}, **_ADAM),
+    Schedule("cycle, momentum kept", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "cycle_momentum": False}),
+    Schedule(
+        "cycle, options",
+        "OneCycleLR",
+        {
+            "max_lr": 0.3,
+            "total_steps": 30,
+            "pct_start": 0.55,
+            "base_momentum": 0.7,
+            "max_momentum": 0.99,
+            "div_factor": 10.0,
+            "final_div_factor": 100.0,
+        },
+    ),
+    Schedule("cycle from the top", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "pct_start": 0.0}),
+    Schedule("warm-up, then cosine", "SequentialLR", {"milestones": [6]}, parts=(_WARM_UP, ("CosineAnnealingLR", {"T_max": 24}))),
+    Schedule(
+        "three in a row",
+        "SequentialLR",
+        {"milestones": [6, 18]},
+        parts=(_WARM_UP, ("StepLR", {"step_size": 5, "gamma": 0.5}), ("CosineAnnealingLR", {"T_max": 12, "eta_min": 0.01})),
+    ),
+)
