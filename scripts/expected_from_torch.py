@@ -233,7 +233,7 @@ def names() -> dict[str, Any]:
 
 
 def save(file: str, found: dict[str, dict[str, Array]]) -> None:
-    flat = {f"{case}/{name}": np.ascontiguousarray(values) for case, parts in found.items() for name, values in parts.items()}
+    flat = {f"{case}/{name}": np.array(values, order="C") for case, parts in found.items() for name, values in parts.items()}
     written = (TESTS / "expected" / file).write_bytes(as_safetensors(flat))
     print(f"{file}: {len(found)} cases, {written:,} bytes")
 

@@ -105,7 +105,7 @@ def test_cells_are_the_table_for_another_printer() -> None:
 
 def test_a_name_that_is_not_used_is_a_note() -> None:
     _, notes = explain_expression("w * w", ["w=3", "unused=1"])
-    assert notes == ["unused is given, but the expression does not use it"]
+    assert notes == ["note: unused is given, but the expression does not use it"]
 
 
 # ---- what a table tells

@@ -481,6 +481,14 @@ def test_L12_depthwise_then_1x1_needs_far_fewer_parameters() -> None:
     assert counts == [32 * 64 * 9, 32 * 9 + 32 * 64]
 
 
+def test_L12_parameters_and_operations_are_counted_layer_by_layer() -> None:
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.Conv2d(8, 16, 1, bias=False))
+    depthwise, pointwise = model.summary((1, 8, 6, 6)).rows
+    assert (depthwise.parameters, depthwise.multiply_adds) == (8 * 9, 8 * 9 * 36)
+    assert (pointwise.parameters, pointwise.multiply_adds) == (8 * 16, 8 * 16 * 36)
+    assert depthwise.receptive_field == pointwise.receptive_field == (3, 3)
+
+
 # ---- L13: the backward pass of a convolution
 
 

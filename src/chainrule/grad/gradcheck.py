@@ -17,10 +17,10 @@ from chainrule.errors import UserError
 from chainrule.grad.backprop import backprop
 from chainrule.graph.dtypes import float64, is_float
 from chainrule.graph.node import Array, Node, leaf
+from chainrule.ops.broadcast import sum_
 from chainrule.ops.compose import to_dtype
 from chainrule.ops.elementwise import add, multiply
 from chainrule.ops.primitive import run_reference, running_on
-from chainrule.ops.reduce import sum_
 
 Function = Callable[..., Node]
 _STEP = 1e-5  # central differences: error about step^2 + 1e-16 / step, least near 1e-5

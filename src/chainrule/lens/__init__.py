@@ -30,5 +30,5 @@ def explain_expression(text: str, assignments: Iterable[str], step: float | None
     values = parse_values(assignments)
     explanation = explain(parse_expression(text, values))
     unused = [name for name, value in values.items() if value.node not in explanation.graph.index]
-    notes = [f"{name} is given, but the expression does not use it" for name in unused]
+    notes = [f"note: {name} is given, but the expression does not use it" for name in unused]
     return explanation, notes if step is None else notes + explanation.step_lines(step)

@@ -1,6 +1,7 @@
 """The primitives, one page each, and what is composed of them."""
 
 from chainrule.ops import compose
+from chainrule.ops.broadcast import broadcast, sum_
 from chainrule.ops.contract import conv2d, conv2d_input_gradient, conv2d_weight_gradient, matmul
 from chainrule.ops.elementwise import (
     abs_,
@@ -36,7 +37,7 @@ from chainrule.ops.elementwise import (
     zeros_like,
 )
 from chainrule.ops.index import gather, one_hot, scatter_add
-from chainrule.ops.move import broadcast, concatenate, flip, pad, reshape, slice_, transpose
+from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
 from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
 from chainrule.ops.precision import PRECISIONS, operand, precision
 from chainrule.ops.primitive import (
@@ -54,7 +55,7 @@ from chainrule.ops.primitive import (
     running_on,
 )
 from chainrule.ops.random import random_bits
-from chainrule.ops.reduce import argmax, argmin, max_, min_, sum_
+from chainrule.ops.reduce import argmax, argmin, max_, min_
 from chainrule.ops.windows import output_size
 
 __all__ = [

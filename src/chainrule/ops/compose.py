@@ -9,8 +9,9 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import DType, bfloat16, float32, float64, promote
 from chainrule.graph.node import Node, leaf
+from chainrule.ops.broadcast import broadcast
 from chainrule.ops.elementwise import add, cast, cos, full, log, multiply, scaled, sqrt, subtract
-from chainrule.ops.move import broadcast, reshape
+from chainrule.ops.move import reshape
 from chainrule.ops.random import blocks_for, random_bits
 
 # ---- bringing operands together

@@ -14,7 +14,9 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.node import Array, Node, Role, TensorType
-from chainrule.ops.move import broadcast, reshape, transpose
+from chainrule.ops.broadcast import broadcast
+from chainrule.ops.elementwise import multiply
+from chainrule.ops.move import reshape, transpose
 from chainrule.ops.precision import operand
 from chainrule.ops.primitive import Primitive, Spec, rows
 from chainrule.ops.windows import Padding, Pair, cropped, output_sizes, padded, patches, taps
@@ -70,8 +72,6 @@ def _matmul_right(z: Node, u: Node) -> Node:
 
 
 def _times(u: Node, vector: Node) -> Node:
-    from chainrule.ops.elementwise import multiply
-
     return multiply(broadcast(u, shape=vector.shape, axes=(0,)), vector)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype, bool_, is_float
 from chainrule.graph.node import Array, Node, Role, TensorType, leaf
+from chainrule.ops.broadcast import broadcast
 from chainrule.ops.primitive import OUTPUT, Blocked, Primitive, Rule, Spec, rows
 
 # ---- shape rules
@@ -86,8 +87,6 @@ _POSITIVE_ROWS = rows(Spec(((3, 5),), domain=(0.3, 3.0)), Spec(((2, 3),), dtypes
 
 def full(type_: TensorType, number: float) -> Node:
     """A constant of ``type_`` that holds ``number`` everywhere: one stored element, broadcast."""
-    from chainrule.ops.move import broadcast
-
     scalar = leaf(np.asarray(number, dtype=type_.dtype))
     return broadcast(scalar, shape=type_.shape, axes=tuple(range(len(type_.shape)))) if type_.shape else scalar
 

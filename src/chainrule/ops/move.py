@@ -1,6 +1,6 @@
 """Primitives that move values to other places. Each rule is the move back, and no rule reads a value.
 
-``broadcast`` and ``sum`` are each other's rule, and so are ``slice`` and ``pad``.
+``slice`` and ``pad`` are each other's rule.
 """
 
 from __future__ import annotations
@@ -12,41 +12,6 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.node import Array, Node, Role, TensorType
 from chainrule.ops.primitive import EachInput, Primitive, Spec, rows
-
-# ---- broadcast
-
-
-def _broadcast_shape(x: TensorType, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> TensorType:
-    kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
-    if kept != x.shape or any(not 0 <= axis < len(shape) for axis in axes):
-        raise UserError(f"broadcast: {x} repeated along new axes {axes} does not make shape {shape}")
-    return TensorType(shape, x.dtype)
-
-
-def _broadcast_vjp(z: Node, u: Node) -> Node:
-    from chainrule.ops.reduce import sum_
-
-    return sum_(u, axes=tuple(sorted(z.attributes["axes"])))
-
-
-broadcast: Primitive = Primitive(
-    "broadcast",
-    Role.MOVER,
-    "z = x repeated along new axes: (a, b) -> (a, n, b) for axes=(1,). Every copy's gradient is added up.",
-    shape=_broadcast_shape,
-    reference=lambda x, *, shape, axes: np.broadcast_to(np.expand_dims(x, axes), shape),
-    vjp=(_broadcast_vjp,),
-    local=("1 from each copy",),
-    saves=(),
-    spec=rows(
-        Spec(((),), {"shape": (2, 3), "axes": (0, 1)}),
-        Spec(((3,),), {"shape": (2, 3), "axes": (0,)}),
-        Spec(((2, 4),), {"shape": (2, 3, 4), "axes": (1,)}, dtypes=("float64",)),
-        Spec(((2,),), {"shape": (2,), "axes": ()}),
-        Spec(((2,),), {"shape": (2, 0), "axes": (1,)}),
-        Spec(((2,),), {"shape": (2, 3), "axes": (1,)}, dtypes=("bool",)),
-    ),
-)
 
 # ---- reshape, transpose, flip
 

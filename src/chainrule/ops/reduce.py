@@ -1,4 +1,4 @@
-"""Primitives that make one number of many: sum, max, min, argmax."""
+"""Primitives that choose one number of many: max, min and their places. The sum stands beside broadcast."""
 
 from __future__ import annotations
 
@@ -9,38 +9,11 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import bool_, int64
 from chainrule.graph.node import Array, Node, Role, TensorType
+from chainrule.ops.broadcast import broadcast
 from chainrule.ops.elementwise import where, zeros_like
 from chainrule.ops.index import one_hot
-from chainrule.ops.move import broadcast, transpose
+from chainrule.ops.move import transpose
 from chainrule.ops.primitive import Blocked, Primitive, Spec, rows
-
-
-def _sum_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
-    if x.dtype == bool_:
-        raise UserError(f"sum: is not defined for bool, got {x}: cast to int32 first to count")
-    if list(axes) != sorted(set(axes)) or any(not 0 <= axis < len(x.shape) for axis in axes):
-        raise UserError(f"sum: axes {axes} do not fit {x}: give each of 0 to {len(x.shape) - 1} at most once, ascending")
-    return TensorType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype)
-
-
-sum_: Primitive = Primitive(
-    "sum",
-    Role.DISTRIBUTOR,
-    "z = the sum over axes, which vanish: (..., n, ...) -> (..., ...). Every summand gets the whole gradient.",
-    shape=_sum_shape,
-    reference=lambda x, *, axes: np.sum(x, axis=axes, dtype=x.dtype),
-    vjp=(lambda z, u: broadcast(u, shape=z.inputs[0].shape, axes=z.attributes["axes"]),),
-    local=("1",),
-    saves=(),
-    spec=rows(
-        Spec(((3, 5),), {"axes": (0,)}),
-        Spec(((3, 5),), {"axes": (0, 1)}),
-        Spec(((2, 3, 4),), {"axes": (0, 2)}, dtypes=("float64",)),
-        Spec(((3, 5),), {"axes": ()}),
-        Spec(((0, 3),), {"axes": (0,)}),
-        Spec(((3, 4),), {"axes": (1,)}, dtypes=("int64",)),
-    ),
-)
 
 
 def _one_axis(name: str, x: TensorType, axis: int) -> tuple[int, ...]:

@@ -1,0 +1,65 @@
+"""Broadcast and sum: one number to many places, many numbers to one place. Each is the other's gradient rule."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import bool_
+from chainrule.graph.node import Role, TensorType
+from chainrule.ops.primitive import Primitive, Spec, rows
+
+
+def _broadcast_shape(x: TensorType, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> TensorType:
+    kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    if kept != x.shape or any(not 0 <= axis < len(shape) for axis in axes):
+        raise UserError(f"broadcast: {x} repeated along new axes {axes} does not make shape {shape}")
+    return TensorType(shape, x.dtype)
+
+
+broadcast: Primitive = Primitive(
+    "broadcast",
+    Role.MOVER,
+    "z = x repeated along new axes: (a, b) -> (a, n, b) for axes=(1,). Every copy's gradient is added up.",
+    shape=_broadcast_shape,
+    reference=lambda x, *, shape, axes: np.broadcast_to(np.expand_dims(x, axes), shape),
+    vjp=(lambda z, u: sum_(u, axes=tuple(sorted(z.attributes["axes"]))),),
+    local=("1 from each copy",),
+    saves=(),
+    spec=rows(
+        Spec(((),), {"shape": (2, 3), "axes": (0, 1)}),
+        Spec(((3,),), {"shape": (2, 3), "axes": (0,)}),
+        Spec(((2, 4),), {"shape": (2, 3, 4), "axes": (1,)}, dtypes=("float64",)),
+        Spec(((2,),), {"shape": (2,), "axes": ()}),
+        Spec(((2,),), {"shape": (2, 0), "axes": (1,)}),
+        Spec(((2,),), {"shape": (2, 3), "axes": (1,)}, dtypes=("bool",)),
+    ),
+)
+
+
+def _sum_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
+    if x.dtype == bool_:
+        raise UserError(f"sum: is not defined for bool, got {x}: cast to int32 first to count")
+    if list(axes) != sorted(set(axes)) or any(not 0 <= axis < len(x.shape) for axis in axes):
+        raise UserError(f"sum: axes {axes} do not fit {x}: give each of 0 to {len(x.shape) - 1} at most once, ascending")
+    return TensorType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype)
+
+
+sum_: Primitive = Primitive(
+    "sum",
+    Role.DISTRIBUTOR,
+    "z = the sum over axes, which vanish: (..., n, ...) -> (..., ...). Every summand gets the whole gradient.",
+    shape=_sum_shape,
+    reference=lambda x, *, axes: np.sum(x, axis=axes, dtype=x.dtype),
+    vjp=(lambda z, u: broadcast(u, shape=z.inputs[0].shape, axes=z.attributes["axes"]),),
+    local=("1",),
+    saves=(),
+    spec=rows(
+        Spec(((3, 5),), {"axes": (0,)}),
+        Spec(((3, 5),), {"axes": (0, 1)}),
+        Spec(((2, 3, 4),), {"axes": (0, 2)}, dtypes=("float64",)),
+        Spec(((3, 5),), {"axes": ()}),
+        Spec(((0, 3),), {"axes": (0,)}),
+        Spec(((3, 4),), {"axes": (1,)}, dtypes=("int64",)),
+    ),
+)
