@@ -100,6 +100,8 @@ def target_of(case: cases.Loss, x: Array, rng: np.random.Generator) -> Array:
             labels[1] = case.arguments["ignore_index"]
             labels[-1] = 0
         return labels
+    if case.target == "ignored":
+        return np.full((case.shape[0], *case.shape[2:]), case.arguments["ignore_index"])
     if case.target == "binary":
         return rng.integers(0, 2, case.shape).astype(np.float64)
     if case.target == "probabilities":
@@ -118,11 +120,13 @@ def of_loss(case: cases.Loss) -> dict[str, Array]:
     if case.target == "near":
         values = np.round(values * 8) / 8  # so that float32 holds the differences, and some are 0 or beta
     target = target_of(case, values, rng)
+    if case.values == "masked":
+        values[np.arange(len(values)), (target + 1) % case.shape[1]] = -np.inf
     x = tensor(values, wanted=True)
     output = getattr(torch.nn, case.loss)(**arguments(case.arguments))(x, tensor(target))
     upstream = draw(rng, tuple(output.shape))
     output.backward(tensor(upstream))
-    kept = target if case.target == "labels" else target.astype(np.float32)
+    kept = target if target.dtype == np.int64 else target.astype(np.float32)
     return {
         "input": array(x),
         "target": kept,

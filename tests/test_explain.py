@@ -148,6 +148,12 @@ def test_a_nan_that_was_passed_in_is_named() -> None:
     assert "w     input        leaf         [1, nan]  [2, inf]" in str(explanation)
 
 
+def test_a_sum_of_gradients_that_overflows_is_named() -> None:
+    assert of("1e308 * w + 1e308 * w", "w=0").notes == [
+        "going backwards, the gradient for w is the first that is not finite: inf = 1e+308 + 1e+308"
+    ]
+
+
 def test_plain_data_is_json_even_with_nan() -> None:
     data = of("log(w) + w**400", "w=0").to_json()
     text = json.dumps(data, allow_nan=False)

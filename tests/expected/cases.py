@@ -191,7 +191,8 @@ class Loss:
     """One loss on one prediction of ``shape``.
 
     ``target``: "normal" numbers, "near" the prediction, "binary", "probabilities", or "labels" from 0 to classes - 1, of
-    which some are ``arguments["ignore_index"]``.
+    which some are ``arguments["ignore_index"]``, or "ignored": labels that all are. ``values`` as for layers, or "masked":
+    in each row one class, not the label's, scores -inf.
     """
 
     name: str
@@ -235,6 +236,14 @@ LOSSES = (
         for row in _options(weight=_WEIGHT, ignore_index=(None, 2), label_smoothing=(None, 0.2), reduction=(None, "none"))
     ),
     *(
+        _loss("cross-entropy of masked classes", "CrossEntropyLoss", (6, 4), "labels", "masked", **row)
+        for row in _options(weight=_WEIGHT, ignore_index=(None, -1), reduction=(None, "none"))
+    ),
+    *(
+        _loss("cross-entropy of nothing", "CrossEntropyLoss", (3, 4), "ignored", ignore_index=-100, **row)
+        for row in _options(weight=_WEIGHT, label_smoothing=(None, 0.1), reduction=_REDUCTIONS)
+    ),
+    *(
         _loss("cross-entropy of probabilities", "CrossEntropyLoss", (5, 4), "probabilities", **row)
         for row in _options(weight=_WEIGHT, label_smoothing=(None, 0.1), reduction=_REDUCTIONS)
     ),
@@ -247,6 +256,7 @@ LOSSES = (
         for row in _options(weight=_WEIGHT, ignore_index=(None, 3), reduction=_REDUCTIONS)
     ),
     _loss("likelihood of pixels", "NLLLoss", (2, 4, 3, 2), "labels", weight=_WEIGHT[1], ignore_index=-1),
+    _loss("likelihood of impossible classes", "NLLLoss", (6, 4), "labels", "masked"),
     *(
         _loss("binary cross-entropy", "BCEWithLogitsLoss", (5, 4), "binary", **row)
         for row in _options(weight=_WEIGHT, pos_weight=(None, [3.0, 1.0, 0.5, 2.0]), reduction=_REDUCTIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.lens import numbers
-from chainrule.lens.describe import product_text
+from chainrule.lens.describe import product_text, upstream_text
 from chainrule.lens.rows import Row
 
 
@@ -31,6 +31,10 @@ def _first_value(rows: Sequence[Row]) -> list[str]:
 
 def _first_gradient(rows: Sequence[Row]) -> list[str]:
     for row in reversed(rows):
+        if row.upstream is not None and not numbers.all_finite(row.upstream):  # yet each summand is, or we had ended before
+            return [
+                f"going backwards, the gradient for {row.name} is the first that is not finite: {upstream_text(row)}{_at(row)}"
+            ]
         for edge in row.edges:
             if not numbers.all_finite(edge.downstream):
                 return [

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph.dtypes import is_float, is_integer
+from chainrule.graph.dtypes import int64, is_float, is_integer
 from chainrule.tensor import Tensor, as_tensor, functions
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -64,12 +64,13 @@ def smooth_l1_loss(x: Tensor, target: Any, reduction: str = "mean", beta: float 
 def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: max(x, 0) - x t + ln(1 + e^-|x|), which never overflows.
+    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: (1 - t) x + ln(1 + e^-x), computed so that nothing overflows.
 
     ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
-    tail = ((-x.abs()).exp() + 1).log() + functions.maximum(0.0, -x)  # ln(1 + e^-x)
+    largest = functions.maximum(0.0, -x).detach()  # taken off first, so nothing overflows; detached, so the slope at 0 is right
+    tail = ((-largest).exp() + (-x - largest).exp()).log() + largest  # ln(1 + e^-x)
     if pos_weight is not None:
         tail = tail * ((as_tensor(pos_weight, x.dtype) - 1) * t + 1)
     losses = (1 - t) * x + tail
@@ -131,13 +132,15 @@ def _label_loss(
 ) -> Tensor:
     check_labels(name, labels, scores.shape, ignore_index)
     classes = scores.shape[1]
+    if 0 <= ignore_index < classes:
+        labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
     chosen = _one_hot(labels, classes, scores)  # an ignored label is outside the classes: a row of zeros
     weights = chosen if weight is None else chosen * _class_weights(weight, scores)
     per_label = weights.sum(1)
-    losses = -(weights * scores).sum(1)
+    losses = -functions.where(chosen > 0, weights * scores, 0.0).sum(1)  # a class that was not chosen may score -inf
     if smoothing:
-        counts = chosen.sum(1, keepdims=True)
-        spread = scores * counts if weight is None else scores * counts * _class_weights(weight, scores)
+        counted = functions.where(chosen.sum(1, keepdims=True) > 0, scores, 0.0)
+        spread = counted if weight is None else counted * _class_weights(weight, scores)
         losses = losses * (1 - smoothing) - spread.sum(1) * (smoothing / classes)
     if reduction == "mean":
         return losses.sum() / per_label.sum()

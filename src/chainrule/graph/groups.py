@@ -1,0 +1,96 @@
+"""Which nodes share a box when a graph is drawn by layers: each call of a layer, without making a cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chainrule.graph.graph import Graph
+from chainrule.graph.node import CONSTANT, INPUT, Node
+
+
+@dataclass
+class Group:
+    """Nodes that share a box; ``path`` is that of their layer, empty for a node on its own."""
+
+    path: str
+    nodes: list[Node]
+
+
+def module_groups(graph: Graph) -> list[Group]:
+    """One group per call of a layer, with the leaves that only it reads; any other node on its own.
+
+    A layer's nodes that are linked to each other share a group, unless a path leads out of it and back in: then what
+    comes back starts a group of its own, so that the groups again form a graph without cycles.
+    """
+    runs = _linked_in_module(graph)
+    parts: dict[Node, list[Group]] = {}  # of each run
+    group_of: dict[Node, Group] = {}
+    users: dict[int, list[Group]] = {}  # of each group, by its id
+    groups: list[Group] = []
+    for node in graph.nodes:
+        if node.is_leaf:
+            continue
+        path = node.origin.module
+        reads = [group_of[one] for one in node.inputs if one in group_of]
+        mine = parts.setdefault(runs[node], [])
+        if path and mine and not _leads_to(mine[-1], reads, users):
+            group = mine[-1]
+            group.nodes.append(node)
+        else:
+            group = Group(path, [node])
+            mine.append(group)
+            groups.append(group)
+        group_of[node] = group
+        for read in reads:
+            if read is not group:
+                users.setdefault(id(read), []).append(group)
+    for leaf, consumers in graph.consumers().items():
+        if leaf.is_leaf:
+            readers = {id(group_of[user]): group_of[user] for user in consumers}
+            reader = next(iter(readers.values()), None)
+            if reader and reader.path and len(readers) == 1 and leaf not in graph.outputs and _joins(leaf, reader):
+                reader.nodes.append(leaf)
+            else:
+                groups.append(Group("", [leaf]))
+    for group in groups:
+        group.nodes.sort(key=graph.index.__getitem__)
+    return sorted(groups, key=lambda group: graph.index[group.nodes[0]])
+
+
+def _linked_in_module(graph: Graph) -> dict[Node, Node]:
+    """For each node that is not a leaf, one node that stands for all that are linked to it within its layer."""
+    parent = {node: node for node in graph.nodes if not node.is_leaf}
+
+    def find(node: Node) -> Node:
+        while parent[node] is not node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for node in parent:
+        for one in node.inputs:
+            if one in parent and one.origin.module == node.origin.module:
+                parent[find(one)] = find(node)
+    return {node: find(node) for node in parent}
+
+
+def _leads_to(group: Group, reads: list[Group], users: dict[int, list[Group]]) -> bool:
+    """Whether a path leads out of ``group`` and to one of ``reads``: whoever reads these cannot be in the group."""
+    wanted = {id(read) for read in reads if read is not group}
+    seen: set[int] = set()
+    stack = list(users.get(id(group), ())) if wanted else []
+    while stack:
+        at = stack.pop()
+        if id(at) in wanted:
+            return True
+        if id(at) not in seen:
+            seen.add(id(at))
+            stack += users.get(id(at), ())
+    return False
+
+
+def _joins(leaf: Node, reader: Group) -> bool:
+    """Whether a leaf is part of the layer that alone reads it; what comes from outside (an image, a target) is not."""
+    if leaf.operation is CONSTANT:
+        return not leaf.label and (leaf.size == 1 or leaf.origin.module == reader.path)
+    return leaf.operation is not INPUT
