@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import string
 import xml.etree.ElementTree as ET
 
@@ -247,7 +248,7 @@ def test_rows_of_a_network_name_layer_and_line() -> None:
     explanation = explain(small_network()[1])
     conv = next(row for row in explanation.rows if row.operation == "conv2d")
     assert conv.module == "0"
-    assert conv.formula == "conv2d(c2, 0.weight)"
+    assert re.fullmatch(r"conv2d\(c\d, 0.weight\)", conv.formula)
     assert conv.edges[0].local is None  # 432 outputs times 36 weights: rows only
     assert conv.edges[0].row((0, 1, 2, 2)).shape == (4, 1, 3, 3)
     header, lines = explanation.cells()
@@ -266,11 +267,11 @@ def test_large_values_are_described() -> None:
 
 
 def test_a_large_network_is_drawn_by_its_layers() -> None:
-    _, loss = small_network()
-    assert len(loss.graph) > 60
-    explanation = explain(loss)
+    cr.manual_seed(0)
+    model = nn.Sequential(*(layer for _ in range(12) for layer in (nn.Linear(2, 2), nn.ReLU())))
+    explanation = explain(model(cr.tensor([[1.0, 2.0]])).sum())
     texts = drawn(explanation.svg())
-    assert {"0", "1", "2", "3", "4", "5"} <= set(texts)
+    assert {str(layer) for layer in range(24)} <= set(texts)
     assert len(texts) < len(drawn(explanation.svg(detail="node")))
     assert explanation._repr_svg_() == explanation.svg()
 

@@ -27,7 +27,7 @@ from chainrule.graph import (
     originating_from,
     topological_order,
 )
-from chainrule.graph.dtypes import PROMOTION_CHAIN, as_dtype, bfloat16, bool_, float32, float64, int32, int64, uint8
+from chainrule.graph.dtypes import PROMOTION_CHAIN, as_dtype, bfloat16, bool_, float32, float64, int64
 
 
 def here() -> int:
@@ -125,7 +125,6 @@ def broken(graph: Graph, after: str = "") -> str:
 
 
 def test_check_finds_an_input_that_stands_after_its_user() -> None:
-    line = here() + 1
     graph = Graph(small()[-1])
     nodes = graph.nodes
     nodes[1], nodes[2] = nodes[2], nodes[1]
@@ -133,7 +132,6 @@ def test_check_finds_an_input_that_stands_after_its_user() -> None:
     said = broken(graph, "fuse")
     assert said.startswith("after fuse: node 1 (add, made at test_graph.py:")
     assert said.endswith("): its input <Node multiply float64[2]> does not stand before it")
-    assert line > 0
 
 
 def test_check_finds_an_input_that_is_missing() -> None:
@@ -156,7 +154,7 @@ def test_check_finds_inputs_that_the_shape_rule_refuses() -> None:
     x, square, both, total = small()
     both.inputs = (square, leaf(np.ones(3)))
     said = broken(Graph(total), "layout")
-    assert said.startswith("after layout: node 3 (add") or said.startswith("after layout: node 2 (add")
+    assert said.startswith("after layout: node 3 (add, made at test_graph.py:")
     assert said.endswith("its shape rule refuses: add: inputs must agree in shape and dtype, got float64[2] and float64[3]")
     both.inputs = (square, x)
     both.attributes = {"axis": 3}
@@ -227,7 +225,7 @@ def test_what_is_no_dtype_is_explained(given: object, text: str) -> None:
 
 
 def test_the_chain_is_the_documented_one() -> None:
-    assert PROMOTION_CHAIN == (bool_, uint8, int32, int64, bfloat16, float32, float64)
+    assert [dtype.name for dtype in PROMOTION_CHAIN] == ["bool", "uint8", "int32", "int64", "bfloat16", "float32", "float64"]
 
 
 # ---- origin

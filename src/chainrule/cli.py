@@ -298,7 +298,7 @@ def explain(
 
     explanation, notes = explain_expression(expression, values or [], step)
     if svg is not None:
-        write_atomically(svg, explanation.svg())
+        write_atomically(svg, explanation.svg(title=f"e = {expression}"))
     if as_json:
         typer.echo(json.dumps(explanation.to_json()))
         return

@@ -54,7 +54,8 @@ def module_groups(graph: Graph) -> list[Group]:
                 groups.append(Group("", [leaf]))
     for group in groups:
         group.nodes.sort(key=graph.index.__getitem__)
-    return sorted(groups, key=lambda group: graph.index[group.nodes[0]])
+    # by the first node that computes: a layer's parameter may have been read long before its later calls
+    return sorted(groups, key=lambda group: min((n.is_leaf, graph.index[n]) for n in group.nodes)[1])
 
 
 def _linked_in_module(graph: Graph) -> dict[Node, Node]:

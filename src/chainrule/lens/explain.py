@@ -12,6 +12,7 @@ from chainrule.errors import UserError, unknown_value
 from chainrule.grad import backprop, local_kind
 from chainrule.graph import Array, Graph, Node
 from chainrule.graph.dtypes import is_float
+from chainrule.graph.names import display_width
 from chainrule.graph.show import Detail, svg
 from chainrule.lens import numbers
 from chainrule.lens.describe import in_sum, local_text, on_edge, row_to_json, slope, upstream_text
@@ -196,10 +197,12 @@ class Explanation:
     def table(self) -> str:
         """The table as aligned text, and the notes."""
         header, lines = self.cells()
-        widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+        widths = [max(map(display_width, column)) for column in zip(header, *lines, strict=True)]
 
         def aligned(line: list[str]) -> str:
-            return "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            return "  ".join(
+                cell + " " * (width - display_width(cell)) for cell, width in zip(line, widths, strict=True)
+            ).rstrip()
 
         ruler = "  ".join("-" * width for width in widths)
         return "\n".join([aligned(header), ruler, *map(aligned, lines), *(f"note: {note}" for note in self.notes)])

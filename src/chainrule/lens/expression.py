@@ -9,7 +9,6 @@ import keyword
 import operator
 import unicodedata
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph import INPUT, leaf
 from chainrule.nn import functional
 from chainrule.tensor import Tensor, tensor
 from chainrule.tensor.functions import maximum, minimum
@@ -138,15 +136,8 @@ def parse_values(assignments: Iterable[str]) -> dict[str, Tensor]:
         if name in values:
             raise UserError(f"{name} is given twice, {_quoted(texts[name])} and {_quoted(assignment)}: leave one out")
         texts[name] = assignment
-        values[name] = _labelled(name, _array(_Source.of(f"value of {name}", text)))
+        values[name] = tensor(_array(_Source.of(f"value of {name}", text)), requires_grad=True, label=name)
     return values
-
-
-def _labelled(name: str, array: np.ndarray[Any, Any]) -> Tensor:
-    node = leaf(array, INPUT, requires_grad=True, label=name)
-    made = Tensor(node)
-    node.owner = weakref.ref(made)
-    return made
 
 
 def _array(source: _Source) -> np.ndarray[Any, Any]:

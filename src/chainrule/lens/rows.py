@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ntpath
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from chainrule.errors import unknown_value
 from chainrule.grad import LocalKind, local_diagonal, local_row
 from chainrule.graph import Array, Node, Role
+from chainrule.graph.names import source_line
 from chainrule.ops import REGISTRY
 
 MOST_JACOBIAN = 1024  # numbers of a Jacobian that is computed whole
@@ -100,8 +100,7 @@ class Row:
     @property
     def line(self) -> str:
         """The line of the program that made it, as ``train.py:12``; empty if unknown."""
-        origin = self.node.origin
-        return f"{ntpath.basename(origin.file)}:{origin.line}" if origin.line else ""
+        return source_line(self.node)
 
     def edge(self, name: str) -> Edge:
         """The edge back to the input that is called ``name``."""

@@ -442,7 +442,10 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
     """Axes ``start_dim`` to ``end_dim`` as one."""
-    first, last = start_dim % max(x.ndim, 1), end_dim % max(x.ndim, 1)
+    axes = max(x.ndim, 1)
+    if any(not -axes <= axis < axes for axis in (start_dim, end_dim)):
+        raise UserError(f"flatten: start_dim {start_dim} to end_dim {end_dim} is outside shape {x.shape}: give {-axes} to {axes - 1}")
+    first, last = start_dim % axes, end_dim % axes
     if first > last:
         raise UserError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim} for shape {x.shape}")
     return x.reshape(*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])

@@ -10,11 +10,14 @@ import math
 
 import numpy as np
 
+from chainrule.errors import UserError, unknown_value
 from chainrule.tensor import Parameter, random
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(inputs, outputs) of one unit of a weight (out, in, *kernel)."""
+    if len(shape) < 2:
+        raise UserError(f"fans: a weight has at least two axes (out, in, ...), got shape {shape}: use uniform_ or constant_ here")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
@@ -40,6 +43,8 @@ def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
 
 def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
     """Normal with standard deviation sqrt(2 / fan), the fan of inputs or, ``mode="fan_out"``, of outputs."""
+    if mode not in ("fan_in", "fan_out"):
+        raise unknown_value("mode", mode, ("fan_in", "fan_out"))
     normal_(parameter, 0.0, math.sqrt(2 / fans(parameter.shape)[0 if mode == "fan_in" else 1]))
 
 

@@ -256,9 +256,9 @@ class AdaptiveAvgPool2d(Module):
 
 
 class Dropout(Module):
-    """In training, zeroes each element with probability p and divides the rest by 1 - p."""
+    """In training, zeroes each element with probability p and divides the rest by 1 - p. ``inplace`` means nothing."""
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
             raise UserError(f"Dropout: p must be a probability, 0 to 1, got {p}")

@@ -54,9 +54,11 @@ class Module:
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}")
         if isinstance(value, Module):
             self._cells.pop(name, None)
+            self.__dict__.pop(name, None)
             self._children[name] = value
         elif isinstance(value, Cell):
             self._children.pop(name, None)
+            self.__dict__.pop(name, None)
             self._cells[name] = value
             if not value.name:
                 value.name = name
@@ -152,14 +154,16 @@ class Module:
             parameter.grad = None
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every float parameter and buffer, here and below."""
+        """Convert every float parameter and buffer, here and below; they are new ones: give these to the optimizer."""
         wanted: DType = as_dtype(dtype)
+        converted: dict[Cell, Cell] = {}  # one that several layers share stays shared
         for module in self.modules():
             for name, cell in list(module._cells.items()):
                 if is_float(cell.dtype):
-                    made = type(cell)(cell.numpy(), wanted)
-                    made.name = cell.name
-                    module._cells[name] = made
+                    if cell not in converted:
+                        converted[cell] = type(cell)(cell.numpy(), wanted)
+                        converted[cell].name = cell.name
+                    module._cells[name] = converted[cell]
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:

@@ -22,6 +22,9 @@ def to_dtype(node: Node, dtype: DType) -> Node:
 
 
 def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
+    """``node`` in ``shape``. A reshape of a reshape is one reshape, or none: graphs stay readable."""
+    while node.shape != shape and node.operation is reshape:
+        node = node.inputs[0]
     return node if node.shape == shape else reshape(node, shape=shape)
 
 

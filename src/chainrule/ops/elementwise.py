@@ -281,7 +281,7 @@ sigmoid: Primitive = _unary(
     "sigmoid",
     _sigmoid,
     lambda z, u: multiply(u, multiply(z, subtract(full(z.type, 1.0), z))),
-    "s(x) (1 - s(x))",
+    "z (1 - z)",
     OUTPUT,
     _ONE_ROWS,
     "z = 1 / (1 + e^-x): (...) -> (...).",

@@ -476,10 +476,10 @@ class Tensor:
 # ---- making tensors
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str = "") -> Tensor:
     """A tensor of a copy of ``data``: numbers, nested lists, a NumPy array, anything with ``__array__``.
 
-    Python floats become float32, Python integers int64; arrays keep their dtype.
+    Python floats become float32, Python integers int64; arrays keep their dtype. ``label`` names it where it is shown.
     """
     if isinstance(data, Tensor):
         data = data.numpy()
@@ -492,12 +492,12 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
     value = array.astype(as_dtype(dtype), copy=False)
     if not requires_grad:
-        return Tensor(leaf(value))
+        return Tensor(leaf(value, label=label))
     if not is_float(value.dtype):
         raise UserError(f"tensor: only floats can require a gradient, this is {value.dtype}: pass dtype='float32'")
     made = Tensor.__new__(Tensor)
     made.grad = None
-    made._node = leaf(value, INPUT, requires_grad=True, owner=weakref.ref(made))
+    made._node = leaf(value, INPUT, requires_grad=True, label=label, owner=weakref.ref(made))
     return made
 
 

@@ -1,0 +1,150 @@
+"""What may import what: the layers of the package, the libraries they may lean on, and how long an import takes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import chainrule
+
+PACKAGE = Path(chainrule.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# The table, bottom to top: part -> (parts of the package, libraries). A part may always import itself, the standard library
+# and errors. ROOT is the package's own __init__.
+ROOT = ""
+CORE = frozenset({"graph", "ops", "grad", "tensor"})
+BELOW_TRAIN = CORE | {"nn", "optim", "data", "formats", "models"}
+LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "errors": (frozenset(), frozenset()),
+    "graph": (frozenset(), frozenset({"numpy", "ml_dtypes"})),
+    "ops": (frozenset({"graph"}), frozenset({"numpy"})),
+    "grad": (frozenset({"graph", "ops"}), frozenset({"numpy"})),
+    "tensor": (frozenset({"graph", "ops", "grad"}), frozenset({"numpy"})),
+    "nn": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
+    "optim": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
+    "data": (frozenset(), frozenset({"numpy", "PIL"})),
+    "formats": (frozenset({"graph"}), frozenset({"numpy", "safetensors"})),
+    "models": (frozenset({"nn", "tensor"}), frozenset({"numpy"})),
+    "train": (BELOW_TRAIN, frozenset({"numpy", "PIL"})),
+    "lens": (BELOW_TRAIN | {"train", ROOT}, frozenset({"numpy", "PIL"})),
+    "cli": (BELOW_TRAIN | {"train", "lens", ROOT}, frozenset({"numpy", "PIL", "typer", "rich"})),
+    ROOT: (BELOW_TRAIN | {"train", "lens"}, frozenset()),
+}
+
+
+def part_of(file: Path) -> str:
+    """The top-level part that a file belongs to: ``graph`` for graph/node.py, ``cli`` for cli.py, ROOT for __init__.py."""
+    top = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return {"__init__": ROOT, "__main__": "cli"}.get(top, top)
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a file imports, wherever in it: ``chainrule.graph.node``, ``numpy.typing``."""
+    package = ("chainrule", *file.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, one.name) for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *([node.module] if node.module else [])))
+            yield from ((node.lineno, f"{base}.{one.name}") for one in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            name = node.args[0]
+            yield node.lineno, name.value if isinstance(name, ast.Constant) else "a name that is computed"
+
+
+def chainrule_part(name: str) -> str:
+    """The part that ``chainrule.x.y`` lies in; a public name such as ``chainrule.Tensor`` lies in ROOT."""
+    parts = [*name.split("."), ROOT]
+    is_part = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
+    return parts[1] if is_part else ROOT
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
+    part = part_of(file)
+    assert part in LAYERS, f"{part} is a new part of the package: give it a line in the table"
+    parts, libraries = LAYERS[part]
+    wrong = []
+    for line, name in imports(file):
+        top = name.split(".")[0]
+        if top == "chainrule":
+            target = chainrule_part(name)
+            if target not in {part, "errors", *parts}:
+                wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
+        elif top not in sys.stdlib_module_names and top not in libraries:
+            wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
+    assert not wrong, f"{part or 'the package'} may import {sorted(parts)} and {sorted(libraries)}: {wrong}"
+
+
+def test_the_table_has_no_circle() -> None:
+    seen: set[str] = {"errors"}
+    for part, (parts, _) in LAYERS.items():
+        if part not in (ROOT, "lens", "cli"):
+            assert parts <= seen, f"{part} may import what stands above it"
+        seen.add(part)
+
+
+def test_the_imports_of_a_file_are_found_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    file = tmp_path / "nn" / "layers.py"
+    file.parent.mkdir()
+    file.write_text(
+        "import numpy as np, typer\nfrom chainrule.ops import compose\nfrom . import losses\nfrom .. import lens\n"
+        "from ..graph.node import Node\nif TYPE_CHECKING:\n    from rich import print\n"
+        "def f():\n    import chainrule.cli\n    importlib.import_module('onnx')\n    __import__(name)\n"
+    )
+    found = [name for _, name in sorted(imports(file))]
+    assert sorted(found) == sorted(
+        [
+            "numpy",
+            "typer",
+            "chainrule.ops.compose",
+            "chainrule.nn.losses",
+            "chainrule.lens",
+            "chainrule.graph.node.Node",
+            "rich.print",
+            "chainrule.cli",
+            "onnx",
+            "a name that is computed",
+        ]
+    )
+    assert part_of(file) == "nn"
+
+
+# ---- what an import loads, and how long it takes
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints that finds this package where this one did."""
+    prepared = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}"
+    done = subprocess.run([sys.executable, "-c", prepared], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_an_import_loads_numpy_and_ml_dtypes_and_nothing_else_from_outside() -> None:
+    before, after = (
+        {name.split(".")[0] for name in json.loads(python(f"{first}import json; print(json.dumps(sorted(sys.modules)))"))}
+        for first in ("", "import chainrule; ")
+    )
+    loaded = {name for name in after - before - sys.stdlib_module_names if not name.startswith("_")}
+    assert loaded == {"chainrule", "numpy", "ml_dtypes"}
+
+
+def test_an_import_takes_less_than_a_fifth_of_a_second() -> None:
+    """The best of five, so that a busy machine does not count; measured inside, so that starting Python does not either."""
+    timed = "from time import perf_counter; start = perf_counter(); import chainrule; print(perf_counter() - start)"
+    seconds = min(float(python(timed)) for _ in range(5))
+    print(f"import chainrule: {1000 * seconds:.0f} ms")
+    assert seconds < 0.2
