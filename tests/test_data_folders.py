@@ -95,7 +95,8 @@ def test_transparency_of_a_palette_is_dropped_in_silence(tmp_path: Path) -> None
 def test_mixed_modes(tmp_path: Path) -> None:
     grey, colour = save(tmp_path / "a" / "1.png", 5), save(tmp_path / "b" / "1.png", 5, mode="RGB")
     assert refused(image_folder, tmp_path) == (
-        f"{colour} has mode 'RGB', but {grey} has mode 'L': pass mode='L' (grey) or mode='RGB' to convert all images"
+        f"{colour} has mode 'RGB', but {grey} has mode 'L': "
+        "pass mode='L' (grey) or mode='RGB' (--image-mode RGB) to convert all images"
     )
     assert (image_folder(tmp_path, mode="RGB").images([0, 1]) == 5).all()
     assert refused(image_folder, tmp_path, mode="RGBA") == ("unknown image mode 'RGBA': Known: L, RGB")
@@ -104,7 +105,7 @@ def test_mixed_modes(tmp_path: Path) -> None:
 def test_mixed_sizes(tmp_path: Path) -> None:
     first, other = save(tmp_path / "a" / "1.png"), save(tmp_path / "a" / "2.png", size=(6, 4))
     assert refused(image_folder, tmp_path) == (
-        f"{other} is 6×4 (height × width), but {first} is 4×6: pass size=(4, 6) to resize all images"
+        f"{other} is 6×4 (height × width), but {first} is 4×6: pass size=(4, 6) (--image-size 4x6) to resize all images"
     )
     assert len(image_folder(tmp_path, size=(4, 6))) == 2
 
@@ -219,7 +220,7 @@ def test_training_images_decide_size_and_mode_of_both_splits(tmp_path: Path) -> 
     first = save(tmp_path / "train" / "a" / "1.png", size=(4, 6))
     other = save(tmp_path / "test" / "a" / "1.png", size=(5, 5))
     assert refused(split_image_folder, tmp_path, "test") == (
-        f"{other} is 5×5 (height × width), but {first} is 4×6: pass size=(4, 6) to resize all images"
+        f"{other} is 5×5 (height × width), but {first} is 4×6: pass size=(4, 6) (--image-size 4x6) to resize all images"
     )
     save(other, size=(4, 6), mode="RGB")
     assert refused(split_image_folder, tmp_path, "test").startswith(f"{other} has mode 'RGB', but {first} has mode 'L'")

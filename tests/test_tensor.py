@@ -1,7 +1,8 @@
-"""The tensor against NumPy: operators, broadcasting, dtypes, reductions, moves, indexing; what it refuses, and how it says so."""
+"""The tensor against NumPy: operators, broadcasting, dtypes, reductions, moves, indexing; what it refuses, and what it says."""
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def filled(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Array:
     """Small numbers that every dtype can hold, bfloat16 too: eighths between -4 and 4, or 0 to 5."""
     rng = np.random.default_rng(seed)
     if dtype in FLOATS:
-        return (rng.integers(-32, 33, shape) / 8).astype(NUMPY_DTYPES[dtype])
+        return np.asarray(rng.integers(-32, 33, shape) / 8).astype(NUMPY_DTYPES[dtype])
     return np.asarray(rng.integers(0, 2 if dtype == "bool" else 6, shape)).astype(dtype)
 
 
@@ -121,7 +122,7 @@ def test_logic(shapes: hnp.BroadcastableShapes) -> None:
     same(x | b, x | y)
     same(~a, np.asarray(~x))
     same(True & a, x)
-    same(a ^ b if hasattr(a, "__xor__") else a != b, x ^ y)
+    same(a != b, x ^ y)
 
 
 @given(shape=shapes, dtype=st.sampled_from(CHAIN), number=st.sampled_from([True, 2, 0.5]))
@@ -166,7 +167,7 @@ def test_powers(shape: tuple[int, ...], dtype: str) -> None:
     wide = dtype if dtype in FLOATS else "float32"
     same(cr.tensor(x) ** -2, by_numpy(lambda a: a**-2.0, wide, x))
     same(cr.tensor(x) ** np.int64(2), (cr.tensor(x) ** 2).numpy())
-    positive = np.abs(x.astype(np.float64)) + 0.5
+    positive = np.asarray(np.abs(x.astype(np.float64)) + 0.5)
     same(cr.tensor(positive) ** cr.tensor(positive), positive**positive, rtol=1e-12)
     same(2.5 ** cr.tensor(positive), 2.5**positive, rtol=1e-12)
     same(positive ** cr.tensor(positive.astype(np.float32)), positive**positive, rtol=1e-12)
@@ -183,7 +184,7 @@ UNARY: list[tuple[str, Callable[[Array], Any], bool]] = [  # method, NumPy, whet
     ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), False),
     ("sign", np.sign, False),
     ("abs", np.abs, False),
-    ("erf", lambda x: np.vectorize(__import__("math").erf, otypes=[x.dtype])(x) if x.size else x, False),
+    ("erf", lambda x: np.array([math.erf(one) for one in x.flat], x.dtype).reshape(x.shape), False),
 ]
 
 
@@ -230,8 +231,6 @@ def test_matmul(shapes: hnp.BroadcastableShapes) -> None:
 
 
 # ---- reductions
-
-axes_of = st.deferred(lambda: st.none())
 
 
 @st.composite
@@ -504,7 +503,7 @@ def test_what_is_no_index_is_explained() -> None:
         lambda x, y: x.max(axis=1, keepdims=True) * y.min(axis=(0, 1)) + x.clip(-1.0, 1.0),
         lambda x, y: (x.pad([(1, 0), (0, 2)])[1:, :3].flip(0).swapaxes(0, 1).flatten() * y.reshape(-1)).broadcast_to((2, 6)),
         lambda x, y: 2.0**x + (y * y + 1) ** x + (x * x + 1).log().rsqrt() ** 3,
-        lambda x, y: (x.sigmoid() + y.erf()).sin() * cr.cos(x) - abs(y) + cr.maximum(x, y) - cr.minimum(x, 0.3),
+        lambda x, y: (x.sigmoid() + y.erf()).sin() * cr.cos(x) - abs(y) + cr.maximum(x, y) - cr.minimum(x, 0.35),
     ],
     ids=[
         "concatenate",
@@ -657,7 +656,7 @@ def test_what_one_number_cannot_stand_for_is_explained() -> None:
     with pytest.raises(TypeError, match=r"^float32\[\] cannot be an index: only integers can$"):
         operator.index(cr.tensor(1.0))
     for ask in (len, iter):
-        with pytest.raises(TypeError, match="^a tensor without axes has no length$"):
+        with pytest.raises(TypeError, match=r"^a tensor without axes has no length$"):
             ask(cr.tensor(1.0))  # type: ignore[operator]
 
 
@@ -725,7 +724,7 @@ def test_sizes_that_do_not_fit_are_explained() -> None:
     assert refused(lambda: a.reshape(4, -1)) == "reshape: the 6 elements of float32[2, 3] do not fill shape (4, -1)"
     assert refused(lambda: a.reshape(-1, -1)) == "reshape: shape (-1, -1) leaves more than one size open: -1 may stand once"
     assert refused(lambda: a.reshape(5)) == "reshape: float32[2, 3] has 6 elements, shape (5,) has 5"
-    assert refused(lambda: a.pad([(1, 1)])).startswith("pad: float32[2, 3] needs 3 of each" if False else "pad: float32[2, 3]")
+    assert refused(lambda: a.pad([(1, 1)])).startswith("pad: float32[2, 3] needs 2 of each, got low (1,), high (1,)")
     assert refused(lambda: a.pad([(1, 1), (-1, 0)])).startswith("pad: amounts must not be negative")
 
 
@@ -743,9 +742,7 @@ def test_data_that_is_no_tensor_is_explained() -> None:
     )
     assert refused(lambda: cr.full((2,), -1, "uint8")) == "full: -1 does not fit dtype uint8"
     assert refused(lambda: cr.zeros(2, "uint8") + 300) == "add: 300 does not fit the other operand's dtype, uint8"
-    assert refused(lambda: -(2 ** cr.ones(2)) if False else (-2) ** cr.ones(2)) == (
-        "power: -2 ** tensor is e^(tensor * ln -2), which needs a positive base"
-    )
+    assert refused(lambda: (-2) ** cr.ones(2)) == ("power: -2 ** tensor is e^(tensor * ln -2), which needs a positive base")
     assert refused(lambda: ~cr.ones(2)) == "logical_not: needs bool, got float32[2]: compare first, for example x > 0"
 
 

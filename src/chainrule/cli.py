@@ -17,7 +17,8 @@ from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
-    from chainrule.train import Trainer
+    from chainrule.data import Dataset
+    from chainrule.train import TrainedModel, Trainer
 
 app = typer.Typer(
     help="Trains convolutional networks fast on the machine you have, and shows you every gradient.",
@@ -99,6 +100,12 @@ def train(
     augment: Annotated[
         str, typer.Option(help=f"{', '.join(AUGMENTATIONS)}, or a list such as shift=2,flip,crop=4.")
     ] = _DEFAULT.augment,
+    image_size: Annotated[
+        str, typer.Option(help="Resize the images of a folder to height x width, such as 32x32.", show_default=False)
+    ] = _DEFAULT.image_size,
+    image_mode: Annotated[
+        str, typer.Option(help="Convert the images of a folder: L (grey) or RGB.", show_default=False)
+    ] = _DEFAULT.image_mode,
     precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 products.")] = _DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = _DEFAULT.seed,
     limit: Annotated[int, typer.Option(help="Use only so many training images; 0 for all.")] = _DEFAULT.limit,
@@ -190,13 +197,13 @@ def evaluate(
 ) -> None:
     """Loss, accuracy and confusions of a trained model on the test images."""
     from chainrule.console import evaluation_tables
-    from chainrule.data import Loader, load_dataset
+    from chainrule.data import Loader
     from chainrule.train import RunFolder, TrainedModel
     from chainrule.train import evaluate as evaluate_on
 
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
-    test = load_dataset(data or folder.config.data, "test")
+    test = _test_images(folder.config, data, trained)
     if test.image_shape != trained.image_shape or list(test.classes) != trained.classes:
         raise UserError(
             f"{test.name} has images {test.image_shape} of {len(test.classes)} classes, the run was trained on "
@@ -238,6 +245,19 @@ def predict(
         typer.echo(json.dumps(rows))
         return
     prediction_table(predictions)
+
+
+def _test_images(config: Config, data: str | None, trained: TrainedModel) -> Dataset:
+    """The run's own test images, or those of another data set; a folder's are converted to what the model takes."""
+    from chainrule.data import load_dataset
+    from chainrule.train import open_datasets
+
+    if data is None:
+        return open_datasets(config)[1]
+    channels, height, width = trained.image_shape
+    convert: dict[str, Any] = {"size": (height, width), "mode": "L" if channels == 1 else "RGB"}
+    folder_of_images = Path(data).is_dir() and any(entry.is_dir() for entry in Path(data).iterdir())
+    return load_dataset(data, "test", **(convert if folder_of_images else {}))
 
 
 # ---- summary

@@ -73,12 +73,12 @@ class ImageFolder(Dataset):
             if size is None and found_size != first_size:
                 raise UserError(
                     f"{path} is {_pixels(found_size)} (height × width), but {first} is {_pixels(first_size)}: "
-                    f"pass size={first_size} to resize all images"
+                    f"pass size={first_size} (--image-size {first_size[0]}x{first_size[1]}) to resize all images"
                 )
             if mode is None and found_mode != first_mode:
                 raise UserError(
                     f"{path} has mode {found_mode!r}, but {first} has mode {first_mode!r}: "
-                    "pass mode='L' (grey) or mode='RGB' to convert all images"
+                    "pass mode='L' (grey) or mode='RGB' (--image-mode RGB) to convert all images"
                 )
 
     def images(self, indices: ArrayLike) -> Images:

@@ -444,7 +444,9 @@ def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
     """Axes ``start_dim`` to ``end_dim`` as one."""
     axes = max(x.ndim, 1)
     if any(not -axes <= axis < axes for axis in (start_dim, end_dim)):
-        raise UserError(f"flatten: start_dim {start_dim} to end_dim {end_dim} is outside shape {x.shape}: give {-axes} to {axes - 1}")
+        raise UserError(
+            f"flatten: {start_dim} to {end_dim} goes beyond the axes of shape {x.shape}: give {-axes} to {axes - 1}"
+        )
     first, last = start_dim % axes, end_dim % axes
     if first > last:
         raise UserError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim} for shape {x.shape}")

@@ -17,7 +17,7 @@ from chainrule.tensor import Parameter, random
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(inputs, outputs) of one unit of a weight (out, in, *kernel)."""
     if len(shape) < 2:
-        raise UserError(f"fans: a weight has at least two axes (out, in, ...), got shape {shape}: use uniform_ or constant_ here")
+        raise UserError(f"a weight has at least two axes, (out, in, ...), this has shape {shape}: use uniform_ or constant_")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 

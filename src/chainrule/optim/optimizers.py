@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
+from chainrule.graph.dtypes import DType, float64
 from chainrule.tensor import Buffer, Parameter, Tensor, functions
 
 
@@ -42,29 +43,34 @@ class Group:
 class Optimizer:
     """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
 
-    ``parameters`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
+    ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
     options. A parameter without a gradient is left alone.
     """
 
     changing: tuple[str, ...] = ("lr",)
+    slots: tuple[str, ...] = ()
+    """What is kept per parameter; ``always`` are those that no updated parameter lacks."""
+    always: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        given = list(parameters)
+        given = list(params)
         if not given:
             raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.groups: list[Group] = []
         seen: set[Parameter] = set()
         for group in groups:
-            options = {**defaults, **{name: value for name, value in group.items() if name != "params"}}
+            if not isinstance(group, dict) or "params" not in group:
+                raise UserError(f"{type(self).__name__}: a group must be a dict with 'params' and options, got {group!r}")
+            options = {**defaults, **self._unfolded({name: value for name, value in group.items() if name != "params"})}
             unknown = set(options) - set(defaults)
             if unknown:
                 raise UserError(
                     f"{type(self).__name__}: unknown option {sorted(unknown)[0]!r} of a group. Known: {', '.join(defaults)}"
                 )
             self._check(options)
-            members = list(group["params"])
+            members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
             for one in members:
                 if not isinstance(one, Parameter):
                     raise UserError(f"{type(self).__name__}: can only update parameters, got {type(one).__name__}")
@@ -73,6 +79,10 @@ class Optimizer:
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
         self.state: dict[Parameter, dict[str, Buffer]] = {}
+
+    def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options of a group by the names that they are kept under."""
+        return options
 
     def _check(self, options: Mapping[str, Any]) -> None:
         for name, value in options.items():
@@ -110,12 +120,16 @@ class Optimizer:
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         raise NotImplementedError
 
-    def _slot(self, parameter: Parameter, name: str, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Buffer:
+    def _slot(self, parameter: Parameter, name: str) -> Buffer:
         """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
         slots = self.state.setdefault(parameter, {})
         if name not in slots:
-            slots[name] = Buffer(np.zeros(parameter.shape if shape is None else shape, dtype or parameter.dtype))
+            slots[name] = Buffer(np.zeros(*self._slot_type(parameter, name)))
         return slots[name]
+
+    def _slot_type(self, parameter: Parameter, name: str) -> tuple[tuple[int, ...], DType]:
+        """Shape and dtype: a number for a count, else the parameter's."""
+        return ((), float64) if name == "count" else (parameter.shape, parameter.dtype)
 
     # ---- saving
 
@@ -131,28 +145,34 @@ class Optimizer:
         return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave; a UserError names what does not fit, and then nothing is changed."""
-        parameters = self.parameters
-        planned = []
-        for key, value in state.items():
-            array = np.asarray(value)
-            head, _, name = key.partition(".")
-            if head == "group":
-                place, _, name = name.partition(".")
-                if not place.isdigit() or int(place) >= len(self.groups) or name not in self.groups[int(place)].cells:
-                    raise UserError(f"optimizer state {key!r} does not belong to this {type(self).__name__}")
-                planned.append((self.groups[int(place)].cells[name], array))
-                continue
-            if not head.isdigit() or int(head) >= len(parameters) or name not in self.slots:
-                raise UserError(f"optimizer state {key!r} does not belong to this {type(self).__name__}")
-            parameter = parameters[int(head)]
-            if array.shape not in (parameter.shape, ()):
-                raise UserError(f"optimizer state {key!r} has shape {array.shape}, its parameter has {parameter.shape}")
-            planned.append((self._slot(parameter, name, array.shape, array.dtype), array))
-        for cell, array in planned:
-            cell.assign(array)
+        """Take over what ``state_dict`` gave; a UserError names what does not fit, and then nothing is changed.
 
-    slots: tuple[str, ...] = ()
+        What the state does not mention begins again at zero.
+        """
+        kind = type(self).__name__
+        options = {
+            f"group.{place}.{name}": cell for place, group in enumerate(self.groups) for name, cell in group.cells.items()
+        }
+        places = {f"{place}.{name}": (one, name) for place, one in enumerate(self.parameters) for name in self.slots}
+        for key, value in state.items():
+            if key not in options and key not in places:
+                raise UserError(f"optimizer state {key!r} does not belong to this {kind}")
+            have, wanted = np.shape(value), () if key in options else self._slot_type(*places[key])[0]
+            if have != wanted:
+                raise UserError(f"optimizer state {key!r} has shape {have}, this {kind} needs {wanted}")
+        updated = {key.partition(".")[0] for key in state if key in places}
+        needed = [*options, *(f"{place}.{name}" for place in sorted(updated, key=int) for name in self.always)]
+        missing = [key for key in needed if key not in state]
+        if missing:
+            raise UserError(
+                f"optimizer state lacks {', '.join(missing)}: was it saved by another {kind}, or another optimizer?"
+            )
+        for key, cell in options.items():
+            cell.assign(np.asarray(state[key]))
+        for key, (parameter, name) in places.items():
+            if key in state or name in self.state.get(parameter, {}):
+                slot = self._slot(parameter, name)
+                slot.assign(np.asarray(state[key]) if key in state else np.zeros(slot.shape))
 
     def __repr__(self) -> str:
         options = ", ".join(
@@ -169,11 +189,11 @@ class SGD(Optimizer):
     """
 
     changing = ("lr", "momentum")
-    slots = ("momentum",)
+    slots = always = ("momentum",)
 
     def __init__(
         self,
-        parameters: Iterable[Any],
+        params: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -181,7 +201,7 @@ class SGD(Optimizer):
     ) -> None:
         if nesterov and momentum <= 0:
             raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         if group["weight_decay"]:
@@ -201,18 +221,24 @@ class Adam(Optimizer):
     """
 
     changing = ("lr", "beta1")
-    slots = ("count", "mean", "square")
+    slots = always = ("count", "mean", "square")
     decoupled = False
 
     def __init__(
         self,
-        parameters: Iterable[Any],
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay})
+
+    def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
+        if "betas" not in options:
+            return options
+        first, second = options.pop("betas")
+        return {**options, "beta1": first, "beta2": second}
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         rate, first, second = group["lr"], group["beta1"], group["beta2"]
@@ -221,11 +247,7 @@ class Adam(Optimizer):
             value = value * (1 - rate * group["weight_decay"]).astype(parameter.dtype)
         elif group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
-        count, mean, square = (
-            self._slot(parameter, "count", (), np.float64),
-            self._slot(parameter, "mean"),
-            self._slot(parameter, "square"),
-        )
+        count, mean, square = (self._slot(parameter, name) for name in self.slots)
         count.assign(count + 1)
         share = first.astype(parameter.dtype)
         mean.assign(mean * share + gradient * (1 - first).astype(parameter.dtype))
@@ -247,13 +269,13 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Any],
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay)
 
 
 class RMSprop(Optimizer):
@@ -264,10 +286,11 @@ class RMSprop(Optimizer):
 
     changing = ("lr", "momentum")
     slots = ("square", "mean", "momentum")
+    always = ("square",)
 
     def __init__(
         self,
-        parameters: Iterable[Any],
+        params: Iterable[Any],
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
@@ -276,7 +299,7 @@ class RMSprop(Optimizer):
         centered: bool = False,
     ) -> None:
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(parameters, {**options, "centered": centered})
+        super().__init__(params, {**options, "centered": centered})
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         if group["weight_decay"]:

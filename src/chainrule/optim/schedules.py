@@ -139,7 +139,7 @@ class OneCycleLR(Schedule):
         top = self.pct_start * self.total_steps - 1  # the step at which the peak is reached
         end = self.total_steps - 1
         if step <= top:
-            share = step / top
+            share = step / top if top else 1.0
             found = {"lr": self._between(self.first_lr, self.max_lr, share)}
             momentum = self._between(self.max_momentum, self.base_momentum, share)
         else:
@@ -159,13 +159,13 @@ class OneCycleLR(Schedule):
 class SequentialLR(Schedule):
     """One schedule after the other: the next begins, from its own step 0, at each of ``milestones``."""
 
-    def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]) -> None:
-        if len(schedules) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(milestones):
             raise UserError(
-                f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, "
+                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} ascending milestones, "
                 f"got {list(milestones)}"
             )
-        self.schedules, self.milestones = list(schedules), list(milestones)
+        self.schedules, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:

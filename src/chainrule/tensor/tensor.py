@@ -104,11 +104,11 @@ class Tensor:
             raise UserError("DLPack: NumPy cannot hand over bfloat16: use astype('float32') first")
         if dl_device not in (None, self.__dlpack_device__()):
             raise BufferError(f"DLPack: this tensor is in the memory of the CPU, not on device {dl_device}")
-        if max_version is not None and max_version >= (1, 0) and not copy:
-            return self.numpy().__dlpack__(max_version=max_version)
-        if copy is False:
+        says_read_only = max_version is not None and max_version >= (1, 0)
+        if copy is False and not says_read_only:
             raise BufferError("DLPack: only a consumer that knows read-only data (version 1.0) can do without a copy")
-        return np.array(self._value()).__dlpack__()  # older consumers cannot be told that it is read-only
+        array = self.numpy() if says_read_only and not copy else np.array(self._value())
+        return array.__dlpack__(max_version=max_version) if says_read_only else array.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU

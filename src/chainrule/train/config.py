@@ -25,7 +25,8 @@ class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
 
     ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel
-    for grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``limit`` uses only
+    for grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as
+    "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder. ``limit`` uses only
     so many training images. ``checkpoint_every`` counts steps; 0 saves twice a minute and after each epoch.
     """
 
@@ -40,6 +41,8 @@ class Config:
     schedule: str = "one-cycle"
     label_smoothing: float = 0.1
     augment: str = "auto"
+    image_size: str = ""
+    image_mode: str = ""
     precision: str = "float32"
     seed: int = 0
     limit: int = 0
@@ -73,12 +76,25 @@ class Config:
             raise UserError(f"label smoothing must be from 0 to 1, got {self.label_smoothing}")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise UserError(f"weight decay must be at least 0, got {self.weight_decay}")
+        if self.image_mode not in ("", "L", "RGB"):
+            raise unknown_value("image mode", self.image_mode, ("L", "RGB"))
+        self.size  # noqa: B018 - checks it
         if self.augment not in ("auto", "none"):
             parse_augmentations(self.augment, (28, 28))
 
     @property
     def peak_lr(self) -> float:
         return OPTIMIZERS[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width to resize images to; None leaves them as they are."""
+        if not self.image_size:
+            return None
+        parts = self.image_size.lower().split("x")
+        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise UserError(f"image size must be height x width, for example 32x32, got {self.image_size!r}")
+        return int(parts[0]), int(parts[1])
 
     @property
     def dtype(self) -> str:

@@ -322,4 +322,7 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> opt
 
 def open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     """Training and test split of the configured data."""
-    return load_dataset(config.data, "train"), load_dataset(config.data, "test")
+    training, test = (
+        load_dataset(config.data, split, size=config.size, mode=config.image_mode or None) for split in ("train", "test")
+    )
+    return training, test

@@ -1,0 +1,103 @@
+"""Every optimizer and schedule against PyTorch, step by step: parameters to 1e-5, learning rates to 1e-12.
+
+What PyTorch says lies in ``tests/expected`` (see ``scripts/expected_from_torch.py``), so nothing here needs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from expected import cases
+from safetensors.numpy import load_file
+
+import chainrule as cr
+from chainrule import optim
+
+FOLDER = Path(__file__).parent / "expected"
+NAMES = json.loads((FOLDER / "names.json").read_text())
+SIGNATURES: dict[str, list[list[Any]]] = {**NAMES["signatures of optim"], **NAMES["signatures of schedules"]}
+OPTIMIZERS = load_file(FOLDER / "optimizers.safetensors")
+SCHEDULES = load_file(FOLDER / "schedules.safetensors")
+REQUIRED_HERE = {("OneCycleLR", "total_steps")}  # PyTorch also takes epochs and steps per epoch instead
+
+
+def problem() -> tuple[dict[str, cr.Parameter], dict[str, Any]]:
+    """The parameters, and all values that ``cases.error`` reads."""
+    given = {name: OPTIMIZERS[f"problem/{name}"] for name in cases.PROBLEM}
+    parameters = {name: cr.Parameter(given[name]) for name in cases.PARAMETERS}
+    return parameters, {**{name: cr.tensor(values) for name, values in given.items()}, **parameters}
+
+
+@pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=lambda case: f"{case.optimizer}, {case.name}")
+def test_optimizer_takes_pytorchs_steps(case: cases.Optimizer) -> None:
+    parameters, values = problem()
+    groups = [{**group, "params": [parameters[name] for name in group["params"]]} for group in case.groups]
+    optimizer = getattr(optim, case.optimizer)(groups if len(groups) > 1 else groups[0]["params"], **case.arguments)
+    expected = {name: OPTIMIZERS[f"{case.optimizer}, {case.name}/{name}"] for name in parameters}
+    for step in range(1, cases.STEPS + 1):
+        optimizer.zero_grad()
+        cases.error(values).backward()
+        optimizer.step()
+        for name, parameter in parameters.items():
+            np.testing.assert_allclose(parameter, expected[name][step], rtol=1e-5, atol=1e-5, err_msg=f"{name}, step {step}")
+            assert parameter.dtype == expected[name].dtype
+
+
+@pytest.mark.parametrize("length", cases.CLIPPED_LENGTHS)
+def test_clipped_gradients_agree_with_pytorch(length: float) -> None:
+    parameters, values = problem()
+    cases.error(values).backward()
+    before = optim.clip_grad_norm_(parameters.values(), length)
+    np.testing.assert_allclose(before, OPTIMIZERS[f"clipped to {length}/length"], rtol=1e-5)
+    for name, parameter in parameters.items():
+        np.testing.assert_allclose(parameter.grad, OPTIMIZERS[f"clipped to {length}/{name}"], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("case", cases.SCHEDULES, ids=lambda case: case.name)
+def test_schedule_sets_pytorchs_values(case: cases.Schedule) -> None:
+    optimizer = getattr(optim, case.optimizer)([cr.Parameter(np.zeros(1))], **case.options)
+    parts = [getattr(optim, name)(optimizer, **options) for name, options in case.parts]
+    schedule = getattr(optim, case.schedule)(optimizer, *([parts] if parts else []), **case.arguments)
+    momentum_name = "beta1" if case.optimizer.startswith("Adam") else "momentum"
+    for step in range(case.steps):
+        for name, option in (("lr", "lr"), ("momentum", momentum_name)):
+            expected = SCHEDULES[f"{case.name}/{name}"][step]
+            assert optimizer.groups[0].value(option) == pytest.approx(expected, rel=1e-12, abs=1e-12), f"{name}, step {step}"
+        schedule.step()
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_arguments_have_pytorchs_names_and_defaults(name: str) -> None:
+    theirs = {argument[0]: argument[1:] for argument in SIGNATURES[name]}
+    for parameter in list(inspect.signature(getattr(optim, name).__init__).parameters.values())[1:]:
+        assert parameter.name in theirs
+        if (name, parameter.name) not in REQUIRED_HERE:
+            expected = [tuple(one) if isinstance(one, list) else one for one in theirs[parameter.name]]
+            assert ([] if parameter.default is parameter.empty else [parameter.default]) == expected, parameter.name
+
+
+def public(base: type) -> set[str]:
+    return {
+        name
+        for name in optim.__all__
+        if inspect.isclass(getattr(optim, name)) and issubclass(getattr(optim, name), base) and getattr(optim, name) is not base
+    }
+
+
+def test_every_public_optimizer_and_schedule_has_a_case() -> None:
+    assert {case.optimizer for case in cases.OPTIMIZERS} == public(optim.Optimizer)
+    assert {case.schedule for case in cases.SCHEDULES} == public(optim.Schedule)
+    assert public(object) - public(optim.Optimizer) - public(optim.Schedule) == {"Optimizer", "Schedule"}
+
+
+def test_every_case_has_its_numbers_and_every_number_its_case() -> None:
+    optimizers = {f"{case.optimizer}, {case.name}" for case in cases.OPTIMIZERS}
+    clipped = {f"clipped to {length}" for length in cases.CLIPPED_LENGTHS}
+    assert len(optimizers) == len(cases.OPTIMIZERS)
+    assert {key.partition("/")[0] for key in OPTIMIZERS} == {"problem"} | optimizers | clipped
+    assert {key.partition("/")[0] for key in SCHEDULES} == {case.name for case in cases.SCHEDULES}
