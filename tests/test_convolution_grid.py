@@ -19,7 +19,7 @@ Geometry = tuple[Pair, Pair, Padding, Pair]  # kernel, stride, padding, dilation
 KERNELS: tuple[Pair, ...] = ((1, 1), (2, 2), (3, 3), (5, 5), (1, 3), (5, 2))
 STRIDES: tuple[Pair, ...] = ((1, 1), (2, 2), (3, 3), (1, 2))
 PADDINGS: tuple[Padding, ...] = (((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 2), (1, 0)))
-DILATIONS: tuple[Pair, ...] = ((1, 1), (2, 2))
+DILATIONS: tuple[Pair, ...] = ((1, 1), (2, 2), (1, 2))
 GROUPS = (1, 2, 4)
 CHANNELS, OUTPUTS = 4, {1: 3, 2: 6, 4: 4}  # groups = channels is a depthwise convolution
 
@@ -29,7 +29,7 @@ GRID = list(product(KERNELS, STRIDES, PADDINGS, DILATIONS))
 def name(geometry: Geometry) -> str:
     kernel, stride, padding, dilation = geometry
     sides = ".".join(str(side) for pair in padding for side in pair)
-    return f"kernel{kernel[0]}x{kernel[1]}-stride{stride[0]}x{stride[1]}-padding{sides}-dilation{dilation[0]}"
+    return f"kernel{kernel[0]}x{kernel[1]}-stride{stride[0]}x{stride[1]}-padding{sides}-dilation{dilation[0]}x{dilation[1]}"
 
 
 on_the_grid = pytest.mark.parametrize("geometry", GRID, ids=map(name, GRID))

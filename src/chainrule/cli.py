@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ def main() -> None:
         with contextlib.suppress(OSError):
             sys.stdout.close()
         sys.exit(1)
+    except OSError as error:  # the system refuses something that no part of chainrule foresaw
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        sys.exit(2)
 
 
 def _complain(message: str) -> None:
@@ -126,11 +132,13 @@ def train(
         training, test = open_datasets(folder.config)
     else:
         config = Config(**options)
+        folder = RunFolder.new(out if out is not None else next_folder(config), config)
         training, test = open_datasets(config)
-        folder = RunFolder.create(out if out is not None else next_folder(config), config)
     trainer = Trainer(folder, training=training, test=test)
     if resume is not None:
         trainer.resume()
+    else:
+        folder.make()
     _run(trainer)
 
 
@@ -148,14 +156,22 @@ def _run(trainer: Trainer) -> None:
     from chainrule.train import Stopped
 
     watcher = ConsoleWatcher(trainer)
+    again = f"chainrule train --resume {shlex.quote(str(trainer.folder.path))}"
     with _heard(watcher):
         try:
             evaluation = trainer.train(watcher)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt) as ended:
             watcher.close()
-            _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
-            _say(f"Resume with: chainrule train --resume {trainer.folder.path}")
+            if isinstance(ended, Stopped):
+                _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
+            else:
+                _say("Stopped at once; the steps since the last checkpoint will be repeated.")
+            _say(f"Resume with: {again}")
             raise typer.Exit(STOPPED) from None
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):  # nothing is wrong with the run itself
+                raise UserError(f"{error}\nThen resume with: {again}") from error
+            raise
         finally:
             watcher.close()
     watcher.finish(evaluation)
@@ -175,6 +191,8 @@ def _heard(watcher: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if watcher.stop:  # the process is about to end: one more Ctrl-C must not end it with a traceback
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _say(message: str) -> None:
@@ -198,16 +216,21 @@ def evaluate(
     """Loss, accuracy and confusions of a trained model on the test images."""
     from chainrule.console import evaluation_tables
     from chainrule.data import Loader
-    from chainrule.train import RunFolder, TrainedModel
+    from chainrule.train import RunFolder, TrainedModel, difference
     from chainrule.train import evaluate as evaluate_on
 
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
     test = _test_images(folder.config, data, trained)
-    if test.image_shape != trained.image_shape or list(test.classes) != trained.classes:
+    if test.image_shape != trained.image_shape:
         raise UserError(
-            f"{test.name} has images {test.image_shape} of {len(test.classes)} classes, the run was trained on "
-            f"{trained.image_shape} of {len(trained.classes)}: they must be the same"
+            f"{test.name} has images {test.image_shape} (C, H, W), {run} was trained on {trained.image_shape}: "
+            "give data with images of that size"
+        )
+    if list(test.classes) != trained.classes:
+        raise UserError(
+            f"{run} and {test.name} have different classes: {difference(trained.classes, test.classes)}: "
+            "give data with the classes that it was trained on"
         )
     loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
     found = evaluate_on(trained.model, loader, folder.config.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,15 @@ _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
 
 def console() -> Console:
-    return Console(highlight=False)
+    """Standard output. Where no terminal gives a width, tables take the room that they need."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 def _table(title: str, *columns: tuple[str, str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for name, justify in columns:
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     return table
 
 
@@ -41,13 +44,27 @@ def time_left(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def loss_text(loss: float) -> str:
+    return f"{loss:.4f}" if loss < 1e5 else f"{loss:.3g}"
+
+
+def fitted(parts: Sequence[str], width: int) -> str:
+    """Parts side by side; the first ones, which matter least, are left out where the line would be wider than ``width``."""
+    line = "  ".join(parts)
+    return line if len(line) <= width or len(parts) == 1 else fitted(parts[1:], width)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class ConsoleWatcher:
     """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.stop = False
         self.trainer, self.console = trainer, console()
-        self.epochs: list[tuple[int, float, float, Evaluation, float]] = []
+        self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._shown = 0.0
         self._begin()
@@ -61,55 +78,66 @@ class ConsoleWatcher:
         say(f"{config.model}, {parameters:,} parameters, {len(trainer.classes)} classes, {config.precision}")
         say(f"{training.name}: {len(training):,} training images of {shape}, {len(test):,} test images")
         say(
-            f"{config.epochs} epochs of {len(trainer.loader)} steps of {config.batch_size} images, {config.optimizer} "
+            f"{_count(config.epochs, 'epoch')} of {_count(len(trainer.loader), 'step')} of "
+            f"{_count(config.batch_size, 'image')}, {config.optimizer} "
             f"with learning rate {config.peak_lr:g} ({config.schedule}), seed {config.seed}"
         )
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
-        say(f"run folder: {trainer.folder.path}   (Ctrl-C saves and stops)")
+        say(f"run folder: {trainer.folder.path}   (Ctrl-C saves and stops)", whole=True)
 
-    def _say(self, message: str) -> None:
-        self.console.print(message, markup=False, soft_wrap=True)
+    def _say(self, message: str, whole: bool = False) -> None:
+        """A line, wrapped between words on a terminal; ``whole`` leaves that to the terminal, so that it can be copied."""
+        self.console.print(message, markup=False, soft_wrap=whole or not self.console.is_terminal)
 
     def should_stop(self) -> bool:
         return self.stop
 
     def on_step(self, report: StepReport) -> None:
         now = time.monotonic()
-        if self.console.is_terminal:
+        if self._redraws:
             if now - self._shown > 0.1:
-                self._draw(self._line(report), report.step)
+                self._draw(self._parts(report), report.step)
                 self._shown = now
             return
         per_epoch = len(self.trainer.loader)
         if (report.step % per_epoch) % max(1, per_epoch // _LINES_PER_EPOCH) == 0:
-            self._say(self._line(report))
+            self._say("  ".join(self._parts(report)))
 
-    def _line(self, report: StepReport) -> str:
-        return (
-            f"epoch {report.epoch}/{self.trainer.config.epochs}  step {report.step}/{report.steps}  loss {report.loss:.4f}  "
-            f"accuracy {100 * report.accuracy:.2f}%  {report.images_per_second:,.0f} images/s  "
-            f"{time_left(report.seconds_left)} left"
-        )
+    def _parts(self, report: StepReport) -> list[str]:
+        return [
+            f"step {report.step}/{report.steps}",
+            f"epoch {report.epoch}/{self.trainer.config.epochs}",
+            f"loss {loss_text(report.loss)}",
+            f"accuracy {100 * report.accuracy:.2f}%",
+            f"{report.images_per_second:,.0f} images/s",
+            f"{time_left(report.seconds_left)} left",
+        ]
 
-    def _draw(self, line: str, done: int) -> None:
+    def _draw(self, parts: Sequence[str], done: int) -> None:
+        """One line that never wraps: words first, and a bar in what room is left."""
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
+        line = fitted(parts, self.console.width)
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=self.trainer.steps, completed=done, width=20), Text(line))
+        room = min(20, self.console.width - len(line) - 1)
+        bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= 5 else []
+        row.add_row(*bar, Text(line, no_wrap=True, overflow="ellipsis"))
         self._live.update(row, refresh=True)
 
     def on_evaluation(self, images: int, total: int) -> None:
-        if self.console.is_terminal:
-            self._draw(f"testing: {images:,} of {total:,} images", self.trainer.progress.step)
+        if self._redraws:
+            parts = [f"testing: {images:,} of {total:,} images"]
+            if self.stop:
+                parts = ["Ctrl-C again ends at once", *parts, "then it stops"]
+            self._draw(parts, self.trainer.progress.step)
 
     def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
         self.close()
-        self.epochs.append((epoch, train_loss, train_accuracy, evaluation, seconds))
         self._say(
-            f"epoch {epoch}/{self.trainer.config.epochs}: training loss {train_loss:.4f}, "
-            f"accuracy {100 * train_accuracy:.2f}%; test loss {evaluation.loss:.4f}, "
+            f"epoch {epoch}/{self.trainer.config.epochs}: training loss {loss_text(train_loss)}, "
+            f"accuracy {100 * train_accuracy:.2f}%; test loss {loss_text(evaluation.loss)}, "
             f"accuracy {100 * evaluation.accuracy:.2f}%; {time_left(seconds)} of training"
         )
 
@@ -121,7 +149,8 @@ class ConsoleWatcher:
 
     def finish(self, evaluation: Evaluation) -> None:
         """The table of the epochs, the worst classes, and what to do next."""
-        if self.epochs:
+        rows = [row for row in self.trainer.folder.read_metrics() if row["kind"] == "test"]
+        if rows:
             table = _table(
                 "Epochs",
                 ("epoch", "right"),
@@ -131,9 +160,10 @@ class ConsoleWatcher:
                 ("test accuracy", "right"),
                 ("training time", "right"),
             )
-            for epoch, loss, accuracy, found, seconds in self.epochs:
-                shares = f"{100 * accuracy:.2f}%", f"{found.loss:.4f}", f"{100 * found.accuracy:.2f}%"
-                table.add_row(str(epoch), f"{loss:.4f}", *shares, time_left(seconds))
+            for row in rows:
+                training = loss_text(row["train_loss"]), f"{100 * row['train_accuracy']:.2f}%"
+                test = loss_text(row["loss"]), f"{100 * row['accuracy']:.2f}%"
+                table.add_row(str(row["epoch"]), *training, *test, time_left(row["seconds"]))
             self.console.print()
             self.console.print(table)
         evaluation_tables(evaluation)
@@ -141,7 +171,8 @@ class ConsoleWatcher:
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
         )
-        self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  chainrule predict {folder.path} IMAGE...")
+        use = f"chainrule predict {shlex.quote(str(folder.path))} IMAGE..."
+        self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  {use}", whole=True)
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:

@@ -1,6 +1,13 @@
 """Standard file formats, read and written so that neither a crash nor a full disk can lose what was there."""
 
-from chainrule.formats.atomic import write_atomically
+from chainrule.formats.atomic import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.formats.safetensors_files import load_safetensors, save_safetensors
 
-__all__ = ["load_safetensors", "save_safetensors", "write_atomically"]
+__all__ = [
+    "cannot_write",
+    "leftovers",
+    "load_safetensors",
+    "save_safetensors",
+    "temporary_name",
+    "write_atomically",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from chainrule.errors import UserError
@@ -17,7 +18,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     """
     target = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(target)
     try:
         try:
             with open(temporary, "wb") as file:
@@ -32,14 +33,42 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         raise cannot_write(target, error, len(data)) from error
 
 
+def temporary_name(target: Path) -> Path:
+    """Where this process builds what will be renamed to ``target``."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What processes that were killed while they wrote into ``folder`` left there, under ``temporary_name``."""
+    if not folder.is_dir():
+        return []
+    found = ((path, re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) for path in folder.iterdir())
+    return [path for path, match in found if match and not _runs(int(match[1]))]
+
+
+def _runs(process: int) -> bool:
+    """Whether another process has this number. Where that cannot be asked (Windows), any might."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def cannot_write(path: Path, error: OSError, size: int = 0) -> UserError:
     """What to tell a user whose file could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        need = f" ({size / 1e6:.1f} MB needed)" if size else ""
+        need = f" ({size / 1e6:.1f} MB needed)" if size > 50_000 else ""
         return UserError(
             f"no space left to write {path}{need}: free some space or choose another folder; what was there before is untouched"
         )
-    return UserError(f"{path} cannot be written: {error.strerror or error}")
+    return UserError(f"{path} cannot be written ({error.strerror or error}): mend that, or choose another place")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -4,10 +4,15 @@ recognition" (1998)."""
 from __future__ import annotations
 
 from chainrule import nn
+from chainrule.errors import UserError
 
 
 def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
     """For images (N, channels, *size) -> scores (N, classes). 61,706 parameters for MNIST."""
+    if min(size) < 12:
+        raise UserError(
+            "its two 5 x 5 convolutions and poolings need at least 12 x 12 pixels: use larger images, or the model mlp"
+        )
     height, width = ((side // 2 - 4) // 2 for side in size)
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2),

@@ -299,6 +299,8 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
         raise UserError(f"adaptive_avg_pool2d: output_size must be at least 1, got {output_size}")
     if (height, width) == (1, 1):
         return x.mean((2, 3), keepdims=True)
+    if x.shape[2] % height == 0 and x.shape[3] % width == 0:
+        return avg_pool2d(x, (x.shape[2] // height, x.shape[3] // width))
     rows, columns = _averages(x.shape[2], height), _averages(x.shape[3], width)
     across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
     return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)

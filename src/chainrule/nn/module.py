@@ -37,7 +37,12 @@ class Module:
         if not current_module():
             self._name_everything()
         with inside_module(self._path or type(self).__name__):
-            return self.forward(*inputs, **options)
+            try:
+                return self.forward(*inputs, **options)
+            except UserError as error:
+                if not str(error).startswith(("layer ", type(self).__name__)):  # a layer further in may have said where
+                    error.args = (f"{layer_name(self)}: {error}",)
+                raise
 
     def _name_everything(self) -> None:
         """Tell every layer and cell its path from here, the outermost module that is called."""
@@ -73,6 +78,8 @@ class Module:
         for found in (self.__dict__.get("_cells", {}), self.__dict__.get("_children", {})):
             if name in found:
                 return found[name]
+        if name in ("_cells", "_children"):
+            raise UserError(f"{type(self).__name__}.__init__ must call super().__init__()")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

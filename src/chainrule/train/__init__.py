@@ -4,7 +4,7 @@ from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_folder import RunFolder, next_folder
-from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, open_datasets
+from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference, open_datasets
 
 __all__ = [
     "Config",
@@ -16,6 +16,7 @@ __all__ = [
     "TrainedModel",
     "Trainer",
     "Watcher",
+    "difference",
     "evaluate",
     "next_folder",
     "open_datasets",

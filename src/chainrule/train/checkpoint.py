@@ -1,7 +1,8 @@
 """Checkpoints: everything that a training needs to go on as if nothing had happened, in one safetensors file.
 
 Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``. Metadata
-``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch and the size of the metrics file.
+``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the size of the metrics file, and
+what run it is: its options and facts about its data.
 """
 
 from __future__ import annotations
@@ -61,36 +62,69 @@ class Progress:
     metrics_size: int = 0
 
 
-def save_checkpoint(path: Path, model: Module, optimizer: Optimizer, progress: Progress) -> None:
+Run = Mapping[str, Mapping[str, Any]]
+"""What a checkpoint belongs to: "options" of the run and facts about its "data", as JSON has them."""
+
+
+def save_checkpoint(path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
     tensors["random.state"] = default_generator.state.numpy()
-    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, **asdict(progress)})})
+    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **asdict(progress)})})
 
 
-def load_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Progress:
+def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run) -> Progress:
     """Take model, optimizer and random counter over from a file.
 
     Raises:
-        UserError: it is no checkpoint of chainrule, or one of another model or optimizer; then nothing is changed.
+        UserError: it is no checkpoint of chainrule, or one of another run, data, model or optimizer; then nothing is changed.
     """
     tensors, metadata = load_safetensors(path)
     facts = _facts(path, metadata, _FORMAT, "checkpoint")
     try:
-        epoch, row = Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
+        saved, epoch, row = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
         progress = Progress(**facts, epoch=epoch, row=row)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path} does not hold what a checkpoint holds ({error})") from None
+        _check_run(path, saved, run)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} does not hold what a checkpoint holds ({error}): use another copy") from None
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "random": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = value
-    _load_model(path, model, parts["model"])
-    optimizer.load_state_dict(parts["optimizer"])
     if "state" not in parts["random"] or np.shape(parts["random"]["state"]) != (2,):
         raise UserError(f"{path} lacks the state of the random numbers: it is no whole checkpoint")
+    before = model.state_dict()
+    _load_model(path, model, parts["model"])
+    try:
+        optimizer.load_state_dict(parts["optimizer"])
+    except UserError as error:
+        model.load_state_dict(before)
+        raise UserError(f"{path} is of another optimizer: {error}") from None
     default_generator.state.assign(parts["random"]["state"])
     return progress
+
+
+def _check_run(path: Path, saved: Run, run: Run) -> None:
+    """What a checkpoint was trained with must be what the run goes on with, or its weights would be those of neither."""
+    for name, now in run["options"].items():
+        then = saved["options"][name]
+        if then != now:
+            raise UserError(
+                f"{path} was written with {name} {then!r}, this run has {name} {now!r}: "
+                "put the files of the run back as they were, or begin a new run"
+            )
+    for name, now in run["data"].items():
+        then = saved["data"][name]
+        if then != now:
+            raise UserError(
+                f"the data are not those of {path}: {name} {_short(then)} then, {_short(now)} now: "
+                "put the data back as they were, or begin a new run"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def save_model(path: Path, model: Module, description: Mapping[str, Any]) -> None:
@@ -123,7 +157,7 @@ def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> d
     try:
         facts = json.loads(metadata.get("chainrule", ""))
         found = facts.pop("format")
-    except (json.JSONDecodeError, KeyError, AttributeError):
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is a safetensors file, but no {what} that chainrule wrote") from None
     if found != wanted:
         raise UserError(f"{path} is a {found!r}, expected a {wanted!r}")

@@ -69,7 +69,7 @@ class Config:
             if not isinstance(number, int) or number < low:
                 raise UserError(f"{option} must be a whole number of at least {low}, got {number}")
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
-            raise UserError(f"learning rate must be above 0, got {self.lr}")
+            raise UserError(f"learning rate must be a finite number above 0, got {self.lr}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum must be at least 0 and under 1, got {self.momentum}")
         if not 0 <= self.label_smoothing <= 1:
@@ -110,6 +110,11 @@ class Config:
             spec = "shift=1" if image_shape[0] == 1 else "flip,crop=4"
         return parse_augmentations(spec, image_shape[1:])
 
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The options that the weights depend on."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("workers", "checkpoint_every")}
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
@@ -118,9 +123,14 @@ class Config:
         """The config that ``to_json`` wrote; ``source`` is named where it did not."""
         try:
             found: Any = json.loads(text)
+            missing = [field.name for field in dataclasses.fields(cls) if field.name not in found]
+            if missing:
+                raise UserError(f"{missing[0]} is missing")
             return cls(**found)
-        except (json.JSONDecodeError, TypeError) as error:
-            raise UserError(f"{source} is no configuration of a run ({error}): was it edited or damaged?") from None
+        except (json.JSONDecodeError, TypeError, AttributeError, UserError) as error:
+            raise UserError(
+                f"{source} is no configuration of a run ({error}): it was edited or damaged; put it back, or begin a new run"
+            ) from None
 
 
 def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:

@@ -14,6 +14,7 @@ from chainrule.errors import UserError
 from chainrule.models import build
 from chainrule.nn import Module
 from chainrule.nn import functional as F
+from chainrule.ops import precision
 from chainrule.tensor import functions, tensor
 from chainrule.train.checkpoint import load_model, model_description
 from chainrule.train.run_folder import RunFolder
@@ -45,7 +46,7 @@ class TrainedModel:
         self.model: Module = build(facts["model"], channels, len(self.classes), (height, width)).astype(facts["dtype"])
         load_model(run.model, self.model)
         self.model.eval()
-        self.dtype = facts["dtype"]
+        self.dtype, self.precision = facts["dtype"], run.config.precision
         self._dark_background = channels == 1 and facts["mean"][0] < 0.35
 
     def predict(self, paths: Sequence[str | Path], top: int = 3, invert: bool = False) -> list[Prediction]:
@@ -60,7 +61,7 @@ class TrainedModel:
         if invert:
             pixels = 255 - pixels
         scaled = self.normalise(pixels, np.random.default_rng(0))
-        with functions.no_grad():
+        with functions.no_grad(), precision(self.precision):
             probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
         return [
             Prediction(str(path), self._best(row, top), self._doubt(image))

@@ -12,6 +12,7 @@ The folder appears with its configuration in it, by renaming, so a run that was 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import UserError
-from chainrule.formats import write_atomically
-from chainrule.formats.atomic import cannot_write
+from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.train.config import Config
 
 
@@ -37,22 +37,36 @@ class RunFolder:
         self.result = self.path / "result.json"
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], config: Config) -> RunFolder:
-        """A new folder; a UserError if there is one of that name already."""
-        target = Path(path)
-        if target.exists() or target.is_symlink():
-            hint = f"continue it with --resume {target}, or " if (target / "config.json").is_file() else ""
-            raise UserError(f"the output folder {target} exists already: {hint}choose another name with --out")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    def new(cls, path: str | os.PathLike[str], config: Config) -> RunFolder:
+        """A run that is yet to ``make`` its folder; a UserError if there is something of that name already."""
+        run = cls(path, config)
+        if run.path.exists() or run.path.is_symlink():
+            raise run._taken()
+        return run
+
+    def _taken(self) -> UserError:
+        hint = f"continue it with --resume {self.path}, or " if (self.path / "config.json").is_file() else ""
+        return UserError(f"the output folder {self.path} exists already: {hint}choose another name with --out")
+
+    def make(self) -> None:
+        """Make the folder, with the configuration in it."""
+        temporary = temporary_name(self.path)
         try:
-            temporary.mkdir(parents=True)
-            write_atomically(temporary / "config.json", config.to_json())
-            os.rename(temporary, target)
-        except OSError as error:
-            raise cannot_write(target, error) from error
+            temporary.mkdir(parents=True, exist_ok=True)
+            write_atomically(temporary / "config.json", self.config.to_json())
+            os.rename(temporary, self.path)
+        except (OSError, UserError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            if cause.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was quicker
+                raise self._taken() from error
+            raise cannot_write(self.path, cause) from cause
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return cls(target, config)
+        for old in leftovers(self.path.parent):
+            if old.name.startswith(f".{self.path.name}."):
+                shutil.rmtree(old, ignore_errors=True)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -71,13 +85,43 @@ class RunFolder:
 
     # ---- metrics
 
-    def metrics_size(self) -> int:
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
+    def flush_metrics(self) -> int:
+        """Make the rows so far last; returns how many bytes they are."""
+        if not self.metrics.exists():
+            return 0
+        try:
+            with open(self.metrics, "ab") as file:
+                os.fsync(file.fileno())
+                return file.tell()
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
 
-    def truncate_metrics(self, size: int) -> None:
-        """Forget the rows that were written after the checkpoint that a run resumes from."""
-        if self.metrics_size() > size:
-            os.truncate(self.metrics, size)
+    def rewind(self, metrics_size: int) -> None:
+        """Forget what was written after the checkpoint that a run resumes from: rows of metrics, unfinished files.
+
+        Raises:
+            UserError: earlier rows are damaged or missing. Without the file, the run goes on with the rows to come.
+        """
+        for old in leftovers(self.path):
+            old.unlink(missing_ok=True)
+        if not self.metrics.exists():
+            return
+        remedy = "put the file back, or delete it to continue without its rows"
+        try:
+            with open(self.metrics, "r+b") as file:
+                kept = file.read(metrics_size)
+                if len(kept) < metrics_size:
+                    raise UserError(
+                        f"{self.metrics} holds {len(kept):,} bytes, the checkpoint knows of {metrics_size:,}: "
+                        f"rows are missing; {remedy}"
+                    )
+                for number, line in enumerate(kept.splitlines(), 1):
+                    if _row(line) is None:
+                        start = line[:40].decode(errors="replace")
+                        raise UserError(f"{self.metrics}, line {number}, is no row of metrics ({start!r}): {remedy}")
+                file.truncate(metrics_size)
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         try:
@@ -90,13 +134,18 @@ class RunFolder:
         """The rows so far; a last line that was cut off by a kill is left out."""
         if not self.metrics.exists():
             return []
-        rows = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return rows
+        rows = map(_row, self.metrics.read_bytes().splitlines())
+        return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A line of the metrics file; None if it is none."""
+    try:
+        row = json.loads(line)
+        whole = row["kind"] in ("train", "test") and all(row[key] + 0 >= 0 for key in ("step", "epoch", "loss", "accuracy"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row if whole else None
 
 
 def next_folder(config: Config, parent: str | os.PathLike[str] = "runs") -> Path:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from chainrule.nn import functional as F
 from chainrule.ops import precision
 from chainrule.tensor import tensor
 from chainrule.tensor.random import manual_seed
-from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint, save_model
+from chainrule.train.checkpoint import Progress, Run, Sums, load_checkpoint, save_checkpoint, save_model
 from chainrule.train.config import Config
 from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate
@@ -79,9 +80,12 @@ class Trainer:
             )
         channels, height, width = training.image_shape
         self.classes = training.classes
+        if list(test.classes) != list(self.classes):
+            raise UserError(f"{training.name} and {test.name} have different classes: {difference(self.classes, test.classes)}")
         if len(self.classes) < 2:
             raise UserError(f"{training.name} has {len(self.classes)} class: a classifier needs at least 2")
         mean, std = mean_std(training)
+        self.run: Run = {"options": config.decisive, "data": data_facts(training, test, mean, std)}
         self.description = describe(config, training, mean, std)
         normalise = Normalize(mean, std)
         self.loader = Loader(
@@ -102,14 +106,16 @@ class Trainer:
     def resume(self) -> None:
         """Go to where the folder's checkpoint left off; to the beginning if there is none yet."""
         if self.folder.checkpoint.exists():
-            self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer)
+            self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.run)
             if self.progress.cursor is None or self.progress.step > self.steps:
                 raise UserError(
                     f"{self.folder.checkpoint} is at step {self.progress.step} of {self.steps}: it is of another run"
                 )
             self.loader.seek(self.progress.cursor)
             self.schedule.steps = min(self.progress.step, self.steps - 1)
-        self.folder.truncate_metrics(self.progress.metrics_size)
+        self.folder.rewind(self.progress.metrics_size)
+        if self.progress.metrics_size and not self.folder.metrics.exists():
+            self.save()  # or the next resume would look for the rows that were given up
 
     @property
     def finished(self) -> bool:
@@ -155,15 +161,7 @@ class Trainer:
             loss = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
             value = float(loss.item())
             if not np.isfinite(value):
-                saved = (
-                    f"the last checkpoint is in {self.folder.path}"
-                    if self.folder.checkpoint.exists()
-                    else "nothing was saved yet"
-                )
-                raise UserError(
-                    f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch}): training diverged; {saved}. "
-                    f"Try a smaller learning rate than --lr {self.config.peak_lr:g}"
-                )
+                raise self._diverged(f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch})")
             loss.backward()
             self.optimizer.step()
         progress.step += 1
@@ -175,9 +173,14 @@ class Trainer:
             sums.add(value, correct, len(labels))
         return value
 
+    def _diverged(self, what: str) -> UserError:
+        exists = self.folder.checkpoint.exists()
+        saved = f"the last checkpoint is in {self.folder.path}" if exists else "nothing was saved yet"
+        return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than --lr {self.config.peak_lr:g}")
+
     def save(self) -> None:
-        self.progress.metrics_size = self.folder.metrics_size()
-        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
+        self.progress.metrics_size = self.folder.flush_metrics()
+        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run)
 
     def _due(self, last_save: float) -> bool:
         every = self.config.checkpoint_every
@@ -212,6 +215,8 @@ class Trainer:
             watcher.on_evaluation(done, total)
 
         self.evaluation = evaluate(self.model, self.test_loader, self.config.precision, on_batch)
+        if not np.isfinite(self.evaluation.loss):
+            raise self._diverged(f"the loss on the test images became {self.evaluation.loss} after epoch {epoch}")
         loss, accuracy = progress.epoch.mean_loss, progress.epoch.accuracy
         self.folder.append_metrics(
             {
@@ -279,7 +284,29 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
     if not limit or limit >= len(dataset):
         return dataset
     places = spread(limit, len(dataset))
-    return ArrayDataset(dataset.images(places), dataset.labels[places], dataset.classes, f"{limit} of {dataset.name}")
+    return ArrayDataset(dataset.images(places), dataset.labels[places], dataset.classes, f"{limit:,} of {dataset.name}")
+
+
+def data_facts(training: Dataset, test: Dataset, mean: list[float], std: list[float]) -> dict[str, Any]:
+    """What tells other data from those that a run began with."""
+    return {
+        "image shape": list(training.image_shape),
+        "classes": list(training.classes),
+        "training images": len(training),
+        "test images": len(test),
+        "mean of the pixels": [float(f"{value:.9g}") for value in mean],  # another processor may round the last digits
+        "spread of the pixels": [float(f"{value:.9g}") for value in std],
+        "checksum of the training labels": zlib.crc32(training.labels.astype("<i8").tobytes()),
+        "checksum of the test labels": zlib.crc32(test.labels.astype("<i8").tobytes()),
+    }
+
+
+def difference(expected: Sequence[str], found: Sequence[str]) -> str:
+    """How two lists of classes differ, in words."""
+    if len(expected) != len(found):
+        return f"{len(expected)} and {len(found)}"
+    place = next(i for i, (one, other) in enumerate(zip(expected, found, strict=True)) if one != other)
+    return f"class {place} is {expected[place]!r} and {found[place]!r}"
 
 
 def describe(config: Config, dataset: Dataset, mean: list[float], std: list[float]) -> dict[str, Any]:

@@ -1,0 +1,452 @@
+"""Layers and losses on their own: gradients against finite differences, first values, dropout, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from expected import cases
+
+import chainrule as cr
+from chainrule import UserError, nn
+from chainrule.nn import functional as F
+
+# ---- gradients in float64
+
+
+@pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
+def test_gradients_of_a_layer_are_right_to_second_order(case: cases.Layer) -> None:
+    layer = getattr(nn, case.layer)(**case.arguments).astype("float64").train(case.training)
+    names = [name for name, _ in layer.named_parameters()]
+    rng = np.random.default_rng(3)
+
+    def run(x: cr.Tensor, *parameters: cr.Tensor) -> cr.Tensor:
+        for name, parameter in zip(names, parameters, strict=True):
+            setattr(layer, name, parameter)
+        return layer(x)
+
+    parameters = [rng.standard_normal(parameter.shape) for parameter in layer.parameters()]
+    cr.gradcheck(run, rng.standard_normal(case.shape), *parameters, order=2)
+
+
+@pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
+def test_gradients_of_a_loss_are_right_to_second_order(case: cases.Loss) -> None:
+    if case.target == "ignored":  # 0 / 0: there is no slope
+        return
+    rng = np.random.default_rng(4)
+    if case.target == "labels":
+        target = rng.integers(0, case.shape[1], (case.shape[0], *case.shape[2:]))
+        target[0] = case.arguments.get("ignore_index", 0)
+    else:
+        target = rng.random(case.shape)
+    loss = getattr(nn, case.loss)(**case.arguments)
+    cr.gradcheck(lambda x: loss(x, target), rng.standard_normal(case.shape), order=2)
+
+
+def test_gradients_of_dropout_are_right() -> None:
+    dropout = nn.Dropout(0.4)
+
+    def run(x: cr.Tensor) -> cr.Tensor:
+        cr.manual_seed(1)  # the same mask at every point
+        return dropout(x)
+
+    cr.gradcheck(run, np.random.default_rng(0).standard_normal((4, 5)), order=2)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
+def test_binary_cross_entropy_has_its_slope_at_a_logit_of_exactly_zero(target: float) -> None:
+    x = cr.tensor([0.0], requires_grad=True)
+    F.binary_cross_entropy_with_logits(x, [target]).backward()
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(0.5 - target)
+
+
+@pytest.mark.parametrize("logit", [-1e4, -100.0, 100.0, 1e4])
+def test_losses_of_extreme_logits_are_finite(logit: float) -> None:
+    for target in (0.0, 1.0):
+        x = cr.tensor([logit], requires_grad=True)
+        loss = F.binary_cross_entropy_with_logits(x, [target])
+        loss.backward()
+        assert loss.item() == pytest.approx(max(logit, 0) - logit * target)
+        assert np.isfinite(x.grad)
+    scores = cr.tensor([[logit, 0.0]], requires_grad=True)
+    loss = F.cross_entropy(scores, [1])
+    loss.backward()
+    assert loss.item() == pytest.approx(max(logit, 0), abs=1e-6)
+    assert np.isfinite(scores.grad).all()
+
+
+def test_labels_of_any_integer_dtype_mean_the_same_also_when_a_class_is_ignored() -> None:
+    scores = cr.tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    expected = F.cross_entropy(scores, np.array([0, 2, 1, 1]), ignore_index=1).item()
+    for dtype in ("uint8", "int32", "int64"):
+        assert F.cross_entropy(scores, np.array([0, 2, 1, 1], dtype), ignore_index=1).item() == expected
+    assert F.cross_entropy(scores[:2], [0, 2]).item() == pytest.approx(expected)
+
+
+# ---- first values
+
+WITH_WEIGHTS: list[tuple[Any, int]] = [
+    (lambda: nn.Linear(100, 80), 100),
+    (lambda: nn.Conv1d(32, 64, 5), 32 * 5),
+    (lambda: nn.Conv2d(16, 64, 3), 16 * 9),
+    (lambda: nn.Conv2d(32, 64, (3, 5), groups=4), 8 * 15),
+    (lambda: nn.ConvTranspose2d(64, 32, 3), 32 * 9),  # PyTorch counts the second axis, whichever side it is
+]
+
+
+@pytest.mark.parametrize(("make", "fan_in"), WITH_WEIGHTS)
+def test_weights_and_biases_start_evenly_within_one_over_the_root_of_fan_in(make: Any, fan_in: int) -> None:
+    cr.manual_seed(0)
+    layer, bound = make(), 1 / math.sqrt(fan_in)
+    weight, bias = layer.weight.numpy(), layer.bias.numpy()
+    assert np.abs(weight).max() <= bound
+    assert weight.max() > 0.99 * bound
+    assert weight.min() < -0.99 * bound
+    assert weight.var() == pytest.approx(bound**2 / 3, rel=0.05)
+    assert abs(weight.mean()) < 5 * bound / math.sqrt(3 * weight.size)
+    assert np.abs(bias).max() <= bound
+    assert bias.var() == pytest.approx(bound**2 / 3, rel=0.5)
+
+
+def drawn(initialise: Any, shape: tuple[int, ...] = (60, 20, 3, 3)) -> np.ndarray:
+    cr.manual_seed(5)
+    parameter = cr.Parameter(np.zeros(shape))
+    initialise(parameter)
+    return parameter.numpy()
+
+
+@pytest.mark.parametrize(
+    ("initialise", "variance", "bound"),
+    [
+        (lambda p: nn.init.uniform_(p, -2.0, 2.0), 4 / 3, 2.0),
+        (lambda p: nn.init.normal_(p, 0.0, 0.3), 0.09, math.inf),
+        (nn.init.kaiming_uniform_, 2 / 180, math.sqrt(6 / 180)),
+        (lambda p: nn.init.kaiming_uniform_(p, 1.0), 1 / 180, math.sqrt(3 / 180)),
+        (nn.init.kaiming_normal_, 2 / 180, math.inf),
+        (lambda p: nn.init.kaiming_normal_(p, mode="fan_out"), 2 / 540, math.inf),
+        (nn.init.xavier_uniform_, 2 / 720, math.sqrt(6 / 720)),
+    ],
+)
+def test_initialisers_have_the_variance_and_bounds_of_their_formulas(initialise: Any, variance: float, bound: float) -> None:
+    values = drawn(initialise)
+    assert values.var() == pytest.approx(variance, rel=0.05)
+    assert np.abs(values).max() <= bound
+    assert abs(values.mean()) < 5 * math.sqrt(variance / values.size)
+
+
+def test_constant_initialiser_fills() -> None:
+    assert (drawn(lambda p: nn.init.constant_(p, 0.25)) == 0.25).all()
+
+
+def test_initialisers_that_need_fans_refuse_a_bias() -> None:
+    with pytest.raises(UserError, match=r"at least two axes.*shape \(7,\).*use"):
+        nn.init.kaiming_normal_(cr.Parameter(np.zeros(7)))
+    with pytest.raises(UserError, match=r"unknown mode 'fan_inn': did you mean 'fan_in'\? Known: fan_in, fan_out"):
+        nn.init.kaiming_normal_(cr.Parameter(np.zeros((2, 2))), mode="fan_inn")
+
+
+def test_the_seed_decides_first_values() -> None:
+    def weights(seed: int) -> list[np.ndarray]:
+        cr.manual_seed(seed)
+        return [layer.weight.numpy() for layer in (nn.Linear(4, 4), nn.Linear(4, 4))]
+
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert (first[0] != other[0]).all()
+    assert (first[0] != first[1]).all()
+
+
+# ---- dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_dropout_zeroes_a_share_of_p_and_scales_the_rest(p: float) -> None:
+    cr.manual_seed(0)
+    n = 100_000
+    found = nn.Dropout(p)(cr.ones((n,))).numpy()
+    zeros = (found == 0).mean()
+    assert abs(zeros - p) < 5 * math.sqrt(p * (1 - p) / n)
+    np.testing.assert_allclose(found[found != 0], 1 / (1 - p), rtol=1e-6)
+
+
+def test_dropout_drops_each_element_on_its_own() -> None:
+    cr.manual_seed(3)
+    kept = (nn.Dropout(0.5)(cr.ones((400, 400))).numpy() != 0).astype(float) - 0.5
+    for shift, axis in ((1, 0), (1, 1), (7, 1)):
+        correlation = (kept * np.roll(kept, shift, axis)).mean() / 0.25
+        assert abs(correlation) < 5 / 400
+
+
+def test_dropout_passes_everything_in_use() -> None:
+    x = cr.tensor(np.random.default_rng(0).standard_normal((3, 4)))
+    assert (nn.Dropout(0.9).eval()(x).numpy() == x.numpy()).all()
+
+
+def test_dropout_draws_a_new_mask_each_time_and_the_same_for_a_seed() -> None:
+    dropout, x = nn.Dropout(0.5), cr.ones((50,))
+    cr.manual_seed(7)
+    first, second = dropout(x).numpy(), dropout(x).numpy()
+    cr.manual_seed(7)
+    assert (dropout(x).numpy() == first).all()
+    assert (second != first).any()
+    cr.manual_seed(7)
+    assert (dropout(cr.ones((50,), "float64")).numpy() == first).all(), "the mask depends on the dtype"
+
+
+def test_the_gradient_of_dropout_is_its_mask() -> None:
+    x = cr.tensor(np.ones(40), requires_grad=True)
+    output = nn.Dropout(0.3)(x)
+    output.backward(np.ones(40))
+    assert (x.grad.numpy() == output.numpy()).all()
+
+
+def test_dropout_refuses_what_is_no_probability() -> None:
+    with pytest.raises(UserError, match=r"Dropout: p must be a probability, 0 to 1, got 1\.5"):
+        nn.Dropout(1.5)
+
+
+# ---- what layers refuse: the path of the layer, the shapes, the argument to change
+
+
+class Network(nn.Module):
+    def __init__(self, *features: nn.Module) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*features)
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        return self.features(x)
+
+
+def refused(shape: tuple[int, ...], *features: nn.Module) -> str:
+    with pytest.raises(UserError) as caught:
+        Network(*features)(cr.zeros(shape))
+    return str(caught.value)
+
+
+REFUSED = [
+    (
+        (2, 1, 8, 8),
+        nn.Conv2d(3, 4, 3),
+        "layer features.0 (Conv2d) got shape (2, 1, 8, 8) with 1 channels, but in_channels=3: "
+        "pass in_channels=1, or an input of 3 channels",
+    ),
+    ((3, 8, 8), nn.Conv2d(3, 4, 3), "layer features.0 (Conv2d) needs an input (N, C, H, W), got shape (3, 8, 8)"),
+    ((2, 3, 8, 8), nn.Conv1d(3, 4, 3), "layer features.0 (Conv1d) needs an input (N, C, L), got shape (2, 3, 8, 8)"),
+    (
+        (2, 1, 8, 8),
+        nn.ConvTranspose2d(3, 4, 3),
+        "layer features.0 (ConvTranspose2d) got shape (2, 1, 8, 8) with 1 channels, but in_channels=3: "
+        "pass in_channels=1, or an input of 3 channels",
+    ),
+    (
+        (2, 1, 4, 9),
+        nn.Conv2d(1, 2, 5),
+        "layer features.0: conv2d: a window of 5 (kernel 5, dilation 1) does not fit the height 4 + padding 0 + 0 = 4: "
+        "enlarge the image or padding, or choose a smaller kernel_size",
+    ),
+    (
+        (2, 8),
+        nn.Linear(6, 3),
+        "layer features.0 (Linear) got shape (2, 8) with 8 features on the last axis, but in_features=6: pass in_features=8",
+    ),
+    (
+        (2, 3, 2, 2),
+        nn.Linear(12, 3),
+        "layer features.0 (Linear) got shape (2, 3, 2, 2) with 2 features on the last axis, but in_features=12: "
+        "pass in_features=2 or put a Flatten before it",
+    ),
+    ((3, 8, 8), nn.MaxPool2d(2), "layer features.0 (MaxPool2d): pooling: needs an image (N, C, H, W), got (3, 8, 8)"),
+    (
+        (1, 3, 8, 8),
+        nn.MaxPool2d(2, padding=2),
+        "layer features.0 (MaxPool2d): pooling: padding (2, 2) must be at most half of kernel_size (2, 2)",
+    ),
+    ((3, 8, 8), nn.AvgPool2d(2), "layer features.0 (AvgPool2d): pooling: needs an image (N, C, H, W), got (3, 8, 8)"),
+    (
+        (3, 8, 8),
+        nn.AdaptiveAvgPool2d(2),
+        "layer features.0 (AdaptiveAvgPool2d): adaptive_avg_pool2d: needs an image (N, C, H, W), got (3, 8, 8)",
+    ),
+    (
+        (2, 4, 5, 5),
+        nn.BatchNorm2d(3),
+        "layer features.0 (BatchNorm2d) got shape (2, 4, 5, 5) with 4 channels, but num_features=3: pass num_features=4",
+    ),
+    ((2, 3), nn.BatchNorm2d(3), "layer features.0 (BatchNorm2d) needs an input (N, C, H, W), got shape (2, 3)"),
+    ((3,), nn.BatchNorm1d(3), "layer features.0 (BatchNorm1d) needs an input (N, C) or (N, C, L), got shape (3,)"),
+    (
+        (1, 3, 1, 1),
+        nn.BatchNorm2d(3),
+        "layer features.0 (BatchNorm2d) got shape (1, 3, 1, 1): one value per channel has no variance to normalise by; "
+        "train on batches of at least 2 (drop a last batch of one), or call eval()",
+    ),
+    (
+        (2, 3),
+        nn.GroupNorm(2, 4),
+        "layer features.0 (GroupNorm) got shape (2, 3) with 3 channels, but num_channels=4: pass num_channels=3",
+    ),
+    (
+        (2, 3),
+        nn.LayerNorm(4),
+        "layer features.0 (LayerNorm) got shape (2, 3), whose last axes are not normalized_shape=(4,): pass normalized_shape=(3,)",
+    ),
+    (
+        (2, 3),
+        nn.Flatten(2),
+        "layer features.0 (Flatten): flatten: 2 to -1 goes beyond the axes of shape (2, 3): give -2 to 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("shape", "layer", "text"), REFUSED)
+def test_a_wrong_shape_names_the_layer_the_shape_and_the_argument(shape: tuple[int, ...], layer: nn.Module, text: str) -> None:
+    assert refused(shape, layer) == text
+
+
+def test_the_path_is_that_of_the_layer_that_failed_not_of_those_around_it() -> None:
+    inner = nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU(), nn.Linear(4, 4), nn.Linear(5, 4)))
+    assert refused((2, 4), nn.ReLU(), inner).startswith("layer features.1.1.2 (Linear) got shape (2, 4)")
+
+
+def test_a_layer_on_its_own_is_called_by_its_class() -> None:
+    with pytest.raises(UserError, match=r"^Linear got shape \(2, 5\) with 5 features"):
+        nn.Linear(4, 4)(cr.zeros((2, 5)))
+
+
+def test_batch_norm_of_one_value_works_in_use() -> None:
+    assert nn.BatchNorm2d(3).eval()(cr.zeros((1, 3, 1, 1))).shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: nn.Linear(0, 3), "Linear: in_features must be a whole number of at least 1, got 0"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features must be a whole number of at least 1, got 2.5"),
+        (lambda: nn.Conv2d(-1, 3, 3), "Conv2d: in_channels must be a whole number of at least 1, got -1"),
+        (
+            lambda: nn.Conv2d(3, 4, 3, groups=2),
+            "Conv2d: in_channels=3 and out_channels=4 must both divide into groups=2",
+        ),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "Conv2d: kernel_size must be 2 numbers of at least 1, got (3, 3, 3)"),
+        (lambda: nn.Conv1d(3, 4, 0), "Conv1d: kernel_size must be 1 numbers of at least 1, got 0"),
+        (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
+        (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
+        (lambda: nn.LayerNorm(()), "LayerNorm: normalized_shape must be sizes of at least 1, got ()"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make()
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), padding="same", stride=2),
+            "padding='same' keeps the size, which needs stride 1, got stride (2, 2): give padding as numbers",
+        ),
+        (lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), padding="full"), "padding must be 'same', 'valid' or numbers, got 'full'"),
+        (
+            lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), stride=(1, 2, 3)),
+            "stride must be a whole number or a pair (height, width), got (1, 2, 3)",
+        ),
+        (
+            lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), cr.zeros((3,))),
+            "bias must have one number for each of the 2 output channels, got shape (3,)",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x, cr.zeros((3, 2, 3, 3)), output_padding=1),
+            "conv_transpose2d: output_padding (1, 1) must be smaller than stride (1, 1) or dilation (1, 1)",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x, cr.zeros((4, 2, 3, 3))),
+            "conv_transpose2d: weight (4, 2, 3, 3) expects 4 input channels, the image (2, 3, 6, 6) has 3",
+        ),
+        (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
+        (lambda x: F.flatten(x, 2, 1), "flatten: start_dim 2 lies behind end_dim 1 for shape (2, 3, 6, 6)"),
+        (lambda x: F.group_norm(x, 2), "group_norm: 3 channels do not divide into num_groups=2"),
+        (lambda x: F.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: output_size must be at least 1, got 0"),
+    ],
+)
+def test_functions_name_what_does_not_fit(call: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call(cr.zeros((2, 3, 6, 6)))
+    assert str(caught.value) == text
+
+
+# ---- what losses refuse
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "text"),
+    [
+        (
+            (3, 4),
+            [0, 4, 5],
+            "the label 4 in row 1 is out of range: the scores have 4 classes, so labels go from 0 to 3; "
+            "mend the labels or give the last layer more outputs",
+        ),
+        (
+            (3, 4),
+            [0, 1, -1],
+            "the label -1 in row 2 is out of range: the scores have 4 classes, so labels go from 0 to 3; "
+            "mend the labels or give the last layer more outputs",
+        ),
+        (
+            (1, 2, 2, 2),
+            [[[0, 1], [2, 0]]],
+            "the label 2 in position [0, 1, 0] is out of range: the scores have 2 classes, so labels go from 0 to 1; "
+            "mend the labels or give the last layer more outputs",
+        ),
+        ((3, 4), [0, 1], "scores (3, 4) need labels of shape (3,), got (2,)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_wrong_labels_are_named(name: str, shape: tuple[int, ...], labels: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        getattr(F, name)(cr.zeros(shape), np.array(labels))
+    assert str(caught.value) == f"{name}: {text}"
+
+
+def test_ignored_labels_may_lie_anywhere() -> None:
+    for ignored in (-100, -1, 255):
+        assert F.cross_entropy(cr.zeros((2, 4)), [ignored, 1], ignore_index=ignored).item() == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: F.nll_loss(cr.zeros((2, 3)), [0.0, 1.0]), "nll_loss: labels must be integers (2,), got float32[2]"),
+        (
+            lambda: F.cross_entropy(cr.zeros((2, 3)), np.zeros((2, 4), np.float32)),
+            "cross_entropy: the prediction has shape (2, 3), the target (2, 4): reshape one of them",
+        ),
+        (lambda: F.cross_entropy(cr.zeros((3,)), 1), "cross_entropy: logits must be floats (N, classes, ...), got float32[3]"),
+        (
+            lambda: F.cross_entropy(cr.zeros((2, 3)), [0, 1], label_smoothing=1.5),
+            "cross_entropy: label_smoothing must be from 0 to 1, got 1.5",
+        ),
+        (
+            lambda: F.cross_entropy(cr.zeros((2, 3)), [0, 1], weight=[1.0, 2.0]),
+            "weight must have one number for each of the 3 classes, got shape (2,)",
+        ),
+        (
+            lambda: F.mse_loss(cr.zeros((2, 3)), np.zeros((2, 1))),
+            "mse_loss: the prediction has shape (2, 3), the target (2, 1): reshape one of them",
+        ),
+        (lambda: F.smooth_l1_loss(cr.zeros((2,)), [0, 0], beta=-1.0), "smooth_l1_loss: beta must not be negative, got -1.0"),
+        (
+            lambda: F.l1_loss(cr.zeros((2,)), [0, 0], reduction="summ"),
+            "unknown reduction 'summ': did you mean 'sum'? Known: mean, none, sum",
+        ),
+    ],
+)
+def test_losses_name_what_does_not_fit(call: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call()
+    assert str(caught.value) == text
