@@ -136,7 +136,7 @@ def _check_each(
             error = abs((left + right) / 2 - analytic) / scale
             if np.isnan(error):
                 error = np.inf
-            if error > tolerance and _at_kink(left, right, analytic, shifted, centre, scale):
+            if error > tolerance and _at_kink(left, right, analytic, shifted, centre, tolerance * scale):
                 kinks += 1
                 continue
             if error > worst:
@@ -153,7 +153,7 @@ def _check_each(
 
 
 def _at_kink(
-    left: float, right: float, analytic: float, shifted: Callable[[float], float], centre: float, scale: float
+    left: float, right: float, analytic: float, shifted: Callable[[float], float], centre: float, slack: float
 ) -> bool:
     """Whether the function bends within one step, and the gradient is one of its slopes or between them.
 
@@ -163,7 +163,6 @@ def _at_kink(
     """
     fine = _STEP / 64
     near_right, near_left = (shifted(fine) - centre) / fine, (centre - shifted(-fine)) / fine
-    slack = 1e-4 * scale
     if any(abs(near) > 16 * max(abs(far), slack) for near, far in ((near_right, right), (near_left, left))):
         return True
     if abs(right - left) <= slack:

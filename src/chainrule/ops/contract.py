@@ -26,7 +26,7 @@ from chainrule.ops.windows import Padding, Pair, cropped, output_sizes, padded, 
 
 def _matmul_shape(a: TensorType, b: TensorType) -> TensorType:
     if a.dtype != b.dtype or not is_float(a.dtype):
-        raise UserError(f"matmul: needs two floats of one dtype, got {a} and {b}")
+        raise UserError(f"matmul: needs two floats of one dtype, got {a} and {b}: cast to float32 first")
     if not a.shape or not b.shape:
         raise UserError(f"matmul: needs at least one axis on both sides, got {a} and {b}: multiply by a number with *")
     inner_a, inner_b = a.shape[-1], b.shape[-2] if len(b.shape) > 1 else b.shape[0]

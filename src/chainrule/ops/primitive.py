@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -126,9 +126,12 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
     return result if result.dtype == type_.dtype else result.astype(type_.dtype)
 
 
+History = Literal["gradients", "nothing", "everything"]
+
+
 class _Mode(threading.local):
     engine: Engine | None = staticmethod(run_reference)  # None: only trace, run nothing
-    history = "gradients"
+    history: History = "gradients"
 
 
 _mode = _Mode()
@@ -175,7 +178,7 @@ def _naming_the_layer(error: UserError) -> UserError:
 
 
 @contextmanager
-def history(kept: str) -> Iterator[None]:
+def history(kept: History) -> Iterator[None]:
     """What nodes made inside remember of their inputs: ``gradients`` (as usual), ``nothing``, or ``everything``."""
     before, _mode.history = _mode.history, kept
     try:
@@ -184,7 +187,7 @@ def history(kept: str) -> Iterator[None]:
         _mode.history = before
 
 
-def keeps_history() -> str:
+def keeps_history() -> History:
     return _mode.history
 
 

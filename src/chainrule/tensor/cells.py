@@ -1,7 +1,8 @@
 """Cells: the tensors that get assigned. Parameters, buffers, optimizer state, the random counter.
 
 A tensor never changes; a cell is a name for one tensor after another. Assigning cuts the history: the new value is a
-leaf. While a function is traced, reads and assignments are noted in the trace instead, and the cell itself is left alone.
+leaf. While a function is traced, reads, assignments and gradients are noted in the trace instead, and the cell itself is
+left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from chainrule.tensor.tracing import active_trace
 class Cell(Tensor):
     """A tensor that can be assigned another value of the same shape and dtype. ``name`` is its path in the model."""
 
-    __slots__ = ("_name", "_type", "_value_now")
+    __slots__ = ("_gradient_now", "_name", "_type", "_value_now")
 
     _operation = BUFFER
     _wants_grad = False
@@ -32,7 +33,21 @@ class Cell(Tensor):
         self._type = TensorType(array.shape, array.dtype)
         self._name = ""
         self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
-        self.grad = None
+        self._gradient_now: Tensor | None = None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that has arrived so far; None before the first."""
+        trace = active_trace()
+        return self._gradient_now if trace is None else trace.gradients.get(self, self._gradient_now)
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        trace = active_trace()
+        if trace is None:
+            self._gradient_now = gradient
+        else:
+            trace.gradients[self] = gradient
 
     @property
     def name(self) -> str:

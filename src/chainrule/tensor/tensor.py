@@ -543,8 +543,6 @@ def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
     dtype = promote(a.dtype, b.dtype)
-    if not is_float(dtype):
-        dtype = float32
     left, right = (ops.operand(compose.to_dtype(one.node, dtype)) for one in (a, b))
     if left.ndim < 1 or right.ndim < 1 or (left.ndim <= 2 and right.ndim <= 2):
         return Tensor(ops.matmul(left, right))

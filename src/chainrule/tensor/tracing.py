@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """What a traced function read and assigned: per cell the leaf that stands for it, and the node it was assigned."""
+    """What a traced function did to cells: the leaf that stands for each that it read, the node that each was assigned,
+    and the gradient that each got (None where it was cleared)."""
 
     def __init__(self) -> None:
         self.reads: dict[Cell, Node] = {}
         self.writes: dict[Cell, Node] = {}
+        self.gradients: dict[Cell, Tensor | None] = {}
 
     def read(self, cell: Cell) -> Node:
         if cell in self.writes:
