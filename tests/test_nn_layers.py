@@ -31,10 +31,11 @@ def test_gradients_of_a_layer_are_right_to_second_order(case: cases.Layer) -> No
     cr.gradcheck(run, rng.standard_normal(case.shape), *parameters, order=2)
 
 
-@pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
+WITH_A_SLOPE = [case for case in cases.LOSSES if case.target != "ignored"]  # the mean of no labels is 0 / 0
+
+
+@pytest.mark.parametrize("case", WITH_A_SLOPE, ids=lambda case: case.name)
 def test_gradients_of_a_loss_are_right_to_second_order(case: cases.Loss) -> None:
-    if case.target == "ignored":  # 0 / 0: there is no slope
-        return
     rng = np.random.default_rng(4)
     if case.target == "labels":
         target = rng.integers(0, case.shape[1], (case.shape[0], *case.shape[2:]))

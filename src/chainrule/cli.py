@@ -161,6 +161,7 @@ def _run(trainer: Trainer) -> None:
         try:
             evaluation = trainer.train(watcher)
         except (Stopped, KeyboardInterrupt) as ended:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             watcher.close()
             if isinstance(ended, Stopped):
                 _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
@@ -191,7 +192,7 @@ def _heard(watcher: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if watcher.stop:  # the process is about to end: one more Ctrl-C must not end it with a traceback
+        if watcher.stop:  # the process is about to end: one more Ctrl-C must not end it in a traceback
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -23,6 +23,12 @@ from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.train.config import Config
 
+_NUMBERS = {
+    "train": ("step", "epoch", "loss", "accuracy", "lr", "images_per_second"),
+    "test": ("step", "epoch", "loss", "accuracy", "train_loss", "train_accuracy", "seconds"),
+}
+"""What a row of each kind holds."""
+
 
 class RunFolder:
     """Paths and files of one run."""
@@ -142,7 +148,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
     """A line of the metrics file; None if it is none."""
     try:
         row = json.loads(line)
-        whole = row["kind"] in ("train", "test") and all(row[key] + 0 >= 0 for key in ("step", "epoch", "loss", "accuracy"))
+        whole = all(row[key] + 0 >= 0 for key in _NUMBERS[row["kind"]])
     except (ValueError, KeyError, TypeError):
         return None
     return row if whole else None

@@ -1,0 +1,433 @@
+"""Modules: names, walking, state, modes, containers, copies, and the paths that they give to nodes and messages."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from expected import cases
+
+import chainrule as cr
+from chainrule import UserError, models, nn
+from chainrule.nn import functional as F
+
+
+class Block(nn.Module):
+    """Parameters of its own, between and after its children."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+        self.first = nn.Linear(3, 3)
+        self.shift = nn.Parameter(np.zeros(3, np.float32))
+        self.second = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        return self.second(self.first(x) * self.scale + self.shift)
+
+
+class Tied(nn.Module):
+    """One layer in two places, and one parameter in two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(3, 3)
+        self.b = self.a
+        self.c = nn.Linear(3, 3, bias=False)
+        self.c.weight = self.a.weight
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        return self.c(self.b(self.a(x)))
+
+
+def names(found: Any) -> list[str]:
+    return [name for name, _ in found]
+
+
+# ---- walking
+
+
+def test_parameters_come_own_first_then_the_childrens_in_order() -> None:
+    assert names(Block().named_parameters()) == [
+        "scale",
+        "shift",
+        "first.weight",
+        "first.bias",
+        "second.1.weight",
+        "second.1.bias",
+    ]
+    assert [parameter.shape for parameter in Block().parameters()] == [(3,), (3,), (3, 3), (3,), (2, 3), (2,)]
+
+
+def test_modules_come_outside_in_and_children_only_one_level_deep() -> None:
+    block = Block()
+    assert names(block.named_modules()) == ["", "first", "second", "second.0", "second.1"]
+    assert names(block.named_modules("net")) == ["net", "net.first", "net.second", "net.second.0", "net.second.1"]
+    assert list(block.modules()) == [block, block.first, block.second, block.second[0], block.second[1]]
+    assert names(block.named_children()) == ["first", "second"]
+    assert list(block.children()) == [block.first, block.second]
+
+
+def test_buffers_are_no_parameters() -> None:
+    norm = nn.Sequential(nn.BatchNorm2d(2))
+    assert names(norm.named_parameters()) == ["0.weight", "0.bias"]
+    assert names(norm.named_buffers()) == ["0.running_mean", "0.running_var", "0.num_batches_tracked"]
+    assert [buffer.shape for buffer in norm.buffers()] == [(2,), (2,), ()]
+
+
+def test_what_is_shared_counts_once() -> None:
+    tied = Tied()
+    assert names(tied.named_modules()) == ["", "a", "c"]
+    assert names(tied.named_parameters()) == ["a.weight", "a.bias"]
+    assert list(tied.state_dict()) == ["a.weight", "a.bias"]
+
+
+def test_gradients_of_shared_parameters_are_added_up() -> None:
+    tied, x = Tied(), cr.tensor(np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32))
+    tied(x).sum().backward()
+
+    def loss(weight: cr.Tensor, bias: cr.Tensor) -> cr.Tensor:
+        return F.linear(F.linear(F.linear(x, weight, bias), weight, bias), weight).sum()
+
+    weight, bias = (cr.tensor(one, requires_grad=True) for one in tied.parameters())
+    loss(weight, bias).backward()
+    np.testing.assert_allclose(tied.a.weight.grad, weight.grad, rtol=1e-6)
+    np.testing.assert_allclose(tied.a.bias.grad, bias.grad, rtol=1e-6)
+
+
+def test_apply_visits_every_module_innermost_first() -> None:
+    seen: list[nn.Module] = []
+    block = Block()
+    assert block.apply(seen.append) is block
+    assert sorted(map(id, seen)) == sorted(map(id, block.modules()))
+    assert seen.index(block.second[1]) < seen.index(block.second) < seen.index(block)
+
+
+# ---- attributes
+
+
+def test_a_module_that_forgets_super_init_is_told_so() -> None:
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(1, 1)
+
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(UserError, match=r"^Forgetful.__init__ must call super\(\).__init__\(\) before it sets 'layer'$"):
+        Forgetful()
+    with pytest.raises(UserError, match=r"^Empty.__init__ must call super\(\).__init__\(\)$"):
+        Empty()(cr.zeros((1,)))
+
+
+def test_a_module_without_forward_is_told_so() -> None:
+    with pytest.raises(UserError, match="ModuleList has no forward method: define what it computes"):
+        nn.ModuleList()(cr.zeros((1,)))
+
+
+def test_an_attribute_may_become_a_layer_a_parameter_or_neither() -> None:
+    module = nn.Module()
+    module.part = None
+    module.part = nn.Linear(2, 2)
+    assert isinstance(module.part, nn.Linear)
+    assert names(module.named_parameters()) == ["part.weight", "part.bias"]
+    module.part = nn.Parameter(np.zeros(2))
+    assert names(module.named_parameters()) == ["part"]
+    module.part = 3
+    assert module.part == 3
+    assert list(module.parameters()) == []
+    module.part = nn.Buffer(np.zeros(2))
+    assert names(module.named_buffers()) == ["part"]
+    del module.part
+    with pytest.raises(AttributeError, match="Module has no attribute 'part'"):
+        _ = module.part
+    with pytest.raises(AttributeError, match="Module has no attribute 'part'"):
+        del module.part
+
+
+# ---- modes
+
+
+def test_train_and_eval_reach_every_layer_and_give_back_the_model() -> None:
+    model = cases.nested(nn)
+    assert all(module.training for module in model.modules())
+    assert model.eval() is model
+    assert not any(module.training for module in model.modules())
+    model.blocks[0].train()
+    assert [module.training for module in model.blocks[0].modules()] == [True] * 7
+    assert not model.training
+    assert model.train(False) is model
+    assert not any(module.training for module in model.modules())
+
+
+def test_zero_grad_forgets_gradients() -> None:
+    block = Block()
+    block(cr.ones((2, 3))).sum().backward()
+    assert all(parameter.grad is not None for parameter in block.parameters())
+    block.zero_grad()
+    assert all(parameter.grad is None for parameter in block.parameters())
+
+
+# ---- state
+
+
+def test_a_state_dict_loads_into_another_model() -> None:
+    one, other = cases.nested(nn), cases.nested(nn)
+    other.load_state_dict(one.state_dict())
+    for (name, ours), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert (ours == theirs).all(), name
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    assert (one.eval()(cr.tensor(x)).numpy() == other.eval()(cr.tensor(x)).numpy()).all()
+
+
+def test_a_state_dict_keeps_what_it_had_when_the_model_goes_on() -> None:
+    linear = nn.Linear(2, 2)
+    state = linear.state_dict()
+    before = {name: array.copy() for name, array in state.items()}
+    linear.weight.assign(np.zeros((2, 2)))
+    assert (state["weight"] == before["weight"]).all()
+    with pytest.raises(ValueError, match="read-only"):
+        state["weight"][0, 0] = 1
+
+
+def test_loading_converts_dtypes_and_copies() -> None:
+    given = np.ones((2, 2), np.float16)
+    linear = nn.Linear(2, 2, bias=False)
+    linear.load_state_dict({"weight": given})
+    given[:] = 7
+    assert linear.weight.dtype == np.float32
+    assert (linear.weight.numpy() == 1).all()
+
+
+def test_a_state_that_does_not_fit_is_told_in_full_and_nothing_is_assigned() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    state = {
+        "0.weight": np.zeros((4, 3)),
+        "2.weight": np.zeros((2, 5)),
+        "2.bias": np.zeros(()),
+        "3.weight": np.zeros(1),
+        "head": np.zeros(1),
+    }
+    with pytest.raises(UserError) as caught:
+        model.load_state_dict(state)
+    assert str(caught.value) == (
+        "load_state_dict: the state does not fit this Sequential:\n"
+        "  missing: 0.bias\n"
+        "  unexpected: 3.weight, head\n"
+        "  2.weight: the model has shape (2, 4), the state (2, 5)\n"
+        "  2.bias: the model has shape (2,), the state ()"
+    )
+    for name, array in model.state_dict().items():
+        assert (array == before[name]).all(), name
+
+
+def test_loading_what_is_there_tolerates_names_but_never_shapes() -> None:
+    model = nn.Sequential(nn.Linear(3, 4))
+    bias = model[0].bias.numpy().copy()
+    model.load_state_dict({"0.weight": np.zeros((4, 3)), "head": np.zeros(1)}, strict=False)
+    assert (model[0].weight.numpy() == 0).all()
+    assert (model[0].bias.numpy() == bias).all()
+    with pytest.raises(UserError, match=r"this Sequential:\n  0.bias: the model has shape \(4,\), the state \(5,\)$"):
+        model.load_state_dict({"0.weight": np.ones((4, 3)), "0.bias": np.zeros(5)}, strict=False)
+    assert (model[0].weight.numpy() == 0).all()
+
+
+# ---- copies and dtypes
+
+
+def test_a_deep_copy_is_a_model_of_its_own() -> None:
+    model = cases.nested(nn)
+    model.blocks[1].eval()
+    twin = copy.deepcopy(model)
+    assert names(twin.named_parameters()) == names(model.named_parameters())
+    assert [module.training for module in twin.modules()] == [module.training for module in model.modules()]
+    before = {name: array.copy() for name, array in twin.state_dict().items()}
+    model.head.weight.assign(np.zeros((3, 4)))
+    model(cr.ones((2, 3, 9, 9))).sum().backward()
+    for name, array in twin.state_dict().items():
+        assert (array == before[name]).all(), name
+    assert all(parameter.grad is None for parameter in twin.parameters())
+
+
+def test_what_is_shared_stays_shared_in_copies_and_conversions() -> None:
+    for tied in (copy.deepcopy(Tied()), Tied().astype("float64")):
+        assert tied.b is tied.a
+        assert tied.c.weight is tied.a.weight
+        assert names(tied.named_parameters()) == ["a.weight", "a.bias"]
+
+
+def test_a_model_in_float64_computes_in_float64_and_keeps_counts_whole() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    assert model.astype("float64") is model
+    for name, array in model.state_dict().items():
+        assert array.dtype == (np.int64 if name.endswith("num_batches_tracked") else np.float64)
+        assert (array == before[name]).all()
+    output = model(cr.tensor(np.random.default_rng(0).standard_normal((2, 1, 4, 4))))
+    output.sum().backward()
+    assert output.dtype == np.float64
+    assert {parameter.grad.dtype for parameter in model.parameters()} == {np.dtype(np.float64)}
+    assert model[1].running_mean.dtype == np.float64
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2, dtype="float64"), lambda: nn.BatchNorm1d(2, dtype="float64")])
+def test_layers_can_be_made_in_float64(make: Any) -> None:
+    layer = make()
+    assert {parameter.dtype for parameter in layer.parameters()} == {np.dtype(np.float64)}
+    assert layer(cr.ones((3, 2), "float64")).dtype == np.float64
+
+
+# ---- batch norm's buffers
+
+
+def test_batch_norm_counts_batches_in_training_only() -> None:
+    norm, x = nn.BatchNorm2d(2), cr.tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 4)))
+    norm(x)
+    norm(x)
+    mean = norm.running_mean.numpy().copy()
+    norm.eval()(x)
+    assert norm.num_batches_tracked.item() == 2
+    assert (norm.running_mean.numpy() == mean).all()
+
+
+def test_running_statistics_carry_no_gradient() -> None:
+    norm, x = nn.BatchNorm1d(2), cr.tensor(np.random.default_rng(0).standard_normal((3, 2)), requires_grad=True)
+    norm(x).sum().backward()
+    assert not norm.running_mean.requires_grad
+    assert norm.running_mean.node.is_leaf
+
+
+# ---- containers
+
+
+def test_sequential_slices_appends_and_indexes() -> None:
+    layers = [nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3)]
+    model = nn.Sequential(*layers)
+    assert len(model) == 3
+    assert list(model) == layers
+    assert model[-1] is layers[2]
+    part = model[1:]
+    assert isinstance(part, nn.Sequential)
+    assert list(part) == layers[1:]
+    assert names(part.named_parameters()) == ["1.weight", "1.bias"]
+    model.append(nn.Tanh())
+    assert names(model.named_children()) == ["0", "1", "2", "3"]
+    assert model(cr.ones((1, 2))).shape == (1, 3)
+    with pytest.raises(IndexError, match="Sequential has 4 elements, there is no 4"):
+        _ = model[4]
+
+
+def test_an_empty_sequential_passes_its_input_on() -> None:
+    x = cr.ones((2,))
+    assert nn.Sequential()(x) is x
+
+
+def test_containers_take_layers_only() -> None:
+    with pytest.raises(UserError, match="Sequential: element 1 must be a layer, got function"):
+        nn.Sequential(nn.ReLU(), F.relu)
+    with pytest.raises(UserError, match="ModuleList: element 0 must be a layer, got int"):
+        nn.ModuleList([3])
+
+
+def test_layers_of_a_module_list_count_as_the_owners() -> None:
+    class Parallel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList(nn.Linear(2, width) for width in (1, 3))
+            self.branches.append(nn.Linear(2, 2))
+
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            return cr.concatenate([branch(x) for branch in self.branches], axis=1)
+
+    model = Parallel()
+    assert model(cr.ones((4, 2))).shape == (4, 6)
+    assert names(model.named_parameters())[::2] == ["branches.0.weight", "branches.1.weight", "branches.2.weight"]
+    assert len(model.branches[:2]) == 2
+
+
+def test_a_model_shows_its_layers_and_their_arguments() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, groups=1, bias=False),
+        nn.BatchNorm2d(8, momentum=None),
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+    assert repr(model) == (
+        "Sequential(\n"
+        "  (0): Conv2d(3, 8, kernel_size=(3, 3), stride=2, padding=1, bias=False)\n"
+        "  (1): BatchNorm2d(8, eps=1e-05, momentum=None, affine=True)\n"
+        "  (2): Sequential(\n"
+        "    (0): ReLU()\n"
+        "    (1): MaxPool2d(kernel_size=2, stride=2, padding=0)\n"
+        "    (2): Dropout(p=0.2)\n"
+        "  )\n"
+        "  (3): Flatten()\n"
+        "  (4): Linear(in_features=32, out_features=10, bias=True)\n"
+        ")"
+    )
+
+
+@pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
+def test_every_layer_shows_on_one_line(case: cases.Layer) -> None:
+    shown = repr(getattr(nn, case.layer)(**case.arguments))
+    assert shown.startswith(f"{case.layer}(")
+    assert "\n" not in shown
+
+
+# ---- paths
+
+
+def test_nodes_know_the_layer_that_made_them_forward_and_backward() -> None:
+    model = cases.nested(nn)
+    x = cr.tensor(np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32), requires_grad=True)
+    loss = model(x).sum()
+    forward = {(node.operation.name, node.origin.module) for node in loss.graph.nodes}
+    assert {path for name, path in forward if name == "conv2d"} == {
+        "stem.0",
+        "blocks.0.conv",
+        "blocks.0.inner.0",
+        "blocks.1.conv",
+        "blocks.1.inner.0",
+    }
+    assert ("matmul", "head") in forward
+    assert ("add", "blocks.1") in forward, "the sum of the shortcut"
+    assert ("sum", "Model") in forward, "the mean over the image, made by the model itself"
+    (gradient,) = cr.grad(loss, [x], create_graph=True)
+    assert gradient is not None
+    backward = {(node.operation.name, node.origin.module) for node in gradient.graph.nodes} - forward
+    assert ("conv2d_input_gradient", "stem.0") in backward
+    assert ("conv2d_input_gradient", "blocks.0.conv") in backward
+
+
+def test_nodes_know_the_line_of_the_users_program() -> None:
+    output = nn.Sequential(nn.Linear(2, 2))(cr.ones((1, 2)))
+    assert output.node.origin.module == "0"
+    assert output.node.origin.file == __file__
+
+
+def test_parameters_are_labelled_with_their_paths() -> None:
+    model = Block()
+    output = model(cr.ones((1, 3)))
+    labels = {node.label for node in output.graph.leaves if node.label}
+    assert labels == set(names(model.named_parameters()))
+    assert model.second[1].weight.name == "second.1.weight"
+
+
+def test_parameters_that_no_gradient_can_reach_are_listed() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle, self.cut = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            return self.used(x) + self.cut(x).detach()
+
+    model = Half()
+    assert model.unused_parameters(model(cr.ones((1, 2))).sum()) == ["idle.weight", "idle.bias", "cut.weight", "cut.bias"]
+    lenet = models.lenet()
+    assert lenet.unused_parameters(lenet(cr.zeros((1, 1, 28, 28))).sum()) == []
