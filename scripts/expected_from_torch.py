@@ -12,7 +12,8 @@ need neither torch nor this script, only the files that it leaves in `tests/expe
 
 Numbers are drawn by NumPy from a seed per case and rounded to float32; PyTorch computes in float64, and the results are
 rounded to float32. So the files do not depend on the processor or on the number of threads, up to the last bit of a few
-numbers, and what the tests see is the error of chainrule alone. Takes a few seconds; adding a case leaves the others as they are.
+numbers, and what the tests see is the error of chainrule alone. Takes a few seconds; a new case leaves the others as they
+are.
 """
 
 from __future__ import annotations
@@ -245,7 +246,9 @@ def save(file: str, found: dict[str, dict[str, Array]]) -> None:
 def one_line_each(found: dict[str, dict[str, Any]]) -> str:
     """JSON with one line per case."""
     parts = [
-        f" {json.dumps(part)}: {{\n" + ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items()) + "\n }"
+        f" {json.dumps(part)}: {{\n"
+        + ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+        + "\n }"
         for part, rows in found.items()
     ]
     return "{\n" + ",\n".join(parts) + "\n}\n"

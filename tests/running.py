@@ -88,7 +88,9 @@ def idx_folder(folder: Path, training: int = 48, test: int = 20, classes: int = 
     return folder
 
 
-def image_folder(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 10, shape: tuple[int, ...] = (12, 12)) -> Path:
+def image_folder(
+    folder: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 10, shape: tuple[int, ...] = (12, 12)
+) -> Path:
     """folder/class/number.png."""
     images, labels = pictures(each * len(classes), len(classes), shape)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expected import cases
 from safetensors.numpy import load_file
 
 import chainrule as cr
 from chainrule import models, nn, optim
+from expected import cases
 
 FOLDER = Path(__file__).parent / "expected"
 NAMES = json.loads((FOLDER / "names.json").read_text())

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expected import cases
 
 import chainrule as cr
 from chainrule import UserError, nn
 from chainrule.nn import functional as F
+from expected import cases
 
 # ---- gradients in float64
 
@@ -292,7 +292,8 @@ REFUSED = [
     (
         (2, 3),
         nn.LayerNorm(4),
-        "layer features.0 (LayerNorm) got shape (2, 3), whose last axes are not normalized_shape=(4,): pass normalized_shape=(3,)",
+        "layer features.0 (LayerNorm) got shape (2, 3), whose last axes are not normalized_shape=(4,): "
+        "pass normalized_shape=(3,)",
     ),
     (
         (2, 3),
@@ -351,7 +352,10 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
             lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), padding="same", stride=2),
             "padding='same' keeps the size, which needs stride 1, got stride (2, 2): give padding as numbers",
         ),
-        (lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), padding="full"), "padding must be 'same', 'valid' or numbers, got 'full'"),
+        (
+            lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), padding="full"),
+            "padding must be 'same', 'valid' or numbers, got 'full'",
+        ),
         (
             lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), stride=(1, 2, 3)),
             "stride must be a whole number or a pair (height, width), got (1, 2, 3)",

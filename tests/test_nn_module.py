@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expected import cases
 
 import chainrule as cr
 from chainrule import UserError, models, nn
 from chainrule.nn import functional as F
+from expected import cases
 
 
 class Block(nn.Module):
@@ -431,3 +431,13 @@ def test_parameters_that_no_gradient_can_reach_are_listed() -> None:
     assert model.unused_parameters(model(cr.ones((1, 2))).sum()) == ["idle.weight", "idle.bias", "cut.weight", "cut.bias"]
     lenet = models.lenet()
     assert lenet.unused_parameters(lenet(cr.zeros((1, 1, 28, 28))).sum()) == []
+
+
+def test_a_flag_set_on_one_layer_stays_with_it_through_an_evaluation() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    model[0].training = False
+    with model.evaluating():
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == [True, False, True]
+    model[1].training = False
+    assert model.training

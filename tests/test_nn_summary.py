@@ -135,7 +135,7 @@ def measured(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
         parameter.assign(np.abs(parameter.numpy()) + 0.1)
     found = []
     for axis in (0, 1):
-        images = np.random.default_rng(0).random((size[axis] + 1, 1, *size)).astype(np.float32) * 0 + 1
+        images = np.ones((size[axis] + 1, 1, *size), np.float32)
         for line in range(size[axis]):
             np.moveaxis(images, 2 + axis, 1)[line + 1, line] += 50  # image line + 1 has a bright row (column) there
         output = model(cr.tensor(images)).numpy()
@@ -169,6 +169,21 @@ def test_receptive_fields_are_what_a_measurement_finds(name: str) -> None:
     model = nn.Sequential(*STACKS[name]())
     for depth in range(1, len(model) + 1):
         assert model[:depth].summary((1, 1, *size)).rows[-1].receptive_field == measured(model[:depth], size), f"depth {depth}"
+
+
+def test_a_receptive_field_behind_a_transposed_convolution_is_at_least_what_a_measurement_finds() -> None:
+    layers = [
+        nn.Conv2d(1, 1, 3),
+        nn.ConvTranspose2d(1, 1, 3, stride=2),
+        nn.Conv2d(1, 1, 3),
+        nn.ConvTranspose2d(1, 1, 2, stride=2),
+    ]
+    model, size = nn.Sequential(*layers), (20, 24)
+    for depth in range(1, len(model) + 1):
+        found, real = model[:depth].summary((1, 1, *size)).rows[-1].receptive_field, measured(model[:depth], size)
+        assert found is not None
+        assert real[0] <= found[0] <= 2 * real[0]
+        assert real[1] <= found[1] <= 2 * real[1]
 
 
 def test_the_receptive_field_through_branches_is_that_of_the_widest() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expected import cases
 from safetensors.numpy import load_file
 
 import chainrule as cr
 from chainrule import optim
+from expected import cases
 
 FOLDER = Path(__file__).parent / "expected"
 NAMES = json.loads((FOLDER / "names.json").read_text())
@@ -55,7 +55,9 @@ def test_clipped_gradients_agree_with_pytorch(length: float) -> None:
     before = optim.clip_grad_norm_(parameters.values(), length)
     np.testing.assert_allclose(before, OPTIMIZERS[f"clipped to {length}/length"], rtol=1e-5)
     for name, parameter in parameters.items():
-        np.testing.assert_allclose(parameter.grad, OPTIMIZERS[f"clipped to {length}/{name}"], rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            parameter.grad, OPTIMIZERS[f"clipped to {length}/{name}"], rtol=1e-5, atol=1e-5, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("case", cases.SCHEDULES, ids=lambda case: case.name)

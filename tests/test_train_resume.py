@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from running import FILES, idx_folder, metrics, outcome, process, tensors
 
-EPOCHS, PER_EPOCH = 4, 38  # 600 images in batches of 16, the last one of 8
+EPOCHS, PER_EPOCH = 3, 38  # 600 images in batches of 16, the last one of 8
 STEPS = EPOCHS * PER_EPOCH
 
 
@@ -33,7 +34,7 @@ def training(folder: Path, out: str) -> list[str]:
 def uninterrupted(place: Path) -> dict[str, Any]:
     """What the run leaves behind that is never interrupted."""
     running = process(*training(place, "whole"))
-    out, err = running.communicate()
+    _, err = running.communicate()
     assert (running.returncode, err) == (0, "")
     found = outcome(place / "whole")
     assert found["files"] == FILES
@@ -45,9 +46,7 @@ def uninterrupted(place: Path) -> dict[str, Any]:
 def steps_done(run: Path) -> int:
     """Rows of metrics so far: a step adds one here."""
     try:
-        return (run / "metrics.jsonl").read_bytes().count(b"train_loss") * 0 + (run / "metrics.jsonl").read_bytes().count(
-            b'"kind": "train"'
-        )
+        return (run / "metrics.jsonl").read_bytes().count(b'"kind": "train"')
     except FileNotFoundError:
         return 0
 
@@ -78,9 +77,8 @@ def test_ctrl_c_saves_and_says_how_to_resume(number: signal.Signals, place: Path
     out, err = resumed.communicate()
     assert (resumed.returncode, err) == (0, "")
     assert f"resuming after step {rows[-1]} of {STEPS}" in out
-    assert [line.split()[0] for line in out.splitlines() if line.strip()[:2] in ("1 ", "2 ", "3 ", "4 ")][:4] == list("1234"), (
-        "the table has the epochs before the interruption too"
-    )
+    table = out[out.index("\nEpochs") :].splitlines()[3:]
+    assert [line.split()[0] for line in table[:EPOCHS]] == ["1", "2", "3"], "the epochs before the interruption are there too"
     assert outcome(run) == uninterrupted
 
 
@@ -137,10 +135,10 @@ def test_kill_9_at_any_moment_changes_nothing(place: Path, uninterrupted: dict[s
         running.communicate()
         kills += running.returncode == -signal.SIGKILL
         assert time.monotonic() - begin < 120
-    assert len(seen) >= 10, f"the kills were not spread over the run: {sorted(seen)}"
+    assert len(seen) >= 5, f"the kills were not spread over the run: {sorted(seen)}"
 
     last = process("train", "--resume", run)
-    out, err = last.communicate()
+    _, err = last.communicate()
     assert (last.returncode, err) == (0, "")
     assert outcome(run) == uninterrupted
     assert [path.name for path in place.iterdir() if path.name.startswith(".killed")] == []

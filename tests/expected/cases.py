@@ -58,23 +58,42 @@ LAYERS = (
     layer("conv1d", "Conv1d", (2, 3, 8), in_channels=3, out_channels=4, kernel_size=3),
     layer("conv1d strided", "Conv1d", (2, 3, 9), in_channels=3, out_channels=2, kernel_size=3, stride=2, padding=1),
     layer(
-        "conv1d dilated in groups", "Conv1d", (2, 4, 9), in_channels=4, out_channels=6, kernel_size=3, padding=2, dilation=2, groups=2
+        "conv1d dilated in groups",
+        "Conv1d",
+        (2, 4, 9),
+        in_channels=4,
+        out_channels=6,
+        kernel_size=3,
+        padding=2,
+        dilation=2,
+        groups=2,
     ),
     layer("conv1d same", "Conv1d", (2, 2, 7), in_channels=2, out_channels=3, kernel_size=4, padding="same", bias=False),
     layer("conv2d", "Conv2d", (2, 3, 6, 5), in_channels=3, out_channels=4, kernel_size=3),
     layer("conv2d without bias", "Conv2d", (2, 3, 6, 5), in_channels=3, out_channels=4, kernel_size=(3, 2), bias=False),
     layer("conv2d 1x1", "Conv2d", (2, 4, 3, 3), in_channels=4, out_channels=5, kernel_size=1),
-    layer("conv2d strided", "Conv2d", (2, 2, 7, 6), in_channels=2, out_channels=3, kernel_size=3, stride=(2, 1), padding=(1, 2)),
+    layer(
+        "conv2d strided", "Conv2d", (2, 2, 7, 6), in_channels=2, out_channels=3, kernel_size=3, stride=(2, 1), padding=(1, 2)
+    ),
     layer("conv2d strided past an edge", "Conv2d", (1, 2, 6, 6), in_channels=2, out_channels=2, kernel_size=2, stride=3),
     layer("conv2d dilated", "Conv2d", (1, 2, 8, 7), in_channels=2, out_channels=2, kernel_size=3, padding=2, dilation=(2, 1)),
     layer("conv2d in groups", "Conv2d", (2, 4, 5, 5), in_channels=4, out_channels=6, kernel_size=3, padding=1, groups=2),
     layer("conv2d depthwise", "Conv2d", (2, 3, 5, 6), in_channels=3, out_channels=3, kernel_size=3, padding=1, groups=3),
     layer(
-        "conv2d depthwise multiplied, strided", "Conv2d", (1, 3, 6, 5), in_channels=3, out_channels=6, kernel_size=3, stride=2, groups=3
+        "conv2d depthwise multiplied, strided",
+        "Conv2d",
+        (1, 3, 6, 5),
+        in_channels=3,
+        out_channels=6,
+        kernel_size=3,
+        stride=2,
+        groups=3,
     ),
     layer("conv2d same", "Conv2d", (1, 2, 5, 6), in_channels=2, out_channels=3, kernel_size=(3, 5), padding="same"),
     layer("conv2d same, even", "Conv2d", (1, 2, 5, 6), in_channels=2, out_channels=2, kernel_size=(2, 4), padding="same"),
-    layer("conv2d same, dilated", "Conv2d", (1, 1, 6, 6), in_channels=1, out_channels=2, kernel_size=3, padding="same", dilation=2),
+    layer(
+        "conv2d same, dilated", "Conv2d", (1, 1, 6, 6), in_channels=1, out_channels=2, kernel_size=3, padding="same", dilation=2
+    ),
     layer("conv2d valid", "Conv2d", (1, 2, 5, 5), in_channels=2, out_channels=2, kernel_size=3, padding="valid"),
     layer(
         "conv2d with sides of its own",
@@ -114,7 +133,16 @@ LAYERS = (
         dilation=(2, 1),
         bias=False,
     ),
-    layer("transposed depthwise", "ConvTranspose2d", (1, 3, 3, 3), in_channels=3, out_channels=3, kernel_size=4, stride=2, groups=3),
+    layer(
+        "transposed depthwise",
+        "ConvTranspose2d",
+        (1, 3, 3, 3),
+        in_channels=3,
+        out_channels=3,
+        kernel_size=4,
+        stride=2,
+        groups=3,
+    ),
     # pooling
     layer("max pool", "MaxPool2d", (2, 3, 6, 5), kernel_size=2),
     layer("max pool with ties", "MaxPool2d", (2, 2, 6, 6), values="kinks", kernel_size=3, stride=2, padding=1),
@@ -124,7 +152,15 @@ LAYERS = (
     layer("max pool, ceil mode, dropped", "MaxPool2d", (1, 1, 5, 6), kernel_size=2, stride=3, padding=1, ceil_mode=True),
     layer("average pool", "AvgPool2d", (2, 3, 6, 5), kernel_size=2),
     layer("average pool, border counted", "AvgPool2d", (1, 2, 5, 6), kernel_size=3, stride=2, padding=1),
-    layer("average pool, border not counted", "AvgPool2d", (1, 2, 5, 6), kernel_size=3, stride=2, padding=1, count_include_pad=False),
+    layer(
+        "average pool, border not counted",
+        "AvgPool2d",
+        (1, 2, 5, 6),
+        kernel_size=3,
+        stride=2,
+        padding=1,
+        count_include_pad=False,
+    ),
     layer("average pool, ceil mode", "AvgPool2d", (1, 2, 6, 7), kernel_size=(3, 2), stride=2, padding=1, ceil_mode=True),
     layer(
         "average pool, ceil mode, border not counted",
@@ -151,11 +187,19 @@ LAYERS = (
     layer("batch norm in use after batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, training=False, batches=3, eps=1e-3),
     layer("batch norm, mean of all batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, batches=3, momentum=None),
     layer(
-        "batch norm in use, mean of all batches", "BatchNorm2d", (3, 2, 4, 3), num_features=2, training=False, batches=3, momentum=None
+        "batch norm in use, mean of all batches",
+        "BatchNorm2d",
+        (3, 2, 4, 3),
+        num_features=2,
+        training=False,
+        batches=3,
+        momentum=None,
     ),
     layer("batch norm, not affine", "BatchNorm2d", (3, 2, 4, 3), num_features=2, affine=False, batches=1),
     layer("batch norm, untracked", "BatchNorm2d", (3, 2, 4, 3), num_features=2, track_running_stats=False),
-    layer("batch norm, untracked, in use", "BatchNorm2d", (3, 2, 4, 3), num_features=2, track_running_stats=False, training=False),
+    layer(
+        "batch norm, untracked, in use", "BatchNorm2d", (3, 2, 4, 3), num_features=2, track_running_stats=False, training=False
+    ),
     layer("batch norm of one image", "BatchNorm2d", (1, 2, 4, 3), num_features=2, batches=1),
     layer("group norm", "GroupNorm", (2, 4, 3, 3), num_groups=2, num_channels=4),
     layer("group norm of features, not affine", "GroupNorm", (3, 6), num_groups=3, num_channels=6, affine=False),
@@ -261,7 +305,9 @@ LOSSES = (
         _loss("binary cross-entropy", "BCEWithLogitsLoss", (5, 4), "binary", **row)
         for row in _options(weight=_WEIGHT, pos_weight=(None, [3.0, 1.0, 0.5, 2.0]), reduction=_REDUCTIONS)
     ),
-    _loss("binary cross-entropy at kinks", "BCEWithLogitsLoss", (5, 4), "probabilities", "kinks", pos_weight=[3.0, 1.0, 0.5, 2.0]),
+    _loss(
+        "binary cross-entropy at kinks", "BCEWithLogitsLoss", (5, 4), "probabilities", "kinks", pos_weight=[3.0, 1.0, 0.5, 2.0]
+    ),
 )
 
 # ---- models: functions of ``nn``, ours or PyTorch's
@@ -285,7 +331,9 @@ def nested(nn: Any) -> Any:
             super().__init__()
             self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
             self.norm = nn.BatchNorm2d(channels)
-            self.inner = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.ReLU(), nn.ConvTranspose2d(2 * channels, channels, 1))
+            self.inner = nn.Sequential(
+                nn.Conv2d(channels, 2 * channels, 1), nn.ReLU(), nn.ConvTranspose2d(2 * channels, channels, 1)
+            )
 
         def forward(self, x: Any) -> Any:
             return x + self.inner(self.norm(self.conv(x)))
@@ -346,7 +394,9 @@ OPTIMIZERS = (
     Optimizer("fast", "Adam", {"lr": 0.05}),
     Optimizer("options", "Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
     Optimizer("memoryless", "Adam", {"lr": 0.05, "betas": (0.0, 0.0)}),
-    Optimizer("groups", "Adam", {"lr": 0.05}, ({"params": ["w1", "b1"], "betas": (0.5, 0.9)}, {"params": ["w2", "b2"], "eps": 0.1})),
+    Optimizer(
+        "groups", "Adam", {"lr": 0.05}, ({"params": ["w1", "b1"], "betas": (0.5, 0.9)}, {"params": ["w2", "b2"], "eps": 0.1})
+    ),
     Optimizer("default", "AdamW", {}),
     Optimizer("options", "AdamW", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3}),
     Optimizer("groups", "AdamW", {"lr": 0.05}, _GROUPS),
@@ -354,7 +404,9 @@ OPTIMIZERS = (
     Optimizer("options", "RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
     Optimizer("momentum", "RMSprop", {"lr": 0.01, "momentum": 0.8}),
     Optimizer("centered", "RMSprop", {"lr": 0.01, "alpha": 0.9, "centered": True}),
-    Optimizer("centered, momentum", "RMSprop", {"lr": 0.01, "alpha": 0.9, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
+    Optimizer(
+        "centered, momentum", "RMSprop", {"lr": 0.01, "alpha": 0.9, "centered": True, "momentum": 0.5, "weight_decay": 0.1}
+    ),
     Optimizer("groups", "RMSprop", {"lr": 0.02, "momentum": 0.5}, _GROUPS),
 )
 
@@ -406,7 +458,9 @@ SCHEDULES = (
         },
     ),
     Schedule("cycle from the top", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "pct_start": 0.0}),
-    Schedule("warm-up, then cosine", "SequentialLR", {"milestones": [6]}, parts=(_WARM_UP, ("CosineAnnealingLR", {"T_max": 24}))),
+    Schedule(
+        "warm-up, then cosine", "SequentialLR", {"milestones": [6]}, parts=(_WARM_UP, ("CosineAnnealingLR", {"T_max": 24}))
+    ),
     Schedule(
         "three in a row",
         "SequentialLR",

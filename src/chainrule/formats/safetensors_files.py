@@ -39,6 +39,10 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
     try:
         with safe_open(str(source), framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except AttributeError as error:  # module 'numpy' has no attribute 'float8_e4m3fn'
+        raise UserError(
+            f"{source} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to another"
+        ) from error
     except (SafetensorError, KeyError, ValueError) as error:
         size = source.stat().st_size
         raise UserError(

@@ -69,7 +69,7 @@ def binary_cross_entropy_with_logits(
     ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
-    largest = functions.maximum(0.0, -x).detach()  # taken off first, so nothing overflows; detached, so the slope at 0 is right
+    largest = functions.maximum(0.0, -x).detach()  # taken off first, so nothing overflows
     tail = ((-largest).exp() + (-x - largest).exp()).log() + largest  # ln(1 + e^-x)
     if pos_weight is not None:
         tail = tail * ((as_tensor(pos_weight, x.dtype) - 1) * t + 1)

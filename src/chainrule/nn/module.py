@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,11 @@ class Module:
     def training(self) -> bool:
         return bool(self.__dict__["_training"])
 
+    @training.setter
+    def training(self, mode: bool) -> None:
+        """Of this module alone; ``train()`` and ``eval()`` reach those below too."""
+        self.__dict__["_training"] = bool(mode)
+
     def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch statistics are used), here and below."""
         for module in self.modules():
@@ -155,6 +161,17 @@ class Module:
     def eval(self) -> Self:
         """Behave as in use (no dropout, running statistics), here and below."""
         return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, as after ``eval()``; afterwards every module has its own flag back."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def zero_grad(self) -> None:
         for parameter in self.parameters():

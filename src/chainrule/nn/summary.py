@@ -87,17 +87,13 @@ class Summary:
 def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summary:
     """Trace ``model`` on one input of ``input_shape`` and count. Training flags are put back afterwards."""
     outputs: dict[int, tuple[Module, Node]] = {}
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     restore = _note_outputs(model, outputs)
     try:
-        with tracing():
+        with tracing(), model.evaluating():
             image = placeholder(input_shape, dtype)
             graph = Graph(model(image).node)
     finally:
         restore()
-        for module, mode in modes:
-            module.__dict__["_training"] = mode
     fields = _receptive_fields(graph, image.node)
     paths = {id(module): path for path, module in model.named_modules()}
     work = _work_by_module(graph)

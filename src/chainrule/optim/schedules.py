@@ -19,7 +19,7 @@ class Schedule:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._steps = 0
-        self._apply()
+        self._apply(0)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
         raise NotImplementedError
@@ -31,16 +31,16 @@ class Schedule:
 
     @steps.setter
     def steps(self, steps: int) -> None:
+        self._apply(steps)
         self._steps = steps
-        self._apply()
 
     def step(self) -> None:
         """Call after every optimizer step (or every epoch, if the numbers given are epochs)."""
         self.steps = self._steps + 1
 
-    def _apply(self) -> None:
+    def _apply(self, steps: int) -> None:
         for group in self.optimizer.groups:
-            for name, value in self.values(self._steps, group).items():
+            for name, value in self.values(steps, group).items():
                 group.set(name, value)
 
 

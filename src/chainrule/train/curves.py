@@ -46,7 +46,7 @@ def _ticks(largest: float) -> list[float]:
     """Round numbers from 0 to just over ``largest``, at most six."""
     size = 10.0 ** math.floor(math.log10(largest)) if largest > 0 else 1.0
     step = next(size * factor for factor in (0.2, 0.5, 1.0, 2.0) if largest <= 5 * size * factor)
-    return [step * i for i in range(math.ceil(round(largest / step, 9)) + 1)]
+    return [step * i for i in range(max(1, math.ceil(round(largest / step, 9))) + 1)]
 
 
 def _chart(place: int, title: str, train: list[Any], test: list[Any], last: int) -> str:

@@ -63,20 +63,16 @@ class Evaluation:
 def evaluate(
     model: Module, loader: Loader, contraction: str = "float32", on_batch: Callable[[int], None] | None = None
 ) -> Evaluation:
-    """Run ``model`` in evaluation mode over one epoch of ``loader``; its mode is put back afterwards."""
+    """Run ``model`` in evaluation mode over one epoch of ``loader``; the flags of its layers are put back afterwards."""
     classes = loader.dataset.classes
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    total, was_training = 0.0, model.training
+    total = 0.0
     dtype = next(model.parameters()).dtype
-    model.eval()
-    try:
-        with functions.no_grad(), precision(contraction):
-            for images, labels in loader:
-                scores = model(tensor(images, dtype))
-                total += F.cross_entropy(scores, labels, reduction="sum").item()
-                np.add.at(confusion, (labels, scores.argmax(1).numpy()), 1)
-                if on_batch is not None:
-                    on_batch(len(labels))
-    finally:
-        model.train(was_training)
+    with functions.no_grad(), precision(contraction), model.evaluating():
+        for images, labels in loader:
+            scores = model(tensor(images, dtype))
+            total += F.cross_entropy(scores, labels, reduction="sum").item()
+            np.add.at(confusion, (labels, scores.argmax(1).numpy()), 1)
+            if on_batch is not None:
+                on_batch(len(labels))
     return Evaluation(total / int(confusion.sum()), confusion, classes)

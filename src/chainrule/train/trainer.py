@@ -132,10 +132,10 @@ class Trainer:
         while not self.finished:
             epoch, clock = self.epoch, _Clock(self.progress, self.steps)
             for images, labels in self.loader:
-                begin = time.perf_counter()
+                begin, rate = time.perf_counter(), self.optimizer.lr
                 self.step(images, labels)
                 report = clock.report(epoch, len(labels), time.perf_counter() - begin)
-                self._note_step(report)
+                self._note_step(report, rate)
                 watcher.on_step(report)
                 last_of_epoch = self.progress.step % len(self.loader) == 0
                 if last_of_epoch:
@@ -188,7 +188,7 @@ class Trainer:
             return self.progress.step % every == 0
         return time.monotonic() - last_save > _SECONDS_BETWEEN_CHECKPOINTS
 
-    def _note_step(self, report: StepReport) -> None:
+    def _note_step(self, report: StepReport, rate: float) -> None:
         every = max(1, len(self.loader) // _ROWS_PER_EPOCH)
         if report.step % every == 0:
             row, self.progress.row = self.progress.row, Sums()
@@ -199,7 +199,7 @@ class Trainer:
                     "epoch": report.epoch,
                     "loss": row.mean_loss,
                     "accuracy": row.accuracy,
-                    "lr": self.optimizer.lr,
+                    "lr": rate,
                     "images_per_second": round(report.images_per_second, 1),
                 }
             )
@@ -324,7 +324,7 @@ def describe(config: Config, dataset: Dataset, mean: list[float], std: list[floa
 def make_optimizer(config: Config, model: Any) -> optim.Optimizer:
     rate, decay, parameters = config.peak_lr, config.weight_decay, list(model.parameters())
     makers: dict[str, Callable[[], optim.Optimizer]] = {
-        "sgd": lambda: optim.SGD(parameters, rate, config.momentum, decay, nesterov=config.momentum > 0),
+        "sgd": lambda: optim.SGD(parameters, rate, config.momentum, weight_decay=decay, nesterov=config.momentum > 0),
         "adam": lambda: optim.Adam(parameters, rate, (config.momentum, 0.999), weight_decay=decay),
         "adamw": lambda: optim.AdamW(parameters, rate, (config.momentum, 0.999), weight_decay=decay),
         "rmsprop": lambda: optim.RMSprop(parameters, rate, momentum=config.momentum, weight_decay=decay),

@@ -1,0 +1,713 @@
+"""What a person gives that cannot work: one message with the place, the values and the remedy, status 2, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chainrule import nn
+from chainrule.data import write_idx
+from chainrule.errors import UserError
+from chainrule.formats import load_safetensors, save_safetensors
+from chainrule.models import MODELS, build
+from chainrule.tensor import tensor
+from chainrule.train import Config, RunFolder, Trainer, trainer
+from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, outcome, pictures, refused
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return idx_folder(tmp_path_factory.mktemp("bad") / "patterns")
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path) -> Path:
+    """A run of two epochs of 6 steps."""
+    done("train", "--data", data, "--epochs", 2, "--batch-size", 8, "--out", data.parent / "finished")
+    return data.parent / "finished"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---- options
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("model", "lennet", "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
+        ("optimizer", "sdg", "unknown optimizer 'sdg': did you mean 'sgd'? Known: adam, adamw, rmsprop, sgd"),
+        (
+            "schedule",
+            "cosin",
+            "unknown schedule 'cosin': did you mean 'cosine'? Known: constant, cosine, one-cycle, step, warm-up",
+        ),
+        ("precision", "float23", "unknown precision 'float23': did you mean 'float32'? Known: bfloat16, float32, float64"),
+        ("precision", "bf16", "unknown precision 'bf16': did you mean 'bfloat16'? Known: bfloat16, float32, float64"),
+        ("augment", "flop", "unknown augmentation 'flop': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
+        ("augment", "shift=2,flp", "unknown augmentation 'flp': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
+        ("augment", "crop=x", "augmentation 'crop=x': the number of pixels must be whole, for example crop=2"),
+        ("augment", "flip=2", "augmentation flip takes no number, got 'flip=2'"),
+        ("image-mode", "rgb", "unknown image mode 'rgb': Known: L, RGB"),
+        ("image-size", "32", "image size must be height x width, for example 32x32, got '32'"),
+        (
+            "data",
+            "mnits",
+            "unknown data set 'mnits': did you mean 'mnist'? Known: mnist, or the path of a folder of images, IDX files or "
+            "CIFAR-10's binary files",
+        ),
+        (
+            "data",
+            "nowhere/at/all",
+            "nowhere/at/all does not exist: expected a folder of images, IDX files or CIFAR-10's binary files",
+        ),
+        ("epochs", 0, "epochs must be a whole number of at least 1, got 0"),
+        ("batch-size", -1, "batch size must be a whole number of at least 1, got -1"),
+        ("seed", -1, "seed must be a whole number of at least 0, got -1"),
+        ("limit", -1, "limit must be a whole number of at least 0, got -1"),
+        ("workers", 0, "workers must be a whole number of at least 1, got 0"),
+        ("checkpoint-every", -1, "checkpoint-every must be a whole number of at least 0, got -1"),
+        ("lr", 0, "learning rate must be a finite number above 0, got 0.0"),
+        ("lr", "nan", "learning rate must be a finite number above 0, got nan"),
+        ("momentum", 1, "momentum must be at least 0 and under 1, got 1.0"),
+        ("weight-decay", "-0.1", "weight decay must be at least 0, got -0.1"),
+        ("label-smoothing", 1.5, "label smoothing must be from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_value_that_no_option_takes(option: str, value: object, message: str, tmp_path: Path) -> None:
+    assert refused("train", f"--{option}", value, "--out", tmp_path / "run") == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_beyond_64_bits_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+    message = refused("train", "--data", data, "--seed", 10**20, "--out", tmp_path / "run")
+    assert message == "seed must be from 0 to 2^63 - 1, got 100000000000000000000"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--modle", "lenet"], "--model"),
+        (["trian"], "train"),
+        (["predict"], "run"),
+        (["evaluate"], "run"),
+        (["predict", "run", "x.png", "--top", "0"], "--top"),
+        (["summary", "--classes", "1"], "--classes"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(arguments: list[str], hint: str) -> None:
+    ended = command(*arguments)
+    assert ended.status == 2
+    assert hint in ended.err.lower()
+    assert "Traceback" not in ended.err
+
+
+# ---- shapes that do not fit
+
+
+def test_images_that_are_too_small_for_the_model(tmp_path: Path) -> None:
+    folder = idx_folder(tmp_path / "tiny", shape=(10, 28))
+    message = "model lenet cannot be built for images of 1 x 10 x 28: its two 5 x 5 convolutions and poolings need at least "
+    message += "12 x 12 pixels: use larger images, or the model mlp"
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == message
+    assert not (tmp_path / "run").exists()
+    assert refused("summary", "lenet", "--input", "1x10x28") == message
+    assert build("lenet", 1, 10, (12, 12))(tensor(np.zeros((1, 1, 12, 12), np.float32))).shape == (1, 10)
+    done("summary", "mlp", "--input", "1x1x1")
+
+
+def test_images_of_another_size_than_the_model_was_built_for() -> None:
+    model = build("lenet", 1, 10, (28, 28))
+    with pytest.raises(UserError) as error:
+        model(tensor(np.zeros((2, 1, 32, 32), np.float32)))
+    assert "layer 7 (Linear) got shape (2, 576)" in str(error.value)
+    assert "in_features=400: pass in_features=576" in str(error.value)
+
+
+def test_images_of_another_number_of_channels() -> None:
+    model = build("lenet", 1, 10, (28, 28))
+    with pytest.raises(UserError) as error:
+        model(tensor(np.zeros((2, 3, 28, 28), np.float32)))
+    assert "layer 0 (Conv2d) got shape (2, 3, 28, 28)" in str(error.value)
+    assert "in_channels" in str(error.value)
+
+
+def test_test_images_of_another_size(data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    write_idx(folder / "t10k-images-idx3-ubyte", np.zeros((20, 14, 14), np.uint8))
+    message = "training images are (1, 12, 12) (C, H, W), test images (1, 14, 14): they must be alike"
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == message
+
+
+@pytest.mark.parametrize("text", ["8", "1x8", "1x0x8", "1xax8", ""])
+def test_a_size_that_is_none(text: str) -> None:
+    message = f"--input must be channels x height x width, for example 3x32x32, got {text!r}"
+    assert refused("summary", "--input", text) == message
+
+
+# ---- data
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    """In files that say how many classes there are; in IDX files, which do not; and in a program."""
+    (tmp_path / "batches.meta.txt").write_text("frog\nship\n")
+    for name in [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]:
+        records = np.zeros((4, 3073), np.uint8)
+        records[3, 0] = 2 * (name == "data_batch_4")
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
+    assert refused("train", "--data", tmp_path, "--out", tmp_path / "run") == (
+        f"{tmp_path / 'data_batch_4.bin'}: record 3 has label 2, with 2 classes a label is 0 to 1: "
+        "it is damaged or no CIFAR-10 file"
+    )
+    folder = idx_folder(tmp_path / "idx")
+    path = folder / "train-labels-idx1-ubyte"
+    write_idx(path, np.array([0, 1, -3] * 16, np.int8))
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{path}: labels[2] is -3: classes are counted from 0, to at most 99999"
+    )
+    with pytest.raises(UserError) as error:
+        nn.functional.cross_entropy(tensor(np.zeros((2, 4), np.float32)), np.array([1, 4]))
+    assert "the label 4 in row 1 is out of range: the scores have 4 classes, so labels go from 0 to 3" in str(error.value)
+
+
+def test_fewer_labels_than_images(data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    write_idx(folder / "train-labels-idx1-ubyte", np.zeros(40, np.uint8))
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{folder}/train-images-idx3-ubyte holds 48 images but {folder}/train-labels-idx1-ubyte holds 40 labels: "
+        "they do not belong together"
+    )
+
+
+def test_an_image_that_is_no_image(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos")
+    wrong = folder / "cat" / "notes.png"
+    wrong.write_text("no image")
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{wrong} is no PNG or JPEG image, whatever its name says: remove or replace it"
+    )
+
+
+def test_an_image_that_is_damaged_is_found_while_training_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Its header is whole, its pixels are not: the run can be resumed once it is repaired."""
+    folder = image_folder(tmp_path / "photos", each=30)
+    wrong = folder / "cat" / "20.png"
+    whole = wrong.read_bytes()
+    options = ("--data", folder, "--batch-size", 4, "--epochs", 2, "--checkpoint-every", 1)
+    done("train", *options, "--out", tmp_path / "whole")
+    run = tmp_path / "run"
+    save = trainer.Trainer.save
+
+    def damage(self: Trainer) -> None:
+        save(self)
+        wrong.write_bytes(whole[:100])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "save", damage)
+        message = refused("train", *options, "--out", run)
+    assert message.startswith(f"{wrong} is a damaged image (")
+    assert "remove or replace it" in message
+    wrong.write_bytes(whole)
+    done("train", "--resume", run)
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    assert refused("train", "--data", tmp_path / "photos", "--out", tmp_path / "run") == (
+        f"{tmp_path / 'photos'} is empty: expected one folder of images per class"
+    )
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos")
+    (folder / "owl").mkdir()
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{folder / 'owl'} is a class folder without images (.png, .jpg, .jpeg): add images or remove the folder"
+    )
+
+
+def test_a_single_class(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", ("cat",))
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{folder} train has 1 class: a classifier needs at least 2"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_as_data(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    assert refused("train", "--data", tmp_path / "photos.zip", "--out", tmp_path / "run") == (
+        f"{tmp_path / 'photos.zip'} is a file: expected a folder that holds one folder of images per class"
+    )
+
+
+def test_images_of_several_sizes_or_modes(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos")
+    image_folder(folder, ("dog",), each=1, shape=(15, 12))
+    message = refused("train", "--data", folder, "--out", tmp_path / "run")
+    assert message.endswith("pass size=(12, 12) (--image-size 12x12) to resize all images")
+    done("train", "--data", folder, "--image-size", "12x12", "--epochs", 1, "--out", tmp_path / "run")
+
+
+def test_nan_in_the_data(data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    images = np.zeros((48, 12, 12), np.float32)
+    images[7, 3, 5] = np.nan
+    write_idx(folder / "train-images-idx3-ubyte", images)
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{folder}/train-images-idx3-ubyte: image 7 holds nan in channel 0, row 3, column 5: repair or remove this image"
+    )
+
+
+def test_splits_with_other_classes() -> None:
+    from chainrule.data import ArrayDataset
+
+    images, labels = pictures(8, 2, (12, 12))
+    training = ArrayDataset(images, labels, ["cat", "dog"], "photos")
+    for classes, text in ((["cat", "owl"], "class 1 is 'dog' and 'owl'"), (["cat", "dog", "owl"], "2 and 3")):
+        with pytest.raises(UserError) as error:
+            Trainer(RunFolder("run", Config()), training=training, test=ArrayDataset(images, labels, classes, "others"))
+        assert str(error.value) == f"photos and others have different classes: {text}"
+
+
+# ---- training that goes wrong
+
+
+def test_a_loss_that_becomes_nan(data: Path, tmp_path: Path) -> None:
+    options = ("--data", data, "--lr", 1e9, "--batch-size", 8, "--out", tmp_path / "run", "--epochs", 2)
+    message = refused("train", *options)
+    assert message.startswith("the loss became nan at step ")
+    assert message.endswith(": training diverged; nothing was saved yet. Try a smaller learning rate than --lr 1e+09")
+    shutil.rmtree(tmp_path / "run")
+    message = refused("train", *options, "--checkpoint-every", 1)
+    assert f"training diverged; the last checkpoint is in {tmp_path / 'run'}. " in message
+    assert all(np.isfinite(array).all() for array in load_safetensors(tmp_path / "run/checkpoint.safetensors")[0].values())
+
+
+def test_weights_that_diverge_in_the_last_step(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the evaluation sees it: no such weights are saved as the model."""
+    step = trainer.Trainer.step
+
+    def last(self: Trainer, *batch: Any) -> float:
+        loss = step(self, *batch)
+        if self.finished:
+            for parameter in self.model.parameters():
+                parameter.assign(np.full(parameter.shape, np.inf))
+        return loss
+
+    monkeypatch.setattr(trainer.Trainer, "step", last)
+    message = refused("train", "--data", data, "--epochs", 2, "--out", tmp_path / "run", "--batch-size", 24)
+    assert message.startswith(
+        "the loss on the test images became nan after epoch 2: training diverged; the last checkpoint is in"
+    )
+    assert np.isfinite(load_safetensors(tmp_path / "run/model.safetensors")[0]["0.weight"]).all()
+
+
+def test_a_batch_of_one_for_batch_normalisation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last batch of each epoch holds 48 - 47 images; what was saved before stays."""
+
+    def normalised(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+
+    monkeypatch.setitem(MODELS, "normalised", normalised)
+    options = ("--model", "normalised", "--data", data, "--checkpoint-every", 1, "--batch-size", 47)
+    message = refused("train", *options, "--out", tmp_path / "run")
+    assert message == (
+        "layer 2 (BatchNorm1d) got shape (1, 8): one value per channel has no variance to normalise by; "
+        "train on batches of at least 2 (drop a last batch of one), or call eval()"
+    )
+    assert json.loads(load_safetensors(tmp_path / "run/checkpoint.safetensors")[1]["chainrule"])["step"] == 1
+
+
+# ---- places to write to
+
+
+def test_an_output_folder_that_exists(run: Path, data: Path, tmp_path: Path) -> None:
+    before = contents(run)
+    assert refused("train", "--data", data, "--out", run) == (
+        f"the output folder {run} exists already: continue it with --resume {run}, or choose another name with --out"
+    )
+    assert contents(run) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("mine", "file", "link"):
+        message = f"the output folder {tmp_path / name} exists already: choose another name with --out"
+        assert refused("train", "--data", data, "--out", tmp_path / name) == message
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_folder_that_another_process_makes_meanwhile(data: Path, tmp_path: Path) -> None:
+    folder = RunFolder.new(tmp_path / "run", Config())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("theirs")
+    with pytest.raises(UserError, match=f"the output folder {tmp_path / 'run'} exists already: continue it with --resume"):
+        folder.make()
+    assert contents(tmp_path / "run") == {"config.json": b"theirs"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_place_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert refused("train", "--data", data, "--out", tmp_path / "file" / "run") == (
+        f"{tmp_path / 'file' / 'run'} cannot be written (Not a directory): mend that, or choose another place"
+    )
+
+
+def test_a_parent_without_permission(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, as the superuser may write everywhere."""
+
+    def forbidden(self: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    assert refused("train", "--data", data, "--out", tmp_path / "run") == (
+        f"{tmp_path / 'run'} cannot be written (Permission denied): mend that, or choose another place"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+class FullDisk:
+    """From its ``after``-th flush of a file that is named like ``name`` on, nothing can be written any more."""
+
+    def __init__(self, name: str, after: int) -> None:
+        self.name, self.left, self.fsync = name, after, os.fsync
+
+    def __call__(self, handle: int) -> None:
+        self.left -= self.name in os.readlink(f"/proc/self/fd/{handle}")
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.fsync(handle)
+
+
+@pytest.mark.parametrize(
+    ("name", "after"), [("checkpoint", 1), ("checkpoint", 3), ("metrics", 2), ("curves", 1), ("model", 0), ("result", 0)]
+)
+def test_a_disk_that_fills_up(name: str, after: int, data: Path, finished: Path, tmp_path: Path) -> None:
+    """The message says so; the checkpoint before is untouched, and from it the run goes on to the same weights."""
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk(name, after))
+        options = ("--data", data, "--epochs", 2, "--batch-size", 8, "--checkpoint-every", 4)
+        message = refused("train", *options, "--out", run)
+    first, _, second = message.partition("\n")
+    assert first.startswith("no space left to write ") or first.endswith(" cannot be written (No space left on device)")
+    assert str(run / name) in first
+    assert "free some space or choose another folder; what was there before is untouched" in first
+    assert second == f"Then resume with: chainrule train --resume {run}"
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+    if (run / "checkpoint.safetensors").exists():
+        load_safetensors(run / "checkpoint.safetensors")
+    done("train", "--resume", run)
+    ours, theirs = outcome(run), outcome(finished)
+    assert ours == theirs
+
+
+def test_a_disk_that_is_really_full(data: Path, finished: Path, tmp_path: Path) -> None:
+    """A file system with room for one checkpoint and a half, where we may mount one; else a limit on the size of a file."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounting = 'mount -t tmpfs -o size=200k none "$0" && touch "$0/mounted"'
+    ways = [
+        way
+        for way in (["unshare", "-m"], ["unshare", "-rm"])
+        if shutil.which("unshare") and _works([*way, "sh", "-c", mounting], disk)
+    ]
+    limit = mounting if ways else "ulimit -f 100"
+    script = f'{limit}; "$@"; status=$?; cp -r "$0/run" "$0.after"; exit $status'
+    options = ["--data", data, "--epochs", 2, "--batch-size", 8, "--checkpoint-every", 4, "--out", disk / "run"]
+    ended = subprocess.run(
+        [*(ways[0] if ways else []), "sh", "-c", script, str(disk), *COMMAND, "train", *map(str, options)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    run = tmp_path / "disk.after"
+    first, _, second = ended.stderr.partition("\n")
+    checkpoint = disk / "run" / "checkpoint.safetensors"
+    assert ended.returncode == 2, ended.stderr
+    if ways:
+        assert first == (
+            f"error: no space left to write {checkpoint} (0.1 MB needed): free some space or choose another folder; "
+            "what was there before is untouched"
+        )
+        assert json.loads(load_safetensors(run / checkpoint.name)[1]["chainrule"])["step"] == 4
+    else:
+        assert first == f"error: {checkpoint} cannot be written (File too large): mend that, or choose another place"
+    assert second == f"Then resume with: chainrule train --resume {disk / 'run'}\n"
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+    done("train", "--resume", run)
+    assert outcome(run) == outcome(finished)
+
+
+def _works(command: list[str], *arguments: object) -> bool:
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True).returncode == 0
+
+
+# ---- runs that cannot be used
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in (["train", "--resume"], ["evaluate"]):
+        assert refused(*arguments, tmp_path / "none") == (
+            f"there is no run folder {tmp_path / 'none'}: give the folder that `chainrule train` printed"
+        )
+        assert refused(*arguments, tmp_path / "empty") == f"{tmp_path / 'empty'} is no run folder: it holds no config.json"
+    assert refused("predict", tmp_path / "none", "x.png").startswith("there is no run folder ")
+    assert (
+        refused("summary", "lenett")
+        == "unknown model 'lenett': did you mean 'lenet'? Known: lenet, mlp, or the folder of a run"
+    )
+
+
+def test_a_run_that_is_not_trained_yet(data: Path, tmp_path: Path) -> None:
+    RunFolder.new(tmp_path / "run", Config(data=str(data))).make()
+    for arguments in (["evaluate", tmp_path / "run"], ["predict", tmp_path / "run", "x.png"], ["summary", tmp_path / "run"]):
+        assert refused(*arguments) == (
+            f"{tmp_path / 'run'} holds no trained model yet: it is written after the first epoch; continue with "
+            f"`chainrule train --resume {tmp_path / 'run'}`"
+        )
+
+
+@pytest.mark.parametrize("option", [["--epochs", 5], ["--model", "lenet"], ["--data", "mnist"], ["--out", "x"]])
+def test_resume_with_other_options(option: list[Any], run: Path) -> None:
+    before = contents(run)
+    assert refused("train", "--resume", run, *option) == (
+        f"{option[0]} cannot be changed by --resume, which takes the run's own options: leave it out"
+    )
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"model": "lenet"', "Expecting ',' delimiter: line 1 column 18 (char 17)"),
+        ("{}", "model is missing"),
+        ("[1]", "model is missing"),
+        ("5", "argument of type 'int' is not iterable"),
+        ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
+        ({"epochs": "two"}, "epochs must be a whole number of at least 1, got two"),
+        ({"augment": 7}, "'int' object has no attribute 'split'"),
+        ({"colour": "red"}, "Config.__init__() got an unexpected keyword argument 'colour'"),
+    ],
+)
+def test_a_damaged_configuration(damage: Any, reason: str, run: Path) -> None:
+    path = run / "config.json"
+    whole = json.loads(path.read_text())
+    path.write_text(damage if isinstance(damage, str) else json.dumps(whole | damage))
+    before = contents(run)
+    message = refused("train", "--resume", run)
+    if damage != "5":  # the words are Python's, and not the same in all of its versions
+        assert f"({reason})" in message
+    assert message.startswith(f"{path} is no configuration of a run (")
+    assert message.endswith("): it was edited or damaged; put it back, or begin a new run")
+    assert contents(run) == before
+
+
+def test_a_configuration_that_is_no_text(run: Path) -> None:
+    (run / "config.json").write_bytes(b"\xff\xfe")
+    assert refused("evaluate", run).startswith(f"{run / 'config.json'} cannot be read (")
+
+
+def test_options_that_were_changed_in_the_configuration(run: Path) -> None:
+    """But for those that do not touch the weights."""
+    path = run / "config.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"seed": 9}))
+    assert refused("train", "--resume", run) == (
+        f"{run / 'checkpoint.safetensors'} was written with seed 0, this run has seed 9: "
+        "put the files of the run back as they were, or begin a new run"
+    )
+    path.write_text(json.dumps(whole | {"workers": 9, "checkpoint_every": 2}))
+    done("train", "--resume", run)
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is no whole safetensors file ("),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "is no whole safetensors file ("),
+        (lambda path: path.write_bytes(b""), "(0 bytes) is no whole safetensors file ("),
+        (lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)), "(5,000 bytes) is no whole safetensors file ("),
+        (
+            lambda path: save_safetensors(path, {"weight": np.zeros(3)}),
+            "is a safetensors file, but no checkpoint that chainrule wrote",
+        ),
+        (
+            lambda path: shutil.copy(path.with_name("model.safetensors"), path),
+            "is a 'chainrule model 1', expected a 'chainrule checkpoint 1'",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_or_foreign(damage: Any, text: str, run: Path) -> None:
+    path = run / "checkpoint.safetensors"
+    damage(path)
+    before = contents(run)
+    message = refused("train", "--resume", run)
+    assert message.startswith(f"{path} ")
+    assert text in message
+    assert contents(run) == before
+
+
+def test_a_checkpoint_of_another_model(run: Path, data: Path, tmp_path: Path) -> None:
+    done("train", "--data", data, "--model", "mlp", "--epochs", 1, "--out", tmp_path / "other")
+    shutil.copy(tmp_path / "other/checkpoint.safetensors", run)
+    before = contents(run)
+    assert refused("train", "--resume", run) == (
+        f"{run / 'checkpoint.safetensors'} was written with model 'mlp', this run has model 'lenet': "
+        "put the files of the run back as they were, or begin a new run"
+    )
+    assert contents(run) == before
+    shutil.copy(tmp_path / "other/model.safetensors", run)
+    done("evaluate", run)  # weights say themselves what they are of
+
+
+def test_a_model_file_that_is_foreign(run: Path) -> None:
+    shutil.copy(run / "checkpoint.safetensors", run / "model.safetensors")
+    assert refused("evaluate", run) == (
+        f"{run / 'model.safetensors'} is a 'chainrule checkpoint 1', expected a 'chainrule model 1'"
+    )
+
+
+REMEDY = "put the file back, or delete it to continue without its rows"
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda raw: raw[:300], " holds 300 bytes, the checkpoint knows of {size:,}: rows are missing"),
+        (lambda raw: b"", " holds 0 bytes, the checkpoint knows of {size:,}: rows are missing"),
+        (lambda raw: b"\xff\xfe" + raw[2:], ", line 1, is no row of metrics ('\ufffd\ufffdkind\": "),
+        (lambda raw: raw.replace(b'"step": 2', b'"stop": 2'), ', line 2, is no row of metrics (\'{{"kind": "train", '),
+        (lambda raw: b"x" * len(raw), ", line 1, is no row of metrics ('" + "x" * 40 + "')"),
+    ],
+)
+def test_damaged_metrics(damage: Any, text: str, run: Path) -> None:
+    path = run / "metrics.jsonl"
+    raw = path.read_bytes()
+    path.write_bytes(damage(raw))
+    before = contents(run)
+    message = refused("train", "--resume", run)
+    assert message.startswith(str(path) + text.format(size=len(raw)))
+    assert message.endswith(REMEDY)
+    assert contents(run) == before
+    path.unlink()
+    done("train", "--resume", run)
+    done("train", "--resume", run)
+
+
+def test_metrics_that_were_given_up_stay_given_up(data: Path, tmp_path: Path) -> None:
+    """A run that goes on without its first rows can itself be stopped and resumed."""
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk("checkpoint", 5))
+        refused("train", "--data", data, "--epochs", 3, "--batch-size", 8, "--checkpoint-every", 1, "--out", run)
+    (run / "metrics.jsonl").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk("checkpoint", 1))  # a save when it is resumed; the next one fails
+        refused("train", "--resume", run)
+    done("train", "--resume", run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(6, 19))
+
+
+def test_data_that_have_vanished_or_changed(tmp_path: Path) -> None:
+    folder, run = idx_folder(tmp_path / "data"), tmp_path / "run"
+    done("train", "--data", folder, "--epochs", 1, "--out", run)
+    before = contents(run)
+    checkpoint = run / "checkpoint.safetensors"
+    labels = folder / "train-labels-idx1-ubyte"
+
+    def changed(what: str) -> str:
+        return f"the data are not those of {checkpoint}: {what}: put the data back as they were, or begin a new run"
+
+    idx_folder(folder, training=40)
+    assert refused("train", "--resume", run) == changed("training images 48 then, 40 now")
+    idx_folder(folder, test=24)
+    assert refused("train", "--resume", run) == changed("test images 20 then, 24 now")
+    idx_folder(folder, classes=5)
+    assert refused("train", "--resume", run) == changed("classes ['0', '1', '2', '3'] then, ['0', '1', '2', '3', '4'] now")
+    idx_folder(folder, shape=(13, 12))
+    assert refused("train", "--resume", run) == changed("image shape [1, 12, 12] then, [1, 13, 12] now")
+    idx_folder(folder)
+    images = folder / "train-images-idx3-ubyte"
+    raw = images.read_bytes()
+    images.write_bytes(raw[:-1] + bytes([raw[-1] ^ 128]))
+    assert f"{checkpoint}: mean of the pixels [" in refused("train", "--resume", run), "one pixel is enough"
+    images.write_bytes(raw)
+    write_idx(labels, np.roll(np.arange(48) % 4, 1).astype(np.uint8))
+    assert "checksum of the training labels" in refused("train", "--resume", run)
+    shutil.move(folder, tmp_path / "moved")
+    assert refused("train", "--resume", run) == (
+        f"{folder} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files"
+    )
+    assert contents(run) == before
+    idx_folder(folder)
+    done("train", "--resume", run)
+
+
+# ---- evaluate, predict, explain
+
+
+def test_evaluate_on_other_classes_or_sizes(run: Path, tmp_path: Path) -> None:
+    five = idx_folder(tmp_path / "five", classes=5)
+    name = f"{five}/t10k-images-idx3-ubyte"
+    assert refused("evaluate", run, "--data", five) == (
+        f"{run} and {name} have different classes: 4 and 5: give data with the classes that it was trained on"
+    )
+    photos = image_folder(tmp_path / "photos", ("0", "1", "2", "owl"))
+    assert refused("evaluate", run, "--data", photos) == (
+        f"{run} and {photos} test have different classes: class 3 is '3' and 'owl': "
+        "give data with the classes that it was trained on"
+    )
+    larger = idx_folder(tmp_path / "larger", shape=(20, 20))
+    assert refused("evaluate", run, "--data", larger) == (
+        f"{larger}/t10k-images-idx3-ubyte has images (1, 20, 20) (C, H, W), {run} was trained on (1, 12, 12): "
+        "give data with images of that size"
+    )
+    assert refused("evaluate", run, "--data", "").startswith("unknown data set ''")
+
+
+def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12)).astype(np.uint8)).save(good)
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:50])
+    missing = tmp_path / "missing.png"
+    assert refused("predict", run, good, missing) == f"{missing} cannot be read: No such file or directory"
+    assert refused("predict", run, tmp_path) == f"{tmp_path} cannot be read: Is a directory"
+    assert refused("predict", run, tmp_path / "text.png") == (
+        f"{tmp_path / 'text.png'} is no PNG or JPEG image, whatever its name says: remove or replace it"
+    )
+    assert refused("predict", run, tmp_path / "cut.png").startswith(f"{tmp_path / 'cut.png'} is a damaged image (")
+    assert command("predict", run).status == 2
+
+
+def test_explain_what_is_no_expression(tmp_path: Path) -> None:
+    assert refused("explain", "w * ", "w=1").startswith("expression, column ")
+    assert "unknown name 'x': give it a value, such as x=1. Given: w" in refused("explain", "w * x", "w=1")
+    assert refused("explain", "w * w", "w=2", "--svg", tmp_path / "none" / "g.svg") == (
+        f"{tmp_path / 'none' / 'g.svg'} cannot be written (No such file or directory): mend that, or choose another place"
+    )

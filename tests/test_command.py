@@ -1,0 +1,324 @@
+"""The command as a person meets it: help, what it shows on a terminal and elsewhere, and its other subcommands."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import chainrule
+from chainrule.console import fitted, loss_text, time_left
+from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, pictures, process
+
+LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on dark images of stripes and checks that recognises them, and the images."""
+    folder = tmp_path_factory.mktemp("command")
+    idx_folder(folder / "patterns", training=96, test=40)
+    done("train", "--data", folder / "patterns", "--epochs", 8, "--batch-size", 8, "--lr", 0.05, "--out", folder / "run")
+    images, _ = pictures(4, 4, (12, 12), seed=5)
+    for label, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{label}.png")
+    return folder / "run"
+
+
+# ---- on a terminal
+
+
+def on_terminal(
+    *arguments: object, width: int, keys: str = "", after: str = "", cwd: Path, **variables: str
+) -> tuple[int, str]:
+    """Run the command on a terminal of so many columns and press ``keys`` once ``after`` has shown up."""
+    control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+    # the leader of a session that opens a terminal gets it for its own: Ctrl-C on it is for this process
+    opened = os.ttyname(terminal)
+    without = {name: value for name, value in ENVIRONMENT.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    running = subprocess.Popen(
+        ["sh", "-c", f'exec "$0" "$@" < {opened} > {opened} 2>&1', *COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        env={**without, "TERM": "xterm-256color", **variables},
+        cwd=cwd,
+        start_new_session=True,
+    )
+    seen = os.read(control, 65536)
+    os.close(terminal)
+    with contextlib.suppress(OSError):  # how Linux says that the last writer has gone
+        while part := os.read(control, 65536):
+            seen += part
+            if keys and re.search(after, seen.decode(errors="ignore")):
+                os.write(control, keys.encode())
+                keys = ""
+    os.close(control)
+    return running.wait(), seen.decode()
+
+
+def plain(shown: str) -> str:
+    """What a terminal was sent, without colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
+
+
+def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
+    """With a live line; Ctrl-C on the keyboard stops it, saved."""
+    status, shown = on_terminal("train", width=100, keys="\x03", after=r"images/s .* left", cwd=tmp_path)
+    assert status == 130
+    text = plain(shown)
+    assert "lenet, 61,706 parameters, 10 classes, float32" in text
+    assert "mnist train: 60,000 training images of 1 x 28 x 28, 10,000 test images" in text
+    assert "3 epochs of 938 steps of 64 images" in text
+    assert "run folder: runs/lenet-mnist-1   (Ctrl-C saves and stops)" in text
+    assert LIVE.search(text)
+    assert "Resume with: chainrule train --resume runs/lenet-mnist-1" in text
+    assert {"checkpoint.safetensors", "config.json"} <= set(os.listdir(tmp_path / "runs/lenet-mnist-1"))
+
+
+@pytest.mark.parametrize(("width", "bar"), [(100, True), (60, False), (30, False)])
+def test_the_live_line_fits_the_terminal(width: int, bar: bool, tmp_path: Path) -> None:
+    idx_folder(tmp_path / "patterns", training=320, test=300)
+    options = ("--data", "patterns", "--epochs", 2, "--batch-size", 16)
+    status, shown = on_terminal("train", *options, width=width, cwd=tmp_path)
+    assert status == 0
+    drawn = [line for line in plain(shown).split("\n") if " left" in line]
+    assert drawn, "it is shown"
+    assert all(len(line) <= width for line in drawn)
+    if width >= 60:
+        assert all(LIVE.search(line) for line in drawn), "loss, accuracy, speed and time left, whatever the width"
+    assert any("━" in line for line in drawn) == bar
+    assert any("testing: 250 of 300 images" in line for line in plain(shown).split("\n")) or width < 60
+    assert "\x1b[2K" in shown, "it is redrawn in its place"
+    after = plain(shown.rpartition("\x1b[2K")[2])
+    assert " left" not in after, "and gone at the end"
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_terminals_without_colour(variables: dict[str, str], tmp_path: Path) -> None:
+    idx_folder(tmp_path / "patterns")
+    status, shown = on_terminal(
+        "train", "--data", "patterns", "--epochs", 1, "--batch-size", 8, width=100, cwd=tmp_path, **variables
+    )
+    assert status == 0
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown), "no colour"
+    assert LIVE.search(plain(shown))
+    if "TERM" in variables:
+        assert "\x1b" not in shown
+
+
+def test_messages_stay_whole_where_they_are_to_be_copied(tmp_path: Path) -> None:
+    idx_folder(tmp_path / "patterns")
+    name = "a-name-that-is-longer-than-the-terminal-is-wide"
+    _, shown = on_terminal("train", "--data", "patterns", "--epochs", 1, "--out", name, width=40, cwd=tmp_path)
+    assert f"use it:  chainrule predict {name} IMAGE..." in shown
+
+
+# ---- elsewhere
+
+
+def test_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
+    idx_folder(tmp_path / "patterns", training=320, test=40)
+    running = process("train", "--data", "patterns", "--epochs", 2, "--batch-size", 8, "--out", "run", cwd=tmp_path)
+    out, err = running.communicate()
+    assert (running.returncode, err) == (0, "")
+    assert "\x1b" not in out
+    assert "\r" not in out
+    live = [line for line in out.splitlines() if LIVE.search(line)]
+    assert [line.split()[1] for line in live] == [f"{step}/80" for step in range(4, 81, 4)], "ten an epoch"
+    assert re.search(
+        r"^epoch 1/2: training loss \d\.\d{4}, accuracy \d+\.\d\d%; test loss \d\.\d{4}, accuracy \d+\.\d\d%; 0:0\d of training$",
+        out,
+        re.MULTILINE,
+    ), "an evaluation after each epoch"
+    tables = out[out.index("\nEpochs") :].splitlines()
+    header = re.split(r"  +", tables[2].strip())
+    assert header == ["epoch", "training loss", "training accuracy", "test loss", "test accuracy", "training time"]
+    assert [line.split()[0] for line in tables[3:5]] == ["1", "2"]
+    assert re.split(r"  +", tables[7].strip()) == ["class", "images", "right", "taken for"]
+    worst = [line.split() for line in tables[8:11]]
+    assert [row[1] for row in worst] == ["10"] * 3, "the confusion of the three worst classes"
+    confusion = np.array(json.loads((tmp_path / "run/result.json").read_text())["confusion"])
+    assert [float(row[2][:-1]) for row in worst] == sorted(100 * np.diag(confusion) / confusion.sum(1))[:3]
+    assert re.search(r"^\d+ of 40 test images right: accuracy \d+\.\d\d%$", out, re.MULTILINE)
+    assert "use it:  chainrule predict run IMAGE..." in out
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """chainrule train | head -1: it ends without a traceback, and the run can be resumed."""
+    idx_folder(tmp_path / "patterns", training=320)
+    running = process("train", "--data", "patterns", "--out", "run", "--batch-size", 2, cwd=tmp_path, bufsize=1)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    running.stderr.close()
+    assert running.wait() == 1
+    assert (tmp_path / "run/config.json").exists()
+
+
+def test_the_smaller_parts_of_the_line() -> None:
+    assert [time_left(seconds) for seconds in (0, 64.6, 7389, -3)] == ["0:00", "1:05", "2:03:09", "0:00"]
+    assert [loss_text(loss) for loss in (0.12345, 99_999.0, 1.23456e30)] == ["0.1235", "99999.0000", "1.23e+30"]
+    assert [fitted(["aa", "bb", "cc"], width) for width in (10, 9, 2, 1)] == ["aa  bb  cc", "bb  cc", "cc", "cc"]
+
+
+# ---- help and version
+
+
+@pytest.mark.parametrize("subcommand", ["train", "evaluate", "predict", "summary", "explain"])
+def test_help_has_examples(subcommand: str) -> None:
+    text = done(subcommand, "--help")
+    examples = re.findall(rf"^ *chainrule {subcommand}\b.*", text[text.index("Examples:") :], re.MULTILINE)
+    assert len(examples) >= 2
+    assert text == done(subcommand, "-h")
+
+
+def test_help_names_every_subcommand_and_nothing_at_all_shows_it() -> None:
+    text = done("--help")
+    for subcommand in ("train", "evaluate", "predict", "summary", "explain"):
+        assert re.search(rf"│ {subcommand} ", text)
+    assert "train" in command().out + command().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "model",
+        "data",
+        "epochs",
+        "batch-size",
+        "optimizer",
+        "lr",
+        "schedule",
+        "seed",
+        "precision",
+        "out",
+        "resume",
+        "momentum",
+        "weight-decay",
+        "augment",
+        "limit",
+        "label-smoothing",
+        "image-size",
+        "image-mode",
+        "workers",
+        "checkpoint-every",
+    ],
+)
+def test_help_of_train_names_every_option(option: str) -> None:
+    assert f"--{option} " in done("train", "--help")
+
+
+def test_version() -> None:
+    assert done("--version") == f"chainrule {chainrule.__version__}\n"
+
+
+# ---- evaluate and predict
+
+
+def test_evaluate_shows_accuracy_and_the_worst_classes(run: Path) -> None:
+    out = done("evaluate", run)
+    result = json.loads((run / "result.json").read_text())
+    right = round(result["accuracy"] * 40)
+    assert out.startswith(f"{right} of 40 test images right: accuracy {100 * right / 40:.2f}%, loss {result['loss']:.4f}\n")
+    assert "Worst classes" in out
+
+
+def test_evaluate_on_other_data(run: Path, tmp_path: Path) -> None:
+    """The test split of another data set of the same classes, also as a folder of images of another size."""
+    idx_folder(tmp_path / "idx", training=8, test=12)
+    assert json.loads(done("evaluate", run, "--data", tmp_path / "idx", "--json"))["images"] == 12
+    folder = image_folder(tmp_path / "photos", ("0", "1", "2", "3"), each=10, shape=(15, 13, 3))
+    assert json.loads(done("evaluate", run, "--data", folder, "--json"))["images"] == 4
+
+
+def test_predict_shows_a_table(run: Path) -> None:
+    files = [run.parent / f"{label}.png" for label in range(4)]
+    lines = done("predict", run, *files).splitlines()
+    assert lines[0].split() == ["image", "best", "2.", "3."]
+    for label, (file, line) in enumerate(zip(files, lines[1:], strict=True)):
+        cells = line.split()
+        assert cells[:2] == [str(file), str(label)], "each pattern is recognised, and its path is whole"
+        assert float(cells[2][:-1]) > 50
+        assert len(cells) == 7
+
+
+def test_predict_as_json(run: Path) -> None:
+    file = run.parent / "2.png"
+    (found,) = json.loads(done("predict", run, file, "--json", "--top", 4))
+    assert (found["image"], found["note"]) == (str(file), "")
+    assert found["top"][0]["class"] == "2"
+    shares = [one["probability"] for one in found["top"]]
+    assert sum(shares) == pytest.approx(1)
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_predict_resizes_converts_and_inverts(tmp_path: Path, run: Path) -> None:
+    """A photograph of a dark pattern on white: a note says what to do, and doing it helps."""
+    image = Image.open(run.parent / "1.png")
+    dark = np.zeros((14, 14), np.uint8)
+    dark[1:-1, 1:-1] = np.asarray(image)
+    Image.fromarray(255 - dark).resize((140, 140)).convert("RGB").save(tmp_path / "photo.jpg")
+    model = tmp_path / "run"
+    idx_folder(tmp_path / "idx", training=8, test=4)
+    for split in ("train", "t10k"):  # strokes on black, as MNIST has them
+        images = chainrule.data.read_idx(tmp_path / f"idx/{split}-images-idx3-ubyte") // 4
+        chainrule.data.write_idx(tmp_path / f"idx/{split}-images-idx3-ubyte", images)
+    done("train", "--data", tmp_path / "idx", "--epochs", 1, "--out", model)
+    (found,) = json.loads(done("predict", model, tmp_path / "photo.jpg", "--json"))
+    assert found["note"] == "light background, but the model was trained on light strokes on black: try --invert"
+    assert f"note: {tmp_path / 'photo.jpg'}: {found['note']}" in done("predict", model, tmp_path / "photo.jpg")
+    (found,) = json.loads(done("predict", model, tmp_path / "photo.jpg", "--json", "--invert"))
+    assert found["note"] == ""
+
+
+# ---- summary and explain
+
+
+def test_summary() -> None:
+    lines = done("summary").splitlines()
+    assert re.split(r"  +", lines[0]) == ["layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field"]
+    assert re.split(r"  +", lines[1].strip()) == ["0", "Conv2d", "1 x 6 x 28 x 28", "156", "117,600", "5 x 5"]
+    assert len(lines) == 14
+    assert lines[-1] == "61,706 parameters, 416,520 multiply-adds for an input of 1 x 1 x 28 x 28"
+
+
+def test_summary_of_other_sizes_and_of_a_run(run: Path) -> None:
+    assert "for an input of 1 x 3 x 40 x 32" in done("summary", "mlp", "--input", "3x40x32", "--classes", 7)
+    assert re.search(r"^5 +Linear +1 x 7 ", done("summary", "mlp", "--classes", 7), re.MULTILINE)
+    assert "for an input of 1 x 1 x 12 x 12" in done("summary", run)
+
+
+EXPLAIN: list[Any] = ["explain", "(w @ x - y)**2", "w=[1,2]", "x=[3,4]", "y=5"]
+
+
+def test_explain_the_error_of_the_lecture(tmp_path: Path) -> None:
+    """e = (w x - y)^2 = 36: every gradient, one step of gradient descent, and a drawing."""
+    out = done(*EXPLAIN, "--step", 0.1, "--svg", tmp_path / "graph.svg")
+    rows = {line.split("  ")[0]: re.split(r"  +", line.strip()) for line in out.splitlines() if line}
+    assert rows["node"] == ["node", "computed as", "role", "value", "upstream", "local gradient", "downstream"]
+    assert rows["w"] == ["w", "input", "leaf", "[1, 2]", "[36, 48]"]
+    assert rows["h1"] == ["h1", "w @ x", "switcher", "11", "12", "dh1/dw = x = [3, 4]", "[36, 48]"]
+    assert rows["e"] == ["e", "h2 ** 2", "scaler", "36", "1", "de/dh2 = 2 * h2 = 12", "12"]
+    assert "w <- w - 0.1 * de/dw = [1, 2] - 0.1 * [36, 48] = [-2.6, -2.8]" in out
+    assert out.endswith(f"drawing: {tmp_path / 'graph.svg'}\n")
+    assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")
+
+
+def test_explain_as_json() -> None:
+    assert {"36", "12"} <= set(re.findall(r"\d+", done(*EXPLAIN, "--json")))
+    json.loads(done(*EXPLAIN, "--json"))

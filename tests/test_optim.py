@@ -1,0 +1,413 @@
+"""Optimizers, schedules, clipping: what they refuse, resuming bit for bit, schedules as functions of the number of steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import UserError, nn, optim
+
+OPTIMIZERS: dict[str, Any] = {
+    "SGD": lambda parameters: optim.SGD(parameters, lr=0.1),
+    "SGD with momentum": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "SGD with Nesterov's": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
+    "Adam": lambda parameters: optim.Adam(parameters, lr=0.05, weight_decay=0.1),
+    "AdamW": lambda parameters: optim.AdamW(parameters, lr=0.05),
+    "RMSprop": lambda parameters: optim.RMSprop(parameters, lr=0.01),
+    "RMSprop, centered, with momentum": lambda parameters: optim.RMSprop(parameters, lr=0.01, centered=True, momentum=0.5),
+    "groups": lambda parameters: optim.SGD(
+        [{"params": one, "lr": 0.1 / (place + 1)} for place, one in enumerate(parameters)], momentum=0.5
+    ),
+}
+
+
+def model() -> nn.Sequential:
+    cr.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def train(network: nn.Module, optimizer: optim.Optimizer, steps: int, schedule: optim.Schedule | None = None) -> None:
+    rng = np.random.default_rng(1)
+    x, y = cr.tensor(rng.standard_normal((8, 3)).astype(np.float32)), rng.standard_normal((8, 2)).astype(np.float32)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(network(x), y).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return list(one) == list(other) and all(
+        one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name]) for name in one
+    )
+
+
+def parameter(*shape: int) -> cr.Parameter:
+    return cr.Parameter(np.zeros(shape, np.float32))
+
+
+# ---- saving and resuming
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_saved_run_goes_on_bit_for_bit(name: str) -> None:
+    through = model()
+    optimizer = OPTIMIZERS[name](through.parameters())
+    train(through, optimizer, 4)
+    saved = {key: array.copy() for key, array in optimizer.state_dict().items()}
+    weights = {key: array.copy() for key, array in through.state_dict().items()}
+    train(through, optimizer, 5)
+
+    resumed = model()
+    again = OPTIMIZERS[name](resumed.parameters())
+    train(resumed, again, 2)  # it has a history of its own, which loading must replace
+    resumed.load_state_dict(weights)
+    again.load_state_dict(saved)
+    assert same(again.state_dict(), saved)
+    train(resumed, again, 5)
+    assert same(resumed.state_dict(), through.state_dict())
+    assert same(again.state_dict(), optimizer.state_dict())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_loading_a_state_from_before_the_first_step_begins_again(name: str) -> None:
+    fresh, used = model(), model()
+    first, second = OPTIMIZERS[name](fresh.parameters()), OPTIMIZERS[name](used.parameters())
+    start, weights = first.state_dict(), fresh.state_dict()
+    train(used, second, 3)
+    used.load_state_dict(weights)
+    second.load_state_dict(start)
+    train(fresh, first, 3)
+    train(used, second, 3)
+    assert same(fresh.state_dict(), used.state_dict())
+
+
+def test_a_run_with_a_schedule_resumes_with_the_number_of_steps() -> None:
+    through, resumed = model(), model()
+    optimizer = optim.SGD(through.parameters(), lr=0.1, momentum=0.9)
+    schedule = optim.OneCycleLR(optimizer, 0.5, total_steps=10)
+    train(through, optimizer, 4, schedule)
+    saved, weights, steps = optimizer.state_dict(), through.state_dict(), schedule.steps
+    train(through, optimizer, 5, schedule)
+
+    again = optim.SGD(resumed.parameters(), lr=0.1, momentum=0.9)
+    resumed.load_state_dict(weights)
+    again.load_state_dict(saved)
+    later = optim.OneCycleLR(again, 0.5, total_steps=10)
+    later.steps = steps
+    train(resumed, again, 5, later)
+    assert same(resumed.state_dict(), through.state_dict())
+
+
+def test_the_state_lists_slots_by_place_and_options_by_group() -> None:
+    optimizer = OPTIMIZERS["Adam"]([parameter(2, 3)])
+    assert list(optimizer.state_dict()) == ["group.0.lr", "group.0.beta1"]
+    optimizer.parameters[0].grad = cr.ones((2, 3))
+    optimizer.step()
+    assert {key: array.shape for key, array in optimizer.state_dict().items()} == {
+        "0.count": (),
+        "0.mean": (2, 3),
+        "0.square": (2, 3),
+        "group.0.lr": (),
+        "group.0.beta1": (),
+    }
+
+
+def stepped(make: Any, shape: tuple[int, ...] = (2, 3)) -> optim.Optimizer:
+    optimizer = make([parameter(*shape)])
+    optimizer.parameters[0].grad = cr.ones(shape)
+    optimizer.step()
+    return optimizer
+
+
+ADAM_STATE = {**stepped(optim.Adam).state_dict()}
+SGD_STATE = {**stepped(lambda params: optim.SGD(params, momentum=0.9)).state_dict()}
+FOREIGN: list[tuple[Any, dict[str, Any], str]] = [
+    (optim.SGD, ADAM_STATE, "optimizer state '0.count' does not belong to this SGD"),
+    (optim.Adam, SGD_STATE, "optimizer state '0.momentum' does not belong to this Adam"),
+    (
+        optim.RMSprop,
+        SGD_STATE,
+        "optimizer state lacks 0.square: was it saved by another RMSprop, or another optimizer?",
+    ),
+    (optim.Adam, {**ADAM_STATE, "1.mean": np.zeros(3)}, "optimizer state '1.mean' does not belong to this Adam"),
+    (optim.Adam, {**ADAM_STATE, "group.1.lr": np.array(0.1)}, "optimizer state 'group.1.lr' does not belong to this Adam"),
+    (optim.Adam, {**ADAM_STATE, "speed": np.array(0.1)}, "optimizer state 'speed' does not belong to this Adam"),
+    (
+        optim.Adam,
+        {**ADAM_STATE, "0.square": np.zeros((3, 2))},
+        "optimizer state '0.square' has shape (3, 2), this Adam needs (2, 3)",
+    ),
+    (optim.Adam, {**ADAM_STATE, "0.mean": np.zeros(())}, "optimizer state '0.mean' has shape (), this Adam needs (2, 3)"),
+    (optim.Adam, {**ADAM_STATE, "0.count": np.zeros((2, 3))}, "optimizer state '0.count' has shape (2, 3), this Adam needs ()"),
+    (
+        optim.Adam,
+        {key: value for key, value in ADAM_STATE.items() if key not in ("0.mean", "group.0.beta1")},
+        "optimizer state lacks group.0.beta1, 0.mean: was it saved by another Adam, or another optimizer?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "state", "text"), FOREIGN)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_foreign_state_is_refused_and_changes_nothing(kind: Any, state: dict[str, Any], text: str, used: bool) -> None:
+    optimizer = stepped(kind) if used else kind([parameter(2, 3)])
+    before = {key: array.copy() for key, array in optimizer.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        optimizer.load_state_dict(state)
+    assert str(caught.value) == text
+    assert same(optimizer.state_dict(), before)
+
+
+def test_adam_and_adamw_can_take_over_from_each_other() -> None:
+    optimizer = optim.AdamW([parameter(2, 3)])
+    optimizer.load_state_dict(ADAM_STATE)
+    assert same(optimizer.state_dict(), ADAM_STATE)
+
+
+# ---- what optimizers refuse
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: optim.SGD([]), "SGD: got no parameters: pass model.parameters()"),
+        (lambda: optim.Adam(nn.ReLU().parameters()), "Adam: got no parameters: pass model.parameters()"),
+        (lambda: optim.SGD([parameter(1)], lr=-0.1), "SGD: lr must be at least 0, got -0.1"),
+        (lambda: optim.Adam([parameter(1)], lr=math.nan), "Adam: lr must be at least 0, got nan"),
+        (lambda: optim.AdamW([parameter(1)], weight_decay=-1.0), "AdamW: weight_decay must be at least 0, got -1.0"),
+        (lambda: optim.Adam([parameter(1)], betas=(0.9, 1.0)), "Adam: beta2 must be at least 0 and under 1, got 1.0"),
+        (lambda: optim.RMSprop([parameter(1)], alpha=1.5), "RMSprop: alpha must be at least 0 and under 1, got 1.5"),
+        (lambda: optim.SGD([parameter(1)], momentum=-0.5), "SGD: momentum must be at least 0 and under 1, got -0.5"),
+        (
+            lambda: optim.SGD([parameter(1)], nesterov=True),
+            "SGD: nesterov=True needs a momentum above 0, for example momentum=0.9",
+        ),
+        (
+            lambda: optim.SGD([{"params": [parameter(1)], "momentun": 0.9}]),
+            "SGD: unknown option 'momentun' of a group. Known: lr, momentum, weight_decay, nesterov",
+        ),
+        (
+            lambda: optim.Adam([{"params": [parameter(1)], "betas": (0.9, -1.0)}]),
+            "Adam: beta2 must be at least 0 and under 1, got -1.0",
+        ),
+        (
+            lambda: optim.SGD([{"parameters": []}]),
+            "SGD: a group must be a dict with 'params' and options, got {'parameters': []}",
+        ),
+        (lambda: optim.SGD(nn.Sequential(nn.ReLU())), "SGD: can only update parameters, got ReLU"),
+        (lambda: optim.SGD([cr.zeros((2,))]), "SGD: can only update parameters, got Tensor"),
+        (lambda: optim.SGD([nn.Buffer(np.zeros(2))]), "SGD: can only update parameters, got Buffer"),
+        (lambda: optim.clip_grad_norm_([parameter(1)], 0.0), "clip_grad_norm_: max_norm must be above 0, got 0.0"),
+    ],
+)
+def test_what_does_not_fit_is_named(make: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make()
+    assert str(caught.value) == text
+
+
+def test_a_parameter_given_twice_is_named_by_its_path() -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    network(cr.zeros((1, 2)))  # a model that has run knows the paths of its parameters
+    with pytest.raises(UserError, match=r"^SGD: parameter 0\.bias is given twice$"):
+        optim.SGD([{"params": network.parameters()}, {"params": [network[0].bias]}])
+
+
+def test_an_option_that_is_no_argument_is_pythons_error() -> None:
+    with pytest.raises(TypeError, match="momentun"):
+        optim.SGD([parameter(1)], momentun=0.9)  # type: ignore[call-arg]
+
+
+# ---- steps
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_without_a_gradient_are_left_alone(name: str) -> None:
+    used, idle = cr.Parameter(np.ones(2, np.float32)), cr.Parameter(np.ones(2, np.float32))
+    optimizer = OPTIMIZERS[name]([used, idle])
+    (used * used).sum().backward()
+    optimizer.step()
+    assert (used.numpy() != 1).all()
+    assert (idle.numpy() == 1).all()
+    assert not any(key.startswith("1.") for key in optimizer.state_dict())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_and_state_keep_their_dtype(name: str, dtype: str) -> None:
+    one = cr.Parameter(np.ones(3), dtype)
+    optimizer = OPTIMIZERS[name]([one])
+    (one * one).sum().backward()
+    optimizer.step()
+    assert one.dtype.name == dtype
+    assert {array.dtype.name for key, array in optimizer.state_dict().items() if key[2:] in ("mean", "momentum", "square")} <= {
+        dtype
+    }
+
+
+def test_setting_the_rate_sets_it_for_all_groups() -> None:
+    optimizer = optim.SGD([{"params": parameter(1), "lr": 0.2}, {"params": parameter(1)}], lr=0.1)
+    assert [group.value("lr") for group in optimizer.groups] == [0.2, 0.1]
+    optimizer.lr = 0.05
+    assert optimizer.lr == 0.05
+    assert [group.value("lr") for group in optimizer.groups] == [0.05, 0.05]
+
+
+def test_zero_grad_forgets_gradients() -> None:
+    one = cr.Parameter(np.ones(2))
+    optimizer = optim.SGD([one])
+    one.sum().backward()
+    optimizer.zero_grad()
+    assert one.grad is None
+
+
+def test_updates_leave_no_history() -> None:
+    network = model()
+    train(network, optim.Adam(network.parameters()), 3)
+    assert all(one.node.is_leaf for one in network.parameters())
+
+
+def test_an_optimizer_shows_its_options() -> None:
+    assert (
+        repr(optim.SGD([parameter(1)], lr=0.5, momentum=0.9)) == "SGD(lr=0.5, momentum=0.9, weight_decay=0.0, nesterov=False)"
+    )
+    assert repr(optim.Adam([parameter(1)])) == "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+
+
+# ---- clipping
+
+
+def test_clipping_scales_all_gradients_by_one_factor_and_returns_the_length_before() -> None:
+    first, second = parameter(2), parameter(3)
+    first.grad, second.grad = cr.tensor([3.0, 0.0]), cr.tensor([0.0, 4.0, 0.0])
+    assert optim.clip_grad_norm_([first, second, parameter(2)], 1.0).item() == pytest.approx(5.0)
+    np.testing.assert_allclose(first.grad, [0.6, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(second.grad, [0.0, 0.8, 0.0], rtol=1e-5)
+
+
+def test_clipping_leaves_short_gradients_as_they_are() -> None:
+    one = parameter(2)
+    one.grad = cr.tensor([0.3, 0.4])
+    assert optim.clip_grad_norm_([one], 1.0).item() == pytest.approx(0.5)
+    assert one.grad.tolist() == cr.tensor([0.3, 0.4]).tolist()
+
+
+def test_clipping_without_gradients_finds_length_zero() -> None:
+    assert optim.clip_grad_norm_([parameter(2)], 1.0).item() == 0.0
+
+
+# ---- schedules
+
+SCHEDULES: dict[str, Any] = {
+    "StepLR": lambda optimizer: optim.StepLR(optimizer, 4, 0.5),
+    "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, 12, 0.01),
+    "LinearLR": lambda optimizer: optim.LinearLR(optimizer, 0.1, total_iters=5),
+    "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, 0.5, 15),
+    "SequentialLR": lambda optimizer: optim.SequentialLR(
+        optimizer, [optim.LinearLR(optimizer, 0.1, total_iters=5), optim.StepLR(optimizer, 3)], [5]
+    ),
+}
+
+
+def options(optimizer: optim.Optimizer) -> list[tuple[float, float]]:
+    return [(group.value("lr"), group.value("momentum")) for group in optimizer.groups]
+
+
+def two_groups() -> optim.SGD:
+    return optim.SGD([{"params": parameter(1)}, {"params": parameter(1), "lr": 0.02}], lr=0.2, momentum=0.9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_setting_the_steps_is_as_good_as_taking_them(name: str) -> None:
+    stepping, jumping = two_groups(), two_groups()
+    one, other = SCHEDULES[name](stepping), SCHEDULES[name](jumping)
+    for step in (*range(15), 3, 0, 7):
+        if step == one.steps + 1:
+            one.step()
+        else:
+            one.steps = step
+        other.steps = 14
+        other.steps = step
+        assert other.steps == step
+        assert options(stepping) == options(jumping)
+
+
+def test_groups_are_scheduled_from_their_own_rates() -> None:
+    optimizer = two_groups()
+    schedule = optim.StepLR(optimizer, 1, 0.5)
+    schedule.step()
+    assert [rate for rate, _ in options(optimizer)] == [0.1, 0.01]
+
+
+def test_a_scheduled_rate_is_what_the_next_step_uses() -> None:
+    one = cr.Parameter(np.zeros(1))
+    optimizer = optim.SGD([one], lr=1.0)
+    schedule = optim.StepLR(optimizer, 1, 0.5)
+    for expected in (-1.0, -1.5, -1.75):
+        one.grad = cr.ones((1,), "float64")
+        optimizer.step()
+        schedule.step()
+        assert one.item() == expected
+
+
+def test_a_cycle_ends_where_it_should_and_not_later() -> None:
+    optimizer = optim.SGD([parameter(1)], lr=0.1, momentum=0.9)
+    schedule = optim.OneCycleLR(optimizer, 1.0, total_steps=4, div_factor=10.0, final_div_factor=100.0)
+    assert optimizer.lr == pytest.approx(0.1)
+    for _ in range(4):
+        schedule.step()
+    assert optimizer.lr == pytest.approx(0.001)
+    with pytest.raises(UserError, match=r"^OneCycleLR: step 5 lies beyond total_steps=4: give it more steps$"):
+        schedule.step()
+    assert optimizer.lr == pytest.approx(0.001)
+    assert schedule.steps == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_cycle_of_any_proportions_stays_within_its_limits(share: float, steps: int) -> None:
+    optimizer = optim.SGD([parameter(1)], lr=0.1, momentum=0.9)
+    schedule = optim.OneCycleLR(optimizer, 1.0, total_steps=steps, pct_start=share)
+    for _ in range(steps):
+        schedule.step()
+        assert 0 < optimizer.lr <= 1.0
+        assert 0.85 <= optimizer.groups[0].value("momentum") <= 0.95
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda o: optim.StepLR(o, 0), "StepLR: step_size must be at least 1, got 0"),
+        (lambda o: optim.CosineAnnealingLR(o, 0), "CosineAnnealingLR: T_max must be at least 1, got 0"),
+        (lambda o: optim.LinearLR(o, total_iters=0), "LinearLR: total_iters must be at least 1, got 0"),
+        (lambda o: optim.LinearLR(o, start_factor=0.0), "LinearLR: factors must lie in (0, 1], got 0.0 and 1.0"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 0), "OneCycleLR: total_steps must be at least 1, got 0"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 5, pct_start=2.0), "OneCycleLR: pct_start must be from 0 to 1, got 2.0"),
+        (
+            lambda o: optim.OneCycleLR(o, 1.0, 5, anneal_strategy="cosine"),
+            "OneCycleLR: anneal_strategy must be 'cos' or 'linear', got 'cosine'",
+        ),
+        (
+            lambda o: optim.OneCycleLR(o, 1.0, 5),
+            "OneCycleLR: cycle_momentum=True needs an optimizer with momentum: pass one, or cycle_momentum=False",
+        ),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), optim.StepLR(o, 2)], [3, 5]),
+            "SequentialLR: 2 schedules need 1 ascending milestones, got [3, 5]",
+        ),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), optim.StepLR(o, 2), optim.StepLR(o, 2)], [5, 3]),
+            "SequentialLR: 3 schedules need 2 ascending milestones, got [5, 3]",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_schedule_is_named(make: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make(optim.SGD([parameter(1)], lr=0.1))
+    assert str(caught.value) == text

@@ -1,0 +1,291 @@
+"""Every option of ``chainrule train`` does what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import optim
+from chainrule.formats import load_safetensors
+from chainrule.tensor import Parameter
+from chainrule.train import Config, next_folder, trainer
+from chainrule.train.config import OPTIMIZERS, SCHEDULES
+from running import done, idx_folder, image_folder, metrics, tensors
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 images of 12 x 12 in 4 classes; 20 to test on."""
+    return idx_folder(tmp_path_factory.mktemp("options") / "patterns")
+
+
+@pytest.fixture
+def train(data: Path, tmp_path: Path) -> Any:
+    """Train on ``data`` for one epoch of 6 steps unless told otherwise; returns the run's folder."""
+    runs = 0
+
+    def run(*options: object) -> Path:
+        nonlocal runs
+        runs += 1
+        given = {"--data": data, "--epochs": 1, "--batch-size": 8, "--out": tmp_path / str(runs)}
+        given |= dict(zip(options[::2], options[1::2], strict=True))  # type: ignore[call-overload]
+        done("train", *(part for pair in given.items() for part in pair))
+        return Path(given["--out"])
+
+    return run
+
+
+def config(run: Path) -> dict[str, Any]:
+    return json.loads((run / "config.json").read_text())
+
+
+def rates(run: Path) -> list[float]:
+    """Learning rate of each step; with up to 50 steps an epoch there is a row for each."""
+    return [row["lr"] for row in metrics(run) if row["kind"] == "train"]
+
+
+def model(run: Path) -> dict[str, tuple[str, bytes]]:
+    return tensors(run / "model.safetensors")
+
+
+def checkpoint(run: Path) -> dict[str, np.ndarray]:
+    return load_safetensors(run / "checkpoint.safetensors")[0]
+
+
+def test_the_defaults_are_lenet_on_all_of_mnist() -> None:
+    default = Config()
+    assert (default.model, default.data, default.limit, default.precision) == ("lenet", "mnist", 0, "float32")
+    training, test = trainer.open_datasets(default)
+    assert (len(training), len(test)) == (60_000, 10_000)
+
+
+def test_model(train: Any) -> None:
+    assert set(model(train())) == {f"{i}.{kind}" for i in (0, 3, 7, 9, 11) for kind in ("weight", "bias")}
+    assert {name: len(raw) for name, (_, raw) in model(train("--model", "mlp")).items()} == {
+        "1.weight": 4 * 144 * 512,
+        "1.bias": 4 * 512,
+        "3.weight": 4 * 512 * 256,
+        "3.bias": 4 * 256,
+        "5.weight": 4 * 256 * 4,
+        "5.bias": 4 * 4,
+    }
+
+
+def test_data_by_name(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = done("train", "--data", "mnist", "--limit", 20, "--epochs", 1, "--out", train("--epochs", 1).with_name("mnist"))
+    assert "20 of mnist train: 20 training images of 1 x 28 x 28, 10,000 test images" in out
+
+
+def test_data_in_idx_files(data: Path, tmp_path: Path) -> None:
+    out = done("train", "--data", data, "--epochs", 1, "--out", tmp_path / "run")
+    assert f"{data}/train-images-idx3-ubyte: 48 training images of 1 x 12 x 12, 20 test images" in out
+
+
+def test_data_in_a_folder_of_images(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", ("cat", "dog", "owl"), each=10, shape=(14, 12, 3))
+    out = done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert "27 training images of 3 x 14 x 12, 3 test images" in out
+    assert json.loads((tmp_path / "run/result.json").read_text())["classes"] == ["cat", "dog", "owl"]
+
+
+def test_data_in_cifar_files(tmp_path: Path) -> None:
+    (tmp_path / "batches.meta.txt").write_text("frog\nship\n")
+    for number, name in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
+        records = np.random.default_rng(number).integers(0, 256, (4, 3073)).astype(np.uint8)
+        records[:, 0] %= 2
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
+    out = done("train", "--data", tmp_path, "--epochs", 1, "--out", tmp_path / "run")
+    assert "20 training images of 3 x 32 x 32, 4 test images" in out
+
+
+def test_image_size_and_mode(train: Any, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", shape=(14, 12, 3))
+    image_folder(folder, ("dog",), each=1, shape=(20, 30))
+    run = train("--data", folder, "--image-size", "16x13", "--image-mode", "L")
+    assert load_safetensors(run / "model.safetensors")[1]["chainrule"].count('"image_shape": [1, 16, 13]') == 1
+
+
+def test_epochs(train: Any) -> None:
+    rows = metrics(train("--epochs", 3))
+    assert [(row["epoch"], row["step"]) for row in rows if row["kind"] == "test"] == [(1, 6), (2, 12), (3, 18)]
+
+
+def test_batch_size(train: Any) -> None:
+    assert [row["step"] for row in metrics(train("--batch-size", 20)) if row["kind"] == "train"] == [1, 2, 3]
+    cursor = json.loads(load_safetensors(train("--batch-size", 48) / "checkpoint.safetensors")[1]["chainrule"])["step"]
+    assert cursor == 1
+
+
+SLOTS = {"sgd": {"momentum"}, "adam": {"count", "mean", "square"}, "adamw": {"count", "mean", "square"}}
+SLOTS["rmsprop"] = {"square", "momentum"}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer(name: str, train: Any) -> None:
+    """Each has its own state and its own learning rate, and each learns."""
+    run = train("--optimizer", name, "--epochs", 6, "--schedule", "constant")
+    slots = {key.rpartition(".")[2] for key in checkpoint(run) if key.startswith("optimizer.0.")}
+    assert slots == SLOTS[name]
+    assert rates(run) == [OPTIMIZERS[name]] * 36
+    rows = [row for row in metrics(run) if row["kind"] == "test"]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_adam_and_adamw_decay_weights_differently(train: Any) -> None:
+    runs = [train("--optimizer", name, "--weight-decay", decay) for name in ("adam", "adamw") for decay in (0, 0.1)]
+    assert model(runs[0]) == model(runs[2])
+    assert model(runs[1]) != model(runs[3])
+
+
+def test_learning_rate(train: Any) -> None:
+    assert rates(train("--lr", 0.03, "--schedule", "constant")) == [0.03] * 6
+
+
+def test_momentum(train: Any) -> None:
+    run = train("--momentum", 0.5, "--schedule", "constant")
+    assert checkpoint(run)["optimizer.group.0.momentum"] == 0.5
+    assert "optimizer.0.momentum" not in checkpoint(train("--momentum", 0))
+    assert checkpoint(train("--momentum", 0.5, "--optimizer", "adam", "--schedule", "step"))["optimizer.group.0.beta1"] == 0.5
+
+
+def test_weight_decay_makes_weights_smaller(train: Any) -> None:
+    def length(run: Path) -> float:
+        return sum(float((array**2).sum()) for name, array in load_safetensors(run / "model.safetensors")[0].items())
+
+    assert length(train("--weight-decay", 0.5)) < 0.9 * length(train())
+
+
+SHAPES = {
+    "one-cycle": lambda optimizer: optim.OneCycleLR(optimizer, 0.04, 18),
+    "cosine": lambda optimizer: optim.CosineAnnealingLR(optimizer, 18),
+    "step": lambda optimizer: optim.StepLR(optimizer, 6),
+    "constant": lambda optimizer: optim.LinearLR(optimizer, 1.0, 1.0, 1),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule(name: str, train: Any) -> None:
+    """18 steps, each with the rate of the schedule."""
+    found = rates(train("--schedule", name, "--lr", 0.04, "--epochs", 3))
+    if name == "warm-up":  # a tenth of the steps, here one, then a cosine
+        assert found == pytest.approx([0.0004, *(0.02 * (1 + np.cos(np.pi * np.arange(17) / 17)))])
+        return
+    optimizer = optim.SGD([Parameter(np.zeros(1))], 0.04, 0.9)
+    schedule = SHAPES[name](optimizer)
+    expected = []
+    for step in range(18):
+        schedule.steps = step
+        expected.append(optimizer.lr)
+    assert found == expected
+
+
+def test_label_smoothing(train: Any) -> None:
+    """The first step's loss is (1 - s) times that without, plus s times the mean over the classes."""
+    first = [metrics(train("--label-smoothing", s))[0]["loss"] for s in (0, 0.5, 1)]
+    assert first[0] != first[2]
+    assert first[1] == pytest.approx((first[0] + first[2]) / 2)
+
+
+def test_augmentation(train: Any) -> None:
+    losses = {
+        spec: metrics(train("--augment", spec))[0]["loss"] for spec in ("auto", "none", "shift", "shift=3", "flip,crop=2")
+    }
+    assert losses["auto"] == losses["shift"], "grey images are shifted by a pixel"
+    assert len(set(losses.values())) == 4
+    assert str(Config().augmentations((3, 32, 32))) == "[RandomFlip(probability=0.5), RandomCrop(size=(32, 32), padding=4)]"
+    assert str(Config(augment="crop=2,shift").augmentations((1, 8, 9))) == (
+        "[RandomCrop(size=(8, 9), padding=2), RandomShift(pixels=1)]"
+    )
+
+
+def test_precision(train: Any) -> None:
+    """float64 is float64 throughout; bfloat16 rounds what is multiplied and keeps float32 weights; results differ a little."""
+    runs = {name: train("--precision", name) for name in ("float32", "float64", "bfloat16")}
+    assert {name: {dtype for dtype, _ in model(run).values()} for name, run in runs.items()} == {
+        "float32": {"float32"},
+        "float64": {"float64"},
+        "bfloat16": {"float32"},
+    }
+    losses = [metrics(run)[-1]["loss"] for run in runs.values()]
+    assert len(set(losses)) == 3
+    assert losses == pytest.approx([losses[0]] * 3, rel=0.05)
+
+
+def test_seed(train: Any) -> None:
+    assert model(train("--seed", 5)) == model(train("--seed", 5))
+    assert model(train("--seed", 5)) != model(train("--seed", 6))
+
+
+def test_workers_do_not_change_the_result(train: Any) -> None:
+    assert model(train("--workers", 1)) == model(train("--workers", 5))
+
+
+def test_limit_spreads_over_all_classes(train: Any) -> None:
+    run = train("--limit", 12, "--batch-size", 4)
+    assert [row["step"] for row in metrics(run) if row["kind"] == "train"] == [1, 2, 3]
+    assert metrics(train("--limit", 48)) == metrics(train())
+
+
+@pytest.mark.parametrize(("every", "steps"), [(0, [6, 12]), (4, [4, 6, 8, 12]), (1, list(range(1, 13)))])
+def test_checkpoint_every(every: int, steps: list[int], train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert saves(train, monkeypatch, "--checkpoint-every", every) == steps
+
+
+def test_checkpoints_by_the_clock(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trainer._SECONDS_BETWEEN_CHECKPOINTS == 30
+    monkeypatch.setattr(trainer, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
+    assert saves(train, monkeypatch) == list(range(1, 13))
+
+
+def saves(train: Any, monkeypatch: pytest.MonkeyPatch, *options: object) -> list[int]:
+    """Steps after which two epochs of 6 steps saved a checkpoint."""
+    found, save = [], trainer.Trainer.save
+
+    def noted(self: trainer.Trainer) -> None:
+        found.append(self.progress.step)
+        save(self)
+
+    monkeypatch.setattr(trainer.Trainer, "save", noted)
+    train("--epochs", 2, *options)
+    return found
+
+
+def test_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is named, with its parents; by default one with a number of its own."""
+    done("train", "--data", data, "--epochs", 1, "--out", tmp_path / "new/parents/run")
+    assert (tmp_path / "new/parents/run/result.json").exists()
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        out = done("train", "--data", data, "--epochs", 1)
+        assert f"run folder: runs/lenet-patterns-{number} " in out
+        assert (tmp_path / f"runs/lenet-patterns-{number}/result.json").exists()
+    assert next_folder(Config(data=str(data), model="mlp")) == Path("runs/mlp-patterns-1")
+
+
+def test_every_option_is_written_to_the_configuration(train: Any, data: Path) -> None:
+    options = {
+        "model": "mlp",
+        "epochs": 2,
+        "batch_size": 10,
+        "optimizer": "adam",
+        "lr": 0.01,
+        "momentum": 0.8,
+        "weight_decay": 0.01,
+        "schedule": "cosine",
+        "label_smoothing": 0.2,
+        "augment": "none",
+        "image_size": "",
+        "image_mode": "",
+        "precision": "float64",
+        "seed": 7,
+        "limit": 30,
+        "workers": 3,
+        "checkpoint_every": 5,
+    }
+    given = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), value)]
+    assert config(train(*given)) == {**options, "data": str(data)}
+    assert set(options) | {"data"} == set(Config.__dataclass_fields__)
