@@ -625,9 +625,10 @@ def test_metrics_that_were_given_up_stay_given_up(data: Path, tmp_path: Path) ->
         patch.setattr(os, "fsync", FullDisk("checkpoint", 5))
         refused("train", "--data", data, "--epochs", 3, "--batch-size", 8, "--checkpoint-every", 1, "--out", run)
     (run / "metrics.jsonl").unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", FullDisk("checkpoint", 1))  # a save when it is resumed; the next one fails
-        refused("train", "--resume", run)
+    for after in (0, 1):  # the save when it is resumed, and the next one
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", FullDisk("checkpoint", after))
+            assert "no space left to write" in refused("train", "--resume", run)
     done("train", "--resume", run)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(6, 19))

@@ -139,7 +139,8 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
     live = [line for line in out.splitlines() if LIVE.search(line)]
     assert [line.split()[1] for line in live] == [f"{step}/80" for step in range(4, 81, 4)], "ten an epoch"
     assert re.search(
-        r"^epoch 1/2: training loss \d\.\d{4}, accuracy \d+\.\d\d%; test loss \d\.\d{4}, accuracy \d+\.\d\d%; 0:0\d of training$",
+        r"^epoch 1/2: training loss \d\.\d{4}, accuracy \d+\.\d\d%; "
+        r"test loss \d\.\d{4}, accuracy \d+\.\d\d%; 0:0\d of training$",
         out,
         re.MULTILINE,
     ), "an evaluation after each epoch"
@@ -265,6 +266,15 @@ def test_predict_as_json(run: Path) -> None:
     shares = [one["probability"] for one in found["top"]]
     assert sum(shares) == pytest.approx(1)
     assert shares == sorted(shares, reverse=True)
+
+
+def test_predict_takes_many_images(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches, with the same result."""
+    monkeypatch.setattr("chainrule.train.predict._BATCH", 3)
+    files = [run.parent / f"{label % 4}.png" for label in range(8)]
+    found = json.loads(done("predict", run, *files, "--json"))
+    assert [one["top"][0]["class"] for one in found] == list("01230123")
+    assert [one["image"] for one in found] == [str(file) for file in files]
 
 
 def test_predict_resizes_converts_and_inverts(tmp_path: Path, run: Path) -> None:

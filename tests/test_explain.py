@@ -271,7 +271,7 @@ def test_a_large_network_is_drawn_by_its_layers() -> None:
     model = nn.Sequential(*(layer for _ in range(12) for layer in (nn.Linear(2, 2), nn.ReLU())))
     explanation = explain(model(cr.tensor([[1.0, 2.0]])).sum())
     texts = drawn(explanation.svg())
-    assert {str(layer) for layer in range(24)} <= set(texts)
+    assert {f"{layer} {('Linear', 'ReLU')[layer % 2]}" for layer in range(24)} <= set(texts)
     assert len(texts) < len(drawn(explanation.svg(detail="node")))
     assert explanation._repr_svg_() == explanation.svg()
 

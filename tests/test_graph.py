@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops
 from chainrule.errors import InternalError, UserError
 from chainrule.grad import backprop
 from chainrule.graph import (
@@ -253,12 +254,23 @@ def test_a_module_is_left_when_an_error_leaves_it() -> None:
 
 
 def test_an_error_inside_a_module_names_the_layer_once() -> None:
-    x = leaf(np.ones(2))
-    with inside_module("head"):
-        with pytest.raises(UserError, match=r"^layer head: add: inputs must agree in shape and dtype"):
-            ops.add(x, leaf(np.ones(3)))
-        with pytest.raises(UserError, match=r"^layer head: gather: index 2 at \[0\] is outside 0 to 1$"):
-            ops.gather(x, leaf(np.array([2])), axis=0)
+    class Head(nn.Module):
+        def forward(self, x: cr.Tensor, run: Callable[[cr.Tensor], cr.Tensor]) -> cr.Tensor:
+            return run(x)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = Head()
+
+        def forward(self, x: cr.Tensor, run: Callable[[cr.Tensor], cr.Tensor]) -> cr.Tensor:
+            return self.head(x, run)  # type: ignore[no-any-return]
+
+    model, x = Model(), cr.ones(2)
+    with pytest.raises(UserError, match=r"^layer head \(Head\): add: shapes \(2,\) and \(3,\) do not broadcast"):
+        model(x, lambda x: x + cr.ones(3))
+    with pytest.raises(UserError, match=r"^layer head \(Head\): index 2 at \[0\] is outside axis 0"):
+        model(x, lambda x: x[[2]])
 
 
 def test_the_line_is_the_users_wherever_in_the_package_a_node_is_made() -> None:

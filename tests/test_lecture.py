@@ -345,7 +345,9 @@ def test_L8_the_graph_of_a_perceptron_is_drawn_as_in_a_textbook() -> None:
             assert node.operation.name in words
             assert re.search(r"de/d\w+ = ", words)  # the gradient below the value
     by_layer = explain(error).svg(detail="module")
-    assert {"0", "1", "2"} <= {"".join(one.itertext()) for one in ET.fromstring(by_layer).iter() if one.tag.endswith("text")}
+    assert {"0 Linear", "1 ReLU", "2 Linear"} <= {
+        "".join(one.itertext()) for one in ET.fromstring(by_layer).iter() if one.tag.endswith("text")
+    }
 
 
 # ---- L9: Flatten: a fully connected layer works on the vectorised image and fits templates
@@ -447,7 +449,7 @@ def test_L11_an_output_that_would_be_empty_is_explained() -> None:
         "a window of 9 (kernel 5, dilation 2) does not fit the height 6 + padding 1 + 1 = 8: "
         "enlarge the image or padding, or choose a smaller kernel_size"
     ) in str(error.value)
-    assert str(error.value).startswith("layer 0: ")
+    assert str(error.value).startswith("layer 0 (Conv2d): ")
 
 
 # ---- L12: 1x1 and depthwise convolutions

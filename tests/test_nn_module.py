@@ -441,3 +441,9 @@ def test_a_flag_set_on_one_layer_stays_with_it_through_an_evaluation() -> None:
     assert [module.training for module in model.modules()] == [True, False, True]
     model[1].training = False
     assert model.training
+
+
+def test_a_model_takes_numpy_arrays() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    images = np.ones((3, 1, 2, 2), np.float32)
+    np.testing.assert_array_equal(model(images).numpy(), model(cr.tensor(images)).numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -185,6 +186,46 @@ def test_stopping_at_any_step_changes_nothing(optimizer: str, noisy: Any, tmp_pa
         assert resumed.progress.step == step
         resumed.train(Stopper())
         assert outcome(folder.path) == expected
+
+
+class Killed(BaseException):
+    """What no part of the program catches."""
+
+
+def test_a_crash_at_any_write_changes_nothing(noisy: Any, tmp_path: Path) -> None:
+    """At each flush and each renaming of a run in turn, of which there are dozens."""
+    config = Config(model="noisy", batch_size=6, epochs=2, checkpoint_every=3)
+    (whole := RunFolder.new(tmp_path / "whole", config)).make()
+    noisy(whole).train(Stopper())
+    expected = outcome(whole.path)
+    crashes = 0
+    while True:
+        (folder := RunFolder.new(tmp_path / str(crashes), config)).make()
+        left = crashes
+
+        def counted(call: Any) -> Any:
+            def one(*arguments: Any) -> None:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise Killed
+                call(*arguments)
+
+            return one
+
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                for name in ("fsync", "replace"):
+                    patch.setattr(os, name, counted(getattr(os, name)))
+                noisy(folder).train(Stopper())
+            break
+        except Killed:
+            crashes += 1
+        resumed = noisy(RunFolder.open(folder.path))
+        resumed.resume()
+        resumed.train(Stopper())
+        assert outcome(folder.path) == expected
+    assert crashes > 30
 
 
 # ---- checkpoints that do not fit

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -157,16 +158,13 @@ def _run(trainer: Trainer) -> None:
 
     watcher = ConsoleWatcher(trainer)
     again = f"chainrule train --resume {shlex.quote(str(trainer.folder.path))}"
-    with _heard(watcher):
+    with _heard(watcher, again):
         try:
             evaluation = trainer.train(watcher)
-        except (Stopped, KeyboardInterrupt) as ended:
+        except Stopped:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             watcher.close()
-            if isinstance(ended, Stopped):
-                _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
-            else:
-                _say("Stopped at once; the steps since the last checkpoint will be repeated.")
+            _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
             _say(f"Resume with: {again}")
             raise typer.Exit(STOPPED) from None
         except UserError as error:
@@ -179,21 +177,30 @@ def _run(trainer: Trainer) -> None:
 
 
 @contextlib.contextmanager
-def _heard(watcher: Any) -> Iterator[None]:
+def _heard(watcher: Any, again: str) -> Iterator[None]:
     """Ctrl-C and a polite kill ask the run to stop after its step; a second Ctrl-C ends it at once."""
 
     def ask(number: int, frame: object) -> None:
+        if watcher.stop and number == signal.SIGINT:
+            _leave(f"Stopped at once; the steps since the last checkpoint will be repeated.\nResume with: {again}\n")
         watcher.stop = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-        if watcher.stop:  # the process is about to end: one more Ctrl-C must not end it in a traceback
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # asked to stop, the process is about to end: one more Ctrl-C must not end it in a traceback
+            signal.signal(number, signal.SIG_IGN if watcher.stop else handler)
+
+
+def _leave(message: str) -> NoReturn:
+    """End the process whatever it is doing, as a kill would, which no file minds."""
+    with contextlib.suppress(OSError, RuntimeError):
+        sys.stdout.flush()
+        bare_line = "\r\x1b[2K\x1b[?25h" if sys.stdout.isatty() else ""  # and the cursor back
+        os.write(sys.stdout.fileno(), (bare_line + message).encode())
+    os._exit(STOPPED)
 
 
 def _say(message: str) -> None:

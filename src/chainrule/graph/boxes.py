@@ -82,16 +82,17 @@ def _box_of_module(graph: Graph, group: Group, call: str, read_outside: list[Nod
         which = f"{node.operation.name}: " if len(read_outside) > 1 else ""
         noted += [which + clean(line) for line in notes(node)] if notes else []
     last = next(node for node in reversed(group.nodes) if not node.is_leaf)
+    kind = clean(last.origin.kind) if last.origin.kind != group.path else ""
     return Box(
         nodes=group.nodes,
         look="module",
         title=clean(group.path),
-        aside=call,
+        aside=f"{kind} {call}".strip(),
         under=under,
         notes=noted,
         is_output=any(node in graph.outputs for node in group.nodes),
         tooltip=[
-            f"{clean(group.path)} {call}".strip(),
+            " ".join(filter(None, (clean(group.path), kind, call))),
             *(_about(graph, node) for node in group.nodes),
             *_place(last),
             *noted,

@@ -18,11 +18,13 @@ _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """``module`` is a dotted path such as ``features.0`` (empty outside a model); ``line`` counts from 1, 0 if unknown."""
+    """``module`` is a dotted path such as ``features.0`` (empty outside a model), ``kind`` the class of that layer, such as
+    ``Conv2d``; ``line`` counts from 1, 0 if unknown."""
 
     module: str
     file: str
     line: int
+    kind: str = ""
 
     def __str__(self) -> str:
         place = f"{os.path.basename(self.file)}:{self.line}" if self.line else "unknown line"
@@ -31,6 +33,7 @@ class Origin:
 
 class _Here(threading.local):
     module = ""
+    kind = ""
     fixed: Origin | None = None
 
 
@@ -45,9 +48,9 @@ def current_origin() -> Origin:
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE_FOLDER):
-            return Origin(_here.module, file, frame.f_lineno)
+            return Origin(_here.module, file, frame.f_lineno, _here.kind)
         frame = frame.f_back  # type: ignore[assignment]
-    return Origin(_here.module, "", 0)
+    return Origin(_here.module, "", 0, _here.kind)
 
 
 def current_module() -> str:
@@ -55,13 +58,14 @@ def current_module() -> str:
 
 
 @contextmanager
-def inside_module(path: str) -> Iterator[None]:
-    """Nodes made inside belong to the layer at ``path``."""
-    before, _here.module = _here.module, path
+def inside_module(path: str, kind: str = "") -> Iterator[None]:
+    """Nodes made inside belong to the layer at ``path``, of class ``kind``."""
+    before = _here.module, _here.kind
+    _here.module, _here.kind = path, kind
     try:
         yield
     finally:
-        _here.module = before
+        _here.module, _here.kind = before
 
 
 @contextmanager

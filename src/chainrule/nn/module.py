@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
-from chainrule.tensor import Buffer, Cell, Parameter, Tensor
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor, tensor
 
 if TYPE_CHECKING:
     from typing import Self
@@ -23,7 +23,8 @@ class Module:
     """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
 
     Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is
-    the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm).
+    the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm). NumPy arrays
+    are taken as tensors.
     """
 
     def __init__(self) -> None:
@@ -37,11 +38,13 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not current_module():
             self._name_everything()
-        with inside_module(self._path or type(self).__name__):
+            inputs = tuple(tensor(one) if isinstance(one, np.ndarray) else one for one in inputs)
+        kind = type(self).__name__
+        with inside_module(self._path or kind, kind):
             try:
                 return self.forward(*inputs, **options)
             except UserError as error:
-                if not str(error).startswith(("layer ", type(self).__name__)):  # a layer further in may have said where
+                if not str(error).startswith(("layer ", kind)):  # a layer further in may have said where
                     error.args = (f"{layer_name(self)}: {error}",)
                 raise
 

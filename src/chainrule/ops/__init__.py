@@ -50,7 +50,6 @@ from chainrule.ops.primitive import (
     emit,
     history,
     is_tracing,
-    keeps_history,
     run_reference,
     running_on,
 )
@@ -88,7 +87,6 @@ __all__ = [
     "gather",
     "history",
     "is_tracing",
-    "keeps_history",
     "less",
     "less_equal",
     "log",

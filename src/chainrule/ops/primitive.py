@@ -18,7 +18,6 @@ import numpy as np
 from chainrule.errors import InternalError, UserError
 from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
 from chainrule.graph.node import CONSTANT, Array, Node, Role, TensorType, leaf
-from chainrule.graph.origin import current_module
 
 Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
@@ -143,10 +142,7 @@ def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str
     What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
     memory is freed; ``history`` widens that to everything or narrows it to nothing.
     """
-    try:
-        type_ = primitive.shape(*[one.type for one in inputs], **attributes)
-    except UserError as error:
-        raise _naming_the_layer(error) from None
+    type_ = primitive.shape(*[one.type for one in inputs], **attributes)
     requires_grad = (
         _mode.history != "nothing"
         and is_float(type_.dtype)
@@ -163,18 +159,10 @@ def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str
                 "use it only inside the traced function"
             )
         values.append(one.value)
-    try:
-        value = engine(primitive, values, attributes, type_)
-    except UserError as error:
-        raise _naming_the_layer(error) from None
+    value = engine(primitive, values, attributes, type_)
     if requires_grad or _mode.history == "everything":
         return Node(primitive, inputs, type_, attributes, value, requires_grad)
     return leaf(value, CONSTANT)
-
-
-def _naming_the_layer(error: UserError) -> UserError:
-    module = current_module()
-    return UserError(f"layer {module}: {error}") if module and not str(error).startswith("layer ") else error
 
 
 @contextmanager
@@ -185,10 +173,6 @@ def history(kept: History) -> Iterator[None]:
         yield
     finally:
         _mode.history = before
-
-
-def keeps_history() -> History:
-    return _mode.history
 
 
 @contextmanager

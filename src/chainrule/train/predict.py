@@ -19,6 +19,8 @@ from chainrule.tensor import functions, tensor
 from chainrule.train.checkpoint import load_model, model_description
 from chainrule.train.run_folder import RunFolder
 
+_BATCH = 250  # images that go through the model at a time, so that memory does not grow with their number
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -57,16 +59,19 @@ class TrainedModel:
         channels, height, width = self.image_shape
         files = [(Path(path), 0) for path in paths]
         images = ImageFolder(files, [""], "the images", (height, width), "L" if channels == 1 else "RGB")
-        pixels = images.images(np.arange(len(files)))
-        if invert:
-            pixels = 255 - pixels
-        scaled = self.normalise(pixels, np.random.default_rng(0))
-        with functions.no_grad(), precision(self.precision):
-            probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
-        return [
-            Prediction(str(path), self._best(row, top), self._doubt(image))
-            for (path, _), row, image in zip(files, probabilities, pixels, strict=True)
-        ]
+        found = []
+        for start in range(0, len(files), _BATCH):
+            pixels = images.images(np.arange(start, min(start + _BATCH, len(files))))
+            if invert:
+                pixels = 255 - pixels
+            scaled = self.normalise(pixels, np.random.default_rng(0))
+            with functions.no_grad(), precision(self.precision):
+                probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
+            found += [
+                Prediction(str(path), self._best(row, top), self._doubt(image))
+                for (path, _), row, image in zip(files[start:], probabilities, pixels, strict=False)
+            ]
+        return found
 
     def _best(self, row: np.ndarray[Any, Any], top: int) -> tuple[tuple[str, float], ...]:
         best = np.argsort(-row, kind="stable")[: max(1, top)]
