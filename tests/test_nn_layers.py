@@ -245,8 +245,8 @@ REFUSED = [
     (
         (2, 1, 4, 9),
         nn.Conv2d(1, 2, 5),
-        "layer features.0 (Conv2d): conv2d: a window of 5 (kernel 5, dilation 1) does not fit the height 4 + padding 0 + 0 = 4: "
-        "enlarge the image or padding, or choose a smaller kernel_size",
+        "layer features.0 (Conv2d): conv2d: a window of 5 (kernel 5, dilation 1) does not fit the height 4 + padding 0 + 0 "
+        "= 4: enlarge the image or padding, or choose a smaller kernel_size",
     ),
     (
         (2, 8),

@@ -158,7 +158,7 @@ def test_two_dtypes_make_the_one_further_right_of_the_documented_chain(a: str, b
     if expected in FLOATS:
         assert (x[None] @ y).dtype.name == expected
     else:  # a silent float32 would lose the digits of large integers
-        with pytest.raises(UserError, match="matmul: needs two floats of one dtype, got .*: cast to float32 first"):
+        with pytest.raises(UserError, match=r"matmul: needs two floats of one dtype, got .*: cast to float32 first"):
             x[None] @ y
 
 
