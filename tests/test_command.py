@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import chainrule
-from chainrule.console import fitted, loss_text, time_left
+from chainrule.cli.console import fitted, loss_text, time_left
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, pictures, process
 
 LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")

@@ -153,7 +153,7 @@ def _only_resume(context: typer.Context) -> None:
 
 
 def _run(trainer: Trainer) -> None:
-    from chainrule.console import ConsoleWatcher
+    from chainrule.cli.console import ConsoleWatcher
     from chainrule.train import Stopped
 
     watcher = ConsoleWatcher(trainer)
@@ -222,7 +222,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Loss, accuracy and confusions of a trained model on the test images."""
-    from chainrule.console import evaluation_tables
+    from chainrule.cli.console import evaluation_tables
     from chainrule.data import Loader
     from chainrule.train import RunFolder, TrainedModel, difference
     from chainrule.train import evaluate as evaluate_on
@@ -264,7 +264,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """The most probable classes of images."""
-    from chainrule.console import prediction_table
+    from chainrule.cli.console import prediction_table
     from chainrule.train import RunFolder, TrainedModel
 
     predictions = TrainedModel(RunFolder.open(run)).predict(images, top, invert)
@@ -315,7 +315,7 @@ def summary(
         network, shape = trained.model, trained.image_shape
     else:
         raise UserError(f"{unknown_value('model', model, MODELS)}, or the folder of a run")
-    from chainrule.console import summary_table
+    from chainrule.cli.console import summary_table
 
     summary_table(network.summary((1, *shape)))
 
