@@ -360,3 +360,13 @@ def test_the_trained_model_is_that_of_the_file(run: Path) -> None:
         name: raw for name, (_, raw) in tensors(run / "model.safetensors").items()
     }
     assert not trained.model.training
+
+
+def test_equal_options_write_equal_weights_files(tmp_path: Path) -> None:
+    data = idx_folder(tmp_path / "data")
+    files = set()
+    for number in range(6):  # a file whose parts come in no fixed order would sooner or later differ
+        out = tmp_path / f"run-{number}"
+        done("train", "--data", data, "--epochs", 1, "--batch-size", 16, "--out", out)
+        files.add((out / "model.safetensors").read_bytes())
+    assert len(files) == 1

@@ -129,7 +129,7 @@ def _short(value: Any) -> str:
 
 def save_model(path: Path, model: Module, description: Mapping[str, Any]) -> None:
     """The weights alone, by their names in the model, and in the metadata what is needed to use them."""
-    metadata = {"chainrule": json.dumps({"format": _MODEL_FORMAT, **description}), "format": "pt"}
+    metadata = {"chainrule": json.dumps({"format": _MODEL_FORMAT, **description})}
     save_safetensors(path, model.state_dict(), metadata)
 
 
