@@ -10,8 +10,10 @@ from chainrule.errors import UserError
 from chainrule.graph.dtypes import DType, bfloat16, float32, float64, promote
 from chainrule.graph.node import Node, leaf
 from chainrule.ops.broadcast import broadcast
+from chainrule.ops.contract import matmul
 from chainrule.ops.elementwise import add, cast, cos, full, log, multiply, scaled, sqrt, subtract
 from chainrule.ops.move import reshape
+from chainrule.ops.precision import operand
 from chainrule.ops.random import blocks_for, random_bits
 
 # ---- bringing operands together
@@ -51,6 +53,31 @@ def together(name: str, *nodes: Node) -> list[Node]:
         ) from None
     dtype = promote(*(node.dtype for node in nodes))
     return [broadcast_to(to_dtype(node, dtype), shape) for node in nodes]
+
+
+def product(left: Node, right: Node) -> Node:
+    """The matrix product as NumPy broadcasts it: (..., m, k), (..., k, n) -> (..., m, n); a vector is a row on the left, a
+    column on the right."""
+    dtype = promote(left.dtype, right.dtype)
+    left, right = operand(to_dtype(left, dtype)), operand(to_dtype(right, dtype))
+    if left.ndim < 1 or right.ndim < 1 or (left.ndim <= 2 and right.ndim <= 2):
+        return matmul(left, right)
+    rows = to_shape(left, (1, *left.shape)) if left.ndim == 1 else left
+    columns = to_shape(right, (*right.shape, 1)) if right.ndim == 1 else right
+    if columns.ndim == 2 and rows.shape[-1] == columns.shape[0]:  # one product instead of many: the batch joins the rows
+        flat = reshape(rows, shape=(math.prod(rows.shape[:-1]), rows.shape[-1]))
+        found = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
+    else:
+        try:
+            batch = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+        except ValueError:
+            raise UserError(
+                f"matmul: batch axes {rows.shape[:-2]} and {columns.shape[:-2]} of {left.type} and {right.type} do not "
+                "broadcast: counted from the last, they must agree or be 1; reshape one of them"
+            ) from None
+        found = matmul(*(broadcast_to(one, (*batch, *one.shape[-2:])) for one in (rows, columns)))
+    shape = found.shape if left.ndim > 1 else (*found.shape[:-2], found.shape[-1])
+    return to_shape(found, shape if right.ndim > 1 else shape[:-1])
 
 
 # ---- random numbers on top of random bits

@@ -14,7 +14,8 @@ from chainrule.errors import UserError
 from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
-from chainrule.tensor.tensor import Axes, Tensor, _axis, _binary, as_tensor, operands
+from chainrule.tensor.axes import Axes, as_axis
+from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands
 
 # ---- making
 
@@ -150,7 +151,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     if not parts:
         raise UserError("concatenate: needs at least one tensor, got none")
     dtype = promote(*(one.dtype for one in parts))
-    place = _axis("concatenate", axis, parts[0].ndim)
+    place = as_axis("concatenate", axis, parts[0].ndim)
     return Tensor(ops.concatenate(*(one.astype(dtype).node for one in parts), axis=place))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,8 +14,7 @@ from chainrule.grad import backprop
 from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, bfloat16, bool_, float32, int64, is_float, promote, promote_with_number
 from chainrule.ops import compose
-
-Axes = int | Sequence[int] | None
+from chainrule.tensor.axes import Axes, as_axes, as_axis
 
 
 class Tensor:
@@ -242,10 +240,10 @@ class Tensor:
 
     def __matmul__(self, other: Any) -> Tensor:
         """Matrix product over broadcast batch axes: (..., m, k) @ (..., k, n) -> (..., m, n); vectors as in NumPy."""
-        return _matmul(self, as_tensor(other))
+        return Tensor(compose.product(self.node, as_tensor(other).node))
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return _matmul(as_tensor(other), self)
+        return Tensor(compose.product(as_tensor(other).node, self.node))
 
     # ---- comparison and logic
 
@@ -339,11 +337,11 @@ class Tensor:
     def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The sum over ``axis`` (all by default). Integers are added up, and bools counted, as int64."""
         node = self.node if is_float(self.dtype) else compose.to_dtype(self.node, int64)
-        axes = _axes("sum", axis, self.ndim)
+        axes = as_axes("sum", axis, self.ndim)
         return _kept(ops.sum_(node, axes=axes), self.shape, axes, keepdims)
 
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        axes = _axes("mean", axis, self.ndim)
+        axes = as_axes("mean", axis, self.ndim)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count == 0:
             raise UserError(f"mean: {self.node.type} has no elements along {axes}")
@@ -352,7 +350,7 @@ class Tensor:
 
     def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
         """The mean squared distance from the mean; divided by n - ddof."""
-        axes = _axes("var", axis, self.ndim)
+        axes = as_axes("var", axis, self.ndim)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count <= ddof:
             raise UserError(f"var: {self.node.type} has {count} elements along {axes}, with ddof={ddof} it needs more")
@@ -382,7 +380,7 @@ class Tensor:
         return ~((~self.astype(bool_)).any(axis, keepdims))
 
     def _extreme(self, name: str, primitive: ops.Primitive, axis: Axes, keepdims: bool) -> Tensor:
-        axes = _axes(name, axis, self.ndim)
+        axes = as_axes(name, axis, self.ndim)
         if len(axes) == 1:
             return _kept(primitive(self.node, axis=axes[0]), self.shape, axes, keepdims)
         if not axes:
@@ -395,7 +393,7 @@ class Tensor:
     def _place(self, name: str, primitive: ops.Primitive, axis: int | None) -> Tensor:
         if axis is None:
             return Tensor(primitive(compose.to_shape(self.node, (self.size,)), axis=0))
-        return Tensor(primitive(self.node, axis=_axis(name, axis, self.ndim)))
+        return Tensor(primitive(self.node, axis=as_axis(name, axis, self.ndim)))
 
     # ---- moves
 
@@ -426,28 +424,28 @@ class Tensor:
         return Tensor(ops.transpose(self.node, axes=chosen))
 
     def swapaxes(self, first: int, second: int) -> Tensor:
-        first, second = _axis("swapaxes", first, self.ndim), _axis("swapaxes", second, self.ndim)
+        first, second = as_axis("swapaxes", first, self.ndim), as_axis("swapaxes", second, self.ndim)
         order = list(range(self.ndim))
         order[first], order[second] = order[second], order[first]
         return self.transpose(order)
 
     def squeeze(self, axis: Axes = None) -> Tensor:
         """Without axes of size 1: all of them, or those named."""
-        axes = _axes("squeeze", axis, self.ndim) if axis is not None else [i for i, n in enumerate(self.shape) if n == 1]
+        axes = as_axes("squeeze", axis, self.ndim) if axis is not None else [i for i, n in enumerate(self.shape) if n == 1]
         if any(self.shape[i] != 1 for i in axes):
             raise UserError(f"squeeze: axes {tuple(axes)} of {self.node.type} are not all of size 1")
         return self.reshape([size for i, size in enumerate(self.shape) if i not in axes])
 
     def expand_dims(self, axis: int) -> Tensor:
         """With a new axis of size 1 at ``axis``."""
-        place = _axis("expand_dims", axis, self.ndim + 1)
+        place = as_axis("expand_dims", axis, self.ndim + 1)
         return self.reshape([*self.shape[:place], 1, *self.shape[place:]])
 
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
         return Tensor(compose.broadcast_to(self.node, tuple(shape)))
 
     def flip(self, axis: Axes = None) -> Tensor:
-        return Tensor(ops.flip(self.node, axes=_axes("flip", axis, self.ndim)))
+        return Tensor(ops.flip(self.node, axes=as_axes("flip", axis, self.ndim)))
 
     def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
         """With a border: ``width`` gives (before, after) per axis."""
@@ -539,49 +537,6 @@ def _weak(name: str, number: int | float, dtype: DType) -> Node:
 
 def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:
     return Tensor(primitive(*compose.together(name, *operands(name, a, b, floats))))
-
-
-def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    dtype = promote(a.dtype, b.dtype)
-    left, right = (ops.operand(compose.to_dtype(one.node, dtype)) for one in (a, b))
-    if left.ndim < 1 or right.ndim < 1 or (left.ndim <= 2 and right.ndim <= 2):
-        return Tensor(ops.matmul(left, right))
-    vector_left, vector_right = left.ndim == 1, right.ndim == 1
-    left = ops.reshape(left, shape=(1, *left.shape)) if vector_left else left
-    right = ops.reshape(right, shape=(*right.shape, 1)) if vector_right else right
-    if right.ndim == 2 and left.shape[-1] == right.shape[0]:  # one product instead of many: the batch joins the rows
-        rows = ops.reshape(left, shape=(int(np.prod(left.shape[:-1])), left.shape[-1]))
-        found = ops.reshape(ops.matmul(rows, right), shape=(*left.shape[:-1], right.shape[-1]))
-    else:
-        try:
-            batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-        except ValueError:
-            raise UserError(f"matmul: batch axes of {left.type} and {right.type} do not broadcast") from None
-        found = ops.matmul(*(compose.broadcast_to(one, (*batch, *one.shape[-2:])) for one in (left, right)))
-    result = Tensor(found)
-    if vector_left:
-        result = result.squeeze(-2)
-    return result.squeeze(-1) if vector_right else result
-
-
-def _axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
-    """Axes as ascending non-negative numbers."""
-    if axis is None:
-        return tuple(range(ndim))
-    given = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
-    if any(not -ndim <= i < ndim for i in given):
-        raise UserError(f"{name}: axis {axis} is outside a tensor with {ndim} axes: give {-ndim} to {ndim - 1}")
-    found = tuple(sorted(i % ndim for i in given))
-    if len(set(found)) != len(found):
-        raise UserError(f"{name}: axis {axis} names an axis twice")
-    return found
-
-
-def _axis(name: str, axis: int, ndim: int) -> int:
-    """One axis as a non-negative number."""
-    if isinstance(axis, Sequence):
-        raise UserError(f"{name}: takes one axis, got {axis}")
-    return _axes(name, axis, ndim)[0]
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
