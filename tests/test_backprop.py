@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def gradient_of(tensor: cr.Tensor) -> Array:
 
 
 # ---- the chain rule
+
+
+def test_backprop_is_one_page() -> None:
+    """At most 120 lines with its documentation: the page that a reader opens first."""
+    assert len(Path(inspect.getfile(backprop)).read_text(encoding="utf-8").splitlines()) <= 120
 
 
 def test_the_lecture_example() -> None:
@@ -425,3 +432,31 @@ def test_backward_leaves_no_graph_behind_its_gradients() -> None:
     assert kept() is None
     assert x.grad is not None
     assert x.grad.node.is_leaf
+
+
+def test_grad_of_a_parameter_that_was_assigned_since() -> None:
+    parameter = cr.Parameter([1.0, 2.0])
+    loss = (parameter * parameter).sum()
+    parameter.assign([5.0, 5.0])
+    (gradient,) = cr.grad(loss, [parameter])
+    assert gradient is not None
+    np.testing.assert_array_equal(gradient.numpy(), [2, 4])
+
+
+def test_grad_takes_an_upstream_gradient_and_refuses_inputs_that_ask_for_none() -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    (gradient,) = cr.grad(x * 3, [x], [1.0, 10.0])
+    assert gradient is not None
+    np.testing.assert_array_equal(gradient.numpy(), [3, 30])
+    with pytest.raises(UserError, match=r"grad: input 1, float32\[\], asks for no gradient: make it with requires_grad=True"):
+        cr.grad(x.sum(), [x, cr.tensor(1.0)])
+
+
+def test_the_precision_of_products_does_not_round_gradients() -> None:
+    rng = np.random.default_rng(0)
+    w = cr.tensor(rng.standard_normal((5, 3)).astype(np.float32), requires_grad=True)
+    with cr.precision("bfloat16"):
+        (cr.tensor(rng.standard_normal((4, 5)).astype(np.float32)) @ w).sum().backward()
+    assert w.grad is not None
+    rounded = w.grad.astype("bfloat16").astype("float32").numpy()
+    assert (w.grad.numpy() != rounded).any()

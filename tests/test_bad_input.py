@@ -63,10 +63,17 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("precision", "bf16", "unknown precision 'bf16': did you mean 'bfloat16'? Known: bfloat16, float32, float64"),
         ("augment", "flop", "unknown augmentation 'flop': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
         ("augment", "shift=2,flp", "unknown augmentation 'flp': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
+        (
+            "augment",
+            "flip,auto",
+            "augmentation 'auto' stands alone, got 'flip,auto': leave it out, or pass it by itself",
+        ),
+        ("augment", "crop=²", "augmentation 'crop=²': the number of pixels must be whole, for example crop=2"),
         ("augment", "crop=x", "augmentation 'crop=x': the number of pixels must be whole, for example crop=2"),
         ("augment", "flip=2", "augmentation flip takes no number, got 'flip=2'"),
-        ("image-mode", "rgb", "unknown image mode 'rgb': Known: L, RGB"),
+        ("image-mode", "rgb", "unknown image mode 'rgb': did you mean 'RGB'? Known: L, RGB"),
         ("image-size", "32", "image size must be height x width, for example 32x32, got '32'"),
+        ("image-size", "3²x32", "image size must be height x width, for example 32x32, got '3²x32'"),
         (
             "data",
             "mnits",
@@ -147,8 +154,10 @@ def test_images_of_another_number_of_channels() -> None:
     model = build("lenet", 1, 10, (28, 28))
     with pytest.raises(UserError) as error:
         model(tensor(np.zeros((2, 3, 28, 28), np.float32)))
-    assert "layer 0 (Conv2d) got shape (2, 3, 28, 28)" in str(error.value)
-    assert "in_channels" in str(error.value)
+    assert str(error.value) == (
+        "layer 0 (Conv2d) got shape (2, 3, 28, 28) with 3 channels, but in_channels=1: "
+        "pass in_channels=3, or an input of 1 channels"
+    )
 
 
 def test_test_images_of_another_size(data: Path, tmp_path: Path) -> None:
@@ -158,7 +167,7 @@ def test_test_images_of_another_size(data: Path, tmp_path: Path) -> None:
     assert refused("train", "--data", folder, "--out", tmp_path / "run") == message
 
 
-@pytest.mark.parametrize("text", ["8", "1x8", "1x0x8", "1xax8", ""])
+@pytest.mark.parametrize("text", ["8", "1x8", "1x0x8", "1xax8", "1x²x8", ""])
 def test_a_size_that_is_none(text: str) -> None:
     message = f"--input must be channels x height x width, for example 3x32x32, got {text!r}"
     assert refused("summary", "--input", text) == message
@@ -244,6 +253,19 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
         f"{folder / 'owl'} is a class folder without images (.png, .jpg, .jpeg): add images or remove the folder"
     )
+
+
+def test_a_class_of_test_images_without_training_images(data: Path, tmp_path: Path) -> None:
+    """IDX files do not say how many classes there are: one damaged label makes more of them."""
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    labels = np.arange(20) % 4
+    labels[7] = 9
+    write_idx(folder / "t10k-labels-idx1-ubyte", labels.astype(np.uint8))
+    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
+        f"{folder}/t10k-images-idx3-ubyte: image 7 is of class '9', of which {folder}/train-images-idx3-ubyte has no image "
+        "(it has 4 of the 10 classes): mend the label, or add training images of that class"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_single_class(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_mixed_modes(tmp_path: Path) -> None:
         "pass mode='L' (grey) or mode='RGB' (--image-mode RGB) to convert all images"
     )
     assert (image_folder(tmp_path, mode="RGB").images([0, 1]) == 5).all()
-    assert refused(image_folder, tmp_path, mode="RGBA") == ("unknown image mode 'RGBA': Known: L, RGB")
+    assert refused(image_folder, tmp_path, mode="RGBA") == ("unknown image mode 'RGBA': did you mean 'RGB'? Known: L, RGB")
 
 
 def test_mixed_sizes(tmp_path: Path) -> None:

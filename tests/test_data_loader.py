@@ -172,7 +172,7 @@ def test_errors_in_a_worker_surface_as_they_are_and_in_order() -> None:
         assert loader.cursor == {"seed": 0, "epoch": 0, "batch": 2}
 
 
-def test_no_more_batches_are_prepared_ahead_than_asked_for() -> None:
+def test_as_many_batches_are_prepared_ahead_as_asked_for_and_no_more() -> None:
     prepared = []
 
     def note(images, rng):
@@ -180,9 +180,22 @@ def test_no_more_batches_are_prepared_ahead_than_asked_for() -> None:
         return images
 
     for _ in Loader(DATA, 1, transforms=[note], workers=4, prefetch=3):
+        deadline = time.monotonic() + 10
+        while len(prepared) < 1 + 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
         time.sleep(0.05)
-        assert len(prepared) <= 1 + 3
+        assert len(prepared) == 1 + 3
         break
+
+
+def test_as_many_threads_prepare_batches_as_there_are_workers() -> None:
+    meeting = threading.Barrier(3)
+
+    def meet(images, rng):
+        meeting.wait(timeout=10)  # goes on only when three threads are here at once
+        return images
+
+    assert len([*Loader(DATA, 8, transforms=[meet], workers=3, prefetch=3)]) == 3
 
 
 def test_moving_the_loader_under_a_running_loop_is_refused() -> None:

@@ -374,7 +374,8 @@ def test_an_unknown_function_is_pointed_at() -> None:
 
 def test_shapes_that_do_not_fit_point_at_the_operator() -> None:
     assert shown("sum((w) @ (x))", "w=[1,2]", "x=[1,2,3]") == (
-        "expression, column 9: matmul: the last axis of float64[2] has 2 elements, the matching axis of float64[3] has 3\n"
+        "expression, column 9: matmul: the last axis of float64[2] has 2 elements, the matching axis of float64[3] has 3: "
+        "transpose or reshape one of them\n"
         "  sum((w) @ (x))\n"
         "          ^"
     )

@@ -447,3 +447,24 @@ def test_a_model_takes_numpy_arrays() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     images = np.ones((3, 1, 2, 2), np.float32)
     np.testing.assert_array_equal(model(images).numpy(), model(cr.tensor(images)).numpy())
+
+
+def test_a_part_called_on_its_own_shares_its_parameters_with_the_whole() -> None:
+    model = nn.Sequential(nn.Linear(2, 1, bias=False))
+    x = cr.ones((1, 2))
+    for loss in (model(x).sum() + model[0](x).sum(), model[0](x).sum() + model(x).sum()):
+        (gradient,) = cr.grad(loss, list(model.parameters()))
+        assert gradient is not None
+        np.testing.assert_array_equal(gradient.numpy(), [[2, 2]])
+    loss = model(x).sum()
+    model[0](x)
+    assert cr.grad(loss, list(model.parameters()))[0] is not None
+
+
+def test_nothing_is_loaded_if_a_value_is_no_array_of_numbers() -> None:
+    model = nn.Linear(2, 1)
+    before = {name: value.copy() for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match="dtype object is not supported"):
+        model.load_state_dict({"weight": np.ones((1, 2)), "bias": np.array([None])})
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])

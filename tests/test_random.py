@@ -219,3 +219,12 @@ def test_random_bits_explains_a_wrong_state_and_a_wrong_number_of_bits() -> None
     for bits in (0, 32):
         with pytest.raises(UserError, match=rf"^random_bits: bits must be 1 to 31, got {bits}$"):
             ops.random_bits(state, shape=(), bits=bits)
+
+
+def test_threads_that_share_a_generator_never_draw_the_same() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    generator = cr.random.Generator(1)
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: generator.uniform((4,)).numpy().tobytes(), range(400)))
+    assert len(set(drawn)) == 400

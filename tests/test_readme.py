@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,9 +45,34 @@ def test_the_files_it_points_to_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_ci_runs_exactly_the_test_command() -> None:
+def test_ci_checks_style_and_types_and_then_runs_exactly_the_test_command(tmp_path: Path) -> None:
     block = README.split("<!-- test command -->")[1].split("<!-- end -->")[0]
     lines = [line[4:] for line in block.splitlines() if line.startswith("    ")]
     assert len(lines) == 1
     assert lines[0].endswith(".venv/bin/python -m pytest")
-    assert "<!-- test command -->" in (ROOT / ".ci/run").read_text()
+    (tmp_path / ".ci").mkdir()
+    for name in ("README.md", ".ci/run"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    log, stubs = tmp_path / "log", tmp_path / "stubs"
+    stubs.mkdir()
+    tool = f'#!/bin/sh\necho "$0 $*" >> "{log}"\n'
+    makes_environment = f'mkdir -p "$3/bin"; for one in pip python ruff mypy; do cp "{stubs}/tool" "$3/bin/$one"; done\n'
+    for name, script in (("tool", tool), ("python3", tool + makes_environment)):
+        (stubs / name).write_text(script)
+        (stubs / name).chmod(0o755)
+    search = f"{stubs}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", tmp_path / ".ci/run"], check=True, capture_output=True, env={**os.environ, "PATH": search})
+    ran = [line.replace(f"{stubs}/", "").strip() for line in log.read_text().splitlines()]
+    assert ran[:5] == [
+        "python3 -m venv .ci/venv",
+        ".ci/venv/bin/pip install --quiet --editable .[dev]",
+        ".ci/venv/bin/ruff format --check",
+        ".ci/venv/bin/ruff check",
+        ".ci/venv/bin/mypy",
+    ]
+    assert ran[5:] == lines[0].replace('"', "").split(" && ")
+
+
+def test_a_warning_is_an_error_here() -> None:
+    with pytest.raises(UserWarning, match=r"^a warning$"):
+        warnings.warn("a warning", stacklevel=1)

@@ -696,7 +696,8 @@ def test_shapes_that_do_not_fit_are_explained() -> None:
     )
     assert refused(lambda: a > b).startswith("greater: shapes (4, 3) and (2, 3) do not broadcast")
     assert refused(lambda: a @ b) == (
-        "matmul: the last axis of float32[2, 3] has 3 elements, the matching axis of float32[4, 3] has 4"
+        "matmul: the last axis of float32[2, 3] has 3 elements, the matching axis of float32[4, 3] has 4: "
+        "transpose or reshape one of them"
     )
     assert refused(lambda: a @ cr.tensor(2.0)).startswith("matmul: needs at least one axis on both sides")
     assert refused(lambda: cr.zeros((2, 5, 3)) @ cr.zeros((3, 3, 5))) == (
@@ -770,3 +771,12 @@ def test_reading_a_traced_value_is_explained() -> None:
         r"add: an input was traced at test_tensor\.py:\d+ and has no value: use it only inside the traced function$",
         refused(lambda: leaked[0] + 1),
     )
+
+
+def test_what_would_lose_gradients_or_digits_is_refused() -> None:
+    x = cr.tensor(1.0, requires_grad=True)
+    with pytest.raises(UserError, match=r"a list of tensors that ask for gradients would lose them: use stack\(\)"):
+        cr.tensor([[x, 2.0], [3.0, x]])
+    for number in (300, -1):
+        with pytest.raises(UserError, match=f"tensor: .*{number}.*: choose a wider dtype"):
+            cr.tensor([number], "uint8")

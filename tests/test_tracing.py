@@ -117,3 +117,41 @@ def test_a_traced_tensor_cannot_leave_its_function() -> None:
     trace(f, cr.tensor([1.0]))
     with pytest.raises(UserError, match=r"add: an input was traced at test_tracing.py:\d+ and has no value"):
         kept[0] + 1
+
+
+def test_an_assignment_cuts_the_history_traced_or_not() -> None:
+    def f() -> tuple[cr.Parameter, Tensor]:
+        parameter = cr.Parameter([1.0, 2.0])
+        parameter.assign(parameter * 2)
+        error = (parameter * cr.tensor([1.0, 3.0])).sum()
+        error.backward()
+        assert parameter.grad is not None
+        return parameter, parameter.grad
+
+    _, plain = f()
+    with tracing() as noted:
+        parameter, gradient = f()
+    values = {node: cell.numpy() for cell, node in noted.reads.items()}
+    found, value = run([gradient.node, noted.writes[parameter]], values)
+    np.testing.assert_array_equal(found, plain.numpy())
+    np.testing.assert_array_equal(value, [2, 4])
+
+
+def test_two_steps_in_one_trace_are_two_plain_steps() -> None:
+    def two(network: nn.Module, optimizer: optim.Optimizer, x: Tensor) -> None:
+        for _ in range(2):
+            optimizer.zero_grad()
+            (network(x) ** 2).sum().backward()
+            optimizer.step()
+
+    network = nn.Linear(3, 2)
+    optimizer = optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    x = cr.tensor([[1.0, 2.0, 3.0]])
+    with tracing() as noted:
+        two(network, optimizer, x)
+    values = {node: cell.numpy() for cell, node in noted.reads.items()}
+    found = run(list(noted.writes.values()), values)
+    cells = list(noted.writes)
+    two(network, optimizer, x)
+    for cell, value in zip(cells, found, strict=True):
+        np.testing.assert_array_equal(value, cell.numpy())

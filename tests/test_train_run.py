@@ -21,6 +21,7 @@ from chainrule.tensor.random import default_generator, manual_seed
 from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, TrainedModel, Trainer, checkpoint
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
 from chainrule.train.curves import curves
+from chainrule.train.trainer import _Clock
 from running import FILES, done, idx_folder, metrics, outcome, pictures, tensors
 
 
@@ -66,6 +67,33 @@ def test_the_result_is_that_of_the_last_epoch(run: Path) -> None:
     assert confusion.sum() == result["images"] == 40
     assert np.trace(confusion) / 40 == result["accuracy"] == metrics(run)[-1]["accuracy"]
     assert (result["loss"], result["steps"]) == (metrics(run)[-1]["loss"], 96)
+
+
+def test_the_worst_classes_come_worst_first_with_what_they_were_taken_for() -> None:
+    confusion = np.array([[8, 1, 0, 1, 0], [0, 5, 3, 1, 1], [0, 0, 10, 0, 0], [2, 0, 4, 4, 0], [0, 0, 0, 0, 0]])
+    found = Evaluation(0.5, confusion, list("abcde"))
+    assert (found.images, found.correct, found.accuracy) == (40, 27, 27 / 40)
+    assert [(row.name, row.images, row.accuracy, row.taken_for) for row in found.worst_classes()] == [
+        ("d", 10, 0.4, (("c", 4), ("a", 2))),
+        ("b", 10, 0.5, (("c", 3), ("d", 1), ("e", 1))),
+        ("a", 10, 0.8, (("b", 1), ("d", 1))),
+    ], "none of e was tested"
+    assert [row.name for row in found.worst_classes(1)] == ["d"]
+
+
+def test_speed_and_time_left_are_those_of_the_steps_of_this_process() -> None:
+    progress, readings = Progress(step=10, epoch=Sums(6.0, 1, 4), seconds=50.0), iter([100.0, 102.0, 103.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.train.trainer.time.perf_counter", lambda: next(readings))
+        clock, reports = _Clock(progress, 20), []
+        for images in (64, 32):
+            progress.step += 1
+            reports.append(clock.report(2, images, 1.0))
+    assert reports == [
+        StepReport(11, 20, 2, 1.5, 0.25, 64 / 2, 2.0 * 9),
+        StepReport(12, 20, 2, 1.5, 0.25, 96 / 3, 1.5 * 8),
+    ]
+    assert progress.seconds == 53
 
 
 def test_the_weights_are_a_plain_safetensors_file(run: Path) -> None:

@@ -21,6 +21,7 @@ class InternalError(ChainruleError, RuntimeError):
 def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:
     """An error for a value outside a known set: ``unknown model 'lenett': did you mean 'lenet'? Known: lenet, mlp``."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(value).lower(), lower, n=1, cutoff=0.4)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     return UserError(f"unknown {what} {value!r}: {hint}Known: {', '.join(names)}")

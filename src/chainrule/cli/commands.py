@@ -322,7 +322,7 @@ def summary(
 
 def _image_shape(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"--input must be channels x height x width, for example 3x32x32, got {text!r}")
     return int(parts[0]), int(parts[1]), int(parts[2])
 

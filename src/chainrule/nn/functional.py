@@ -302,8 +302,9 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
     if x.shape[2] % height == 0 and x.shape[3] % width == 0:
         return avg_pool2d(x, (x.shape[2] // height, x.shape[3] // width))
     rows, columns = _averages(x.shape[2], height), _averages(x.shape[3], width)
-    across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
-    return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)
+    with ops.precision("float32"):  # means, as everywhere: only contractions with weights are rounded
+        across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
+        return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)
 
 
 def _averages(size: int, places: int) -> Any:

@@ -216,8 +216,9 @@ class Module:
                 wrong.append(f"{name}: the model has shape {have}, the state {given}")
         if wrong:
             raise UserError(f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
-        for name in both:
-            cells[name].assign(np.asarray(state[name]))
+        values = {name: tensor(state[name], cells[name].dtype) for name in both}  # all are converted before one is assigned
+        for name, value in values.items():
+            cells[name].assign(value)
 
     def unused_parameters(self, loss: Tensor) -> list[str]:
         """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them."""

@@ -31,7 +31,10 @@ def _matmul_shape(a: TensorType, b: TensorType) -> TensorType:
         raise UserError(f"matmul: needs at least one axis on both sides, got {a} and {b}: multiply by a number with *")
     inner_a, inner_b = a.shape[-1], b.shape[-2] if len(b.shape) > 1 else b.shape[0]
     if inner_a != inner_b:
-        raise UserError(f"matmul: the last axis of {a} has {inner_a} elements, the matching axis of {b} has {inner_b}")
+        raise UserError(
+            f"matmul: the last axis of {a} has {inner_a} elements, the matching axis of {b} has {inner_b}: "
+            "transpose or reshape one of them"
+        )
     batch_a, batch_b = a.shape[:-2], b.shape[:-2]
     if len(a.shape) > 1 and len(b.shape) > 1 and batch_a != batch_b:
         raise UserError(f"matmul: batch axes {batch_a} of {a} and {batch_b} of {b} differ")

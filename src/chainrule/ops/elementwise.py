@@ -56,6 +56,12 @@ def _float(name: str) -> Callable[..., TensorType]:
     return shape
 
 
+def _float_keeping_dtype(x: TensorType, *, dtype: object) -> TensorType:
+    if not is_float(x.dtype) or not is_float(as_dtype(dtype)):
+        raise UserError(f"round_to: rounds floats to floats, got {x} and {as_dtype(dtype)}: cast to float32 first")
+    return x
+
+
 def _comparison(name: str) -> Callable[..., TensorType]:
     same = _same(name)
     return lambda *types: TensorType(same(*types).shape, bool_)
@@ -445,6 +451,23 @@ cast: Primitive = Primitive(
         Spec(((3, 5),), {"dtype": as_dtype("bool")}),
         Spec(((3,),), {"dtype": as_dtype("float32")}, dtypes=("uint8",)),
         Spec(((3,),), {"dtype": as_dtype("float32")}, dtypes=("bfloat16",)),
+    ),
+    elementwise=True,
+)
+
+round_to: Primitive = Primitive(
+    "round_to",
+    Role.DISTRIBUTOR,
+    "z = x rounded to the numbers of a narrower float, in x's own dtype: (...) -> (...). The gradient passes as it is.",
+    shape=_float_keeping_dtype,
+    reference=lambda x, *, dtype: x.astype(dtype).astype(x.dtype),
+    vjp=(lambda z, u: u,),
+    local=("1",),
+    saves=(),
+    spec=rows(
+        Spec(((3, 5),), {"dtype": as_dtype("bfloat16")}),
+        Spec(((),), {"dtype": as_dtype("float32")}, dtypes=("float64",)),
+        Spec(((2, 0),), {"dtype": as_dtype("bfloat16")}),
     ),
     elementwise=True,
 )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from chainrule.errors import unknown_value
 from chainrule.graph.dtypes import bfloat16, float32
 from chainrule.graph.node import Node
-from chainrule.ops.elementwise import cast
+from chainrule.ops.elementwise import round_to
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 
@@ -26,7 +26,8 @@ def precision(name: str) -> Iterator[None]:
     """The precision of contractions made inside.
 
     ``bfloat16``: float32 operands are rounded to bfloat16, products are added up in float32; all else stays float32.
-    ``float32`` and ``float64``: as the operands are.
+    ``float32`` and ``float64``: as the operands are. The contractions of a gradient are made, and so decided on, where
+    ``backward()`` is called.
     """
     if name not in PRECISIONS:
         raise unknown_value("precision", name, PRECISIONS)
@@ -41,4 +42,4 @@ def operand(node: Node) -> Node:
     """``node`` as a contraction takes it under the present precision."""
     if _precision.name != "bfloat16" or node.dtype != float32:
         return node
-    return cast(cast(node, dtype=bfloat16), dtype=float32)
+    return round_to(node, dtype=bfloat16)

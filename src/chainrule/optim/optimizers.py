@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import DType, float64
+from chainrule.graph.dtypes import DType, float32, float64, promote
 from chainrule.tensor import Buffer, Parameter, Tensor, functions
 
 
@@ -115,7 +115,8 @@ class Optimizer:
             for group in self.groups:
                 for parameter in group.parameters:
                     if parameter.grad is not None:
-                        self._update(group, parameter, parameter.grad)
+                        wide = promote(parameter.dtype, float32)  # a bfloat16 cannot hold what 0.999 of itself is
+                        self._update(group, parameter, parameter.grad.astype(wide))
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         raise NotImplementedError
@@ -129,7 +130,7 @@ class Optimizer:
 
     def _slot_type(self, parameter: Parameter, name: str) -> tuple[tuple[int, ...], DType]:
         """Shape and dtype: a number for a count, else the parameter's."""
-        return ((), float64) if name == "count" else (parameter.shape, parameter.dtype)
+        return ((), float64) if name == "count" else (parameter.shape, promote(parameter.dtype, float32))
 
     # ---- saving
 
@@ -208,11 +209,11 @@ class SGD(Optimizer):
         if group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
         if group.initial["momentum"] > 0:
-            momentum = group["momentum"].astype(parameter.dtype)
+            momentum = group["momentum"].astype(gradient.dtype)
             velocity = self._slot(parameter, "momentum")
             velocity.assign(velocity * momentum + gradient)
             gradient = gradient + velocity * momentum if group["nesterov"] else velocity
-        parameter.assign(parameter - gradient * group["lr"].astype(parameter.dtype))
+        parameter.assign(parameter - gradient * group["lr"].astype(gradient.dtype))
 
 
 class Adam(Optimizer):
@@ -245,19 +246,19 @@ class Adam(Optimizer):
         rate, first, second = group["lr"], group["beta1"], group["beta2"]
         value: Tensor = parameter
         if group["weight_decay"] and self.decoupled:
-            value = value * (1 - rate * group["weight_decay"]).astype(parameter.dtype)
+            value = value * (1 - rate * group["weight_decay"]).astype(gradient.dtype)
         elif group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
         count, mean, square = (self._slot(parameter, name) for name in self.slots)
         count.assign(count + 1)
-        share = first.astype(parameter.dtype)
-        mean.assign(mean * share + gradient * (1 - first).astype(parameter.dtype))
+        share = first.astype(gradient.dtype)
+        mean.assign(mean * share + gradient * (1 - first).astype(gradient.dtype))
         square.assign(square * second + gradient * gradient * (1 - second))
         # the corrections are near 0 at first: taken in float64, or their rounding would show in the first steps
         rate = rate / (1 - (count * first.log()).exp()) if group.initial["beta1"] > 0 else rate
         spread = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
-        denominator = square.sqrt() / spread.astype(parameter.dtype) + group["eps"]
-        parameter.assign(value - mean / denominator * rate.astype(parameter.dtype))
+        denominator = square.sqrt() / spread.astype(gradient.dtype) + group["eps"]
+        parameter.assign(value - mean / denominator * rate.astype(gradient.dtype))
 
 
 class AdamW(Adam):
@@ -305,7 +306,7 @@ class RMSprop(Optimizer):
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         if group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
-        alpha, rate = group["alpha"], group["lr"].astype(parameter.dtype)
+        alpha, rate = group["alpha"], group["lr"].astype(gradient.dtype)
         square = self._slot(parameter, "square")
         square.assign(square * alpha + gradient * gradient * (1 - alpha))
         spread: Tensor = square
@@ -316,20 +317,21 @@ class RMSprop(Optimizer):
         quotient = gradient / (spread.sqrt() + group["eps"])
         if group.initial["momentum"] > 0:
             velocity = self._slot(parameter, "momentum")
-            velocity.assign(velocity * group["momentum"].astype(parameter.dtype) + quotient)
+            velocity.assign(velocity * group["momentum"].astype(gradient.dtype) + quotient)
             quotient = velocity
         parameter.assign(parameter - quotient * rate)
 
 
-def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
+def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float) -> Tensor:
     """Scale all gradients so that their common length is at most ``max_norm``; returns the length before.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
     """
     if not max_norm > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
+    several = [parameters] if isinstance(parameters, Parameter) else parameters
     with functions.no_grad():
-        with_gradients = [one for one in parameters if one.grad is not None]
+        with_gradients = [one for one in several if one.grad is not None]
         squares = [(one.grad * one.grad).sum() for one in with_gradients if one.grad is not None]
         if not squares:
             return functions.zeros(())

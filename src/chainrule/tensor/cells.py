@@ -55,8 +55,9 @@ class Cell(Tensor):
 
     @name.setter
     def name(self, name: str) -> None:
-        if name != self._name:
-            self._name, self._node = name, None  # type: ignore[assignment]
+        self._name = name
+        if self._node is not None:  # the same leaf under its new name: a second one would split the gradient
+            self._node.label = name
 
     @property
     def node(self) -> Node:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axis
-from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands
+from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands, owned_nodes
 
 # ---- making
 
@@ -180,11 +183,25 @@ def no_grad() -> Iterator[None]:
         yield
 
 
-def grad(output: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor | None]:
-    """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone."""
+def grad(output: Tensor, inputs: Sequence[Tensor], upstream: Any = None, *, create_graph: bool = False) -> list[Tensor | None]:
+    """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone.
+
+    ``upstream`` is the gradient of the error with respect to ``output``, needed where that is not one number. A parameter
+    that was assigned since stands for the value that the output was computed from.
+    """
+    for place, one in enumerate(inputs):
+        if not one.requires_grad:
+            raise UserError(f"grad: input {place}, {one.node.type}, asks for no gradient: make it with requires_grad=True")
+    owned = owned_nodes(output)
+    nodes = [[node for node in owned if node.owner is not None and node.owner() is one] or [one.node] for one in inputs]
+    seed = None if upstream is None else as_tensor(upstream, output.dtype).node
     with ops.history("gradients" if create_graph else "nothing"):
-        found = gradients.backprop(output.node, [one.node for one in inputs])
-    return [None if node is None else Tensor(node) for node in found]
+        found = iter(gradients.backprop(output.node, [node for several in nodes for node in several], seed))
+        results: list[Tensor | None] = []
+        for several in nodes:
+            parts = [Tensor(node) for node in islice(found, len(several)) if node is not None]
+            results.append(reduce(operator.add, parts) if parts else None)
+    return results
 
 
 def gradcheck(

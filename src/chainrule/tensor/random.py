@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ class Generator:
     def __init__(self, seed: int = 0) -> None:
         self.state = Buffer(np.array([_checked(seed), 0]), int64)
         self.state.name = "random.state"
+        self._drawing = threading.Lock()
 
     def seed(self, seed: int) -> None:
         """Begin again from ``seed``."""
@@ -40,12 +43,17 @@ class Generator:
         wanted = as_dtype(dtype)
         if not is_float(wanted):
             raise UserError(f"random: draws floats, not {wanted}: draw float32 numbers, scale them and use astype")
-        numbers, after = draw(self.state.node, tuple(shape), wanted)
-        self.state.assign(Tensor(after))
+        sizes = tuple(shape)
+        if any(size < 0 for size in sizes):
+            raise UserError(f"random: sizes must not be negative, got {sizes}")
+        with self._drawing:  # two threads must not draw from one state
+            numbers, after = draw(self.state.node, sizes, wanted)
+            self.state.assign(Tensor(after))
         return Tensor(numbers)
 
 
 def _checked(seed: int) -> int:
+    seed = operator.index(seed)
     if not 0 <= seed < 2**63:
         raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
     return seed

@@ -12,7 +12,18 @@ from chainrule import ops
 from chainrule.errors import UserError
 from chainrule.grad import backprop
 from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf, topological_order
-from chainrule.graph.dtypes import DType, as_dtype, bfloat16, bool_, float32, int64, is_float, promote, promote_with_number
+from chainrule.graph.dtypes import (
+    DType,
+    as_dtype,
+    bfloat16,
+    bool_,
+    float32,
+    int64,
+    is_float,
+    is_integer,
+    promote,
+    promote_with_number,
+)
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 
@@ -175,7 +186,7 @@ class Tensor:
                 f"backward: {self.node.type} depends on nothing that asks for a gradient: was it computed under no_grad(), "
                 "or from tensors made without requires_grad=True?"
             )
-        leaves = [node for node in topological_order([self.node], follow=lambda node: node.requires_grad) if node.is_leaf]
+        leaves = owned_nodes(self)
         seed = None if upstream is None else as_tensor(upstream, self.dtype).node
         with ops.history("gradients" if create_graph else "nothing"):
             for node, gradient in zip(leaves, backprop(self.node, leaves, seed), strict=True):
@@ -471,6 +482,12 @@ class Tensor:
         return Tensor(self.node)
 
 
+def owned_nodes(error: Tensor) -> list[Node]:
+    """The nodes at which gradients arrive for somebody: values of parameters and of ``requires_grad`` tensors."""
+    order = topological_order([error.node], follow=lambda node: node.requires_grad)
+    return [node for node in order if node.owner is not None]
+
+
 # ---- making tensors
 
 
@@ -481,12 +498,20 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
     """
     if isinstance(data, Tensor):
         data = data.numpy()
+    elif isinstance(data, list | tuple) and _asks_for_gradient(data):
+        raise UserError("tensor: a list of tensors that ask for gradients would lose them: use stack() or concatenate()")
+    plain = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__array__")
     try:
         array = np.array(data)
+        if plain and dtype is not None and array.dtype.kind in "iu" and is_integer(as_dtype(dtype)):
+            array = np.array(data, as_dtype(dtype))  # refuses what does not fit
     except ValueError as error:
         raise UserError(f"tensor: the data is no regular array ({error}): rows must have equal lengths") from None
+    except OverflowError as error:
+        raise UserError(f"tensor: {error}: choose a wider dtype") from None
+    if array.dtype.kind in "OSU":
+        as_dtype(array.dtype)  # refuses what is no number
     if dtype is None:
-        plain = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__array__")
         dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
     value = array.astype(as_dtype(dtype), copy=False)
     if not requires_grad:
@@ -497,6 +522,14 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
     made.grad = None
     made._node = leaf(value, INPUT, requires_grad=True, label=label, owner=weakref.ref(made))
     return made
+
+
+def _asks_for_gradient(data: Sequence[Any]) -> bool:
+    """Whether a tensor somewhere in nested lists requires a gradient."""
+    return any(
+        one.requires_grad if isinstance(one, Tensor) else isinstance(one, list | tuple) and _asks_for_gradient(one)
+        for one in data
+    )
 
 
 def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:

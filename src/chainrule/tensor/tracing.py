@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,11 @@ class Trace:
         return self.reads[cell]
 
     def write(self, cell: Cell, node: Node) -> None:
-        self.writes[cell] = node
+        """As when it is assigned at once, the history is cut: gradients arrive at the cell, and go no further back."""
+        cut = ops.stop_gradient
+        self.writes[cell] = Node(
+            cut, (node,), node.type, {}, None, cell._wants_grad, label=cell.name, owner=weakref.ref(cell)
+        )  # fmt: skip
 
 
 class _Active(threading.local):

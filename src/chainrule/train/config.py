@@ -92,7 +92,7 @@ class Config:
         if not self.image_size:
             return None
         parts = self.image_size.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise UserError(f"image size must be height x width, for example 32x32, got {self.image_size!r}")
         return int(parts[0]), int(parts[1])
 
@@ -138,6 +138,8 @@ def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:
     found: list[Transform] = []
     for part in spec.split(","):
         name, _, amount = part.strip().partition("=")
+        if name in ("auto", "none"):
+            raise UserError(f"augmentation {name!r} stands alone, got {spec!r}: leave it out, or pass it by itself")
         if name not in ("shift", "flip", "crop"):
             raise unknown_value("augmentation", part.strip(), AUGMENTATIONS)
         if name == "flip":
@@ -145,7 +147,7 @@ def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:
                 raise UserError(f"augmentation flip takes no number, got {part.strip()!r}")
             found.append(RandomFlip())
             continue
-        if amount and not amount.isdigit():
+        if amount and not amount.isdecimal():
             raise UserError(f"augmentation {part.strip()!r}: the number of pixels must be whole, for example {name}=2")
         pixels = int(amount or (1 if name == "shift" else 4))
         found.append(RandomShift(pixels) if name == "shift" else RandomCrop(size, padding=pixels))

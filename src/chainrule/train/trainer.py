@@ -73,7 +73,7 @@ class Trainer:
         config = self.config = folder.config
         self.folder = folder
         manual_seed(config.seed)
-        training = limited(training, config.limit)
+        everything, training = training, limited(training, config.limit)
         if training.image_shape != test.image_shape:
             raise UserError(
                 f"training images are {training.image_shape} (C, H, W), test images {test.image_shape}: they must be alike"
@@ -82,6 +82,7 @@ class Trainer:
         self.classes = training.classes
         if list(test.classes) != list(self.classes):
             raise UserError(f"{training.name} and {test.name} have different classes: {difference(self.classes, test.classes)}")
+        _check_test_labels(everything, test)
         if len(self.classes) < 2:
             raise UserError(f"{training.name} has {len(self.classes)} class: a classifier needs at least 2")
         mean, std = mean_std(training)
@@ -276,6 +277,18 @@ class _Clock:
             progress.epoch.accuracy,
             self.images / elapsed,
             per_step * (self.steps - progress.step),
+        )
+
+
+def _check_test_labels(training: Dataset, test: Dataset) -> None:
+    """No class of the test images may be without training images: such a label is damaged, or images are missing."""
+    strange = np.flatnonzero(~np.isin(test.labels, training.labels))
+    if len(strange):
+        name = training.classes[int(test.labels[strange[0]])]
+        raise UserError(
+            f"{test.name}: image {strange[0]} is of class {name!r}, of which {training.name} has no image "
+            f"(it has {len(np.unique(training.labels))} of the {len(training.classes)} classes): "
+            "mend the label, or add training images of that class"
         )
 
 
