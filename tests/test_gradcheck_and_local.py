@@ -116,7 +116,7 @@ def test_a_wrong_rule_is_found_with_its_worst_element_input_and_numbers() -> Non
     assert (said["what"], said["place"], said["input"]) == ("gradient", "[1, 0]", "1")
     analytic, numeric = float(said["analytic"] or 0), float(said["numeric"] or 0)
     assert analytic / numeric == pytest.approx(1.1, rel=1e-6)
-    assert float(said["error"] or 0) == pytest.approx(abs(analytic - numeric) / (1 + abs(analytic)), rel=0.1)
+    assert float(said["error"] or 0) == pytest.approx(abs(analytic - numeric) / max(abs(analytic), abs(numeric)), rel=0.1)
 
 
 def test_a_wrong_number_without_axes_is_named_by_its_input_alone() -> None:
@@ -365,3 +365,17 @@ def test_the_local_gradient_of_a_traced_node_is_explained() -> None:
         ),
     ):
         local_row(node, 0, (0,))
+
+
+def test_a_wrong_gradient_is_found_however_small_it_is() -> None:
+    a = np.linspace(0.5, 1.5, 4)
+    with pytest.raises(UserError, match="gradcheck: the gradient is wrong"):
+        cr.gradcheck(lambda a: ((a * a).detach() * 1e-2 + a * 0).sum(), a)
+    with pytest.raises(UserError, match="gradcheck: the gradient is wrong"):
+        cr.gradcheck(lambda a: ((a * a).detach() * 1e-3 + a * 0).sum(), a)
+    assert cr.gradcheck(lambda a: (a * a * 1e-3).sum(), a).error < 1e-6
+
+
+def test_it_checks_inside_no_grad_too() -> None:
+    with cr.no_grad():
+        assert cr.gradcheck(lambda a: (a * a).sum(), np.array([1.0, 2.0]), order=2).error < 1e-6

@@ -20,7 +20,7 @@ from chainrule.graph.node import Array, Node, leaf
 from chainrule.ops.broadcast import sum_
 from chainrule.ops.compose import to_dtype
 from chainrule.ops.elementwise import add, multiply
-from chainrule.ops.primitive import run_reference, running_on
+from chainrule.ops.primitive import history, run_reference, running_on
 
 Function = Callable[..., Node]
 _STEP = 1e-5  # central differences: error about step^2 + 1e-16 / step, least near 1e-5
@@ -79,7 +79,7 @@ def _check(f: Function, points: list[Array], order: int, tolerance: float, seed:
     gradients, weights = _analytic(f, points, rng)
 
     def value(at: Sequence[Array]) -> float:
-        with running_on(run_reference):  # f may itself go backwards: its inputs must ask for gradients
+        with running_on(run_reference), history("gradients"):  # f may itself go backwards: its inputs must ask for gradients
             output = to_dtype(f(*(leaf(x, requires_grad=True) for x in at)), float64)
         assert output.value is not None
         return float(np.vdot(weights, output.value))
@@ -87,18 +87,25 @@ def _check(f: Function, points: list[Array], order: int, tolerance: float, seed:
     floats = [i for i, x in enumerate(points) if is_float(x.dtype)]
     directions = {i: rng.standard_normal(points[i].shape) for i in floats}
     expected = float(sum(np.vdot(gradients[i], directions[i]) for i in floats))
-    scale = 1 + float(np.sqrt(sum(np.vdot(gradients[i], gradients[i]) for i in floats)))  # the spread of <gradient, d>
+    length = float(np.sqrt(sum(np.vdot(gradients[i], gradients[i]) for i in floats)))  # the spread of <gradient, d>
     moved = [[x + t * directions[i] if i in directions else x for i, x in enumerate(points)] for t in (_STEP, -_STEP)]
-    slope = (value(moved[0]) - value(moved[1])) / (2 * _STEP)
-    error = abs(slope - expected) / scale
+    ahead, behind = value(moved[0]), value(moved[1])
+    slope = (ahead - behind) / (2 * _STEP)
+    error = abs(slope - expected) / (max(length, abs(slope)) + _noise(max(abs(ahead), abs(behind)), tolerance))
     if error <= tolerance:
         return Gradcheck(order, error, 0)
     return _check_each(value, points, gradients, floats, order, tolerance)
 
 
+def _noise(size: float, tolerance: float) -> float:
+    """What to add to the scale of a gradient so that the error of the differences themselves stays below the tolerance:
+    rounding of values of this size over the step, and curvature of functions of moderate size."""
+    return 1e-9 * max(1.0, size) / tolerance
+
+
 def _analytic(f: Function, points: Sequence[Array], rng: np.random.Generator) -> tuple[list[Array], Array]:
     """Gradients of <weights, f> for every input, and the random weights."""
-    with running_on(run_reference):
+    with running_on(run_reference), history("gradients"):
         nodes = [leaf(x, requires_grad=True) for x in points]
         output = to_dtype(f(*nodes), float64)
         weights = rng.standard_normal(output.shape)
@@ -123,7 +130,7 @@ def _check_each(
     worst, kinks, place = 0.0, 0, (0, (), 0.0, 0.0)
     centre = value(points)
     for i in floats:
-        scale = 1 + float(np.abs(gradients[i][np.isfinite(gradients[i])]).max(initial=0.0))
+        largest = float(np.abs(gradients[i][np.isfinite(gradients[i])]).max(initial=0.0))
         for unit in np.ndindex(points[i].shape):
 
             def shifted(by: float, i: int = i, unit: tuple[int, ...] = unit) -> float:
@@ -133,6 +140,7 @@ def _check_each(
 
             right, left = (shifted(_STEP) - centre) / _STEP, (centre - shifted(-_STEP)) / _STEP
             analytic = float(gradients[i][unit])
+            scale = max(largest, abs(left + right) / 2) + _noise(abs(centre), tolerance)
             error = abs((left + right) / 2 - analytic) / scale
             if np.isnan(error):
                 error = np.inf
