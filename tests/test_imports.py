@@ -30,7 +30,7 @@ LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "nn": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
     "optim": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
     "data": (frozenset(), frozenset({"numpy", "PIL"})),
-    "formats": (frozenset({"graph"}), frozenset({"numpy", "safetensors"})),
+    "formats": (frozenset(), frozenset({"numpy", "safetensors"})),
     "models": (frozenset({"nn", "tensor"}), frozenset({"numpy"})),
     "train": (BELOW_TRAIN, frozenset({"numpy", "PIL"})),
     "lens": (BELOW_TRAIN | {"train", ROOT}, frozenset({"numpy", "PIL"})),

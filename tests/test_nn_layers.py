@@ -455,3 +455,12 @@ def test_losses_name_what_does_not_fit(call: Any, text: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     assert str(caught.value) == text
+
+
+def test_an_empty_batch_goes_through_group_norm() -> None:
+    assert nn.GroupNorm(2, 4)(cr.zeros((0, 4, 3, 3))).shape == (0, 4, 3, 3)
+
+
+def test_an_adaptive_pool_of_three_sizes_is_refused() -> None:
+    with pytest.raises(UserError, match=r"output_size must be a whole number or a pair \(height, width\), got \(1, 2, 3\)"):
+        nn.AdaptiveAvgPool2d((1, 2, 3))(cr.zeros((1, 1, 4, 4)))

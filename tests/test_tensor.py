@@ -780,3 +780,9 @@ def test_what_would_lose_gradients_or_digits_is_refused() -> None:
     for number in (300, -1):
         with pytest.raises(UserError, match=f"tensor: .*{number}.*: choose a wider dtype"):
             cr.tensor([number], "uint8")
+
+
+def test_sizes_and_exponents_may_be_numpy_integers_and_must_fit() -> None:
+    assert cr.zeros((2, 3)).reshape(np.int64(6)).shape == (6,)
+    with pytest.raises(UserError, match=r"power: int64.* is no integer that fits: cast to float32 first"):
+        cr.tensor([2, 3]) ** 2**70

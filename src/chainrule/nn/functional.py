@@ -30,6 +30,7 @@ from chainrule.tensor import Tensor, functions, random
 
 __all__ = [
     "adaptive_avg_pool2d",
+    "affine",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
@@ -293,7 +294,11 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
     """
     if x.ndim != 4:
         raise UserError(f"adaptive_avg_pool2d: needs an image (N, C, H, W), got {x.shape}")
-    asked = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
+    asked = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
+    if len(asked) != 2:
+        raise UserError(
+            f"adaptive_avg_pool2d: output_size must be a whole number or a pair (height, width), got {output_size!r}"
+        )
     height, width = (have if want is None else want for want, have in zip(asked, x.shape[2:], strict=True))
     if min(height, width) < 1:
         raise UserError(f"adaptive_avg_pool2d: output_size must be at least 1, got {output_size}")
@@ -327,7 +332,8 @@ def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Te
     return apart * (variance + eps).rsqrt(), mean, variance
 
 
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """x weight + bias, both in ``shape``, which broadcasts against x."""
     if weight is not None:
         x = x * weight.reshape(shape)
     return x if bias is None else x + bias.reshape(shape)
@@ -350,7 +356,7 @@ def batch_norm(
         found, _, _ = normalised(x, (0, *range(2, x.ndim)), eps)
     else:
         found = (x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps).rsqrt()
-    return _affine(found, weight, bias, shape)
+    return affine(found, weight, bias, shape)
 
 
 def layer_norm(
@@ -365,7 +371,7 @@ def layer_norm(
     if x.shape[x.ndim - len(shape) :] != shape:
         raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
     found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
-    return _affine(found, weight, bias, shape)
+    return affine(found, weight, bias, shape)
 
 
 def group_norm(
@@ -375,9 +381,9 @@ def group_norm(
     channels = x.shape[1]
     if num_groups < 1 or channels % num_groups:
         raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
-    grouped = x.reshape(x.shape[0], num_groups, -1)
+    grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     found, _, _ = normalised(grouped, (2,), eps)
-    return _affine(found.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
+    return affine(found.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
 
 
 # ---- activations

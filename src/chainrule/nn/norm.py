@@ -59,10 +59,7 @@ class _BatchNorm(Module):
         found, mean, variance = F.normalised(x, axes, self.eps)
         if self.training and self.track_running_stats:
             self._track(mean.reshape(-1), variance.reshape(-1) * (count / (count - 1)))
-        shape = (1, self.num_features, *(1,) * (x.ndim - 2))
-        if self.weight is not None and self.bias is not None:
-            found = found * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return found
+        return F.affine(found, self.weight, self.bias, (1, self.num_features, *(1,) * (x.ndim - 2)))
 
     def _check(self, x: Tensor) -> None:
         if all(x.ndim != len(shape) for shape in self.input_shapes):

@@ -179,8 +179,9 @@ divide: Primitive = Primitive(
 
 
 def _power_shape(x: TensorType, *, exponent: float) -> TensorType:
-    if not is_float(x.dtype) and (x.dtype == bool_ or exponent < 0 or exponent != int(exponent)):
-        raise UserError(f"power: {x} to the {exponent} is no integer: cast to float32 first")
+    whole = math.isfinite(exponent) and exponent == int(exponent) and 0 <= exponent < 64
+    if not is_float(x.dtype) and (x.dtype == bool_ or not whole):
+        raise UserError(f"power: {x} to the {exponent} is no integer that fits: cast to float32 first")
     return x
 
 
@@ -431,7 +432,6 @@ logical_not: Primitive = _blocker(
 
 
 def _cast_reference(x: Array, *, dtype: Any) -> Array:
-    # through bool explicitly: NumPy's own cast of nan to an integer depends on the machine
     return x != 0 if dtype == bool_ else x.astype(dtype)
 
 

@@ -6,6 +6,8 @@ Max pooling is three primitives, closed under differentiation: ``max_pool2d`` pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from chainrule.errors import UserError
@@ -36,31 +38,31 @@ def _max_pool_shape(x: TensorType, *, window: Pair, stride: Pair, padding: Paddi
     return out
 
 
-def _winners(x: Array, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> tuple[Array, Array, list[Array]]:
-    """The padded image, the largest values, and per tap whether it is the first largest of its window (nan wins)."""
-    out = output_sizes("max_pool2d", x.shape[2:], window, stride, padding, dilation)
-    image = padded(x, padding, -np.inf)
-    inside = padded(np.ones((1, 1, *x.shape[2:]), dtype=bool), padding, False)
-    views = taps(image, window, stride, dilation, out)
-    largest = views[0]
+def _largest(views: Sequence[Array]) -> Array:
+    largest = views[0].copy()
     for view in views[1:]:
-        largest = np.maximum(largest, view)
+        np.maximum(largest, view, out=largest)
+    return largest
+
+
+def _winners(x: Array, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> list[Array]:
+    """Per tap, whether it is the first largest of its window (nan wins)."""
+    out = output_sizes("max_pool2d", x.shape[2:], window, stride, padding, dilation)
+    inside = padded(np.ones((1, 1, *x.shape[2:]), dtype=bool), padding, False)
+    views = taps(padded(x, padding, -np.inf), window, stride, dilation, out)
+    largest = _largest(views)
     free = np.ones(largest.shape, dtype=bool)
     masks = []
     for view, real in zip(views, taps(inside, window, stride, dilation, out), strict=True):
         mask = ((view == largest) | (view != view)) & real & free
         free &= ~mask
         masks.append(mask)
-    return image, largest, masks
+    return masks
 
 
 def _max_pool_reference(x: Array, *, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Array:
     out = output_sizes("max_pool2d", x.shape[2:], window, stride, padding, dilation)
-    views = taps(padded(x, padding, -np.inf), window, stride, dilation, out)
-    largest = views[0].copy()
-    for view in views[1:]:
-        np.maximum(largest, view, out=largest)
-    return largest
+    return _largest(taps(padded(x, padding, -np.inf), window, stride, dilation, out))
 
 
 def _route_shape(
@@ -73,7 +75,7 @@ def _route_shape(
 
 
 def _route_reference(x: Array, upstream: Array, *, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Array:
-    _, _, masks = _winners(x, window, stride, padding, dilation)
+    masks = _winners(x, window, stride, padding, dilation)
     (top, bottom), (left, right) = padding
     n, c, h, w = x.shape
     image = np.zeros((n, c, top + h + bottom, left + w + right), dtype=upstream.dtype)
@@ -91,8 +93,8 @@ def _pick_shape(
 
 
 def _pick_reference(x: Array, values: Array, *, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Array:
-    _, largest, masks = _winners(x, window, stride, padding, dilation)
-    out: Array = np.zeros(largest.shape, dtype=values.dtype)
+    masks = _winners(x, window, stride, padding, dilation)
+    out: Array = np.zeros(masks[0].shape, dtype=values.dtype)
     for view, mask in zip(
         taps(padded(values, padding), window, stride, dilation, (out.shape[2], out.shape[3])), masks, strict=True
     ):

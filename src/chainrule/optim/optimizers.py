@@ -201,9 +201,12 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        if nesterov and momentum <= 0:
-            raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        super()._check(options)
+        if options["nesterov"] and options["momentum"] <= 0:
+            raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
 
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
         if group["weight_decay"]:

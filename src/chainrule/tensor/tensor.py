@@ -410,7 +410,7 @@ class Tensor:
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """Another shape for the same elements; one size may be -1: what is left."""
-        wanted: Sequence[Any] = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        wanted: Sequence[Any] = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         sizes = [int(size) for size in wanted]
         if sizes.count(-1) > 1:
             raise UserError(f"reshape: shape {tuple(sizes)} leaves more than one size open: -1 may stand once")
@@ -430,7 +430,7 @@ class Tensor:
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
         """The axes in another order; reversed by default."""
-        order: Sequence[Any] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        order: Sequence[Any] = axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes
         chosen = tuple(i + self.ndim if i < 0 else i for i in order) or tuple(reversed(range(self.ndim)))
         return Tensor(ops.transpose(self.node, axes=chosen))
 

@@ -255,7 +255,7 @@ class Trainer:
 
 
 class _Clock:
-    """Speed and time left, from the steps of this process."""
+    """Speed and time left, from the steps of this epoch in this process."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
         self.progress, self.steps = progress, steps
