@@ -7,6 +7,7 @@ The update is nodes of the same graph as the gradient. State (momentum, counts) 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class Group:
             self.options[name] = value
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
 
     ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
@@ -118,8 +119,9 @@ class Optimizer:
                         wide = promote(parameter.dtype, float32)  # a bfloat16 cannot hold what 0.999 of itself is
                         self._update(group, parameter, parameter.grad.astype(wide))
 
+    @abstractmethod
     def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
-        raise NotImplementedError
+        """Assign the parameter and its slots; ``gradient`` is float32 or wider."""
 
     def _slot(self, parameter: Parameter, name: str) -> Buffer:
         """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""

@@ -1,19 +1,20 @@
 """Schedules of the learning rate, with PyTorch's names, arguments and values.
 
-Each is a function of the number of steps taken, so a schedule has no state but that number: ``schedule.at(step)`` tells
-the factors at any step, and resuming sets ``schedule.steps``.
+Each is a function of the number of steps taken, so a schedule has no state but that number: ``schedule.values(step, group)``
+tells a group's options at any step, and resuming sets ``schedule.steps``.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from chainrule.errors import UserError
 from chainrule.optim.optimizers import Group, Optimizer
 
 
-class Schedule:
+class Schedule(ABC):
     """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -21,8 +22,9 @@ class Schedule:
         self._steps = 0
         self._apply(0)
 
+    @abstractmethod
     def values(self, step: int, group: Group) -> dict[str, float]:
-        raise NotImplementedError
+        """The options of a group after ``step`` steps."""
 
     @property
     def steps(self) -> int:
