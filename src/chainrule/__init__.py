@@ -7,6 +7,8 @@ from chainrule.graph.dtypes import bfloat16, bool_, float32, float64, int32, int
 from chainrule.ops.precision import precision
 from chainrule.tensor import random
 from chainrule.tensor.cells import Buffer, Parameter
+from chainrule.tensor.compiled import compile
+from chainrule.tensor.engines import engine
 from chainrule.tensor.functions import (
     abs,
     arange,
@@ -57,8 +59,10 @@ __all__ = [
     "bfloat16",
     "bool_",
     "clip",
+    "compile",
     "concatenate",
     "cos",
+    "engine",
     "erf",
     "exp",
     "explain",

@@ -224,7 +224,7 @@ def evaluate(
     """Loss, accuracy and confusions of a trained model on the test images."""
     from chainrule.cli.console import evaluation_tables
     from chainrule.data import Loader
-    from chainrule.train import RunFolder, TrainedModel, difference
+    from chainrule.train import RunFolder, TrainedModel, difference, judge
     from chainrule.train import evaluate as evaluate_on
 
     folder = RunFolder.open(run)
@@ -241,7 +241,7 @@ def evaluate(
             "give data with the classes that it was trained on"
         )
     loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
-    found = evaluate_on(trained.model, loader, folder.config.precision)
+    found = evaluate_on(trained.model, loader, judge(trained.model, folder.config.precision))
     if as_json:
         facts = {"loss": found.loss, "accuracy": found.accuracy, "images": found.images, "classes": list(found.classes)}
         typer.echo(json.dumps({**facts, "confusion": found.confusion.tolist()}))

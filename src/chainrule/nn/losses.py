@@ -8,8 +8,9 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
+from chainrule.graph import Array
 from chainrule.graph.dtypes import int64, is_float, is_integer
-from chainrule.tensor import Tensor, as_tensor, functions
+from chainrule.tensor import Tensor, as_tensor, functions, verify
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -160,9 +161,10 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
         raise UserError(f"{name}: labels must be integers {expected}, got {labels.node.type}")
     if labels.shape != expected:
         raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}")
-    value = labels.node.value
-    if value is None:
-        return
+    verify(labels, lambda value: _check_label_values(name, value, scores, ignore_index))
+
+
+def _check_label_values(name: str, value: Array, scores: tuple[int, ...], ignore_index: int) -> None:
     wrong = ((value < 0) | (value >= scores[1])) & (value != ignore_index)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])

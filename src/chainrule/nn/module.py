@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
-from chainrule.tensor import Buffer, Cell, Parameter, Tensor, tensor
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
 
 if TYPE_CHECKING:
     from typing import Self
@@ -148,6 +148,9 @@ class Module:
 
     @property
     def training(self) -> bool:
+        trace = active_trace()
+        if trace is not None:
+            trace.flags[self] = self.__dict__["_training"]
         return bool(self.__dict__["_training"])
 
     @training.setter

@@ -40,19 +40,23 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.index import gather, one_hot, scatter_add
 from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
 from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
-from chainrule.ops.precision import PRECISIONS, operand, precision
+from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, precision
 from chainrule.ops.primitive import (
     OUTPUT,
     REGISTRY,
     Blocked,
     EachInput,
+    Engine,
     Primitive,
     Spec,
+    default_engine,
     emit,
     history,
+    history_kept,
     is_tracing,
     run_reference,
     running_on,
+    set_default_engine,
 )
 from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
@@ -64,6 +68,7 @@ __all__ = [
     "REGISTRY",
     "Blocked",
     "EachInput",
+    "Engine",
     "Primitive",
     "Spec",
     "abs_",
@@ -74,10 +79,12 @@ __all__ = [
     "cast",
     "compose",
     "concatenate",
+    "contraction_precision",
     "conv2d",
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "cos",
+    "default_engine",
     "divide",
     "emit",
     "equal",
@@ -87,6 +94,7 @@ __all__ = [
     "full",
     "gather",
     "history",
+    "history_kept",
     "is_tracing",
     "less",
     "less_equal",
@@ -118,6 +126,7 @@ __all__ = [
     "running_on",
     "scaled",
     "scatter_add",
+    "set_default_engine",
     "sigmoid",
     "sign",
     "sin",

@@ -38,6 +38,11 @@ def precision(name: str) -> Iterator[None]:
         _precision.name = before
 
 
+def contraction_precision() -> str:
+    """The precision that holds now."""
+    return _precision.name
+
+
 def operand(node: Node) -> Node:
     """``node`` as a contraction takes it under the present precision."""
     if _precision.name != "bfloat16" or node.dtype != float32:

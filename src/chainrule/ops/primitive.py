@@ -128,8 +128,14 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
 History = Literal["gradients", "nothing", "everything"]
 
 
+class _Default:
+    """What runs primitives where ``running_on`` says nothing else; of the whole process."""
+
+    engine: Engine = staticmethod(run_reference)
+
+
 class _Mode(threading.local):
-    engine: Engine | None = staticmethod(run_reference)  # None: only trace, run nothing
+    engine: Engine | type[_Default] | None = _Default  # None: only trace, run nothing
     history: History = "gradients"
 
 
@@ -151,6 +157,8 @@ def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str
     engine = _mode.engine
     if engine is None:
         return Node(primitive, inputs, type_, attributes, None, requires_grad)
+    if engine is _Default:
+        engine = _Default.engine
     values = []
     for one in inputs:
         if one.value is None:
@@ -175,6 +183,11 @@ def history(kept: History) -> Iterator[None]:
         _mode.history = before
 
 
+def history_kept() -> History:
+    """What nodes made now remember."""
+    return _mode.history
+
+
 @contextmanager
 def running_on(engine: Engine | None) -> Iterator[None]:
     """Nodes made inside run on ``engine``; None only traces them: shapes, dtypes and structure, no values."""
@@ -183,6 +196,17 @@ def running_on(engine: Engine | None) -> Iterator[None]:
         yield
     finally:
         _mode.engine = before
+
+
+def set_default_engine(engine: Engine) -> Engine:
+    """What runs primitives from now on, on every thread; returns what did before."""
+    before, _Default.engine = _Default.engine, staticmethod(engine)  # type: ignore[assignment]
+    return before
+
+
+def default_engine() -> Engine:
+    """What runs primitives where ``running_on`` says nothing else."""
+    return _Default.engine
 
 
 def is_tracing() -> bool:

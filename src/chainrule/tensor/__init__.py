@@ -1,19 +1,23 @@
 """Tensors: the user's handle on the graph."""
 
 from chainrule.tensor.cells import Buffer, Cell, Parameter
+from chainrule.tensor.compiled import CompiledFunction, compile
 from chainrule.tensor.tensor import Tensor, as_tensor, placeholder, tensor
-from chainrule.tensor.tracing import Trace, active_trace, trace, tracing
+from chainrule.tensor.tracing import Trace, active_trace, trace, tracing, verify
 
 __all__ = [
     "Buffer",
     "Cell",
+    "CompiledFunction",
     "Parameter",
     "Tensor",
     "Trace",
     "active_trace",
     "as_tensor",
+    "compile",
     "placeholder",
     "tensor",
     "trace",
     "tracing",
+    "verify",
 ]

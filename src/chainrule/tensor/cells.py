@@ -8,6 +8,7 @@ left alone.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,24 +23,30 @@ from chainrule.tensor.tracing import active_trace
 class Cell(Tensor):
     """A tensor that can be assigned another value of the same shape and dtype. ``name`` is its path in the model."""
 
-    __slots__ = ("_gradient_now", "_name", "_type", "_value_now")
+    __slots__ = ("_gradient_now", "_memory", "_memory_is_new", "_name", "_type", "_value_now")
 
     _operation = BUFFER
     _wants_grad = False
 
     def __init__(self, value: Any, dtype: Any = None) -> None:
         array = tensor(value, dtype).numpy()
-        self._value_now: Array = array
+        self._value_now: Array | None = array  # None: a program wrote the cell's memory since it was last looked at
+        self._memory: Array | None = None
+        self._memory_is_new = False  # whether the memory holds the present value
         self._type = TensorType(array.shape, array.dtype)
         self._name = ""
         self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
-        self._gradient_now: Tensor | None = None
+        self._gradient_now: Tensor | Callable[[], Tensor] | None = None
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient that has arrived so far; None before the first."""
         trace = active_trace()
-        return self._gradient_now if trace is None else trace.gradients.get(self, self._gradient_now)
+        if trace is not None:
+            return trace.gradient(self)
+        if callable(self._gradient_now):  # it lies in a program's memory, and nobody has asked for it yet
+            self._gradient_now = self._gradient_now()
+        return self._gradient_now
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
@@ -65,8 +72,37 @@ class Cell(Tensor):
         if trace is not None:
             return trace.read(self)
         if self._node is None:
-            self._node = self._leaf(self._value_now)
+            self._node = self._leaf(self._numbers())
         return self._node
+
+    def _numbers(self) -> Array:
+        if self._value_now is None:
+            assert self._memory is not None
+            self._value_now = self._memory.copy()
+        return self._value_now
+
+    def memory(self) -> Array:
+        """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
+        after it was written, say so with ``written``. Everybody else sees copies, so that tensors stay immutable."""
+        if self._memory is None:
+            self._memory = aligned_empty(self._type)
+        if not self._memory_is_new:
+            np.copyto(self._memory, self._numbers())
+            self._memory_is_new = True
+        return self._memory
+
+    def written(self) -> None:
+        """A program has written the cell's memory."""
+        self._value_now = self._node = None  # type: ignore[assignment]
+
+    def gradient_arrives(self, look: Callable[[], Tensor] | None) -> None:
+        """The gradient is what ``look`` gives when somebody asks for it."""
+        self._gradient_now = look
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether ``grad`` is set, without fetching it."""
+        return self._gradient_now is not None
 
     @property
     def type(self) -> TensorType:
@@ -86,10 +122,11 @@ class Cell(Tensor):
             trace.write(self, new.node)
             return
         self._value_now = new.numpy()
+        self._memory_is_new = False
         self._node = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        made = type(self)(np.array(self._value_now))
+        made = type(self)(np.array(self._numbers()))
         made._name = self._name
         memo[id(self)] = made
         return made
@@ -97,6 +134,14 @@ class Cell(Tensor):
     def __repr__(self) -> str:
         label = f"{self._name}: " if self._name else ""
         return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
+
+
+def aligned_empty(type_: TensorType) -> Array:
+    """An array that begins at a cache line."""
+    raw = np.empty(type_.nbytes + 64, np.uint8)
+    begin = -raw.ctypes.data % 64
+    found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
+    return found
 
 
 class Parameter(Cell):

@@ -26,6 +26,7 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
+from chainrule.tensor.tracing import active_trace
 
 
 class Tensor:
@@ -192,6 +193,7 @@ class Tensor:
             for node, gradient in zip(leaves, backprop(self.node, leaves, seed), strict=True):
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
+                    _refuse_to_leave_the_trace(owner)
                     found = Tensor(gradient)
                     owner.grad = found if owner.grad is None else owner.grad + found
 
@@ -482,6 +484,16 @@ class Tensor:
         return Tensor(self.node)
 
 
+def _refuse_to_leave_the_trace(owner: Tensor) -> None:
+    """While tracing, gradients may arrive at cells and inputs; a tensor from outside would be left with one without numbers."""
+    trace = active_trace()
+    if trace is not None and type(owner) is Tensor and id(owner) not in trace.owners and owner.node.value is not None:
+        raise UserError(
+            f"backward: the traced function uses {owner.node.type}, made outside with requires_grad=True: pass it as an "
+            "argument, or make it a Parameter"
+        )
+
+
 def owned_nodes(error: Tensor) -> list[Node]:
     """The nodes at which gradients arrive for somebody: values of parameters and of ``requires_grad`` tensors."""
     order = topological_order([error.node], follow=lambda node: node.requires_grad)
@@ -539,9 +551,16 @@ def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
     return tensor(data, dtype)
 
 
-def placeholder(shape: Sequence[int], dtype: Any = float32) -> Tensor:
+def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool = False) -> Tensor:
     """A tensor without numbers, to trace a computation with."""
-    return Tensor(leaf(TensorType(tuple(shape), as_dtype(dtype)), INPUT))
+    made = Tensor.__new__(Tensor)
+    made.grad = None
+    owner = weakref.ref(made) if requires_grad else None
+    made._node = leaf(TensorType(tuple(shape), as_dtype(dtype)), INPUT, requires_grad=requires_grad, owner=owner)
+    trace = active_trace()
+    if requires_grad and trace is not None:
+        trace.owners.add(id(made))
+    return made
 
 
 # ---- how operands meet

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from chainrule.tensor.tensor import Tensor
 
 
+Check = tuple[Node, Callable[[Any], None]]
+"""A node, and what raises a UserError if its value, once it is known, is not as it must be."""
+
+
 class Trace:
     """What a traced function did to cells: the leaf that stands for each that it read, the node that each was assigned,
     and the gradient that each got (None where it was cleared)."""
@@ -24,6 +28,10 @@ class Trace:
         self.reads: dict[Cell, Node] = {}
         self.writes: dict[Cell, Node] = {}
         self.gradients: dict[Cell, Tensor | None] = {}
+        self.gradient_reads: dict[Cell, Tensor | None] = {}  # what stood in ``grad`` before; None where nothing did
+        self.flags: dict[Any, bool] = {}  # modules whose ``training`` was asked for
+        self.checks: list[Check] = []
+        self.owners: set[int] = set()  # ids of the inputs that ask for gradients
 
     def read(self, cell: Cell) -> Node:
         if cell in self.writes:
@@ -31,6 +39,15 @@ class Trace:
         if cell not in self.reads:
             self.reads[cell] = cell._leaf(cell.type)
         return self.reads[cell]
+
+    def gradient(self, cell: Cell) -> Tensor | None:
+        if cell in self.gradients:
+            return self.gradients[cell]
+        if cell not in self.gradient_reads:
+            from chainrule.tensor.tensor import placeholder
+
+            self.gradient_reads[cell] = placeholder(cell.shape, cell.dtype) if cell.has_gradient else None
+        return self.gradient_reads[cell]
 
     def write(self, cell: Cell, node: Node) -> None:
         """As when it is assigned at once, the history is cut: gradients arrive at the cell, and go no further back."""
@@ -60,6 +77,15 @@ def tracing() -> Iterator[Trace]:
             yield _active.trace
     finally:
         _active.trace = before
+
+
+def verify(x: Tensor, check: Callable[[Any], None]) -> None:
+    """Hold the numbers of ``x`` against ``check``, which raises a UserError: now, or in a traced function whenever they are
+    known, before anything runs if ``x`` is an input."""
+    if x.node.value is not None:
+        check(x.node.value)
+    elif _active.trace is not None:
+        _active.trace.checks.append((x.node, check))
 
 
 def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:

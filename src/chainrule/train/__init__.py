@@ -1,7 +1,7 @@
 """Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
 
 from chainrule.train.config import Config
-from chainrule.train.evaluation import Evaluation, evaluate
+from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_folder import RunFolder, next_folder
 from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference, open_datasets
@@ -18,6 +18,7 @@ __all__ = [
     "Watcher",
     "difference",
     "evaluate",
+    "judge",
     "next_folder",
     "open_datasets",
 ]

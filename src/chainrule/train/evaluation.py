@@ -12,7 +12,7 @@ from chainrule.data import Loader
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import functions, tensor
+from chainrule.tensor import Tensor, compile, functions
 
 Matrix = np.ndarray[Any, Any]
 
@@ -60,19 +60,36 @@ class Evaluation:
         return sorted(rows, key=lambda row: row.accuracy)[:count]
 
 
+Judge = Callable[[Matrix, Matrix], tuple[Tensor, Tensor]]
+"""Images and labels of a batch to the sum of its losses, and the class it takes each image for."""
+
+
+def judge(model: Module, contraction: str = "float32") -> Judge:
+    """A compiled function that judges a batch by ``model``."""
+
+    @compile
+    def judged(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with functions.no_grad(), precision(contraction):
+            scores = model(images)
+            return F.cross_entropy(scores, labels, reduction="sum"), scores.argmax(1)
+
+    return judged  # type: ignore[no-any-return]
+
+
 def evaluate(
-    model: Module, loader: Loader, contraction: str = "float32", on_batch: Callable[[int], None] | None = None
+    model: Module, loader: Loader, judged_by: Judge | None = None, on_batch: Callable[[int], None] | None = None
 ) -> Evaluation:
     """Run ``model`` in evaluation mode over one epoch of ``loader``; the flags of its layers are put back afterwards."""
+    judged_by = judged_by or judge(model)
     classes = loader.dataset.classes
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     total = 0.0
     dtype = next(model.parameters()).dtype
-    with functions.no_grad(), precision(contraction), model.evaluating():
+    with model.evaluating():
         for images, labels in loader:
-            scores = model(tensor(images, dtype))
-            total += F.cross_entropy(scores, labels, reduction="sum").item()
-            np.add.at(confusion, (labels, scores.argmax(1).numpy()), 1)
+            loss, found = judged_by(images.astype(dtype, copy=False), labels)
+            total += loss.item()
+            np.add.at(confusion, (labels, found.numpy()), 1)
             if on_batch is not None:
                 on_batch(len(labels))
     return Evaluation(total / int(confusion.sum()), confusion, classes)

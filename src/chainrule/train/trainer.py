@@ -25,12 +25,12 @@ from chainrule.formats import write_atomically
 from chainrule.models import build
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import tensor
+from chainrule.tensor import Tensor, compile
 from chainrule.tensor.random import manual_seed
 from chainrule.train.checkpoint import Progress, Run, Sums, load_checkpoint, save_checkpoint, save_model
 from chainrule.train.config import Config
 from chainrule.train.curves import curves
-from chainrule.train.evaluation import Evaluation, evaluate
+from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.run_folder import RunFolder
 
 _ROWS_PER_EPOCH = 50
@@ -101,6 +101,8 @@ class Trainer:
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
+        self._update = compile(self._forward_backward_update)
+        self._judge = judge(self.model, config.precision)
         self.progress = Progress()
         self.evaluation: Evaluation | None = None
 
@@ -156,15 +158,10 @@ class Trainer:
     def step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
         """One step: forward, backward, update. Returns the mean loss of the batch."""
         progress = self.progress
-        with precision(self.config.precision):
-            self.optimizer.zero_grad()
-            scores = self.model(tensor(images, self.config.dtype))
-            loss = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
-            value = float(loss.item())
-            if not np.isfinite(value):
-                raise self._diverged(f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch})")
-            loss.backward()
-            self.optimizer.step()
+        loss, scores = self._update(images.astype(self.config.dtype, copy=False), labels)
+        value = float(loss.item())
+        if not np.isfinite(value):
+            raise self._diverged(f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch})")
         progress.step += 1
         if progress.step < self.steps:
             self.schedule.steps = progress.step
@@ -173,6 +170,16 @@ class Trainer:
         for sums in (progress.epoch, progress.row):
             sums.add(value, correct, len(labels))
         return value
+
+    def _forward_backward_update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compiled: a whole step. Gives the loss and the scores."""
+        with precision(self.config.precision):
+            self.optimizer.zero_grad()
+            scores = self.model(images)
+            loss = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
+            loss.backward()
+            self.optimizer.step()
+        return loss, scores
 
     def _diverged(self, what: str) -> UserError:
         exists = self.folder.checkpoint.exists()
@@ -215,7 +222,7 @@ class Trainer:
             done += images
             watcher.on_evaluation(done, total)
 
-        self.evaluation = evaluate(self.model, self.test_loader, self.config.precision, on_batch)
+        self.evaluation = evaluate(self.model, self.test_loader, self._judge, on_batch)
         if not np.isfinite(self.evaluation.loss):
             raise self._diverged(f"the loss on the test images became {self.evaluation.loss} after epoch {epoch}")
         loss, accuracy = progress.epoch.mean_loss, progress.epoch.accuracy
@@ -240,7 +247,7 @@ class Trainer:
     def _finish(self) -> Evaluation:
         evaluation = self.evaluation
         if evaluation is None:  # resumed after the last step: only the words are missing
-            evaluation = evaluate(self.model, self.test_loader, self.config.precision)
+            evaluation = evaluate(self.model, self.test_loader, self._judge)
         result = {
             "loss": evaluation.loss,
             "accuracy": evaluation.accuracy,

@@ -1,0 +1,260 @@
+"""Pass: what can be known or saved before anything runs.
+
+Constants are folded, what is computed twice is computed once, identities vanish. Two rules look at sums, so that
+normalisation needs the fewest passes over memory: a factor that is the same along the axes of a sum leaves the sum, and a
+sum of terms that have such factors is taken term by term. And one looks at masks: whether max(0, x) is positive is asked of
+max(0, x), which is stored anyway, not of x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.compiler.rewrite import Rewriter
+from chainrule.graph import Graph, Node, TensorType, leaf
+from chainrule.graph.dtypes import is_float
+from chainrule.graph.node import CONSTANT, Array
+from chainrule.ops import Primitive
+
+_FOLDED_UP_TO = 4096
+
+
+def simplify(graph: Graph) -> tuple[Graph, int]:
+    """The graph with fewer or cheaper nodes that means the same, and how many changes that took."""
+    rewriter = Rewriter(_Rules(graph))
+    found = rewriter.graph(graph)
+    return found, rewriter.changed + max(0, len(graph) - len(found))
+
+
+class _Rules:
+    """The rules by the name of the operation they look at."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.relus: dict[Node, Node] = {}  # x -> max(0, x), where it is computed
+        self.table: dict[str, Callable[[Node], Node | None]] = {
+            "add": _add,
+            "subtract": _subtract,
+            "multiply": _multiply,
+            "divide": _divide,
+            "negative": _negative,
+            "power": _power,
+            "cast": lambda z: _x(z) if _x(z).dtype == z.dtype else None,
+            "round_to": lambda z: _x(z) if np.dtype(z.attributes["dtype"]) == z.dtype else None,
+            "stop_gradient": _x,
+            "reshape": _reshape,
+            "transpose": _transpose,
+            "broadcast": _broadcast,
+            "slice": lambda z: _x(z) if z.type == _x(z).type else None,
+            "pad": lambda z: _x(z) if z.type == _x(z).type else None,
+            "concatenate": lambda z: _x(z) if len(z.inputs) == 1 else None,
+            "sum": _sum,
+            "maximum": self._note_relu,
+            "less": self._mask,
+        }
+
+    def __call__(self, node: Node) -> Node | None:
+        if not isinstance(node.operation, Primitive) or node.is_leaf:
+            return None
+        return _folded(node) or self.table.get(node.operation.name, lambda z: None)(node)
+
+    def _note_relu(self, z: Node) -> None:
+        if number_of(z.inputs[0]) == 0:
+            self.relus[z.inputs[1]] = z
+
+    def _mask(self, z: Node) -> Node | None:
+        zero, x = z.inputs
+        if number_of(zero) == 0 and x in self.relus:
+            return ops.less(zero, self.relus[x])
+        return None
+
+
+def _x(z: Node) -> Node:
+    return z.inputs[0]
+
+
+def number_of(node: Node) -> float | None:
+    """The number that a constant holds everywhere, else None."""
+    while node.operation in (ops.broadcast, ops.reshape, ops.transpose) and node.size:
+        node = node.inputs[0]
+    if node.operation is CONSTANT and node.value is not None and node.size == 1:
+        return float(node.value.reshape(()))
+    return None
+
+
+def _folded(node: Node) -> Node | None:
+    """What is made of constants is a constant. One number everywhere stays a broadcast: that it is one is worth knowing."""
+    if node.operation in (ops.broadcast, ops.stop_gradient):
+        return None
+    assert isinstance(node.operation, Primitive)
+    if node.operation.elementwise and node.ndim and all(number_of(one) is not None for one in node.inputs):
+        numbers = [_constant_of(one, ()) for one in node.inputs]
+        single = TensorType((), node.dtype)
+        value = ops.run_reference(node.operation, numbers, node.attributes, single)
+        return ops.broadcast(leaf(value), shape=node.shape, axes=tuple(range(node.ndim)))
+    if node.size > _FOLDED_UP_TO or any(not _is_constant(_base(one)) for one in node.inputs):
+        return None
+    if all(number_of(one) is not None for one in node.inputs) and node.ndim:
+        return None
+    values = [_constant_of(one, one.shape) for one in node.inputs]
+    return leaf(ops.run_reference(node.operation, values, node.attributes, node.type))
+
+
+def _is_constant(node: Node) -> bool:
+    return node.operation is CONSTANT and node.value is not None
+
+
+def _base(node: Node) -> Node:
+    return node.inputs[0] if node.operation is ops.broadcast else node
+
+
+def _constant_of(node: Node, shape: tuple[int, ...]) -> Array:
+    """The numbers of a constant or of a broadcast of one; of one number everywhere, in any shape."""
+    number = number_of(node)
+    if number is not None:
+        base = node
+        while base.inputs:
+            base = base.inputs[0]
+        assert base.value is not None
+        return np.broadcast_to(base.value.reshape(()), shape)
+    base = _base(node)
+    assert base.value is not None
+    if base is node:
+        return base.value
+    return np.asarray(ops.broadcast.reference(base.value, **node.attributes))
+
+
+# ---- identities
+
+
+def _add(z: Node) -> Node | None:
+    a, b = z.inputs
+    if number_of(b) == 0:
+        return a
+    return b if number_of(a) == 0 else None
+
+
+def _subtract(z: Node) -> Node | None:
+    return z.inputs[0] if number_of(z.inputs[1]) == 0 else None
+
+
+def _multiply(z: Node) -> Node | None:
+    a, b = z.inputs
+    for one, other in ((a, b), (b, a)):
+        number = number_of(one)
+        if number == 1:
+            return other
+        if number is None or not is_float(z.dtype):
+            continue
+        if other.operation is ops.multiply:  # number * (number * x)
+            for inner, x in (other.inputs, reversed(other.inputs)):
+                second = number_of(inner)
+                if second is not None:
+                    return ops.scaled(x, number * second)
+    return None
+
+
+def _divide(z: Node) -> Node | None:
+    return z.inputs[0] if number_of(z.inputs[1]) == 1 else None
+
+
+def _negative(z: Node) -> Node | None:
+    return _x(_x(z)) if _x(z).operation is ops.negative else None
+
+
+def _power(z: Node) -> Node | None:
+    exponent = z.attributes["exponent"]
+    if exponent == 1:
+        return _x(z)
+    return ops.multiply(_x(z), _x(z)) if exponent == 2 else None
+
+
+# ---- moves
+
+
+def _reshape(z: Node) -> Node | None:
+    x = _x(z)
+    if x.type == z.type:
+        return x
+    if x.operation is ops.reshape:
+        return ops.reshape(x.inputs[0], shape=z.shape)
+    if x.operation is ops.broadcast and x.size and x.inputs[0].size == 1:
+        scalar = x.inputs[0]
+        scalar = scalar if scalar.shape == () else ops.reshape(scalar, shape=())
+        return ops.broadcast(scalar, shape=z.shape, axes=tuple(range(z.ndim))) if z.ndim else scalar
+    return None
+
+
+def _transpose(z: Node) -> Node | None:
+    x, axes = _x(z), z.attributes["axes"]
+    if axes == tuple(range(z.ndim)):
+        return x
+    if x.operation is ops.transpose:
+        inner = x.attributes["axes"]
+        return ops.transpose(x.inputs[0], axes=tuple(inner[axis] for axis in axes))
+    return None
+
+
+def _broadcast(z: Node) -> Node | None:
+    x, axes = _x(z), z.attributes["axes"]
+    if not axes:
+        return x
+    if x.operation is ops.broadcast:  # axes of x's input within z's shape
+        kept = [axis for axis in range(z.ndim) if axis not in axes]
+        inner = [kept[axis] for axis in x.attributes["axes"]]
+        return ops.broadcast(x.inputs[0], shape=z.shape, axes=tuple(sorted((*axes, *inner))))
+    return None
+
+
+# ---- sums
+
+
+def _sum(z: Node) -> Node | None:
+    x, axes = _x(z), z.attributes["axes"]
+    if not axes:
+        return x
+    if not is_float(z.dtype) or z.size == 0 or x.size == 0:
+        return None
+    if x.operation is ops.negative:
+        return ops.negative(ops.sum_(x.inputs[0], axes=axes))
+    if x.operation is ops.broadcast and set(axes) <= set(x.attributes["axes"]):
+        count = x.size // z.size
+        return ops.scaled(_without(x, axes), count)
+    if x.operation in (ops.multiply, ops.divide):
+        a, b = x.inputs
+        if _same_along(b, axes):
+            return x.operation(ops.sum_(a, axes=axes), _without(b, axes))  # type: ignore[operator, no-any-return]
+        if x.operation is ops.multiply and _same_along(a, axes):
+            return ops.multiply(_without(a, axes), ops.sum_(b, axes=axes))
+        for one, other in ((a, b), (b, a)):  # a factor one product further in
+            if x.operation is ops.multiply and one.operation in (ops.multiply, ops.divide) and _same_along(one.inputs[1], axes):
+                inner = ops.sum_(ops.multiply(one.inputs[0], other), axes=axes)
+                return one.operation(inner, _without(one.inputs[1], axes))  # type: ignore[operator, no-any-return]
+    if x.operation in (ops.add, ops.subtract) and any(_has_factor(one, axes) for one in x.inputs):
+        return x.operation(*(ops.sum_(one, axes=axes) for one in x.inputs))  # type: ignore[operator, no-any-return]
+    return None
+
+
+def _same_along(node: Node, axes: Any) -> bool:
+    return node.operation is ops.broadcast and set(axes) <= set(node.attributes["axes"])
+
+
+def _has_factor(node: Node, axes: Any) -> bool:
+    """Whether its sum is cheaper than by its elements: it is constant along the axes, or a product with such a factor."""
+    if node.operation is ops.negative:
+        return _has_factor(node.inputs[0], axes)
+    if node.operation in (ops.multiply, ops.divide):
+        return any(_same_along(one, axes) and number_of(one) is None for one in node.inputs)
+    return _same_along(node, axes) and number_of(node) is None
+
+
+def _without(node: Node, axes: Any) -> Node:
+    """A broadcast without some of its new axes."""
+    inner, given = node.inputs[0], node.attributes["axes"]
+    kept = [axis for axis in range(node.ndim) if axis not in axes]
+    shape = tuple(node.shape[axis] for axis in kept)
+    rest = tuple(place for place, axis in enumerate(kept) if axis in given)
+    return ops.broadcast(inner, shape=shape, axes=rest) if rest else inner

@@ -1,0 +1,452 @@
+"""A thin builder of LLVM IR as text: typed values, loops, branches, vectors, masks.
+
+A ``Function`` collects instructions; a ``Module`` collects functions, constants and declarations. Values carry their LLVM
+type as text (``i64``, ``float``, ``<8 x float>``, ``ptr``); operators on them emit instructions. An index may be a Python
+int as long as it is known: arithmetic on ints is folded, so generators read the same for known and unknown sizes. A vector
+of one lane is the scalar itself.
+
+Values that loops carry live in a ``Variable`` (a stack slot, which LLVM turns into registers).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+_VECTOR = re.compile(r"<(\d+) x (.+)>")
+
+
+def vector(lanes: int, element: str) -> str:
+    """The type of ``lanes`` elements side by side; of one lane, the element's own."""
+    return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
+def element_of(type_: str) -> str:
+    found = _VECTOR.fullmatch(type_)
+    return found[2] if found else type_
+
+
+def lanes_of(type_: str) -> int:
+    found = _VECTOR.fullmatch(type_)
+    return int(found[1]) if found else 1
+
+
+def is_floating(type_: str) -> bool:
+    return element_of(type_) in ("float", "double")
+
+
+def with_element(type_: str, element: str) -> str:
+    """As many lanes of another element."""
+    return vector(lanes_of(type_), element)
+
+
+_SUFFIX = {"float": "f32", "double": "f64", "i1": "i1", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "ptr": "p0"}
+SIZES = {"float": 4, "double": 8, "i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "ptr": 8}
+
+
+def suffix(type_: str) -> str:
+    """How intrinsics name a type: ``v8f32`` for ``<8 x float>``."""
+    lanes = lanes_of(type_)
+    return f"{f'v{lanes}' if lanes > 1 else ''}{_SUFFIX[element_of(type_)]}"
+
+
+def literal(number: float, element: str) -> str:
+    """A constant as LLVM writes it; floats by their bits, so that nothing is rounded twice."""
+    if element in ("float", "double"):
+        if element == "float":
+            number = struct.unpack("f", struct.pack("f", number))[0]
+        return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
+    if element == "i1":
+        return "true" if number else "false"
+    return str(int(number))
+
+
+class Value:
+    """One SSA value, or a constant, and the function that it belongs to."""
+
+    __slots__ = ("f", "text", "type")
+
+    def __init__(self, f: Function, text: str, type_: str) -> None:
+        self.f, self.text, self.type = f, text, type_
+
+    def _operand(self, other: float | Value) -> Value:
+        return other if isinstance(other, Value) else self.f.number(other, self.type)
+
+    def _binary(self, other: float | Value, whole: str, floating: str, swap: bool = False) -> Value:
+        second = self._operand(other)
+        first, second = (second, self) if swap else (self, second)
+        name = floating if is_floating(self.type) else whole
+        return self.f.op(f"{name} {self.type} {first.text}, {second.text}", self.type)
+
+    def __add__(self, other: float | Value) -> Value:
+        return self if isinstance(other, int) and other == 0 else self._binary(other, "add", "fadd")
+
+    __radd__ = __add__
+
+    def __sub__(self, other: float | Value) -> Value:
+        return self if isinstance(other, int) and other == 0 else self._binary(other, "sub", "fsub")
+
+    def __rsub__(self, other: float | Value) -> Value:
+        return self._binary(other, "sub", "fsub", swap=True)
+
+    def __mul__(self, other: float | Value) -> int | Value:
+        if isinstance(other, int) and not is_floating(self.type):
+            if other == 1:
+                return self
+            if other == 0 and self.type == "i64":
+                return 0
+        return self._binary(other, "mul", "fmul")
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float | Value) -> Value:
+        return self._binary(other, "sdiv", "fdiv")
+
+    def __floordiv__(self, other: int | Value) -> Value:
+        """For indices, which are not negative."""
+        return self if isinstance(other, int) and other == 1 else self._binary(other, "udiv", "fdiv")
+
+    def __mod__(self, other: int | Value) -> int | Value:
+        return 0 if isinstance(other, int) and other == 1 else self._binary(other, "urem", "frem")
+
+    def __and__(self, other: int | Value) -> Value:
+        return self._binary(other, "and", "and")
+
+    def __or__(self, other: int | Value) -> Value:
+        return self._binary(other, "or", "or")
+
+    def __xor__(self, other: int | Value) -> Value:
+        return self._binary(other, "xor", "xor")
+
+    def __lshift__(self, other: int | Value) -> Value:
+        return self._binary(other, "shl", "shl")
+
+    def __rshift__(self, other: int | Value) -> Value:
+        """Without the sign."""
+        return self._binary(other, "lshr", "lshr")
+
+    def __neg__(self) -> Value:
+        if is_floating(self.type):
+            return self.f.op(f"fneg {self.type} {self.text}", self.type)
+        return self.f.number(0, self.type) - self
+
+    def __repr__(self) -> str:
+        return f"{self.type} {self.text}"
+
+
+class Variable:
+    """A place on the stack for one value that changes, such as an accumulator. Becomes a register."""
+
+    __slots__ = ("f", "place", "type")
+
+    def __init__(self, f: Function, place: Value, type_: str) -> None:
+        self.f, self.place, self.type = f, place, type_
+
+    def get(self) -> Value:
+        return self.f.load(self.place, self.type)
+
+    def set(self, value: Value) -> None:
+        self.f.store(value, self.place)
+
+
+class Module:
+    """The text of one LLVM module, in the making."""
+
+    def __init__(self, vector_bits: int = 256) -> None:
+        self.vector_bits = vector_bits
+        self.functions: list[Function] = []
+        self.constants: list[str] = []
+        self.declarations: dict[str, str] = {}
+
+    def function(
+        self,
+        name: str,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        result: str = "void",
+        internal: bool = False,
+        inline: bool | None = None,
+    ) -> Function:
+        """Begin a function; ``parameters`` are (type with attributes, name), such as ("ptr noalias", "x").
+
+        ``internal`` ones are seen in this module only; ``inline`` forces (True) or forbids (False) inlining.
+        """
+        made = Function(self, name, parameters, result, internal, inline)
+        self.functions.append(made)
+        return made
+
+    def constant(self, name: str, element: str, numbers: Sequence[float]) -> str:
+        """A table of numbers in read-only memory, aligned to 64 bytes; returns how to name its address: ``@name``."""
+        body = ", ".join(f"{element} {literal(number, element)}" for number in numbers)
+        self.constants.append(f"@{name} = internal constant [{len(numbers)} x {element}] [{body}], align 64")
+        return f"@{name}"
+
+    def text(self) -> str:
+        width = self.vector_bits
+        lines = [*self.constants]
+        lines += [one.text() for one in self.functions]
+        defined = {one.name for one in self.functions}
+        lines += [line for name, line in self.declarations.items() if name not in defined]
+        widths = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+        lines.append(f"attributes #0 = {{ nounwind {widths} }}")
+        lines.append(f"attributes #1 = {{ nounwind noinline {widths} }}")
+        lines.append(f"attributes #2 = {{ nounwind alwaysinline {widths} }}")
+        lines.append("!0 = !{i32 1}")
+        return "\n".join(lines) + "\n"
+
+
+class Function:
+    """One function, in the making; the instruction pointer is always at its end."""
+
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        parameters: Sequence[tuple[str, str]],
+        result: str,
+        internal: bool,
+        inline: bool | None,
+    ) -> None:
+        self.module, self.name, self.result = module, name, result
+        linkage = "internal " if internal else ""
+        attribute = {None: "#0", False: "#1", True: "#2"}[inline]
+        written = ", ".join(f"{type_} %{parameter}" for type_, parameter in parameters)
+        self._head = f"define {linkage}{result} @{name}({written}) {attribute} {{\nentry:"
+        self._slots: list[str] = []
+        self._lines: list[str] = []
+        self._count = 0
+        self._returned = "ret void"
+        self.parameters = {parameter: Value(self, f"%{parameter}", type_.split()[0]) for type_, parameter in parameters}
+
+    def __getitem__(self, parameter: str) -> Value:
+        return self.parameters[parameter]
+
+    def text(self) -> str:
+        return "\n".join([self._head, *self._slots, *self._lines, f"  {self._returned}", "}"])
+
+    # ---- instructions
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"%.{self._count}"
+
+    def op(self, instruction: str, type_: str) -> Value:
+        """Any instruction that gives a value of ``type_``."""
+        name = self._name()
+        self._lines.append(f"  {name} = {instruction}")
+        return Value(self, name, type_)
+
+    def do(self, instruction: str) -> None:
+        """Any instruction that gives no value."""
+        self._lines.append(f"  {instruction}")
+
+    def number(self, number: float, type_: str) -> Value:
+        """A constant; in a vector type, the same in every lane."""
+        element, lanes = element_of(type_), lanes_of(type_)
+        one = literal(number, element)
+        return Value(self, one if lanes == 1 else f"<{', '.join([f'{element} {one}'] * lanes)}>", type_)
+
+    def numbers(self, numbers: Sequence[float], element: str) -> Value:
+        """A constant vector."""
+        body = ", ".join(f"{element} {literal(one, element)}" for one in numbers)
+        return Value(self, f"<{body}>", vector(len(numbers), element))
+
+    def zero(self, type_: str) -> Value:
+        return Value(self, "zeroinitializer", type_) if lanes_of(type_) > 1 else self.number(0, type_)
+
+    def index(self, index: int | Value) -> Value:
+        return index if isinstance(index, Value) else self.number(index, "i64")
+
+    def give(self, value: Value) -> None:
+        """The function's result."""
+        self._returned = f"ret {value.type} {value.text}"
+
+    # ---- memory
+
+    def at(self, pointer: Value, index: int | Value, element: str) -> Value:
+        """The address of element ``index`` of an array of ``element``."""
+        if isinstance(index, int) and index == 0:
+            return pointer
+        i = self.index(index)
+        return self.op(f"getelementptr inbounds {element}, ptr {pointer.text}, {i.type} {i.text}", "ptr")
+
+    def load(self, pointer: Value, type_: str, align: int | None = None) -> Value:
+        """``align`` in bytes: the element's size by default, so that any address of an element will do."""
+        return self.op(f"load {type_}, ptr {pointer.text}, align {align or SIZES[element_of(type_)]}", type_)
+
+    def store(self, value: Value, pointer: Value, align: int | None = None, *, streaming: bool = False) -> None:
+        """``streaming`` goes past the caches (for what nobody reads soon); the address must then be aligned to the vector."""
+        hint = ", !nontemporal !0" if streaming else ""
+        self.do(f"store {value.type} {value.text}, ptr {pointer.text}, align {align or SIZES[element_of(value.type)]}{hint}")
+
+    def variable(self, type_: str, value: Value | None = None) -> Variable:
+        place = self._name()
+        self._slots.append(f"  {place} = alloca {type_}")
+        made = Variable(self, Value(self, place, "ptr"), type_)
+        if value is not None:
+            made.set(value)
+        return made
+
+    def lane_mask(self, count: int | Value, lanes: int) -> Value:
+        """True in the first ``count`` lanes."""
+        if lanes == 1:
+            return self.compare("sgt", self.index(count), 0)
+        limit = self.convert("trunc", self.index(self.least(count, lanes)), "i32")  # 32 bits: as many lanes as floats
+        return self.compare("slt", self.numbers(range(lanes), "i32"), self.splat(limit, lanes))
+
+    def masked_load(self, pointer: Value, mask: Value, type_: str, otherwise: Value | None = None) -> Value:
+        """The lanes where ``mask`` holds; the others are not touched in memory and are ``otherwise`` (0 by default)."""
+        rest = otherwise or self.zero(type_)
+        if lanes_of(type_) == 1:
+            found = self.variable(type_, rest)
+            with self.when(mask):
+                found.set(self.load(pointer, type_))
+            return found.get()
+        align = SIZES[element_of(type_)]
+        return self.call(
+            f"llvm.masked.load.{suffix(type_)}.p0", type_, pointer, Value(self, str(align), "i32"), mask, rest
+        )  # fmt: skip
+
+    def masked_store(self, value: Value, pointer: Value, mask: Value) -> None:
+        if lanes_of(value.type) == 1:
+            with self.when(mask):
+                self.store(value, pointer)
+            return
+        align = SIZES[element_of(value.type)]
+        self.call(f"llvm.masked.store.{suffix(value.type)}.p0", "void", value, pointer, Value(self, str(align), "i32"), mask)
+
+    # ---- vectors
+
+    def splat(self, value: Value, lanes: int) -> Value:
+        """The same number in every lane."""
+        if lanes == 1:
+            return value
+        type_ = vector(lanes, value.type)
+        first = self.op(f"insertelement {type_} poison, {value.type} {value.text}, i32 0", type_)
+        return self.op(
+            f"shufflevector {type_} {first.text}, {type_} poison, <{lanes} x i32> zeroinitializer", type_
+        )  # fmt: skip
+
+    def broadcast(self, pointer: Value, type_: str) -> Value:
+        """The element at ``pointer`` in every lane of ``type_``."""
+        return self.splat(self.load(pointer, element_of(type_)), lanes_of(type_))
+
+    def shuffle(self, a: Value, b: Value, places: Sequence[int]) -> Value:
+        """Lanes of ``a`` and ``b`` side by side, chosen by place; -1 leaves a lane open."""
+        mask = ", ".join("i32 poison" if place < 0 else f"i32 {place}" for place in places)
+        return self.op(
+            f"shufflevector {a.type} {a.text}, {b.type} {b.text}, <{len(places)} x i32> <{mask}>",
+            vector(len(places), element_of(a.type)),
+        )
+
+    def extract(self, value: Value, lane: int) -> Value:
+        if lanes_of(value.type) == 1:
+            return value
+        return self.op(f"extractelement {value.type} {value.text}, i32 {lane}", element_of(value.type))
+
+    def insert(self, value: Value, one: Value, lane: int) -> Value:
+        if lanes_of(value.type) == 1:
+            return one
+        return self.op(f"insertelement {value.type} {value.text}, {one.type} {one.text}, i32 {lane}", value.type)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, rounded once."""
+        return self.call(f"llvm.fma.{suffix(a.type)}", a.type, a, b, c)
+
+    # ---- choosing and converting
+
+    def compare(self, predicate: str, a: Value, b: float | Value) -> Value:
+        """``predicate`` as in LLVM: eq, ne, slt, sle, sgt, sge, ult, ... for integers, oeq, olt, ole, une, uno, ... for floats."""
+        other = b if isinstance(b, Value) else self.number(b, a.type)
+        name = "fcmp" if is_floating(a.type) else "icmp"
+        return self.op(f"{name} {predicate} {a.type} {a.text}, {other.text}", with_element(a.type, "i1"))
+
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        return self.op(
+            f"select {condition.type} {condition.text}, {a.type} {a.text}, {b.type} {b.text}", a.type
+        )  # fmt: skip
+
+    def least(self, a: int | Value, b: int | Value) -> int | Value:
+        """The smaller of two indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        first, second = self.index(a), self.index(b)
+        return self.select(self.compare("slt", first, second), first, second)
+
+    def convert(self, how: str, value: Value, element: str) -> Value:
+        """``how`` as in LLVM: sext, zext, trunc, sitofp, uitofp, fptosi, fpext, fptrunc, bitcast, ptrtoint, inttoptr."""
+        type_ = with_element(value.type, element)
+        return self.op(f"{how} {value.type} {value.text} to {type_}", type_)
+
+    # ---- calls
+
+    def call(self, name: str, result: str, *values: Value) -> Value:
+        """Call a function of this module, an intrinsic, or a function of the process; it is declared where needed."""
+        self.module.declarations.setdefault(
+            name, f"declare {result} @{name}({', '.join(one.type for one in values)})"
+        )  # fmt: skip
+        written = f"call {result} @{name}({', '.join(f'{one.type} {one.text}' for one in values)})"
+        if result == "void":
+            self.do(written)
+            return Value(self, "", "void")
+        return self.op(written, result)
+
+    # ---- control
+
+    def _label(self, name: str) -> None:
+        self._lines.append(f"{name}:")
+
+    @contextmanager
+    def loop(self, begin: int | Value, end: int | Value, step: int | Value = 1) -> Iterator[Value]:
+        """For every index from ``begin`` up to ``end``, excluded."""
+        self._count += 1
+        key = self._count
+        counter = self.variable("i64", self.index(begin))
+        limit, stride = self.index(end), self.index(step)
+        self.do(f"br label %head{key}")
+        self._label(f"head{key}")
+        i = counter.get()
+        inside = self.compare("slt", i, limit)
+        self.do(f"br i1 {inside.text}, label %body{key}, label %done{key}")
+        self._label(f"body{key}")
+        yield i
+        counter.set(self.op(f"add nsw i64 {i.text}, {stride.text}", "i64"))
+        self.do(f"br label %head{key}")
+        self._label(f"done{key}")
+
+    @contextmanager
+    def repeat_while(self) -> Iterator[Loop]:
+        """A loop that its body leaves by ``loop.leave_unless(condition)``; anywhere in the body, any number of times."""
+        self._count += 1
+        loop = Loop(self, self._count)
+        self.do(f"br label %head{loop.key}")
+        self._label(f"head{loop.key}")
+        yield loop
+        self.do(f"br label %head{loop.key}")
+        self._label(f"done{loop.key}")
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """What is emitted inside runs where ``condition``, one i1, holds."""
+        self._count += 1
+        key = self._count
+        self.do(f"br i1 {condition.text}, label %then{key}, label %after{key}")
+        self._label(f"then{key}")
+        yield
+        self.do(f"br label %after{key}")
+        self._label(f"after{key}")
+
+
+class Loop:
+    """A loop of ``Function.repeat_while``."""
+
+    def __init__(self, f: Function, key: int) -> None:
+        self.f, self.key = f, key
+
+    def leave_unless(self, condition: Value) -> None:
+        self.f._count += 1
+        key = self.f._count
+        self.f.do(f"br i1 {condition.text}, label %go{key}, label %done{self.key}")
+        self.f._label(f"go{key}")

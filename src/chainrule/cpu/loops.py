@@ -1,0 +1,453 @@
+"""Machine code of a loop nest: elementwise work and reductions.
+
+Loop order: units, then the axes of the nest, outermost first; the last axis in vectors, its rest element by element. A value
+is computed in the outermost loop in which everything that it depends on is known. Reads each load once per point, writes
+each store once; a reduction over the last axis is carried in a register, others in their place in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.compiler.nest import Access, Instruction, Nest, Reduction
+from chainrule.cpu import mathematics
+from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, vector, with_element
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel
+from chainrule.cpu.target import Target
+
+MEMORY_TYPES = {**LLVM_TYPES, "bfloat16": "i16"}
+REGISTER_TYPES = {**LLVM_TYPES, "bool": "i1", "bfloat16": "float"}
+"""How values of a dtype lie in a register: a bool is one bit, a bfloat16 is a float that was rounded."""
+
+_UNSIGNED = ("uint8", "bool")
+
+
+def loop_kernel(nest: Nest, target: Target) -> Kernel:
+    """The kernel of ``nest``; operands in the order of their numbers."""
+    points = 1
+    for size in nest.sizes:
+        points *= size
+    arithmetic = sum(1 for one in nest.body if one.inputs) + len(nest.reductions)
+    return Kernel(
+        "loops",
+        repr(nest),
+        lambda target, name: _generate(nest, target, name),
+        nest.units,
+        operations=points * arithmetic,
+        bytes=sum(_traffic(nest, access) for access in _accesses(nest)),
+    )
+
+
+def _accesses(nest: Nest) -> set[Access]:
+    return {one.access for one in (*nest.body, *nest.stores) if one.access is not None}
+
+
+def _traffic(nest: Nest, access: Access) -> int:
+    """Bytes that an access touches: places along axes of stride 0 are the same."""
+    places = SIZES[MEMORY_TYPES[access.dtype]]
+    for size, stride in zip(nest.sizes, access.strides, strict=True):
+        places *= size if stride else 1
+    return places
+
+
+def _generate(nest: Nest, target: Target, name: str) -> Module:
+    module = Module(target.vector_bits, target.has_fma)
+    f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
+    _Emission(f, nest, target).emit()
+    return module
+
+
+class _Emission:
+    """The state of emitting one nest."""
+
+    def __init__(self, f: Function, nest: Nest, target: Target) -> None:
+        self.f, self.nest = f, nest
+        self.last = len(nest.sizes) - 1
+        self.bases = [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(nest.operands)]
+        widest = max((SIZES[element_of(REGISTER_TYPES[one.dtype])] for one in nest.body), default=4)
+        self.lanes = max(1, min(target.lanes(max(widest, 4)), _power_of_two_up_to(nest.sizes[-1])))
+        self.depths = self._depths()
+        self.values: dict[tuple[int, int], Value] = {}  # (instruction, lanes) -> value
+        self.indices: list[Value | int] = [0] * len(nest.sizes)
+        self.unit: Value | None = None
+
+    def _depths(self) -> list[int]:
+        """Per instruction the innermost axis that it varies along; -1 for none."""
+        depths: list[int] = []
+        for one in self.nest.body:
+            strides = one.access.strides if one.access else one.attribute("strides") if one.name == "index" else ()
+            own = max((axis for axis, stride in enumerate(strides) if stride and self.nest.sizes[axis] > 1), default=-1)
+            depths.append(max([own, *(depths[i] for i in one.inputs)]))
+        return depths
+
+    def emit(self) -> None:
+        f, nest = self.f, self.nest
+        self._at_depth(-1)
+        with f.loop(f["begin"], f["end"]) as unit:
+            self.unit = unit
+            begin = unit * nest.rows
+            end = f.least(begin + nest.rows, nest.sizes[0])
+            if nest.sizes[0] % nest.rows == 0:
+                end = begin + nest.rows
+            for one in nest.reductions:
+                self._clear(one)
+            self._axis(0, f.index(begin), f.index(end))
+
+    def _axis(self, axis: int, begin: int | Value, end: int | Value) -> None:
+        f = self.f
+        if axis == self.last:
+            self._innermost(begin, end)
+            return
+        with f.loop(begin, end) as index:
+            self.indices[axis] = index
+            self._at_depth(axis)
+            self._axis(axis + 1, 0, self.nest.sizes[axis + 1])
+
+    def _innermost(self, begin: int | Value, end: int | Value) -> None:
+        """The vector axis: whole vectors, then what is left over one by one."""
+        f, nest, lanes = self.f, self.nest, self.lanes
+        across = [one for one in nest.reductions if one.access.strides[self.last] == 0]
+        carried = {id(one): f.variable(vector(lanes, self._register(one)), self._identity(one, lanes)) for one in across}
+        middle: int | Value = end
+        if lanes > 1:
+            span = end - begin if isinstance(end, int) and isinstance(begin, int) else f.index(end) - begin
+            middle = begin + (span // lanes) * lanes
+            with f.loop(begin, middle, lanes) as index:
+                self._point(index, lanes, carried)
+        rest_is_possible = lanes == 1 or not (isinstance(end, int) and isinstance(begin, int) and end == middle)
+        single = {id(one): f.variable(self._register(one), self._identity(one, 1)) for one in across}
+        if rest_is_possible:
+            with f.loop(middle if lanes > 1 else begin, end) as index:
+                self._point(index, 1, single)
+        for one in across:
+            total = self._horizontal(one, carried[id(one)].get()) if lanes > 1 else None
+            rest = single[id(one)].get()
+            found = rest if total is None else self._combine(one, total, rest)
+            place = self._address(one.access, upto=self.last, unit_stride=one.unit_stride)
+            so_far = f.load(place, self._register(one))
+            f.store(self._combine(one, so_far, found), place)
+
+    def _point(self, index: Value, lanes: int, carried: dict[int, Any]) -> None:
+        f, nest = self.f, self.nest
+        self.indices[self.last] = index
+        kept = dict(self.values)
+        for number, depth in enumerate(self.depths):
+            if depth == self.last:
+                self.values[number, lanes] = self._compute(number, lanes)
+        for store in nest.stores:
+            self._store(self._value(store.value, lanes), store.access, lanes)
+        for one in nest.reductions:
+            value = self._value(one.value, lanes)
+            if id(one) in carried:
+                variable = carried[id(one)]
+                variable.set(self._combine(one, variable.get(), value))
+            else:
+                place = self._address(one.access, unit_stride=one.unit_stride)
+                so_far = self._load_from(place, one.access, lanes)
+                self._store_to(self._combine(one, so_far, value), place, one.access, lanes)
+        self.values = kept
+
+    # ---- values
+
+    def _at_depth(self, depth: int) -> None:
+        """Compute what is known from here on inwards, as single numbers."""
+        if depth == self.last:
+            return
+        for number, own in enumerate(self.depths):
+            if own == depth:
+                self.values[number, 1] = self._compute(number, 1)
+
+    def _value(self, number: int, lanes: int) -> Value:
+        found = self.values.get((number, lanes))
+        if found is None:
+            found = self.values[number, lanes] = self.f.splat(self.values[number, 1], lanes)
+        return found
+
+    def _compute(self, number: int, lanes: int) -> Value:
+        one = self.nest.body[number]
+        f = self.f
+        type_ = vector(lanes, REGISTER_TYPES[one.dtype])
+        if one.name == "load":
+            assert one.access is not None
+            return self._load(one.access, lanes)
+        if one.name == "constant":
+            return f.number(one.attribute("number"), type_)
+        if one.name == "index":
+            start: Value = f.index(one.attribute("start"))
+            strides = one.attribute("strides")
+            for axis, stride in enumerate(strides):
+                if stride:
+                    start = start + self.indices[axis] * stride
+            found = f.splat(start, lanes)
+            if lanes > 1 and strides[self.last]:
+                found = found + f.numbers([lane * strides[self.last] for lane in range(lanes)], "i64")
+            return found
+        inputs = [self._value(i, lanes) for i in one.inputs]
+        return compute(f, one, inputs, [self.nest.body[i].dtype for i in one.inputs])
+
+    # ---- memory
+
+    def _address(self, access: Access, upto: int | None = None, unit_stride: int = 0) -> Value:
+        """Address of the first lane; ``upto`` leaves out the axes from there on."""
+        f = self.f
+        place: Value | int = access.start
+        if unit_stride:
+            assert self.unit is not None
+            place = self.unit * unit_stride + place
+        axes = range(len(access.strides) if upto is None else upto)
+        for axis in axes:
+            if access.strides[axis] and self.nest.sizes[axis] > 1:
+                place = self.indices[axis] * access.strides[axis] + place
+        return f.at(self.bases[access.operand], place, MEMORY_TYPES[access.dtype])
+
+    def _load(self, access: Access, lanes: int) -> Value:
+        return self._load_from(self._address(access), access, lanes)
+
+    def _load_from(self, place: Value, access: Access, lanes: int) -> Value:
+        f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
+        type_ = vector(lanes, element)
+        if lanes == 1 or stride == 1:
+            raw = f.load(place, type_)
+        elif stride == 0 or self.nest.sizes[self.last] == 1:
+            raw = f.broadcast(place, type_)
+        else:
+            raw = f.number(0, type_)
+            for lane in range(lanes):
+                raw = f.insert(raw, f.load(f.at(place, lane * stride, element), element), lane)
+        return to_register(f, raw, access.dtype)
+
+    def _store(self, value: Value, access: Access, lanes: int) -> None:
+        self._store_to(value, self._address(access), access, lanes)
+
+    def _store_to(self, value: Value, place: Value, access: Access, lanes: int) -> None:
+        f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
+        raw = to_memory(f, value, access.dtype)
+        if lanes == 1 or stride == 1:
+            f.store(raw, place)
+            return
+        for lane in range(lanes):
+            f.store(f.extract(raw, lane), f.at(place, lane * stride, element))
+
+    # ---- reductions
+
+    def _register(self, one: Reduction) -> str:
+        return REGISTER_TYPES[one.access.dtype]
+
+    def _identity(self, one: Reduction, lanes: int) -> Value:
+        return self.f.number(identity(one.kind, one.access.dtype), vector(lanes, self._register(one)))
+
+    def _combine(self, one: Reduction, a: Value, b: Value) -> Value:
+        if one.kind == "sum":
+            return a + b
+        return (mathematics.maximum if one.kind == "max" else mathematics.minimum)(self.f, a, b)
+
+    def _horizontal(self, one: Reduction, value: Value) -> Value:
+        """All lanes as one: halves upon halves, a fixed order."""
+        f, lanes = self.f, lanes_of(value.type)
+        while lanes > 1:
+            lanes //= 2
+            low = f.shuffle(value, value, range(lanes))
+            high = f.shuffle(value, value, range(lanes, 2 * lanes))
+            if lanes == 1:
+                low, high = f.extract(value, 0), f.extract(value, 1)
+            value = self._combine(one, low, high)
+        return value
+
+    def _clear(self, one: Reduction) -> None:
+        """Set the places that this unit gathers into to the reduction's identity: those it reaches, and no others."""
+        f, nest, access = self.f, self.nest, one.access
+        assert self.unit is not None
+        kept = [axis for axis, stride in enumerate(access.strides) if stride and nest.sizes[axis] > 1]
+        element = MEMORY_TYPES[access.dtype]
+        zero = self._identity(one, 1)
+
+        def walk(remaining: list[int], place: Value | int) -> None:
+            if not remaining:
+                f.store(to_memory(f, zero, access.dtype), f.at(self.bases[access.operand], place, element))
+                return
+            axis = remaining[0]
+            begin: int | Value = self.unit * nest.rows if axis == 0 else 0  # type: ignore[operator]
+            end = f.least(begin + nest.rows, nest.sizes[0]) if axis == 0 else nest.sizes[axis]
+            if len(remaining) == 1 and access.strides[axis] == 1 and self.lanes > 1 and axis != 0:
+                lanes, wide = self.lanes, self._identity(one, self.lanes)
+                middle = nest.sizes[axis] // lanes * lanes
+                with f.loop(0, middle, lanes) as index:
+                    f.store(to_memory(f, wide, access.dtype), f.at(self.bases[access.operand], index + place, element))
+                begin = middle
+            with f.loop(begin, end) as index:
+                walk(remaining[1:], index * access.strides[axis] + place)
+
+        start: Value | int = access.start
+        if one.unit_stride:
+            start = self.unit * one.unit_stride + start
+        walk(kept, start)
+
+
+def _power_of_two_up_to(size: int) -> int:
+    return 1 << (max(size, 1).bit_length() - 1)
+
+
+def identity(kind: str, dtype: str) -> float:
+    """What leaves every number as it is: 0 for a sum; the smallest number there is for a max."""
+    if kind == "sum":
+        return 0
+    sign = -1 if kind == "max" else 1
+    if dtype in ("float32", "float64", "bfloat16"):
+        return sign * float("inf")
+    if dtype in _UNSIGNED:
+        return 0 if kind == "max" else 255
+    bits = 63 if dtype == "int64" else 31
+    return -(2**bits) if kind == "max" else 2**bits - 1
+
+
+# ---- between memory and registers
+
+
+def to_register(f: Function, raw: Value, dtype: str) -> Value:
+    if dtype == "bool":
+        return f.compare("ne", raw, 0)
+    if dtype == "bfloat16":
+        return f.convert("bitcast", f.convert("zext", raw, "i32") << 16, "float")
+    return raw
+
+
+def to_memory(f: Function, value: Value, dtype: str) -> Value:
+    if dtype == "bool":
+        return f.convert("zext", value, "i8")
+    if dtype == "bfloat16":
+        return f.convert("trunc", f.convert("bitcast", value, "i32") >> 16, "i16")
+    return value
+
+
+def round_to_bfloat16(f: Function, x: Value) -> Value:
+    """A float rounded to the nearest bfloat16, to even on a tie; nan stays nan."""
+    bits = f.convert("bitcast", x, "i32")
+    odd = (bits >> 16) & 1
+    rounded = (bits + 0x7FFF + odd) & -65536
+    kept = f.select(f.compare("uno", x, x), (bits | 0x400000) & -65536, rounded)
+    return f.convert("bitcast", kept, "float")
+
+
+# ---- the elementwise primitives
+
+_Emit = Callable[[Function, list[Value]], Value]
+_FUNCTIONS: dict[str, _Emit] = {
+    "negative": lambda f, x: -x[0],
+    "exp": lambda f, x: mathematics.exp(f, x[0]),
+    "log": lambda f, x: mathematics.log(f, x[0]),
+    "sqrt": lambda f, x: mathematics.sqrt(f, x[0]),
+    "rsqrt": lambda f, x: mathematics.rsqrt(f, x[0]),
+    "sin": lambda f, x: mathematics.sin(f, x[0]),
+    "cos": lambda f, x: mathematics.cos(f, x[0]),
+    "tanh": lambda f, x: mathematics.tanh(f, x[0]),
+    "sigmoid": lambda f, x: mathematics.sigmoid(f, x[0]),
+    "erf": lambda f, x: mathematics.erf(f, x[0]),
+    "add": lambda f, x: x[0] + x[1],
+    "subtract": lambda f, x: x[0] - x[1],
+    "multiply": lambda f, x: f.op(
+        f"{'fmul' if element_of(x[0].type) in ('float', 'double') else 'mul'} {x[0].type} {x[0].text}, {x[1].text}", x[0].type
+    ),
+    "divide": lambda f, x: x[0] / x[1],
+    "where": lambda f, x: f.select(x[0], x[1], x[2]),
+    "logical_and": lambda f, x: x[0] & x[1],
+    "logical_or": lambda f, x: x[0] | x[1],
+    "logical_not": lambda f, x: x[0] ^ 1,
+    "stop_gradient": lambda f, x: x[0],
+}
+_COMPARISONS = {"equal": ("oeq", "eq", "eq"), "less": ("olt", "slt", "ult"), "less_equal": ("ole", "sle", "ule")}
+
+
+def compute(f: Function, one: Instruction, inputs: list[Value], dtypes: list[str]) -> Value:
+    """The value of an elementwise primitive."""
+    found = _compute_wide(f, one, inputs, dtypes)
+    return round_to_bfloat16(f, found) if one.dtype == "bfloat16" and one.name != "where" else found
+
+
+def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[str]) -> Value:
+    floating = bool(dtypes) and dtypes[0] in ("float32", "float64", "bfloat16")
+    if one.name in _FUNCTIONS:
+        return _FUNCTIONS[one.name](f, x)
+    if one.name in _COMPARISONS:
+        kind = 0 if floating else 2 if dtypes[0] in _UNSIGNED else 1
+        return f.compare(_COMPARISONS[one.name][kind], x[0], x[1])
+    if one.name in ("maximum", "minimum"):
+        if dtypes[0] in _UNSIGNED:
+            return f.select(f.compare("ugt" if one.name == "maximum" else "ult", x[0], x[1]), x[0], x[1])
+        return (mathematics.maximum if one.name == "maximum" else mathematics.minimum)(f, x[0], x[1])
+    if one.name == "power":
+        exponent = one.attribute("exponent")
+        return mathematics.power(f, x[0], exponent) if floating else _whole_power(f, x[0], int(exponent))
+    if one.name == "abs":
+        if floating:
+            return f.call(f"llvm.fabs.{_suffix(x[0])}", x[0].type, x[0])
+        return x[0] if dtypes[0] in _UNSIGNED else f.select(f.compare("slt", x[0], 0), -x[0], x[0])
+    if one.name == "sign":
+        return _sign(f, x[0], floating, dtypes[0] in _UNSIGNED)
+    if one.name == "cast":
+        return cast(f, x[0], dtypes[0], one.dtype)
+    if one.name == "round_to":
+        return _round_to(f, x[0], dtypes[0], one.attribute("dtype"))
+    raise KeyError(one.name)
+
+
+def _suffix(value: Value) -> str:
+    from chainrule.cpu.emit import suffix
+
+    return suffix(value.type)
+
+
+def _whole_power(f: Function, x: Value, exponent: int) -> Value:
+    result = f.number(1, x.type)
+    for bit in bin(exponent)[2:]:
+        result = _FUNCTIONS["multiply"](f, [result, result])
+        if bit == "1":
+            result = _FUNCTIONS["multiply"](f, [result, x])
+    return result
+
+
+def _sign(f: Function, x: Value, floating: bool, unsigned: bool) -> Value:
+    one, zero = f.number(1, x.type), f.zero(x.type)
+    if unsigned:
+        return f.select(f.compare("ne", x, 0), one, zero)
+    below = f.select(f.compare("olt" if floating else "slt", x, 0), f.number(-1, x.type), zero)
+    found = f.select(f.compare("ogt" if floating else "sgt", x, 0), one, below)
+    return f.select(f.compare("uno", x, x), x, found) if floating else found
+
+
+def _round_to(f: Function, x: Value, dtype: str, narrow: str) -> Value:
+    if narrow == "float64" or narrow == dtype:
+        return x
+    single = f.convert("fptrunc", x, "float") if dtype == "float64" else x
+    if narrow == "bfloat16":
+        single = round_to_bfloat16(f, single)
+    return f.convert("fpext", single, "double") if dtype == "float64" else single
+
+
+def cast(f: Function, x: Value, source: str, to: str) -> Value:
+    """As NumPy's astype: towards zero for integers, x != 0 for bool."""
+    if source == to:
+        return x
+    floats = {"float32": 32, "float64": 64, "bfloat16": 32}
+    if to == "bool":
+        return f.compare("une" if source in floats else "ne", x, 0)
+    element = REGISTER_TYPES[to]
+    if source in floats and to in floats:
+        if floats[source] == floats[to]:
+            return x
+        return f.convert("fptrunc" if floats[to] < floats[source] else "fpext", x, element)
+    if source in floats:
+        whole = f.call(f"llvm.fptosi.sat.{_int_suffix(x)}.{_suffix(x)}", with_element(x.type, "i64"), x)
+        return whole if element == "i64" else f.convert("trunc", whole, element)
+    if to in floats:
+        return f.convert("uitofp" if source in _UNSIGNED else "sitofp", x, element)
+    bits, wanted = {"i1": 1, "i8": 8, "i32": 32, "i64": 64}[element_of(x.type)], {"i8": 8, "i32": 32, "i64": 64}[element]
+    if bits == wanted:
+        return x
+    return f.convert("trunc" if wanted < bits else "zext" if source in _UNSIGNED else "sext", x, element)
+
+
+def _int_suffix(value: Value) -> str:
+    from chainrule.cpu.emit import suffix
+
+    return suffix(with_element(value.type, "i64"))

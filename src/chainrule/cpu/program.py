@@ -1,0 +1,192 @@
+"""A program: a compiled graph, ready to run on this processor.
+
+    plan ──> stages of kernels ──> arena ──> executable: one native call per run
+
+Every buffer has a fixed place: in the arena, in a cell's own memory, or, for inputs, wherever the caller's array lies. Nothing
+is allocated while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.compiler.lower import Buffer
+from chainrule.compiler.memory import Span, plan_memory
+from chainrule.compiler.pipeline import PassReport, plan
+from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.stages import PlannedStage, Staging
+from chainrule.cpu.target import Target, host_target
+from chainrule.errors import UserError
+from chainrule.graph import Array, Graph, Node
+from chainrule.graph.dtypes import int64
+from chainrule.graph.node import CONSTANT, Role
+
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class ArenaRow:
+    """One value of the arena: what it is, its bytes, its offset, and the stages between which it is needed."""
+
+    label: str
+    nbytes: int
+    offset: int
+    first: int
+    last: int
+
+
+class Program:
+    """``graph`` as native code.
+
+    ``state`` names the cells that it assigns: the leaf of the old value and the number of the output that is the new one;
+    the new value is left in the memory that was bound for the leaf.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        state: Sequence[tuple[Node, int]] = (),
+        *,
+        target: Target | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        self.target = target or host_target()
+        made = plan(graph, state)
+        self.passes: list[PassReport] = made.reports
+        self._outputs = [made.lowered.places[one] for one in made.outputs]
+        self._shapes = [one.shape for one in made.outputs]
+        self._old_of = made.schedule.takes_over
+        self._status = Buffer(int64, 4, "status")
+        stages = Staging(self.target, self._same, self._status).staged(made.schedule.tasks)
+        self._leaves = {
+            node: place.buffer
+            for node, place in made.lowered.places.items()
+            if node.is_leaf and node.operation.role is Role.LEAF
+        }
+        self._bound: dict[Buffer, Array] = {}
+        outside = set(self._leaves.values())
+        self._spans = self._needed(stages, outside)
+        self._arena = plan_memory(self._spans)
+        self._refuse_more_than(max_memory)
+        self._memory = _aligned(self._arena.nbytes)
+        self._build(stages)
+        self._bind_constants()
+
+    def _same(self, buffer: Buffer) -> Buffer:
+        return self._old_of.get(buffer, buffer)
+
+    # ---- memory
+
+    def _needed(self, stages: list[PlannedStage], outside: set[Buffer]) -> dict[Buffer, Span]:
+        """From which stage to which each buffer of the arena is needed; outputs to the end."""
+        spans: dict[Buffer, Span] = {self._status: Span(0, len(stages))}
+        for number, stage in enumerate(stages):
+            for buffer in stage.buffers - outside:
+                first = spans[buffer].first if buffer in spans else number
+                spans[buffer] = Span(first, number)
+        for place in self._outputs:
+            buffer = self._same(place.buffer)
+            if buffer not in outside:
+                spans[buffer] = Span(spans[buffer].first if buffer in spans else 0, len(stages))
+        spans[self._status] = Span(0, len(stages))
+        return spans
+
+    def _refuse_more_than(self, limit: int | None) -> None:
+        if limit is None or self._arena.nbytes <= limit:
+            return
+        rows = sorted(self.plan(), key=lambda one: -one.nbytes)[:10]
+        table = "\n".join(f"  {row.nbytes:>14,}  {row.label}" for row in rows)
+        raise UserError(
+            f"compile: the program needs {self._arena.nbytes:,} bytes, max_memory allows {limit:,}: use a smaller batch. "
+            f"Its largest values, in bytes:\n{table}"
+        )
+
+    def plan(self) -> list[ArenaRow]:
+        """The arena, value by value, in the order of first use."""
+        rows = [
+            ArenaRow(buffer.label, buffer.nbytes, self._arena.offsets[buffer], span.first, span.last)
+            for buffer, span in self._spans.items()
+        ]
+        return sorted(rows, key=lambda row: (row.first, row.offset))
+
+    @property
+    def arena_bytes(self) -> int:
+        return self._arena.nbytes
+
+    # ---- native code
+
+    def _build(self, stages: list[PlannedStage]) -> None:
+        slots: dict[tuple[Buffer, int], int] = {}
+        native = []
+        for stage in stages:
+            calls = []
+            for call in stage.calls:
+                numbers = tuple(slots.setdefault(operand, len(slots)) for operand in call.operands)
+                calls.append(Call(call.make(), numbers))
+            native.append(Stage(tuple(calls)))
+        self.stages = native
+        self._origins = [call.origin for stage in stages for call in stage.calls]
+        self._slots_of: dict[Buffer, list[tuple[int, int]]] = {}
+        for (buffer, offset), slot in slots.items():
+            self._slots_of.setdefault(buffer, []).append((slot, offset))
+        self._executable = Executable(native, len(slots), self.target)
+        base = self._memory.ctypes.data
+        for buffer, place in self._arena.offsets.items():
+            self._bind(buffer, base + place)
+        self._status_now = self._view(self._status, 0, (4,), (1,))
+        self._status_now[:] = 0
+
+    def _bind(self, buffer: Buffer, address: int) -> None:
+        for slot, offset in self._slots_of.get(buffer, ()):
+            self._executable.bind(slot, address + offset)
+
+    def _bind_constants(self) -> None:
+        self._constants = []
+        for node, buffer in self._leaves.items():
+            if node.operation is CONSTANT and node.value is not None and buffer in self._slots_of:
+                value = np.ascontiguousarray(node.value)
+                self._constants.append(value)
+                self._bind(buffer, value.ctypes.data)
+
+    def needs(self, leaf: Node) -> bool:
+        """Whether the program reads or writes the memory of a leaf at all."""
+        return leaf in self._leaves and self._leaves[leaf] in self._slots_of
+
+    def bind(self, leaf: Node, array: Array) -> None:
+        """From now on the value of ``leaf`` is in the memory of ``array``, row-major, which the caller keeps alive."""
+        buffer = self._leaves[leaf]
+        self._bound[buffer] = array
+        self._bind(buffer, array.__array_interface__["data"][0])
+
+    def run(self) -> None:
+        """Run once. Outputs stay as they are until the next run."""
+        self._executable.run()
+        if self._status_now[0]:
+            position, index = int(self._status_now[0]) - 1, int(self._status_now[1])
+            self._status_now[:] = 0
+            raise UserError(f"gather: index {index} at position {position} is outside its axis")
+
+    def output(self, number: int) -> Array:
+        """Output ``number`` as a view of the program's memory: read or copy it before the next run."""
+        place = self._outputs[number]
+        return self._view(place.buffer, place.start, self._shapes[number], place.strides)
+
+    def _view(self, buffer: Buffer, start: int, shape: Sequence[int], strides: Sequence[int]) -> Array:
+        buffer = self._same(buffer)
+        if buffer in self._bound:  # the new value of a cell, in the cell's own memory
+            whole = self._bound[buffer].reshape(-1)
+        else:
+            begin = self._arena.offsets[buffer]
+            whole = self._memory[begin : begin + buffer.nbytes].view(buffer.dtype)
+        itemsize = buffer.dtype.itemsize
+        return np.lib.stride_tricks.as_strided(whole[start:], tuple(shape), [stride * itemsize for stride in strides])
+
+
+def _aligned(nbytes: int) -> Array:
+    """Memory that begins at a page."""
+    raw = np.empty(nbytes + _PAGE, np.uint8)
+    begin = -raw.ctypes.data % _PAGE
+    return raw[begin : begin + nbytes]

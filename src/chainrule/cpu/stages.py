@@ -1,0 +1,199 @@
+"""Pass: which kernels run without waiting for each other.
+
+Kernels become stages. Within a stage each unit of work goes through all its kernels before the next unit is begun, so what
+one kernel leaves is still in the cache when the next one takes it up; between stages all threads wait for each other. A loop
+nest joins the stage of the kernel that it depends on if its units can be cut so that unit u needs only what unit u made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place, Task
+from chainrule.compiler.nest import Access
+from chainrule.cpu.kernel import Kernel, Step
+from chainrule.cpu.loops import loop_kernel
+from chainrule.cpu.operations import steps_of
+from chainrule.cpu.target import Target
+from chainrule.graph.dtypes import uint8
+
+Operand = tuple[Buffer, int]
+"""A buffer, and how many bytes into it the operand begins."""
+
+
+@dataclass
+class PlannedCall:
+    """A kernel and its operands; ``origin`` says which line of the user's program it belongs to."""
+
+    make: Callable[[], Kernel]
+    operands: tuple[Operand, ...]
+    origin: str
+
+
+@dataclass
+class PlannedStage:
+    """Calls over the same units. ``parts``: elements per unit of each buffer that is written unit by unit, in order."""
+
+    units: int
+    calls: list[PlannedCall] = field(default_factory=list)
+    reads: set[Buffer] = field(default_factory=set)
+    writes: set[Buffer] = field(default_factory=set)
+    parts: dict[Buffer, int] = field(default_factory=dict)
+
+    @property
+    def buffers(self) -> set[Buffer]:
+        return self.reads | self.writes
+
+
+class Staging:
+    """The state of the pass. ``same`` tells which buffer a buffer lies on (a new value over the old one)."""
+
+    def __init__(self, target: Target, same: Callable[[Buffer], Buffer], status: Buffer) -> None:
+        self.target, self.same, self.status = target, same, status
+        self.stages: list[PlannedStage] = []
+
+    def staged(self, tasks: Sequence[Task]) -> list[PlannedStage]:
+        for task in tasks:
+            if isinstance(task, HeavyTask):
+                self._heavy(task)
+            else:
+                self._loops(task)
+        return self.stages
+
+    def _earliest(self, reads: set[Buffer], writes: set[Buffer]) -> int:
+        """The last stage that has to do with what is read or written; -1 for none."""
+        for number in range(len(self.stages) - 1, -1, -1):
+            stage = self.stages[number]
+            if stage.writes & (reads | writes) or stage.reads & writes:
+                return number
+        return -1
+
+    # ---- heavy operations
+
+    def _heavy(self, task: HeavyTask) -> None:
+        steps, places = steps_of(task, self.target)
+        temporaries = {
+            name: Buffer(uint8, size, f"{name} of {task.node.operation.name}") for name, size in steps.temporaries.items()
+        }
+        for step in steps.steps:
+            operands = tuple(self._operand(name, places, temporaries) for name in step.operands)
+            buffers = {buffer for buffer, _ in operands}
+            last = step is steps.steps[-1]
+            written = {self.same(task.output.buffer)} if last else set()
+            written |= {one for one in buffers if one in temporaries.values()}  # some step or other writes them
+            stage = PlannedStage(step.kernel.units, [PlannedCall(_given(step.kernel), operands, task.origin)])
+            stage.reads, stage.writes = buffers - written, written
+            if last and step.rows is not None:
+                stage.parts[self.same(task.output.buffer)] = step.rows * _row_elements(task)
+            self._place(stage, step)
+
+    def _place(self, stage: PlannedStage, step: Step) -> None:
+        """A kernel of one unit may share the stage of others of one unit; all else begins a stage."""
+        if stage.units == 1:
+            first = self._earliest(stage.reads, stage.writes)
+            for other in self.stages[max(first, 0) :]:
+                if other.units == 1:
+                    _join(other, stage)
+                    return
+        self.stages.append(stage)
+
+    def _operand(self, name: str, places: dict[str, Place], temporaries: dict[str, Buffer]) -> Operand:
+        if name == "status":
+            return self.status, 0
+        if name in temporaries:
+            return temporaries[name], 0
+        place = places[name]
+        return self.same(place.buffer), place.start * place.buffer.dtype.itemsize
+
+    # ---- loops
+
+    def _loops(self, task: LoopTask) -> None:
+        reads, writes = {self.same(one) for one in task.reads}, {self.same(one) for one in task.writes}
+        operands = tuple((self.same(one), 0) for one in task.buffers)
+        first = self._earliest(reads, writes)
+        joined = None
+        if first >= 0:
+            rows = self._rows_to_join(task, self.stages[first], reads, writes)
+            if rows is not None:
+                task.divide(rows)
+                joined = self.stages[first]
+        stage = PlannedStage(task.nest.units, [PlannedCall(self._made(task), operands, task.origin)], reads, writes)
+        if joined is None and stage.units == 1:
+            joined = next((one for one in self.stages[max(first, 0) :] if one.units == 1), None)
+        for one in task.nest.stores:
+            part = _part(one.access, task)
+            if part is not None:
+                stage.parts[self.same(task.buffers[one.access.operand])] = part
+        if joined is None:
+            self.stages.append(stage)
+        else:
+            _join(joined, stage)
+
+    def _made(self, task: LoopTask) -> Callable[[], Kernel]:
+        return lambda: loop_kernel(task.nest, self.target)
+
+    def _rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
+        """Rows per unit with which the task can follow in ``stage``; None where it cannot."""
+        nest = task.nest
+        if stage.units == 1:
+            return nest.rows if nest.units == 1 else None
+        if nest.units == 1 and nest.sizes[0] < stage.units:
+            return None
+        meets = stage.writes & (reads | writes) | stage.reads & writes
+        found: set[int] = set()
+        for access in _accesses(task):
+            buffer = self.same(task.buffers[access.operand])
+            if buffer not in meets:
+                continue
+            part, stride = stage.parts.get(buffer), access.strides[0]
+            if part is None or stride <= 0 or part % stride or not _within_row(access, nest.sizes):
+                return None
+            found.add(part // stride)
+        if len(found) != 1:
+            return None
+        rows = found.pop()
+        if -(-nest.sizes[0] // rows) != stage.units or (nest.units == 1 and nest.reductions and not task.partials):
+            return None
+        if any(one.access.strides[0] == 0 for one in nest.reductions) and not task.partials:
+            return None
+        return rows
+
+
+def _join(stage: PlannedStage, other: PlannedStage) -> None:
+    stage.calls += other.calls
+    stage.reads |= other.reads
+    stage.writes |= other.writes
+    stage.parts |= other.parts
+
+
+def _given(kernel: Kernel) -> Callable[[], Kernel]:
+    return lambda: kernel
+
+
+def _accesses(task: LoopTask) -> list[Access]:
+    nest = task.nest
+    loads = [one.access for one in nest.body if one.access is not None]
+    return [*loads, *(one.access for one in nest.stores), *(one.access for one in nest.reductions)]
+
+
+def _within_row(access: Access, sizes: tuple[int, ...]) -> bool:
+    """Whether the elements for one index of the first axis lie before those for the next one."""
+    reach = sum((size - 1) * abs(stride) for size, stride in zip(sizes[1:], access.strides[1:], strict=True))
+    return access.start == 0 and min(access.strides[1:], default=0) >= 0 and reach < access.strides[0]
+
+
+def _part(access: Access, task: LoopTask) -> int | None:
+    """Elements per unit, where the units write one part of the buffer after the other."""
+    return task.nest.rows * access.strides[0] if access.strides[0] > 0 and _within_row(access, task.nest.sizes) else None
+
+
+def _row_elements(task: HeavyTask) -> int:
+    """Elements in one row of the output as it lies: all channels of a pixel, a row of a matrix, a whole filter."""
+    node, strides = task.node, task.output.strides
+    if node.operation.name == "conv2d_weight_gradient":
+        return node.size // node.shape[0]
+    inner = min((axis for axis in range(node.ndim) if node.shape[axis] > 1), key=lambda axis: strides[axis], default=None)
+    if inner is None:
+        return 1
+    return node.shape[inner] if strides[inner] == 1 else 1

@@ -1,0 +1,337 @@
+"""``cr.compile``: a Python function traced once per signature, and then run as one native program.
+
+    arguments ──> signature ──> traced before? ── yes ──> guards hold? ──> bind memory ──> one native call
+                                     └── no ──> trace ──> passes ──> machine code ──┘
+
+The decorated function means what the plain one means. Cells (parameters, buffers, optimizer state, the random counter) are
+captured: the program reads and writes their memory. Python values read while tracing are frozen into the program; the
+``training`` flags of modules, and whether a cell had a gradient, are guarded: where they changed, the function is traced again.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import UserError
+from chainrule.graph import Array, Graph, Node, leaf
+from chainrule.graph.dtypes import as_dtype
+from chainrule.tensor.cells import Cell
+from chainrule.tensor.engines import is_reference
+from chainrule.tensor.tensor import Tensor, placeholder, tensor
+from chainrule.tensor.tracing import Trace, active_trace, tracing
+
+if TYPE_CHECKING:
+    from chainrule.cpu.program import Program
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_MOST_PROGRAMS = 16
+"""Programs that one function keeps; of more signatures, the ones used longest ago are forgotten."""
+
+
+@dataclass
+class _Traced:
+    """One program, what it captured, and the state of Python under which it holds."""
+
+    program: Program
+    inputs: list[Node]
+    cells: list[tuple[Cell, Node]]
+    written: list[Cell]
+    old_gradients: list[tuple[Cell, Node]]
+    gradients: list[tuple[Cell, int | None]]  # the output, or None where the gradient was cleared
+    input_gradients: list[tuple[int, int]]  # place among the inputs, output
+    flags: dict[Any, bool]
+    had_gradient: dict[Cell, bool]
+    checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
+    results: Any
+    bound: dict[Node, Array] = field(default_factory=dict)
+
+    def broken_guard(self) -> str | None:
+        """What changed since tracing that the program does not know of; None if nothing did."""
+        for module, mode in self.flags.items():
+            if module.training is not mode:
+                return f"{type(module).__name__}.training changed from {mode} to {not mode}"
+        for cell, had in self.had_gradient.items():
+            if cell.has_gradient is not had:
+                now = "has" if cell.has_gradient else "has no"
+                return f"{cell.name or 'a cell'} {now} gradient, unlike when the function was traced"
+        return None
+
+
+class CompiledFunction(Generic[P, R]):
+    """What ``cr.compile`` makes of a function; call it like the function."""
+
+    def __init__(self, function: Callable[P, R], max_memory: int | None) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._max_memory = function, max_memory
+        self._traced: OrderedDict[Any, list[_Traced]] = OrderedDict()
+        self._reasons: list[str] = []
+        self._lock = threading.RLock()
+        self._last: _Traced | None = None
+
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
+        if active_trace() is not None or is_reference():  # part of another traced function's graph, or all is for NumPy
+            return self._function(*_as_tensors(args), **_as_tensors(options))
+        with self._lock:
+            arrays: list[_Argument] = []
+            signature = (_signature((args, options), arrays), ops.contraction_precision(), ops.history_kept())
+            traced = self._find(signature, args, options, arrays)
+            return _run(traced, arrays)  # type: ignore[no-any-return]
+
+    def prepare(self, *args: P.args, **options: P.kwargs) -> Program:
+        """Trace and compile for these arguments without running anything."""
+        with self._lock:
+            arrays: list[_Argument] = []
+            signature = (_signature((args, options), arrays), ops.contraction_precision(), ops.history_kept())
+            return self._find(signature, args, options, arrays).program
+
+    @property
+    def program(self) -> Program:
+        """The program that ran or was prepared last: its ``passes``, ``plan()`` and ``profile()``."""
+        if self._last is None:
+            raise UserError(f"{self.__name__} has not run yet: call it, or prepare(...) it with example arguments")  # type: ignore[attr-defined]
+        return self._last.program
+
+    def explain_retrace(self) -> str:
+        """Why the function was traced, each time, one line a tracing."""
+        return "\n".join(self._reasons) or "not traced yet"
+
+    def _find(self, signature: Any, args: Any, options: Any, arrays: list[_Argument]) -> _Traced:
+        known = self._traced.get(signature, [])
+        broken = None
+        for traced in known:
+            broken = traced.broken_guard()
+            if broken is None:
+                self._traced.move_to_end(signature)
+                self._last = traced
+                return traced
+        self._reasons.append(f"tracing {len(self._reasons) + 1}: {broken or self._news(signature, arrays)}")
+        made = self._trace(args, options, arrays)
+        self._traced.setdefault(signature, []).append(made)
+        self._traced.move_to_end(signature)
+        while sum(map(len, self._traced.values())) > _MOST_PROGRAMS:
+            oldest = next(iter(self._traced))
+            self._traced[oldest].pop(0)
+            if not self._traced[oldest]:
+                del self._traced[oldest]
+        self._last = made
+        return made
+
+    def _news(self, signature: Any, arrays: list[_Argument]) -> str:
+        shapes = ", ".join(f"{one.array.dtype.name}{list(one.array.shape)}" for one in arrays)
+        return f"{'the first call' if not self._traced else 'new arguments'}: {shapes or 'no tensors'}"
+
+    def _trace(self, args: Any, options: Any, arrays: list[_Argument]) -> _Traced:
+        from chainrule.cpu.program import Program
+
+        inputs: list[Tensor] = []
+        with tracing() as trace:
+
+            def stand_in(argument: _Argument) -> Tensor:
+                made = placeholder(argument.array.shape, argument.array.dtype, argument.asks_for_gradient)
+                inputs.append(made)
+                return made
+
+            remaining = iter(arrays)
+            given, named = _rebuilt((args, options), lambda _: stand_in(next(remaining)))
+            found = self._function(*given, **named)
+            outputs: list[Node] = []
+            results = _rebuilt_results(found, outputs)
+            parts = _Parts(trace, inputs, outputs)
+            graph = Graph(*outputs)
+        program = Program(graph, parts.state, max_memory=self._max_memory)
+        return parts.traced(program, results)
+
+
+def compile(function: Callable[P, R] | None = None, *, max_memory: int | None = None) -> Any:
+    """Compile ``function``, such as a whole training step: forward, backward, update.
+
+    It is traced at the first call with arguments of new shapes or dtypes, and runs as one native program from then on.
+    Tensors and NumPy arrays among the arguments are inputs; all other arguments are frozen. ``max_memory``: bytes that the
+    values in between may take; what needs more is refused with a UserError before anything runs.
+
+        @cr.compile
+        def step(images, labels):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+    """
+    if function is None:
+        return lambda f: CompiledFunction(f, max_memory)
+    if not callable(function):
+        raise UserError(f"compile: needs a function, got {type(function).__name__}")
+    return CompiledFunction(function, max_memory)
+
+
+# ---- arguments and results
+
+
+@dataclass
+class _Argument:
+    """A tensor among the arguments: its numbers, and itself if a gradient may arrive at it."""
+
+    array: Array
+    tensor: Tensor | None
+
+    @property
+    def asks_for_gradient(self) -> bool:
+        return self.tensor is not None and self.tensor.requires_grad
+
+
+def _signature(value: Any, arrays: list[_Argument]) -> Any:
+    """What decides which program fits: shapes and dtypes of tensors, everything else by value. Collects the tensors."""
+    if isinstance(value, Cell):
+        return ("cell", id(value))
+    if isinstance(value, Tensor | np.ndarray):
+        tensor = value if isinstance(value, Tensor) else None
+        array = value.numpy() if isinstance(value, Tensor) else value
+        as_dtype(array.dtype)  # refuses what no tensor can be
+        made = _Argument(array, tensor)
+        arrays.append(made)
+        return ("tensor", array.shape, array.dtype, made.asks_for_gradient)
+    if isinstance(value, tuple | list):
+        return (type(value).__name__, *(_signature(one, arrays) for one in value))
+    if isinstance(value, dict):
+        return ("dict", *((name, _signature(one, arrays)) for name, one in value.items()))
+    if isinstance(value, int | float | str | bytes | bool | type(None)):
+        return (type(value).__name__, value)
+    return ("object", id(value))
+
+
+def _rebuilt(value: Any, stand_in: Callable[[Any], Tensor]) -> Any:
+    """``value`` with every tensor that ``_signature`` collected replaced, in the same order."""
+    if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Cell):
+        return stand_in(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_rebuilt(one, stand_in) for one in value)
+    if isinstance(value, dict):
+        return {name: _rebuilt(one, stand_in) for name, one in value.items()}
+    return value
+
+
+def _as_tensors(value: Any) -> Any:
+    return _rebuilt(value, lambda one: one if isinstance(one, Tensor) else tensor(one))
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Stands for output ``number`` in what the function returned."""
+
+    number: int
+
+
+def _rebuilt_results(value: Any, outputs: list[Node]) -> Any:
+    if isinstance(value, Tensor):
+        outputs.append(value.node)
+        return _Result(len(outputs) - 1)
+    if isinstance(value, tuple | list):
+        return type(value)(_rebuilt_results(one, outputs) for one in value)
+    if isinstance(value, dict):
+        return {name: _rebuilt_results(one, outputs) for name, one in value.items()}
+    return value
+
+
+def _with_values(value: Any, program: Program) -> Any:
+    if isinstance(value, _Result):
+        return Tensor(leaf(np.ascontiguousarray(program.output(value.number)).copy()))
+    if isinstance(value, tuple | list):
+        return type(value)(_with_values(one, program) for one in value)
+    if isinstance(value, dict):
+        return {name: _with_values(one, program) for name, one in value.items()}
+    return value
+
+
+class _Parts:
+    """What a trace captured, as inputs and outputs of a graph; adds to ``outputs``."""
+
+    def __init__(self, trace: Trace, inputs: Sequence[Tensor], outputs: list[Node]) -> None:
+        self.trace, self.inputs, self.outputs = trace, list(inputs), outputs
+        self.state: list[tuple[Node, int]] = []
+        for cell, node in trace.writes.items():
+            if cell not in trace.reads:
+                trace.reads[cell] = cell._leaf(cell.type)
+            self.state.append((trace.reads[cell], self._output(node)))
+        self.gradients = [
+            (cell, None if gradient is None else self._output(gradient.node)) for cell, gradient in trace.gradients.items()
+        ]
+        self.input_gradients = [
+            (place, self._output(one.grad.node)) for place, one in enumerate(self.inputs) if one.grad is not None
+        ]
+        places = {one.node: place for place, one in enumerate(self.inputs)}
+        self.checks = [(places.get(node), self._output(node), check) for node, check in trace.checks]
+
+    def _output(self, node: Node) -> int:
+        self.outputs.append(node)
+        return len(self.outputs) - 1
+
+    def traced(self, program: Program, results: Any) -> _Traced:
+        trace = self.trace
+        return _Traced(
+            program,
+            [one.node for one in self.inputs],
+            [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
+            list(trace.writes),
+            [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None],
+            self.gradients,
+            self.input_gradients,
+            dict(trace.flags),
+            {cell: one is not None for cell, one in trace.gradient_reads.items()},
+            self.checks,
+            results,
+        )
+
+
+# ---- running
+
+
+def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
+    program = traced.program
+    for place, _, check in traced.checks:
+        if place is not None:
+            check(arrays[place].array)
+    held = [np.ascontiguousarray(one.array) for one in arrays]
+    for node, array in zip(traced.inputs, held, strict=True):
+        if program.needs(node):
+            program.bind(node, array)
+    for cell, node in traced.old_gradients:
+        if program.needs(node):
+            gradient = cell.grad
+            assert gradient is not None
+            held.append(np.ascontiguousarray(gradient.numpy()))
+            program.bind(node, held[-1])
+    for cell, node in traced.cells:
+        memory = cell.memory()
+        if traced.bound.get(node) is not memory:
+            program.bind(node, memory)
+            traced.bound[node] = memory
+    try:
+        program.run()
+    finally:
+        for cell in traced.written:
+            cell.written()
+    for place, number, check in traced.checks:
+        if place is None:
+            check(program.output(number))
+    for cell, output in traced.gradients:
+        cell.gradient_arrives(None if output is None else _looking(program, output))
+    for place, output in traced.input_gradients:
+        tensor = arrays[place].tensor
+        assert tensor is not None
+        found = _looking(program, output)()
+        tensor.grad = found if tensor.grad is None else tensor.grad + found
+    return _with_values(traced.results, program)
+
+
+def _looking(program: Program, number: int) -> Callable[[], Tensor]:
+    """Fetches an output from the program's memory, where it lies until the next run."""
+    return lambda: Tensor(leaf(np.array(program.output(number), order="C")))

@@ -1,0 +1,77 @@
+"""Who computes: native code, or NumPy alone.
+
+Outside compiled functions each operation runs at once: small ones by NumPy, whose calls are cheap, large ones by a cached
+program of that one operation. ``engine("reference")`` leaves everything, compiled functions too, to NumPy, node by node: the
+definition of right, to compare with.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chainrule import ops
+from chainrule.errors import UserError, unknown_value
+from chainrule.graph import Array, TensorType
+from chainrule.ops import Primitive
+
+ENGINES = ("native", "reference")
+VARIABLE = "CHAINRULE_ENGINE"
+_WORTH_A_PROGRAM = 1 << 18
+"""Multiply-adds, or elements, from which on a program of one operation is faster than NumPy."""
+
+
+def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
+    """Runs one primitive on whichever is faster for its size."""
+    from chainrule.cpu import single
+
+    if work(primitive, values, type_) < _WORTH_A_PROGRAM or not single.can_run(primitive, values):
+        return ops.run_reference(primitive, values, attributes, type_)
+    return single.run(primitive, values, attributes, type_)
+
+
+def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> int:
+    """How much there is to do: multiply-adds of a contraction, else elements."""
+    if primitive is ops.conv2d or primitive is ops.conv2d_input_gradient:
+        weight = values[1]
+        pixels = max(type_.size // max(type_.shape[1], 1), values[0].size // max(values[0].shape[1], 1))
+        return pixels * weight.size
+    if primitive is ops.conv2d_weight_gradient:
+        return values[1].size // max(values[1].shape[1], 1) * type_.size
+    if primitive is ops.matmul:
+        return type_.size * values[0].shape[-1]
+    return max(type_.size, *(one.size for one in values)) if values else type_.size
+
+
+class engine:  # noqa: N801 - used like a function
+    """Let ``name`` compute from now on, on every thread: "native" (as usual) or "reference" (NumPy for everything).
+
+    As ``with engine("reference"):`` only inside.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in ENGINES:
+            raise unknown_value("engine", name, ENGINES)
+        self._before = ops.set_default_engine(native if name == "native" else ops.run_reference)
+
+    def __enter__(self) -> engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ops.set_default_engine(self._before)
+
+
+def is_reference() -> bool:
+    """Whether NumPy computes everything."""
+    return ops.default_engine() is ops.run_reference
+
+
+def _from_environment() -> None:
+    name = os.environ.get(VARIABLE, "native")
+    if name not in ENGINES:
+        raise UserError(f"the environment variable {VARIABLE} is {name!r}: set it to one of {', '.join(ENGINES)}")
+    engine(name)
+
+
+_from_environment()
