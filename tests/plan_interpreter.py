@@ -73,8 +73,9 @@ def run_nest(nest: Nest, operands: list[np.ndarray]) -> None:
         begin = unit * nest.rows
         sizes = (min(nest.rows, nest.sizes[0] - begin), *nest.sizes[1:])
 
-        def at(access: Access, extra: int = 0, begin: int = begin, sizes: tuple[int, ...] = sizes) -> np.ndarray:
-            return strided(operands[access.operand], access.start + begin * access.strides[0] + extra, sizes, access.strides)
+        def at(access: Access, begin: int = begin, sizes: tuple[int, ...] = sizes, unit: int = unit) -> np.ndarray:
+            start = access.start + begin * access.strides[0] + unit * access.unit_stride
+            return strided(operands[access.operand], start, sizes, access.strides)
 
         values: list[np.ndarray] = []
         for one in nest.body:
@@ -92,13 +93,13 @@ def run_nest(nest: Nest, operands: list[np.ndarray]) -> None:
                 kept = tuple(1 if axis in reduced else size for axis, size in enumerate(sizes))
                 target = strided(
                     operands[gather.access.operand],
-                    gather.access.start + begin * gather.access.strides[0] + unit * gather.unit_stride,
+                    gather.access.start + begin * gather.access.strides[0] + unit * gather.access.unit_stride,
                     kept,
                     gather.access.strides,
                 )
                 target[...] = total
             else:
-                at(gather.access, unit * gather.unit_stride)[...] = total
+                at(gather.access)[...] = total
 
 
 def evaluate(
@@ -115,6 +116,8 @@ def evaluate(
             places = np.arange(sizes[axis]) + (begin if axis == 0 else 0)
             total = total + (places * stride).reshape([-1 if i == axis else 1 for i in range(len(sizes))])
         return total
+    if one.name == "unit_share":
+        return np.asarray(1 / (sizes[0] * one.attribute("inner"))).astype(as_dtype(one.dtype))
     inputs = [values[i] for i in one.inputs]
     attributes = {name: as_dtype(value) if name == "dtype" else value for name, value in one.attributes}
     dtype = as_dtype(one.dtype)

@@ -19,14 +19,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The table, bottom to top: part -> (parts of the package, libraries). A part may always import itself, the standard library
 # and errors. ROOT is the package's own __init__.
 ROOT = ""
-CORE = frozenset({"graph", "ops", "grad", "tensor"})
+CORE = frozenset({"graph", "ops", "grad", "tensor", "compiler", "cpu"})
 BELOW_TRAIN = CORE | {"nn", "optim", "data", "formats", "models"}
 LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "errors": (frozenset(), frozenset()),
     "graph": (frozenset(), frozenset({"numpy", "ml_dtypes"})),
     "ops": (frozenset({"graph"}), frozenset({"numpy"})),
     "grad": (frozenset({"graph", "ops"}), frozenset({"numpy"})),
-    "tensor": (frozenset({"graph", "ops", "grad"}), frozenset({"numpy"})),
+    "compiler": (frozenset({"graph", "ops"}), frozenset({"numpy"})),
+    "cpu": (frozenset({"graph", "ops", "compiler"}), frozenset({"numpy", "llvmlite"})),
+    "tensor": (frozenset({"graph", "ops", "grad", "cpu"}), frozenset({"numpy"})),
     "nn": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
     "optim": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
     "data": (frozenset(), frozenset({"numpy", "PIL"})),

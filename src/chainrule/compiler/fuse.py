@@ -37,6 +37,7 @@ class Cluster:
     space: tuple[int, ...] | None
     maps: dict[Node, IndexMap] = field(default_factory=dict)  # of each root, or of what a reduction gathers
     reads: dict[Node, set[IndexMap | None]] = field(default_factory=dict)  # stored values, and how they are read
+    recomputed: set[Node] = field(default_factory=set)  # stored values that are cheaper to compute again than to read
 
     @property
     def is_heavy(self) -> bool:
@@ -59,7 +60,43 @@ class Fusion:
 def fuse(layout: Layout) -> Fusion:
     stored = _stored_values(layout)
     clusters = [_cluster_of(node, layout, stored) for node in layout.graph.nodes if node in stored and not node.is_leaf]
-    return Fusion(layout, stored, _Merging(clusters, layout).merged())
+    merged = _Merging(clusters, layout).merged()
+    for cluster in merged:
+        _recompute(cluster, stored)
+    return Fusion(layout, stored, merged)
+
+
+def _recompute(cluster: Cluster, stored: set[Node]) -> None:
+    """Do not read what can be computed from large values that the cluster reads anyway: a mask, from what it masks."""
+    if cluster.is_heavy or cluster.points <= SMALL:
+        return
+    for node in list(cluster.reads):
+        if not is_elementwise(node) or node in cluster.roots or 2 * node.size < cluster.points:
+            continue
+        sources, expensive = _sources(node, stored)
+        large = {one for one in sources if 2 * one.size >= node.size}
+        others = {one for one in cluster.reads if one is not node}
+        if not expensive and large <= others and not any(_regroups(one) for one in _below(node, stored)):
+            cluster.recomputed.add(node)
+            del cluster.reads[node]
+            for one in sources - large:
+                cluster.reads.setdefault(one, set()).add(None)
+
+
+def _regroups(node: Node) -> bool:
+    return node.operation is ops.reshape and not only_unit_axes_change(node)
+
+
+def _below(node: Node, stored: set[Node]) -> set[Node]:
+    """What an inlined value is computed by, down to stored values."""
+    seen: set[Node] = set()
+    stack = list(node.inputs)
+    while stack:
+        one = stack.pop()
+        if one not in seen and one not in stored:
+            seen.add(one)
+            stack.extend(one.inputs)
+    return seen
 
 
 # ---- which values are stored
@@ -197,10 +234,8 @@ def _cluster_of(node: Node, layout: Layout, stored: set[Node]) -> Cluster:
         inner = [(x, index)]
     else:
         space, index = identity_map(node, layout.orders[node])
-        if node.operation is ops.one_hot:
-            inner = [(node.inputs[0], index[:-1])]
-        else:
-            inner = [(one, index) for one in node.inputs]
+        one_hot = node.operation is ops.one_hot
+        inner = [(node.inputs[0], index[:-1])] if one_hot else [(one, index) for one in node.inputs]
     made = Cluster([node], space, {node: index})
     for start, at in inner:
         for one, found in boundaries(start, at, stored):

@@ -8,7 +8,7 @@ units: so the bits do not depend on who did which unit. A heavy operation stays 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,28 +58,31 @@ class LoopTask:
     writes: frozenset[Buffer]
     origin: str = ""
     partials: list[Partial] = field(default_factory=list)
+    followers: list[LoopTask] = field(default_factory=list)  # tasks that read, unit by unit, what the units of this one leave
+    follows: bool = False
 
     @property
     def reads(self) -> set[Buffer]:
         return {self.buffers[one.access.operand] for one in self.nest.body if one.access is not None}
 
     def divide(self, rows: int) -> None:
-        """Make units of ``rows`` indices of the first axis; what is gathered per unit, and how it is finished, follows."""
+        """Make units of ``rows`` indices of the first axis; what is gathered per unit, and what goes by it, follows."""
         self.nest = replace(self.nest, rows=rows)
         for one in self.partials:
             one.buffer.elements = self.nest.units * one.kept
-            one.finish.nest = replace(
-                one.finish.nest, sizes=(self.nest.units, *one.finish.nest.sizes[1:]), rows=self.nest.units
-            )
+            one.finish.nest = one.make_finish(self.nest)
+        for follower in self.followers:
+            follower.divide(rows)
 
 
 @dataclass(eq=False)
 class Partial:
-    """What the units of a nest leave, ``kept`` numbers each, and the task that adds it up."""
+    """What the units of a nest leave, ``kept`` numbers each, and the task that makes one of them, for the nest as it is."""
 
     buffer: Buffer
     kept: int
     finish: LoopTask
+    make_finish: Callable[[Nest], Nest]
 
 
 @dataclass(eq=False)
@@ -103,6 +106,26 @@ class HeavyTask:
 Task = LoopTask | HeavyTask
 
 
+@dataclass(frozen=True)
+class _Gathered:
+    """A sum that is gathered unit by unit over ``space``: the task that does it, and what its units leave."""
+
+    space: tuple[int, ...] | None
+    task: LoopTask
+    partial: Partial
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """The sum of (x - mean)^2 with mean = ``share`` * ``total``, the sum of x, which ``task`` gathers into ``partial``."""
+
+    x: Node
+    total: Node
+    share: float
+    task: LoopTask
+    partial: Partial
+
+
 @dataclass
 class Lowered:
     """Tasks in order, and the buffer of every stored value."""
@@ -119,6 +142,7 @@ class Lowering:
         self.fusion, self.layout = fusion, fusion.layout
         self.buffers: dict[Node, Buffer] = {}
         self.tasks: list[Task] = []
+        self.partial_of: dict[Node, _Gathered] = {}
 
     def lowered(self) -> Lowered:
         for cluster in self.fusion.clusters:
@@ -195,7 +219,10 @@ class Lowering:
             shape, place = (1,), Place(place.buffer, place.start, (0,))
             body = [one if one.access is None else _flat(one) for one in body]
         order = sorted(range(len(shape)), key=lambda axis: -abs(place.strides[axis]))
-        turned = lambda strides: tuple(strides[axis] for axis in order)  # noqa: E731
+
+        def turned(strides: Strides) -> Strides:
+            return tuple(strides[axis] for axis in order)
+
         instructions = [
             one
             if one.access is None
@@ -217,64 +244,111 @@ class Lowering:
         if cluster.points == 0:
             self._empty(cluster)
             return
-        assert cluster.space is not None
         body = _Body(self, cluster)
-        origin = str(cluster.roots[0].origin)
-        stores, reductions = [], []
+        stores, gathers = [], []
         for root in cluster.roots:
             index = cluster.maps[root]
             if root.operation in REDUCTIONS:
-                reductions.append((root, body.value(root.inputs[0], index)))
+                spread = self._spread(root, cluster)
+                value = (
+                    body.value(root.inputs[0], index) if spread is None else self._about_unit_mean(body, root, index, spread)
+                )
+                gathers.append((root, spread, self._gather(body, root, value, index)))
             else:
-                number = body.computed(root, index)
+                number = body.value(root, index)
                 stores.append(Store(number, body.access(self.place(root), index, root.dtype)))
-        writes = {self.buffer(root) for root in cluster.roots}
-        gathers = [self._gather(body, root, value, cluster) for root, value in reductions]
-        nest = _compact(cluster.space or (1,), body.instructions, stores, [one for one, _ in gathers], _UNIT_BYTES)
-        operands = list(body.operands)
-        finishes = []
-        split = nest.units > 1
-        finished: list[Reduction] = []
-        for (root, _), (wide, kept), narrow in zip(reductions, gathers, nest.reductions, strict=True):
-            if not split or narrow.access.strides[0] != 0:
-                finished.append(narrow)
-                continue
-            partial = Buffer(root.dtype, nest.units * max(kept, 1), f"partial sums of {root.operation.name}")
-            number = len(operands)
-            operands.append(partial)
-            access = Access(number, narrow.access.dtype, narrow.access.start, narrow.access.strides)
-            finished.append(Reduction(narrow.value, narrow.kind, access, max(kept, 1)))
-            finishes.append((root, partial, nest.units, max(kept, 1), wide.kind))
-            writes.add(partial)
-            writes.discard(self.buffer(root))
-        nest = Nest(nest.sizes, nest.rows, nest.body, nest.stores, tuple(finished))
-        task = _compacted_operands(nest, operands, writes, origin)
+        nest = _compact(cluster.space or (1,), body.instructions, stores, [one for _, _, one in gathers], _UNIT_BYTES)
+        leaders = [spread.task for _, spread, _ in gathers if spread is not None]
+        if leaders:
+            nest = replace(nest, rows=leaders[0].nest.rows)
+        task = LoopTask(nest, tuple(body.operands), frozenset(), str(cluster.roots[0].origin), follows=bool(leaders))
+        for leader in leaders:
+            leader.followers.append(task)
         self.tasks.append(task)
-        for root, partial, units, kept, kind in finishes:
-            finish = self._finish(root, partial, units, kept, kind, origin)
-            task.partials.append(Partial(partial, kept, finish))
-            self.tasks.append(finish)
+        self._with_partials(task, [(root, spread) for root, spread, _ in gathers], cluster)
 
-    def _gather(self, body: _Body, root: Node, value: int, cluster: Cluster) -> tuple[Reduction, int]:
-        """The reduction of ``root`` into its own place, and how many results it has."""
-        x, place = root.inputs[0], self.place(root)
-        axes = root.attributes.get("axes") or (root.attributes.get("axis"),)
-        steps = iter(zip(place.strides, (axis for axis in range(x.ndim) if axis not in axes), strict=True))
-        strides = [0] * body.axes
-        for stride, axis in steps:
-            loop = cluster.maps[root][axis][0]
+    def _with_partials(self, task: LoopTask, gathers: list[tuple[Node, _Spread | None]], cluster: Cluster) -> None:
+        """Reductions over what several units share go to partial results, which tasks after this one finish."""
+        nest, operands = task.nest, list(task.buffers)
+        writes = {self.buffer(root) for root in cluster.roots}
+        reductions: list[Reduction] = []
+        for (root, spread), one in zip(gathers, nest.reductions, strict=True):
+            if nest.units == 1 or one.access.strides[0] != 0:
+                reductions.append(one)
+                continue
+            kept = max(root.size, 1)
+            partial = Buffer(root.dtype, nest.units * kept, f"partial results of {root.operation.name}")
+            operands.append(partial)
+            reductions.append(replace(one, access=replace(one.access, operand=len(operands) - 1, unit_stride=kept)))
+            writes = (writes | {partial}) - {self.buffer(root)}
+            buffers = (
+                partial,
+                self.buffer(root),
+                *(() if spread is None else (spread.partial.buffer, self.buffer(spread.total))),
+            )
+            make = _finish_of(one.kind, root.dtype.name, kept) if spread is None else _finish_of_spread(root, kept, spread)
+            finish = LoopTask(make(nest), buffers, frozenset({buffers[1]}), task.origin)
+            task.partials.append(Partial(partial, kept, finish, make))
+            self.partial_of[root] = _Gathered(cluster.space, task, task.partials[-1])
+        made = _compacted_operands(replace(nest, reductions=tuple(reductions)), operands)
+        task.nest, task.buffers = made
+        task.writes = frozenset(writes)
+        self.tasks += [one.finish for one in task.partials]
+
+    def _gather(self, body: _Body, root: Node, value: int, index: IndexMap) -> Reduction:
+        """The reduction of ``root`` into its own place."""
+        place = self.place(root)
+        kind = {"max": "max", "min": "min"}.get(root.operation.name, "sum")
+        strides = self._kept_strides(root, index, body.axes)
+        return Reduction(value, kind, Access(body.operand(place.buffer), root.dtype.name, place.start, strides))
+
+    def _kept_strides(self, root: Node, index: IndexMap, loops: int) -> Strides:
+        """Strides of a reduction's result along the loops over its input: 0 along the axes that it gathers."""
+        strides = [0] * loops
+        gathered = root.attributes.get("axes") or (root.attributes.get("axis"),)
+        kept = (axis for axis in range(root.inputs[0].ndim) if axis not in gathered)
+        for stride, axis in zip(self.place(root).strides, kept, strict=True):
+            loop = index[axis][0]
             if loop is not None:
                 strides[loop] = stride
-        kind = {ops.max_: "max", ops.min_: "min"}.get(root.operation, "sum")  # type: ignore[call-overload]
-        access = Access(body.operand(place.buffer), root.dtype.name, place.start, tuple(strides))
-        return Reduction(value, kind, access), root.size
+        return tuple(strides)
 
-    def _finish(self, root: Node, partial: Buffer, units: int, kept: int, kind: str, origin: str) -> LoopTask:
+    # ---- the spread about a mean, without waiting for the mean
+
+    def _spread(self, root: Node, cluster: Cluster) -> _Spread | None:
+        """What ``root`` is if it is the sum of (x - mean(x))^2 and the sum of x is gathered by units over the same space."""
+        square, axes = root.inputs[0], root.attributes.get("axes", ())
+        if square.operation is not ops.multiply or square.inputs[0] is not square.inputs[1]:
+            return None
+        apart = square.inputs[0]
+        if apart.operation is not ops.subtract or apart in self.fusion.stored:
+            return None
+        x, mean = apart.inputs
+        if mean.operation is not ops.broadcast or tuple(mean.attributes["axes"]) != tuple(axes):
+            return None
+        mean = mean.inputs[0]
+        for share, total in (mean.inputs, mean.inputs[::-1]) if mean.operation is ops.multiply else ():
+            number = number_of(share)
+            if total.operation is ops.sum_ and total.inputs[0] is x and number is not None and total in self.partial_of:
+                found = self.partial_of[total]
+                same = total.attributes["axes"] == axes and found.space == cluster.space
+                if same and abs(number * (x.size // total.size) - 1) < 1e-6:
+                    return _Spread(x, total, number, found.task, found.partial)
+        return None
+
+    def _about_unit_mean(self, body: _Body, root: Node, index: IndexMap, spread: _Spread) -> int:
+        """The square of x less the mean of its unit: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+        computing sample variances" (1979). What the means of units lack is added when the units are brought together."""
         name = root.dtype.name
-        load = Instruction("load", name, access=Access(0, name, 0, (kept, 1)))
-        into = Reduction(0, kind, Access(1, name, 0, (0, 1)))
-        buffers = (partial, self.buffer(root))
-        return LoopTask(Nest((units, kept), units, (load,), (), (into,)), buffers, frozenset({buffers[1]}), origin)
+        x = body.value(spread.x, index)
+        strides = self._kept_strides(spread.total, index, body.axes)
+        access = Access(body.operand(spread.partial.buffer), name, 0, strides, spread.partial.kept)
+        total = body.emit(Instruction("load", name, access=access))
+        inner = spread.x.size // spread.total.size // spread.task.nest.sizes[0]
+        share = body.emit(Instruction("unit_share", name, attributes=(("inner", inner),)))
+        mean = body.emit(Instruction("multiply", name, (total, share)))
+        apart = body.emit(Instruction("subtract", name, (x, mean)))
+        return body.emit(Instruction("multiply", name, (apart, apart)))
 
     def _empty(self, cluster: Cluster) -> None:
         """Sums over nothing are 0; there is nothing else to do in an empty space."""
@@ -289,7 +363,7 @@ class _Body:
 
     def __init__(self, lowering: Lowering, cluster: Cluster) -> None:
         self.lowering, self.cluster = lowering, cluster
-        self.stored = lowering.fusion.stored
+        self.stored = lowering.fusion.stored - cluster.recomputed
         self.axes = max(len(cluster.space or ()), 1)
         self.instructions: list[Instruction] = []
         self.operands: list[Buffer] = []
@@ -401,12 +475,12 @@ def _compact(
     """The nest with as few axes as its index maps allow, and units of about ``unit_bytes`` of traffic."""
     maps: list[Strides] = [one.access.strides for one in body if one.access is not None]
     maps += [dict(one.attributes)["strides"] for one in body if one.name == "index"]
-    maps += [one.access.strides for one in (*stores, *reductions)]
+    maps += [one.access.strides for one in stores] + [one.access.strides for one in reductions]
     new_sizes, new_maps = collapsed(sizes, maps)
     found = dict(zip(maps, new_maps, strict=True))
 
     def access(one: Access) -> Access:
-        return Access(one.operand, one.dtype, one.start, found[one.strides])
+        return replace(one, strides=found[one.strides])
 
     new_body = []
     for one in body:
@@ -422,7 +496,7 @@ def _compact(
         _rows(new_sizes, len(maps), unit_bytes, bool(reductions)),
         tuple(new_body),
         tuple(Store(one.value, access(one.access)) for one in stores),
-        tuple(Reduction(one.value, one.kind, access(one.access), one.unit_stride) for one in reductions),
+        tuple(Reduction(one.value, one.kind, access(one.access)) for one in reductions),
     )
 
 
@@ -436,23 +510,76 @@ def _rows(sizes: tuple[int, ...], streams: int, unit_bytes: int, reduces: bool) 
     return -(-rows // 64) * 64 if len(sizes) == 1 else rows
 
 
-def _compacted_operands(nest: Nest, operands: list[Buffer], writes: set[Buffer], origin: str) -> LoopTask:
+def _compacted_operands(nest: Nest, operands: list[Buffer]) -> tuple[Nest, tuple[Buffer, ...]]:
     """Operands that nothing touches any more (a reduction's place, once it goes by partial results) are left out."""
     touched = {one.access.operand for one in nest.body if one.access is not None}
-    touched |= {one.access.operand for one in (*nest.stores, *nest.reductions)}
+    touched |= {one.access.operand for one in nest.stores} | {one.access.operand for one in nest.reductions}
     renumbered = {old: new for new, old in enumerate(sorted(touched))}
 
     def access(one: Access) -> Access:
-        return Access(renumbered[one.operand], one.dtype, one.start, one.strides)
+        return replace(one, operand=renumbered[one.operand])
 
-    body = tuple(
-        one if one.access is None else Instruction(one.name, one.dtype, one.inputs, one.attributes, access(one.access))
-        for one in nest.body
-    )
-    stores = tuple(Store(one.value, access(one.access)) for one in nest.stores)
-    reductions = tuple(Reduction(one.value, one.kind, access(one.access), one.unit_stride) for one in nest.reductions)
+    body = tuple(one if one.access is None else replace(one, access=access(one.access)) for one in nest.body)
+    stores = tuple(replace(one, access=access(one.access)) for one in nest.stores)
+    reductions = tuple(replace(one, access=access(one.access)) for one in nest.reductions)
     buffers = tuple(operands[old] for old in sorted(touched))
-    return LoopTask(Nest(nest.sizes, nest.rows, body, stores, reductions), buffers, frozenset(writes), origin)
+    return replace(nest, body=body, stores=stores, reductions=reductions), buffers
+
+
+# ---- bringing units together
+
+
+def _finish_of(kind: str, dtype: str, kept: int) -> Callable[[Nest], Nest]:
+    """From the nest that leaves partial results to the one that gathers them, in the order of the units.
+
+    Operands: the partial results (units, kept), the result (kept).
+    """
+
+    def make(nest: Nest) -> Nest:
+        load = Instruction("load", dtype, access=Access(0, dtype, 0, (kept, 1)))
+        return Nest((nest.units, kept), nest.units, (load,), (), (Reduction(0, kind, Access(1, dtype, 0, (0, 1))),))
+
+    return make
+
+
+def _finish_of_spread(root: Node, kept: int, spread: _Spread) -> Callable[[Nest], Nest]:
+    """As ``_finish_of`` for squares about the means of units: + (mean of the unit - mean)^2 * elements of the unit.
+
+    Operands: the partial results, the result, the sums of the units (units, kept), the whole sum (kept).
+    """
+    dtype = root.dtype.name
+
+    def make(nest: Nest) -> Nest:
+        inner = spread.x.size // spread.total.size // nest.sizes[0]
+        whole, last = nest.rows * inner, (nest.sizes[0] - (nest.units - 1) * nest.rows) * inner
+
+        def load(operand: int, strides: Strides) -> Instruction:
+            return Instruction("load", dtype, access=Access(operand, dtype, 0, strides))
+
+        def constant(number: float, name: str = dtype) -> Instruction:
+            return Instruction("constant", name, attributes=(("number", number),))
+
+        body = (
+            load(0, (kept, 1)),
+            load(2, (kept, 1)),
+            load(3, (0, 1)),
+            constant(spread.share),
+            Instruction("multiply", dtype, (2, 3)),  # 4: the mean
+            Instruction("index", "int64", attributes=(("start", 0), ("strides", (1, 0)))),
+            constant(nest.units - 1, "int64"),
+            Instruction("equal", "bool", (5, 6)),
+            constant(last),
+            constant(whole),
+            Instruction("where", dtype, (7, 8, 9)),  # 10: elements of the unit
+            Instruction("divide", dtype, (1, 10)),
+            Instruction("subtract", dtype, (11, 4)),
+            Instruction("multiply", dtype, (12, 12)),
+            Instruction("multiply", dtype, (13, 10)),
+            Instruction("add", dtype, (0, 14)),
+        )
+        return Nest((nest.units, kept), nest.units, body, (), (Reduction(15, "sum", Access(1, dtype, 0, (0, 1))),))
+
+    return make
 
 
 def lower(fusion: Fusion) -> Lowered:

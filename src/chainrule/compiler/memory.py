@@ -47,7 +47,7 @@ def plan_memory(spans: Mapping[Buffer, Span]) -> Arena:
 
 def _lowest(placed: Sequence[tuple[int, int, Span]], span: Span, size: int) -> int:
     begin = 0
-    for start, end, when in sorted((one for one in placed if one[2].meets(span)), key=lambda one: one[0]):
+    for start, end, _ in sorted((one for one in placed if one[2].meets(span)), key=lambda one: one[0]):
         if start >= begin + size:
             break
         begin = max(begin, end)

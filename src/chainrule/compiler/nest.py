@@ -18,20 +18,26 @@ Strides = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Access:
-    """Elements of operand number ``operand``: element ``start`` + the sum of index * stride over the loop axes."""
+    """Elements of operand number ``operand``: element ``start`` + the sum of index * stride over the loop axes.
+
+    In unit u of the work all of it lies ``unit_stride`` * u elements further on: so what several units gather into the same
+    places stays apart until it is added up in the order of the units.
+    """
 
     operand: int
     dtype: str
     start: int
     strides: Strides
+    unit_stride: int = 0
 
 
 @dataclass(frozen=True)
 class Instruction:
     """One value of the body. ``inputs`` are numbers of earlier instructions; ``access`` is set for a ``load``.
 
-    Besides the elementwise primitives by name there are ``load``, ``constant`` (attribute ``number``) and ``index``
-    (start + the sum of index * stride, as an int64: attributes ``start`` and ``strides``).
+    Besides the elementwise primitives by name there are ``load``, ``constant`` (attribute ``number``), ``index`` (start + the
+    sum of index * stride, as an int64: attributes ``start`` and ``strides``) and ``unit_share``: 1 / (indices of the first axis
+    in this unit * attribute ``inner``).
     """
 
     name: str
@@ -56,14 +62,12 @@ class Store:
 class Reduction:
     """Body value ``value`` is gathered into ``access``, whose strides are 0 along the axes that are reduced.
 
-    ``kind``: sum, max or min. Each unit of work begins afresh; unit u works ``unit_stride`` * u elements further on, so
-    that what several units gather into the same places stays apart until it is added up in the order of the units.
+    ``kind``: sum, max or min. Each unit of work begins afresh.
     """
 
     value: int
     kind: str
     access: Access
-    unit_stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Nest:
 
     @property
     def operands(self) -> int:
-        places = [one.access.operand for one in (*self.stores, *self.reductions)]
+        places = [one.access.operand for one in self.stores] + [one.access.operand for one in self.reductions]
         places += [one.access.operand for one in self.body if one.access is not None]
         return max(places, default=-1) + 1
 

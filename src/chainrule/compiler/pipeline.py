@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from chainrule.compiler.fuse import Fusion, fuse
+from chainrule.compiler.fuse import fuse
 from chainrule.compiler.layout import Layout, choose_layout
 from chainrule.compiler.lower import Buffer, Lowered, Place, lower
 from chainrule.compiler.precision import in_supported_dtypes
@@ -47,49 +47,48 @@ class Plan:
 
 
 def plan(graph: Graph, state: Sequence[tuple[Node, int]]) -> Plan:
-    """The plan of ``graph``. ``state`` names cells that are assigned: the leaf of the old value, and which output is the new."""
+    """The plan of ``graph``. ``state``: per assigned cell the leaf of its old value, and which output is the new one."""
     reports: list[PassReport] = []
-
-    def run(name: str, of: Callable[[], object], change: Callable[[object], str]) -> object:
-        begin = time.perf_counter()
-        found = of()
-        reports.append(PassReport(name, change(found), time.perf_counter() - begin))
-        return found
-
     for name, graph_pass in GRAPH_PASSES:
-        before = len(graph)
-        begin = time.perf_counter()
+        before, begin = len(graph), time.perf_counter()
         graph, changed = graph_pass(graph)
-        reports.append(PassReport(name, f"{changed} changes, {before} nodes > {len(graph)}", time.perf_counter() - begin))
+        _report(reports, name, f"{changed} changes, {before} nodes > {len(graph)}", begin)
         if check_between:
             check(graph, name)
-    outputs = graph.outputs
-    naturally = {outputs[place] for _, place in state}
-    layout = run("layout", lambda: choose_layout(graph, naturally), lambda one: f"{one.copies} copies inserted")  # type: ignore[attr-defined]
-    assert isinstance(layout, Layout)
-    fusion = run("fuse", lambda: fuse(layout), lambda one: f"{_computed(layout)} operations in {len(one.clusters)} clusters")  # type: ignore[attr-defined]
-    assert isinstance(fusion, Fusion)
-    lowered = run("lower", lambda: lower(fusion), lambda one: f"{len(one.tasks)} tasks over {len(one.buffers)} buffers")  # type: ignore[attr-defined]
-    assert isinstance(lowered, Lowered)
-    for old, _ in state:  # a cell that is assigned without being read has memory too
-        if old not in lowered.places:
-            strides = dense_strides(old.shape, natural(old.ndim))
-            lowered.places[old] = Place(Buffer(old.dtype, old.size, old.label, old), 0, strides)
-    pairs = [(lowered.places[old].buffer, lowered.places[layout.graph.outputs[place]].buffer) for old, place in state]
-    scheduled = run(
-        "schedule",
-        lambda: schedule(lowered, pairs),
-        lambda one: f"{len(one.takes_over)} of {len(pairs)} cells updated in place",
-    )  # type: ignore[attr-defined]
-    assert isinstance(scheduled, Schedule)
+
+    begin = time.perf_counter()
+    layout = choose_layout(graph, {graph.outputs[place] for _, place in state})
+    _report(reports, "layout", f"{layout.copies} copies inserted", begin)
+
+    begin = time.perf_counter()
+    fusion = fuse(layout)
+    operations = sum(1 for node in layout.graph.nodes if not node.is_leaf)
+    _report(reports, "fuse", f"{operations} operations in {len(fusion.clusters)} clusters", begin)
+
+    begin = time.perf_counter()
+    lowered = lower(fusion)
+    _report(reports, "lower", f"{len(lowered.tasks)} tasks over {len(lowered.buffers)} buffers", begin)
+
+    begin = time.perf_counter()
+    pairs = [(_memory_of(old, lowered), lowered.places[layout.graph.outputs[place]].buffer) for old, place in state]
+    scheduled = schedule(lowered, pairs)
+    _report(reports, "schedule", f"{len(scheduled.takes_over)} of {len(pairs)} cells updated in place", begin)
     return Plan(layout.graph.outputs, layout, lowered, scheduled, reports)
+
+
+def _report(reports: list[PassReport], name: str, change: str, begin: float) -> None:
+    reports.append(PassReport(name, change, time.perf_counter() - begin))
+
+
+def _memory_of(old: Node, lowered: Lowered) -> Buffer:
+    """The buffer of a cell's old value; a cell that is assigned without being read has one too."""
+    if old not in lowered.places:
+        strides = dense_strides(old.shape, natural(old.ndim))
+        lowered.places[old] = Place(Buffer(old.dtype, old.size, old.label, old), 0, strides)
+    return lowered.places[old].buffer
 
 
 GRAPH_PASSES: list[tuple[str, Callable[[Graph], tuple[Graph, int]]]] = [
     ("simplify", simplify),
     ("precision", in_supported_dtypes),
 ]
-
-
-def _computed(layout: Layout) -> int:
-    return sum(1 for node in layout.graph.nodes if not node.is_leaf)

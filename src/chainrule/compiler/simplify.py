@@ -59,7 +59,8 @@ class _Rules:
     def __call__(self, node: Node) -> Node | None:
         if not isinstance(node.operation, Primitive) or node.is_leaf:
             return None
-        return _folded(node) or self.table.get(node.operation.name, lambda z: None)(node)
+        rule = self.table.get(node.operation.name)
+        return _folded(node) or (None if rule is None else rule(node))
 
     def _note_relu(self, z: Node) -> None:
         if number_of(z.inputs[0]) == 0:
@@ -226,15 +227,15 @@ def _sum(z: Node) -> Node | None:
     if x.operation in (ops.multiply, ops.divide):
         a, b = x.inputs
         if _same_along(b, axes):
-            return x.operation(ops.sum_(a, axes=axes), _without(b, axes))  # type: ignore[operator, no-any-return]
+            return x.operation(ops.sum_(a, axes=axes), _without(b, axes))
         if x.operation is ops.multiply and _same_along(a, axes):
             return ops.multiply(_without(a, axes), ops.sum_(b, axes=axes))
         for one, other in ((a, b), (b, a)):  # a factor one product further in
             if x.operation is ops.multiply and one.operation in (ops.multiply, ops.divide) and _same_along(one.inputs[1], axes):
                 inner = ops.sum_(ops.multiply(one.inputs[0], other), axes=axes)
-                return one.operation(inner, _without(one.inputs[1], axes))  # type: ignore[operator, no-any-return]
+                return one.operation(inner, _without(one.inputs[1], axes))
     if x.operation in (ops.add, ops.subtract) and any(_has_factor(one, axes) for one in x.inputs):
-        return x.operation(*(ops.sum_(one, axes=axes) for one in x.inputs))  # type: ignore[operator, no-any-return]
+        return x.operation(*(ops.sum_(one, axes=axes) for one in x.inputs))
     return None
 
 

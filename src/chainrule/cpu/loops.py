@@ -12,7 +12,7 @@ from typing import Any
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction
 from chainrule.cpu import mathematics
-from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, vector, with_element
+from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, suffix, vector, with_element
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel
 from chainrule.cpu.target import Target
 
@@ -40,7 +40,7 @@ def loop_kernel(nest: Nest, target: Target) -> Kernel:
 
 
 def _accesses(nest: Nest) -> set[Access]:
-    return {one.access for one in (*nest.body, *nest.stores) if one.access is not None}
+    return {one.access for one in nest.body if one.access is not None} | {one.access for one in nest.stores}
 
 
 def _traffic(nest: Nest, access: Access) -> int:
@@ -71,6 +71,7 @@ class _Emission:
         self.values: dict[tuple[int, int], Value] = {}  # (instruction, lanes) -> value
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
+        self.unit_rows: Value | None = None
 
     def _depths(self) -> list[int]:
         """Per instruction the innermost axis that it varies along; -1 for none."""
@@ -83,16 +84,17 @@ class _Emission:
 
     def emit(self) -> None:
         f, nest = self.f, self.nest
-        self._at_depth(-1)
         with f.loop(f["begin"], f["end"]) as unit:
             self.unit = unit
-            begin = unit * nest.rows
-            end = f.least(begin + nest.rows, nest.sizes[0])
+            begin = f.index(unit * nest.rows)
+            end = f.index(f.least(begin + nest.rows, nest.sizes[0]))
             if nest.sizes[0] % nest.rows == 0:
                 end = begin + nest.rows
+            self.unit_rows = end - begin
+            self._at_depth(-1)
             for one in nest.reductions:
                 self._clear(one)
-            self._axis(0, f.index(begin), f.index(end))
+            self._axis(0, begin, end)
 
     def _axis(self, axis: int, begin: int | Value, end: int | Value) -> None:
         f = self.f
@@ -124,12 +126,12 @@ class _Emission:
             total = self._horizontal(one, carried[id(one)].get()) if lanes > 1 else None
             rest = single[id(one)].get()
             found = rest if total is None else self._combine(one, total, rest)
-            place = self._address(one.access, upto=self.last, unit_stride=one.unit_stride)
+            place = self._address(one.access, upto=self.last)
             so_far = f.load(place, self._register(one))
             f.store(self._combine(one, so_far, found), place)
 
     def _point(self, index: Value, lanes: int, carried: dict[int, Any]) -> None:
-        f, nest = self.f, self.nest
+        nest = self.nest
         self.indices[self.last] = index
         kept = dict(self.values)
         for number, depth in enumerate(self.depths):
@@ -143,7 +145,7 @@ class _Emission:
                 variable = carried[id(one)]
                 variable.set(self._combine(one, variable.get(), value))
             else:
-                place = self._address(one.access, unit_stride=one.unit_stride)
+                place = self._address(one.access)
                 so_far = self._load_from(place, one.access, lanes)
                 self._store_to(self._combine(one, so_far, value), place, one.access, lanes)
         self.values = kept
@@ -183,18 +185,22 @@ class _Emission:
             if lanes > 1 and strides[self.last]:
                 found = found + f.numbers([lane * strides[self.last] for lane in range(lanes)], "i64")
             return found
+        if one.name == "unit_share":
+            assert self.unit_rows is not None
+            count = f.convert("sitofp", f.index(self.unit_rows * one.attribute("inner")), type_)
+            return f.number(1.0, type_) / count
         inputs = [self._value(i, lanes) for i in one.inputs]
         return compute(f, one, inputs, [self.nest.body[i].dtype for i in one.inputs])
 
     # ---- memory
 
-    def _address(self, access: Access, upto: int | None = None, unit_stride: int = 0) -> Value:
+    def _address(self, access: Access, upto: int | None = None) -> Value:
         """Address of the first lane; ``upto`` leaves out the axes from there on."""
         f = self.f
         place: Value | int = access.start
-        if unit_stride:
+        if access.unit_stride:
             assert self.unit is not None
-            place = self.unit * unit_stride + place
+            place = self.unit * access.unit_stride + place
         axes = range(len(access.strides) if upto is None else upto)
         for axis in axes:
             if access.strides[axis] and self.nest.sizes[axis] > 1:
@@ -279,8 +285,8 @@ class _Emission:
                 walk(remaining[1:], index * access.strides[axis] + place)
 
         start: Value | int = access.start
-        if one.unit_stride:
-            start = self.unit * one.unit_stride + start
+        if access.unit_stride:
+            start = self.unit * access.unit_stride + start
         walk(kept, start)
 
 
@@ -380,7 +386,7 @@ def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[st
         return mathematics.power(f, x[0], exponent) if floating else _whole_power(f, x[0], int(exponent))
     if one.name == "abs":
         if floating:
-            return f.call(f"llvm.fabs.{_suffix(x[0])}", x[0].type, x[0])
+            return f.call(f"llvm.fabs.{suffix(x[0].type)}", x[0].type, x[0])
         return x[0] if dtypes[0] in _UNSIGNED else f.select(f.compare("slt", x[0], 0), -x[0], x[0])
     if one.name == "sign":
         return _sign(f, x[0], floating, dtypes[0] in _UNSIGNED)
@@ -389,12 +395,6 @@ def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[st
     if one.name == "round_to":
         return _round_to(f, x[0], dtypes[0], one.attribute("dtype"))
     raise KeyError(one.name)
-
-
-def _suffix(value: Value) -> str:
-    from chainrule.cpu.emit import suffix
-
-    return suffix(value.type)
 
 
 def _whole_power(f: Function, x: Value, exponent: int) -> Value:
@@ -437,7 +437,9 @@ def cast(f: Function, x: Value, source: str, to: str) -> Value:
             return x
         return f.convert("fptrunc" if floats[to] < floats[source] else "fpext", x, element)
     if source in floats:
-        whole = f.call(f"llvm.fptosi.sat.{_int_suffix(x)}.{_suffix(x)}", with_element(x.type, "i64"), x)
+        whole = f.call(
+            f"llvm.fptosi.sat.{suffix(with_element(x.type, 'i64'))}.{suffix(x.type)}", with_element(x.type, "i64"), x
+        )
         return whole if element == "i64" else f.convert("trunc", whole, element)
     if to in floats:
         return f.convert("uitofp" if source in _UNSIGNED else "sitofp", x, element)
@@ -445,9 +447,3 @@ def cast(f: Function, x: Value, source: str, to: str) -> Value:
     if bits == wanted:
         return x
     return f.convert("trunc" if wanted < bits else "zext" if source in _UNSIGNED else "sext", x, element)
-
-
-def _int_suffix(value: Value) -> str:
-    from chainrule.cpu.emit import suffix
-
-    return suffix(with_element(value.type, "i64"))

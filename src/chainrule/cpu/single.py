@@ -12,22 +12,11 @@ import numpy as np
 from chainrule import ops
 from chainrule.cpu.program import Program
 from chainrule.graph import Array, Graph, Node, TensorType, leaf
-from chainrule.graph.dtypes import float32, float64
 from chainrule.ops import Primitive
 
 _MOST_PROGRAMS = 256
 _lock = threading.Lock()
 _programs: OrderedDict[Any, tuple[Program, list[Node]]] = OrderedDict()
-
-
-def can_run(primitive: Primitive, values: Sequence[Array]) -> bool:
-    """Whether native code knows the dtypes, and is worth it: moves are views in NumPy, and free."""
-    return primitive in _HEAVY and all(one.dtype in (float32, float64) for one in values)
-
-
-_HEAVY = frozenset(
-    {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient, ops.max_pool2d, ops.max_pool2d_route}
-)
 
 
 def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:

@@ -121,10 +121,10 @@ class Staging:
         stage = PlannedStage(task.nest.units, [PlannedCall(self._made(task), operands, task.origin)], reads, writes)
         if joined is None and stage.units == 1:
             joined = next((one for one in self.stages[max(first, 0) :] if one.units == 1), None)
-        for one in task.nest.stores:
-            part = _part(one.access, task)
+        for access in (*(one.access for one in task.nest.stores), *(one.access for one in task.nest.reductions)):
+            part = _part(access, task)
             if part is not None:
-                stage.parts[self.same(task.buffers[one.access.operand])] = part
+                stage.parts[self.same(task.buffers[access.operand])] = part
         if joined is None:
             self.stages.append(stage)
         else:
@@ -147,12 +147,19 @@ class Staging:
             if buffer not in meets:
                 continue
             part, stride = stage.parts.get(buffer), access.strides[0]
+            if access.unit_stride:  # what the same unit left
+                if part != access.unit_stride:
+                    return None
+                found.add(nest.rows)
+                continue
             if part is None or stride <= 0 or part % stride or not _within_row(access, nest.sizes):
                 return None
             found.add(part // stride)
         if len(found) != 1:
             return None
         rows = found.pop()
+        if task.follows and rows != nest.rows:
+            return None
         if -(-nest.sizes[0] // rows) != stage.units or (nest.units == 1 and nest.reductions and not task.partials):
             return None
         if any(one.access.strides[0] == 0 for one in nest.reductions) and not task.partials:
@@ -185,6 +192,8 @@ def _within_row(access: Access, sizes: tuple[int, ...]) -> bool:
 
 def _part(access: Access, task: LoopTask) -> int | None:
     """Elements per unit, where the units write one part of the buffer after the other."""
+    if access.unit_stride:
+        return access.unit_stride
     return task.nest.rows * access.strides[0] if access.strides[0] > 0 and _within_row(access, task.nest.sizes) else None
 
 

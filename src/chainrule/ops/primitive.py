@@ -7,6 +7,7 @@ missing field is a TypeError at import.
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,14 +129,17 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
 History = Literal["gradients", "nothing", "everything"]
 
 
-class _Default:
-    """What runs primitives where ``running_on`` says nothing else; of the whole process."""
+class _AsUsual(enum.Enum):
+    """Stands for the engine of the whole process, in a thread that ``running_on`` did not give another."""
 
-    engine: Engine = staticmethod(run_reference)
+    ENGINE = 0
+
+
+_usual: list[Engine] = [run_reference]
 
 
 class _Mode(threading.local):
-    engine: Engine | type[_Default] | None = _Default  # None: only trace, run nothing
+    engine: Engine | _AsUsual | None = _AsUsual.ENGINE  # None: only trace, run nothing
     history: History = "gradients"
 
 
@@ -157,8 +161,8 @@ def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str
     engine = _mode.engine
     if engine is None:
         return Node(primitive, inputs, type_, attributes, None, requires_grad)
-    if engine is _Default:
-        engine = _Default.engine
+    if engine is _AsUsual.ENGINE:
+        engine = _usual[0]
     values = []
     for one in inputs:
         if one.value is None:
@@ -200,13 +204,13 @@ def running_on(engine: Engine | None) -> Iterator[None]:
 
 def set_default_engine(engine: Engine) -> Engine:
     """What runs primitives from now on, on every thread; returns what did before."""
-    before, _Default.engine = _Default.engine, staticmethod(engine)  # type: ignore[assignment]
+    before, _usual[0] = _usual[0], engine
     return before
 
 
 def default_engine() -> Engine:
     """What runs primitives where ``running_on`` says nothing else."""
-    return _Default.engine
+    return _usual[0]
 
 
 def is_tracing() -> bool:

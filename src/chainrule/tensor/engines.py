@@ -14,6 +14,7 @@ from typing import Any
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, TensorType
+from chainrule.graph.dtypes import float32, float64
 from chainrule.ops import Primitive
 
 ENGINES = ("native", "reference")
@@ -22,12 +23,22 @@ _WORTH_A_PROGRAM = 1 << 18
 """Multiply-adds, or elements, from which on a program of one operation is faster than NumPy."""
 
 
+_HEAVY = frozenset(
+    {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient, ops.max_pool2d, ops.max_pool2d_route}
+)
+"""What is worth a native call of its own. Moves are views in NumPy, and free."""
+
+
 def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
     """Runs one primitive on whichever is faster for its size."""
+    if (
+        primitive not in _HEAVY
+        or work(primitive, values, type_) < _WORTH_A_PROGRAM
+        or any(one.dtype not in (float32, float64) for one in values)
+    ):
+        return ops.run_reference(primitive, values, attributes, type_)
     from chainrule.cpu import single
 
-    if work(primitive, values, type_) < _WORTH_A_PROGRAM or not single.can_run(primitive, values):
-        return ops.run_reference(primitive, values, attributes, type_)
     return single.run(primitive, values, attributes, type_)
 
 
@@ -36,12 +47,12 @@ def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> in
     if primitive is ops.conv2d or primitive is ops.conv2d_input_gradient:
         weight = values[1]
         pixels = max(type_.size // max(type_.shape[1], 1), values[0].size // max(values[0].shape[1], 1))
-        return pixels * weight.size
+        return int(pixels * weight.size)
     if primitive is ops.conv2d_weight_gradient:
-        return values[1].size // max(values[1].shape[1], 1) * type_.size
+        return int(values[1].size // max(values[1].shape[1], 1) * type_.size)
     if primitive is ops.matmul:
-        return type_.size * values[0].shape[-1]
-    return max(type_.size, *(one.size for one in values)) if values else type_.size
+        return int(type_.size * values[0].shape[-1])
+    return max([type_.size, *(int(one.size) for one in values)])
 
 
 class engine:  # noqa: N801 - used like a function

@@ -1,0 +1,463 @@
+"""Running native programs: stages, threads, barriers, the mode of arithmetic, profiles, forks, the end of the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule.cpu import threads
+from chainrule.cpu.emit import Function, Module
+from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.kernel import Kernel
+from chainrule.cpu.limits import measure_limits
+from chainrule.cpu.machine_code import assembly
+from chainrule.cpu.runner import runner_module
+from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.errors import InternalError, UserError
+from chainrule.graph import Array
+
+COUNTS = [1, 2, 3, 5]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    yield
+    threads.set_threads(None)
+
+
+# ---- kernels: every unit is one float
+
+
+def begun(target: Target, name: str) -> Function:
+    parameters = [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")]
+    return Module(target.vector_bits).function(name, parameters)
+
+
+def fill(units: int, number: float) -> Kernel:
+    """y[u] = number."""
+
+    def generate(target: Target, name: str) -> Module:
+        f = begun(target, name)
+        y = f.load(f["args"], "ptr")
+        with f.loop(f["begin"], f["end"]) as u:
+            f.store(f.number(number, "float"), f.at(y, u, "float"))
+        return f.module
+
+    return Kernel("test_fill", f"{number}", generate, units)
+
+
+def affine(units: int, scale: float, shift: float, reverse: bool = False) -> Kernel:
+    """y[u] = x[u] * scale + shift, with x read from the far end if ``reverse``; by way of the scratch memory."""
+
+    def generate(target: Target, name: str) -> Module:
+        f = begun(target, name)
+        x, y = f.load(f["args"], "ptr"), f.load(f.at(f["args"], 1, "ptr"), "ptr")
+        with f.loop(f["begin"], f["end"]) as u:
+            read = f.number(units - 1, "i64") - u if reverse else u
+            f.store(f.load(f.at(x, read, "float"), "float"), f["scratch"])
+            value = f.load(f["scratch"], "float") * f.number(scale, "float") + f.number(shift, "float")
+            f.store(value, f.at(y, u, "float"))
+        return f.module
+
+    signature = f"{scale} {shift} {units if reverse else ''}"
+    return Kernel("test_affine", signature, generate, units, scratch_bytes=64, operations=2 * units, bytes=8 * units)
+
+
+def units_of_threads(units: int) -> Kernel:
+    """y[u] = first unit of the slice that u was done in."""
+
+    def generate(target: Target, name: str) -> Module:
+        f = begun(target, name)
+        y = f.load(f["args"], "ptr")
+        with f.loop(f["begin"], f["end"]) as u:
+            f.store(f["begin"], f.at(y, u, "i64"))
+        return f.module
+
+    return Kernel("test_slices", "", generate, units)
+
+
+def bound(stages: list[Stage], *arrays: Array) -> Executable:
+    made = Executable(stages, len(arrays))
+    for slot, array in enumerate(arrays):
+        made.bind(slot, array.ctypes.data)
+    return made
+
+
+def back_and_forth(stages: int, units: int) -> tuple[Executable, Array]:
+    """Each stage turns the array around and adds 1, so a thread that runs ahead of another reads what is not there yet."""
+    first, second = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    kernel = affine(units, 1, 1, reverse=True)
+    made = bound([Stage((Call(kernel, (number % 2, 1 - number % 2)),)) for number in range(stages)], first, second)
+    return made, (first, second)[stages % 2]
+
+
+# ---- stages
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("units", [1, 2, 7, 64])
+def test_stages_see_what_earlier_ones_wrote(count: int, units: int) -> None:
+    threads.set_threads(count)
+    program, result = back_and_forth(200, units)
+    for run in range(1, 4):
+        program.run()
+        np.testing.assert_array_equal(result, 200 * run)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("units", [1, 3, 10, 13])
+def test_units_are_split_contiguously(count: int, units: int) -> None:
+    threads.set_threads(count)
+    begins = np.full(units, -1, np.int64)
+    bound([Stage((Call(units_of_threads(units), (0,)),)), Stage((Call(fill(2, 0), (1,)),))], begins, np.zeros(2)).run()
+    expected = [max(units * t // count for t in range(count) if units * t // count <= u) for u in range(units)]
+    assert begins.tolist() == expected
+
+
+def test_calls_of_a_stage_are_done_unit_by_unit() -> None:
+    """The second call reads the unit before, which is done, and the unit after, which is not begun."""
+    threads.set_threads(1)
+    units = 5
+
+    def generate(target: Target, name: str) -> Module:
+        f = begun(target, name)
+        x, y = f.load(f["args"], "ptr"), f.load(f.at(f["args"], 1, "ptr"), "ptr")
+        with f.loop(f["begin"], f["end"]) as u:
+            f.store(f.load(f.at(x, u, "float"), "float"), f.at(y, u * 2, "float"))
+            f.store(f.load(f.at(x, u + 1, "float"), "float"), f.at(y, f.index(u * 2) + 1, "float"))
+        return f.module
+
+    values, seen = np.zeros(units + 1, np.float32), np.zeros((units, 2), np.float32)
+    looks = Kernel("test_looks", "", generate, units)
+    bound([Stage((Call(fill(units, 7), (0,)), Call(looks, (0, 1))))], values, seen).run()
+    assert seen.tolist() == [[7, 0]] * units
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    results = []
+    for count in COUNTS:
+        threads.set_threads(count)
+        program, result = back_and_forth(7, 101)
+        program.run()
+        results.append(result.tobytes())
+    assert len(set(results)) == 1
+
+
+def test_a_program_of_nothing_runs() -> None:
+    program = Executable([Stage(()), Stage((Call(fill(0, 1), (0,)),))], 1)
+    program.run()
+    assert program.profile().calls == ()
+
+
+def test_binding_again_moves_a_buffer() -> None:
+    first, second = np.zeros(4, np.float32), np.zeros(4, np.float32)
+    program = bound([Stage((Call(fill(4, 3), (0,)),))], first)
+    program.run()
+    program.bind(0, second.ctypes.data)
+    first[:] = 0
+    program.run()
+    assert (first.tolist(), second.tolist()) == ([0] * 4, [3] * 4)
+
+
+def test_wrong_programs_are_refused() -> None:
+    with pytest.raises(InternalError, match=r"buffers \[1\] of the program are not bound"):
+        program = Executable([Stage((Call(affine(4, 1, 1), (0, 1)),))], 2)
+        program.bind(0, np.zeros(4, np.float32).ctypes.data)
+        program.run()
+    with pytest.raises(InternalError, match="kernels of one stage have 3 and 4 units"):
+        Executable([Stage((Call(fill(3, 0), (0,)), Call(fill(4, 0), (0,))))], 1)
+    with pytest.raises(InternalError, match="names slots"):
+        Executable([Stage((Call(fill(3, 0), (1,)),))], 1)
+
+
+# ---- threads
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
+def test_a_wrong_number_of_threads_is_refused(wrong: int) -> None:
+    with pytest.raises(UserError, match="must be a whole number of 1 or more"):
+        threads.set_threads(wrong)
+
+
+def test_the_number_of_threads_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_THREADS", "3")
+    threads.set_threads(None)
+    assert threads.thread_count() == 3
+    threads.set_threads(2)
+    assert threads.thread_count() == 2
+    for wrong in ("0", "two", "-1"):
+        monkeypatch.setenv("CHAINRULE_THREADS", wrong)
+        threads.set_threads(None)
+        with pytest.raises(UserError, match="CHAINRULE_THREADS must be"):
+            threads.thread_count()
+    monkeypatch.delenv("CHAINRULE_THREADS")
+    threads.set_threads(None)
+    assert threads.thread_count() == threads.available_cores() >= 1
+
+
+def test_a_containers_quota_counts(tmp_path: Path) -> None:
+    membership, root = tmp_path / "cgroup", tmp_path / "fs"
+    (root / "a/b").mkdir(parents=True)
+    membership.write_text("0::/a/b\n")
+    assert threads.cgroup_quota(membership, root) is None
+    (root / "a/b/cpu.max").write_text("max 100000\n")
+    assert threads.cgroup_quota(membership, root) is None
+    (root / "a/cpu.max").write_text("150000 100000\n")
+    assert threads.cgroup_quota(membership, root) == 1.5
+    membership.write_text("5:cpu,cpuacct:/docker/x\n4:memory:/\n")
+    (root / "a/cpu.max").unlink()
+    (root / "cpu").mkdir()  # a container sees its own group at the root
+    (root / "cpu/cpu.cfs_quota_us").write_text("-1\n")
+    (root / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert threads.cgroup_quota(membership, root) is None
+    (root / "cpu/cpu.cfs_quota_us").write_text("250000\n")
+    assert threads.cgroup_quota(membership, root) == 2.5
+    assert threads.cgroup_quota(tmp_path / "none", root) is None
+
+
+def test_two_threads_of_python_take_turns() -> None:
+    threads.set_threads(2)
+    programs = [back_and_forth(100, 16) for _ in range(2)]
+
+    def work(program: Executable) -> None:
+        for _ in range(50):
+            program.run()
+
+    workers = [threading.Thread(target=work, args=(program,)) for program, _ in programs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for _, result in programs:
+        np.testing.assert_array_equal(result, 100 * 50)
+
+
+def native_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("chainrule-")]
+
+
+def test_one_thread_needs_no_workers_and_others_are_replaced() -> None:
+    program, _ = back_and_forth(2, 8)
+    for count in (3, 1, 2):
+        threads.set_threads(count)
+        program.run()
+        assert len(native_threads()) == count - 1
+    threads.set_threads(3)
+    single = bound([Stage((Call(fill(1, 1), (0,)),))] * 2, np.zeros(1, np.float32))
+    single.run()  # nothing to share
+    assert not native_threads()
+
+
+def test_idle_workers_sleep() -> None:
+    threads.set_threads(3)
+    program, result = back_and_forth(10, 8)
+    program.run()
+    time.sleep(0.01)
+    before = time.process_time()
+    time.sleep(0.1)
+    assert time.process_time() - before < 0.01
+    program.run()
+    np.testing.assert_array_equal(result, 20)
+
+
+def test_waiting_by_polling_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems without a futex; the workers are left asleep before each run."""
+    native = threads.Runner(polls=True)
+    monkeypatch.setattr(threads, "runner", lambda: native)
+    threads.set_threads(4)
+    program, result = back_and_forth(20, 8)
+    for run in range(1, 4):
+        program.run()
+        time.sleep(0.002)
+        np.testing.assert_array_equal(result, 20 * run)
+    threads.set_threads(1)
+    program.run()
+
+
+def test_more_threads_than_the_system_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, result = back_and_forth(2, 8)
+    threads.set_threads(4)
+    start, started = threading.Thread.start, []
+
+    def refuse_third(self: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_third)
+    with pytest.raises(UserError, match="does not let this process start 3 threads"):
+        program.run()
+    monkeypatch.undo()
+    assert not native_threads()
+    threads.set_threads(2)
+    program.run()
+    np.testing.assert_array_equal(result, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_both_sides_of_a_fork_go_on() -> None:
+    threads.set_threads(3)
+    program, result = back_and_forth(10, 8)
+    program.run()
+    child = os.fork()
+    if child == 0:
+        try:
+            program.run()
+            os._exit(0 if (result == 20).all() and len(native_threads()) == 2 else 1)
+        finally:
+            os._exit(2)
+    program.run()
+    np.testing.assert_array_equal(result, 20)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_interrupt_is_heard_after_the_step() -> None:
+    threads.set_threads(2)
+    program, result = back_and_forth(20, 8)
+    for delay in (0.0005, 0.001, 0.002):
+        timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                program.run()
+        timer.join()
+    result[:] = 0
+    program.run()
+    assert set(np.diff(result)) == {0}
+
+
+BEGINNING = """
+import sys, threading, time
+sys.path[:0] = {path!r}
+from test_cpu_runtime import *
+threads_of = threads
+threads_of.set_threads(3)
+program, result = back_and_forth(300, 64)
+program.run()
+"""
+ENDINGS = {
+    "of itself": "",
+    "with a daemon thread in the middle of a run": """
+def work():
+    while True:
+        program.run()
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.02)
+""",
+    "with a thread that goes on": """
+def work():
+    for _ in range(20):
+        program.run()
+        time.sleep(0.001)
+    print("went on")
+threading.Thread(target=work).start()
+""",
+    "by an error": "raise SystemExit(0)",
+    "with a run at the very end": """
+import atexit
+atexit._run_exitfuncs()
+program.run()
+assert (result == 600).all()
+""",
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_the_process_ends(how: str) -> None:
+    code = BEGINNING.format(path=[str(Path(__file__).parent)]) + ENDINGS[how]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("went on" in done.stdout) == ("goes on" in how)
+
+
+# ---- the mode of arithmetic
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_subnormals_are_zero_in_every_thread(count: int) -> None:
+    threads.set_threads(count)
+    units = 12
+    smallest = np.full(units, 2.0**-126, np.float32)
+    halves, subnormals, doubled = np.ones(units, np.float32), np.full(units, 1e-40, np.float32), np.ones(units, np.float32)
+    bound(
+        [Stage((Call(affine(units, 0.5, 0), (0, 1)),)), Stage((Call(affine(units, 2**60, 0), (2, 3)),))],
+        smallest,
+        halves,
+        subnormals,
+        doubled,
+    ).run()
+    assert halves.tolist() == [0] * units  # a result
+    assert doubled.tolist() == [0] * units  # an operand
+    assert np.float32(2.0**-126) * np.float32(0.5) > 0  # here as before
+
+
+# ---- profiles and limits
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_profile_adds_up(count: int) -> None:
+    threads.set_threads(count)
+    units = 50_000
+    x, y = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    long, short = affine(units, 1, 1), affine(64, 1, 1)
+    program = bound([Stage((Call(long, (0, 1)), Call(fill(units, 2), (0,)))), Stage((Call(short, (0, 1)),))], x, y)
+    began = time.perf_counter()
+    profile = program.profile(runs=3)
+    elapsed = time.perf_counter() - began
+    assert (profile.threads, profile.runs) == (count, 3)
+    assert [call.kernel for call in profile.calls] == [long, fill(units, 2), short]
+    assert [call.stage for call in profile.calls] == [0, 0, 1]
+    assert all(len(call.thread_seconds) == count for call in profile.calls)
+    assert profile.calls[0].seconds > 20 * profile.calls[2].seconds
+    assert 0 < profile.seconds <= elapsed / 3 * 2
+    assert sum(stage.seconds for stage in profile.stages) == pytest.approx(profile.seconds, rel=0.5)
+    assert profile.calls[0].gb_per_s == pytest.approx(4 * profile.calls[0].gflops)
+    assert y[0] == 3
+    with pytest.raises(UserError, match="runs must be 1 or more"):
+        program.profile(0)
+    program.run()  # measures nothing any more
+
+
+def test_limits_are_plausible() -> None:
+    threads.set_threads(1)
+    limits = measure_limits()
+    assert 1 < limits.fma_gflops["float64"] < limits.fma_gflops["float32"] < 1000
+    assert 0.5 < limits.copy_gb_per_s < 1000
+    assert limits.threads == 1
+
+
+# ---- targets
+
+
+def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAINRULE_TARGET", raising=False)
+    widest = host_target()
+    narrow = "neon" if widest.name == "neon" else "sse2"
+    assert host_target(narrow).name == narrow
+    monkeypatch.setenv("CHAINRULE_TARGET", narrow)
+    assert host_target().name == host_target(widest.name).name == narrow
+    monkeypatch.setenv("CHAINRULE_TARGET", "avx3")
+    with pytest.raises(UserError, match=r"unknown target \(CHAINRULE_TARGET\) 'avx3'.*Known: avx2, avx512, neon, sse2"):
+        host_target()
+    foreign = "sse2" if widest.name == "neon" else "neon"
+    monkeypatch.setenv("CHAINRULE_TARGET", foreign)
+    with pytest.raises(UserError, match=f"'{foreign}'.*is not of this processor, which has {widest.name}"):
+        host_target()
+
+
+@pytest.mark.parametrize("polls", [False, True])
+@pytest.mark.parametrize("target", [NEON, AVX512], ids=["neon", "avx512"])
+def test_the_runner_compiles_for_other_processors(target: Target, polls: bool) -> None:
+    text = assembly(runner_module(target, polls).text(), target, "runner").lower()
+    assert ("usleep" in text) == polls
+    assert ("fpcr" if target is NEON else "ldmxcsr") in text
