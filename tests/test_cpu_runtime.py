@@ -94,10 +94,10 @@ def bound(stages: list[Stage], *arrays: Array) -> Executable:
 
 def back_and_forth(stages: int, units: int) -> tuple[Executable, Array]:
     """Each stage turns the array around and adds 1, so a thread that runs ahead of another reads what is not there yet."""
-    first, second = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    pair = np.zeros((2, units), np.float32)  # the one that is returned keeps the memory of both
     kernel = affine(units, 1, 1, reverse=True)
-    made = bound([Stage((Call(kernel, (number % 2, 1 - number % 2)),)) for number in range(stages)], first, second)
-    return made, (first, second)[stages % 2]
+    made = bound([Stage((Call(kernel, (number % 2, 1 - number % 2)),)) for number in range(stages)], *pair)
+    return made, pair[stages % 2]
 
 
 # ---- stages
@@ -118,7 +118,8 @@ def test_stages_see_what_earlier_ones_wrote(count: int, units: int) -> None:
 def test_units_are_split_contiguously(count: int, units: int) -> None:
     threads.set_threads(count)
     begins = np.full(units, -1, np.int64)
-    bound([Stage((Call(units_of_threads(units), (0,)),)), Stage((Call(fill(2, 0), (1,)),))], begins, np.zeros(2)).run()
+    other = np.zeros(2, np.float32)
+    bound([Stage((Call(units_of_threads(units), (0,)),)), Stage((Call(fill(2, 0), (1,)),))], begins, other).run()
     expected = [max(units * t // count for t in range(count) if units * t // count <= u) for u in range(units)]
     assert begins.tolist() == expected
 
@@ -169,9 +170,9 @@ def test_binding_again_moves_a_buffer() -> None:
 
 
 def test_wrong_programs_are_refused() -> None:
+    program = Executable([Stage((Call(affine(4, 1, 1), (0, 1)),))], 2)
+    program.bind(0, np.zeros(4, np.float32).ctypes.data)
     with pytest.raises(InternalError, match=r"buffers \[1\] of the program are not bound"):
-        program = Executable([Stage((Call(affine(4, 1, 1), (0, 1)),))], 2)
-        program.bind(0, np.zeros(4, np.float32).ctypes.data)
         program.run()
     with pytest.raises(InternalError, match="kernels of one stage have 3 and 4 units"):
         Executable([Stage((Call(fill(3, 0), (0,)), Call(fill(4, 0), (0,))))], 1)
@@ -252,7 +253,8 @@ def test_one_thread_needs_no_workers_and_others_are_replaced() -> None:
         program.run()
         assert len(native_threads()) == count - 1
     threads.set_threads(3)
-    single = bound([Stage((Call(fill(1, 1), (0,)),))] * 2, np.zeros(1, np.float32))
+    one = np.zeros(1, np.float32)
+    single = bound([Stage((Call(fill(1, 1), (0,)),))] * 2, one)
     single.run()  # nothing to share
     assert not native_threads()
 
@@ -304,7 +306,6 @@ def test_more_threads_than_the_system_gives(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(result, 2)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_both_sides_of_a_fork_go_on() -> None:
     threads.set_threads(3)
     program, result = back_and_forth(10, 8)
@@ -321,6 +322,11 @@ def test_both_sides_of_a_fork_go_on() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def run_for_ever(program: Executable) -> None:
+    while True:
+        program.run()
+
+
 def test_an_interrupt_is_heard_after_the_step() -> None:
     threads.set_threads(2)
     program, result = back_and_forth(20, 8)
@@ -328,8 +334,7 @@ def test_an_interrupt_is_heard_after_the_step() -> None:
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            while True:
-                program.run()
+            run_for_ever(program)
         timer.join()
     result[:] = 0
     program.run()
@@ -337,11 +342,10 @@ def test_an_interrupt_is_heard_after_the_step() -> None:
 
 
 BEGINNING = """
-import sys, threading, time
+import sys
 sys.path[:0] = {path!r}
 from test_cpu_runtime import *
-threads_of = threads
-threads_of.set_threads(3)
+threads.set_threads(3)
 program, result = back_and_forth(300, 64)
 program.run()
 """

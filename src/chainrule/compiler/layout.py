@@ -92,6 +92,7 @@ def choose_layout(graph: Graph, stored_naturally: set[Node]) -> Layout:
 class _Chooser:
     def __init__(self, graph: Graph, stored_naturally: set[Node]) -> None:
         self.graph, self.stored_naturally = graph, stored_naturally
+        self.consumers = graph.consumers()
         self.orders: dict[Node, Order] = {}
         self.new: dict[Node, Node] = {}
         self.copied: dict[tuple[Node, Order], Node] = {}
@@ -169,9 +170,36 @@ class _Chooser:
             return plain
         swapped = (*plain[:-2], plain[-1], plain[-2])
         keeps, turns = packing(node, self.orders, False), packing(node, self.orders, True)
-        if _ends_in_state(old, self.graph, self.stored_naturally):
-            turns += node.size
+        wanted = self._order_it_meets(old)
+        if wanted is not None:
+            keeps, turns = (keeps + node.size, turns) if wanted else (keeps, turns + node.size)
         return swapped if turns < keeps else plain
+
+    def _order_it_meets(self, node: Node) -> bool | None:
+        """Whether a matrix should lie transposed, because it meets, element by element, one that lies so: a weight whose
+        gradient it is, which lies row-major, or the activation that masks it. None if it meets none."""
+        seen, stack = {node}, [(node, False)]
+        met: bool | None = None
+        plain = natural(node.ndim)
+        swap = (*plain[:-2], plain[-1], plain[-2])
+        while stack:
+            one, turned = stack.pop()
+            if one in self.stored_naturally:
+                return turned
+            for user in self.consumers.get(one, ()):
+                if user in seen or user.size != node.size or user.ndim != node.ndim:
+                    continue
+                seen.add(user)
+                if user.operation is ops.transpose:
+                    stack.append((user, turned != (user.attributes["axes"] == swap)))
+                elif is_elementwise(user):
+                    stack.append((user, turned))
+                    for other in user.inputs:
+                        if met is None and other not in seen and other in self.new:
+                            elements, order = self._seen_order(self.new[other])
+                            if elements == node.size and order in (plain, swap):
+                                met = turned != (order == swap)
+        return met
 
     def _dense(self, node: Node, order: Order) -> Node:
         """``node``, or a copy of it that lies dense in ``order``."""
@@ -209,18 +237,3 @@ def packing(node: Node, orders: dict[Node, Order], transposed: bool) -> int:
         return 2 * factor.size
     stride = places[1][-2 if transposed else -1]
     return 0 if stride == 1 or factor.shape[-2 if transposed else -1] == 1 else factor.size
-
-
-def _ends_in_state(node: Node, graph: Graph, stored_naturally: set[Node]) -> bool:
-    """Whether the value meets, element by element, one that must be stored row-major: a weight's gradient."""
-    consumers = graph.consumers()
-    seen, stack = {node}, [node]
-    while stack:
-        one = stack.pop()
-        if one in stored_naturally:
-            return True
-        for user in consumers.get(one, ()):
-            if user not in seen and user.size == node.size and (is_elementwise(user) or is_movement(user)):
-                seen.add(user)
-                stack.append(user)
-    return False

@@ -65,9 +65,8 @@ class _Emission:
         self.f, self.nest = f, nest
         self.last = len(nest.sizes) - 1
         self.bases = [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(nest.operands)]
-        widest = max((SIZES[element_of(REGISTER_TYPES[one.dtype])] for one in nest.body), default=4)
-        self.lanes = max(1, min(target.lanes(max(widest, 4)), _power_of_two_up_to(nest.sizes[-1])))
         self.depths = self._depths()
+        self.lanes = max(1, min(target.lanes(self._widest()), _power_of_two_up_to(nest.sizes[-1])))
         self.values: dict[tuple[int, int], Value] = {}  # (instruction, lanes) -> value
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
@@ -81,6 +80,12 @@ class _Emission:
             own = max((axis for axis, stride in enumerate(strides) if stride and self.nest.sizes[axis] > 1), default=-1)
             depths.append(max([own, *(depths[i] for i in one.inputs)]))
         return depths
+
+    def _widest(self) -> int:
+        """Bytes of the widest number that is worked on in vectors."""
+        dtypes = [one.dtype for one, depth in zip(self.nest.body, self.depths, strict=True) if depth == self.last]
+        dtypes += [one.access.dtype for one in self.nest.stores] + [one.access.dtype for one in self.nest.reductions]
+        return max([4, *(SIZES[element_of(REGISTER_TYPES[one])] for one in dtypes)])
 
     def emit(self) -> None:
         f, nest = self.f, self.nest

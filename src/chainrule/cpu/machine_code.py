@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+
 import llvmlite.binding as llvm
 
 from chainrule.cpu.target import Target
@@ -9,45 +14,72 @@ from chainrule.errors import InternalError
 
 
 def assemble(text: str, target: Target, name: str) -> bytes:
-    """The object file of a module. Loops are unrolled by the generators, where it pays, and nowhere else."""
-    return bytes(target.machine.emit_object(_optimised(text, target, name)))
+    """The object file of a module. Loops are unrolled by the generators, where it pays, and nowhere else.
+
+    Raises:
+        InternalError: LLVM refuses the text; the message says where the text was left.
+    """
+    try:
+        return bytes(target.machine.emit_object(_optimised(text, target)))
+    except RuntimeError as error:
+        raise _refused(text, name, error) from error
 
 
 def assembly(text: str, target: Target, name: str) -> str:
     """The same as assembly text, to look at."""
-    return str(target.machine.emit_assembly(_optimised(text, target, name)))
-
-
-def _optimised(text: str, target: Target, name: str) -> llvm.ModuleRef:
     try:
-        module = llvm.parse_assembly(text)
-        module.triple, module.data_layout = target.triple, str(target.machine.target_data)
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-        builder = llvm.create_pass_builder(target.machine, options)
-        builder.getModulePassManager().run(module, builder)
+        return str(target.machine.emit_assembly(_optimised(text, target)))
     except RuntimeError as error:
-        raise InternalError(f"kernel {name}: LLVM refuses the code: {error}") from error
+        raise _refused(text, name, error) from error
+
+
+def _optimised(text: str, target: Target) -> llvm.ModuleRef:
+    module = llvm.parse_assembly(text)
+    module.verify()
+    module.triple, module.data_layout = target.triple, str(target.machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    builder = llvm.create_pass_builder(target.machine, options)
+    builder.getModulePassManager().run(module, builder)
     return module
 
 
+def _refused(text: str, name: str, error: RuntimeError) -> InternalError:
+    handle, path = tempfile.mkstemp(prefix=f"chainrule-{name}-"[:80], suffix=".ll")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return InternalError(
+        f"kernel {name}: LLVM refuses the code: {str(error).strip()}. "
+        f"This is a bug of chainrule: please report it and attach {path}"
+    )
+
+
 class Library:
-    """Object files that are loaded into this process. Their code lives as long as this does."""
+    """Machine code that is loaded into this process, for as long as this lives.
 
-    def __init__(self, target: Target) -> None:
-        empty = llvm.parse_assembly("")
-        empty.triple = target.triple
-        machine = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=3, jit=True
-        )
-        self._engine = llvm.create_mcjit_compiler(empty, machine)
+    ``codes`` are object files and ``functions`` the names to find in them, each in one only.
+    """
 
-    def load(self, code: bytes) -> None:
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
+    def __init__(self, codes: Iterable[bytes], functions: Sequence[str], target: Target) -> None:
+        builder = llvm.JITLibraryBuilder()
+        for code in codes:
+            builder.add_object_img(code)
+        for function in functions:
+            builder.export_symbol(function)
+        builder.add_current_process()
+        try:
+            # JITLink loads each object in one piece, which code that is relative to itself needs. A linker of its own
+            # for each library: a shared one would keep some memory of every library that it ever had.
+            self._linker = llvm.create_lljit_compiler(target.new_machine(jit=True), use_jit_link=True, suppress_errors=True)
+            self._loaded = builder.link(self._linker, "library")
+        except RuntimeError as error:
+            raise InternalError(f"machine code of {', '.join(functions[:3])} cannot be loaded: {error}") from error
 
     def address(self, function: str) -> int:
-        found = int(self._engine.get_function_address(function))
-        if not found:
-            raise InternalError(f"function {function} is not in the code that was loaded")
-        return found
+        return int(self._loaded[function])
+
+    def __del__(self) -> None:
+        # In this order; closing is what frees the code. At the end of the process it stays: threads may still be in it.
+        if not sys.is_finalizing() and hasattr(self, "_loaded"):
+            self._loaded.close()
+            self._linker.close()

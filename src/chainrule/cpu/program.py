@@ -17,6 +17,7 @@ from chainrule.compiler.lower import Buffer
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.pipeline import PassReport, plan
 from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.profile import ProgramProfile, profiled
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target, host_target
 from chainrule.errors import UserError
@@ -128,7 +129,7 @@ class Program:
                 calls.append(Call(call.make(), numbers))
             native.append(Stage(tuple(calls)))
         self.stages = native
-        self._origins = [call.origin for stage in stages for call in stage.calls]
+        self._origins = [call.origin for stage in stages for call in stage.calls if stage.units]
         self._slots_of: dict[Buffer, list[tuple[int, int]]] = {}
         for (buffer, offset), slot in slots.items():
             self._slots_of.setdefault(buffer, []).append((slot, offset))
@@ -168,6 +169,15 @@ class Program:
             position, index = int(self._status_now[0]) - 1, int(self._status_now[1])
             self._status_now[:] = 0
             raise UserError(f"gather: index {index} at position {position} is outside its axis")
+
+    def profile(self, runs: int = 5) -> ProgramProfile:
+        """Run so often for real, and tell where the time went. Cells have their values back afterwards."""
+        kept = [(array, array.copy()) for array in self._bound.values() if array.flags.writeable]
+        try:
+            return profiled(self._executable, self._origins, runs)
+        finally:
+            for array, values in kept:
+                np.copyto(array, values)
 
     def output(self, number: int) -> Array:
         """Output ``number`` as a view of the program's memory: read or copy it before the next run."""

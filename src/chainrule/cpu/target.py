@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
+
+from chainrule.errors import UserError, unknown_value
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,27 @@ class Target:
     def vector_bits(self) -> int:
         return 8 * self.vector_bytes
 
+    @property
+    def has_fma(self) -> bool:
+        """Whether a multiply-add is one instruction; elsewhere LLVM would call the C library for each lane."""
+        return self.name != "sse2"
+
     @functools.cached_property
     def machine(self) -> llvm.TargetMachine:
+        """Generates code that may lie anywhere: relative to itself, so each object has to be loaded in one piece."""
+        return self.new_machine(jit=False)
+
+    def new_machine(self, *, jit: bool) -> llvm.TargetMachine:
         _initialise()
-        return llvm.Target.from_triple(self.triple).create_target_machine(
-            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="jitdefault" if self.is_host else "default"
+        # MCJIT reads ELF objects only on Windows.
+        triple = f"{self.triple}-elf" if "windows" in self.triple else self.triple
+        return llvm.Target.from_triple(triple).create_target_machine(
+            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="default", jit=jit
         )
 
     @property
     def is_host(self) -> bool:
-        return self.triple == llvm.get_process_triple()
+        return bool(self.triple == llvm.get_process_triple())
 
 
 @functools.cache
@@ -46,31 +61,52 @@ def _initialise() -> None:
 
 
 _WIDTHS = {"avx512": (64, 32), "avx2": (32, 16), "sse2": (16, 16), "neon": (16, 32)}
+_X86_FROM_WIDEST = ("avx512", "avx2", "sse2")
+_AVX512 = ("avx512f", "avx512vl", "avx512dq", "avx512bw")
 
 
-def _x86(name: str, features: dict[str, bool], triple: str, cpu: str) -> Target:
-    flags = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(features.items()))
-    return Target(name, triple, cpu, flags, *_WIDTHS[name])
+def host_target(limit: str = "") -> Target:
+    """The processor this runs on, with its widest vectors.
+
+    ``limit`` ("avx512", "avx2", "sse2", "neon") holds back to narrower ones than there are, and so does the environment
+    variable ``CHAINRULE_TARGET``; of the two, the narrower.
+
+    Raises:
+        UserError: a limit is none of these names, or of another kind of processor.
+    """
+    limits = [one for one in (limit, os.environ.get("CHAINRULE_TARGET", "").strip().lower()) if one]
+    for one in limits:
+        if one not in _WIDTHS:
+            raise unknown_value("target (CHAINRULE_TARGET)", one, _WIDTHS)
+    widest = _widest()
+    foreign = [one for one in limits if (one == "neon") != (widest.name == "neon")]
+    if foreign:
+        raise UserError(f"target {foreign[0]!r} (CHAINRULE_TARGET) is not of this processor, which has {widest.name}")
+    if widest.name == "neon":
+        return widest
+    return _x86(_X86_FROM_WIDEST[max(_X86_FROM_WIDEST.index(one) for one in (*limits, widest.name))])
 
 
 @functools.cache
-def host_target(limit: str = "") -> Target:
-    """The processor this runs on, with its widest vectors; ``limit`` ("avx2", "sse2") holds back to narrower ones."""
-    triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
-    features = dict(llvm.get_host_cpu_features())
+def _widest() -> Target:
+    triple, features = llvm.get_process_triple(), dict(llvm.get_host_cpu_features())
     if triple.startswith(("aarch64", "arm64")):
-        flags = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(features.items()))
-        return Target("neon", triple, cpu, flags, *_WIDTHS["neon"])
-    has_512 = all(features.get(one) for one in ("avx512f", "avx512vl", "avx512dq", "avx512bw"))
-    has_256 = all(features.get(one) for one in ("avx2", "fma"))
-    if has_512 and limit not in ("avx2", "sse2"):
-        return _x86("avx512", features, triple, cpu)
-    narrowed = {name: on and not name.startswith("avx512") for name, on in features.items()}
-    if has_256 and limit != "sse2":
-        return _x86("avx2", narrowed, triple, cpu)
-    return _x86(
-        "sse2", {name: on and not name.startswith(("avx", "fma", "f16c")) for name, on in narrowed.items()}, triple, cpu
-    )
+        return Target("neon", triple, llvm.get_host_cpu_name(), _flags(features), *_WIDTHS["neon"])
+    if all(features.get(one) for one in _AVX512):
+        return _x86("avx512")
+    return _x86("avx2" if features.get("avx2") and features.get("fma") else "sse2")
+
+
+@functools.cache
+def _x86(name: str) -> Target:
+    """This processor with no wider vectors than those of ``name``."""
+    beyond = {"avx512": (), "avx2": ("avx512", "avx10", "amx"), "sse2": ("avx", "amx", "fma", "f16c", "xop", "vaes", "vpclmul")}
+    features = {one: on and not one.startswith(beyond[name]) for one, on in llvm.get_host_cpu_features().items()}
+    return Target(name, llvm.get_process_triple(), llvm.get_host_cpu_name(), _flags(features), *_WIDTHS[name])
+
+
+def _flags(features: Mapping[str, bool]) -> str:
+    return ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(features.items()))
 
 
 NEON = Target("neon", "aarch64-unknown-linux-gnu", "neoverse-n1", "+neon,+fp-armv8", *_WIDTHS["neon"])

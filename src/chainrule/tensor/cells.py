@@ -7,6 +7,7 @@ left alone.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -136,10 +137,14 @@ class Cell(Tensor):
         return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
 
 
+_places = itertools.count()
+
+
 def aligned_empty(type_: TensorType) -> Array:
-    """An array that begins at a cache line."""
-    raw = np.empty(type_.nbytes + 64, np.uint8)
-    begin = -raw.ctypes.data % 64
+    """An array that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of one
+    loop agreed in their last 12 bits, the processor would take them for the same."""
+    raw = np.empty(type_.nbytes + 4096 + 64, np.uint8)
+    begin = -raw.ctypes.data % 64 + next(_places) * 5 * 64 % 4096
     found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
     return found
 

@@ -1,0 +1,66 @@
+"""How much work a unit takes: by an estimate of the cycles that each choice costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chainrule.cpu.contraction.tile import Panels
+
+_CACHE_BYTES = 256 * 1024  # half of a usual L2 cache
+_WANTED_UNITS = 8
+_LEAST_PIXELS = 48  # below this, streaming the weight costs more than a thread that waits
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """A unit is ``rows`` rows of the output times ``column_panels`` panels of its columns."""
+
+    rows: int
+    row_blocks: int
+    column_panels: int
+    column_blocks: int
+
+    @property
+    def units(self) -> int:
+        return self.row_blocks * self.column_blocks
+
+
+def row_blocking(
+    rows: int,
+    row_pixels: int,
+    period: int,
+    row_bytes: int,
+    border_bytes: int,
+    depth: int,
+    groups: int,
+    panels: Panels,
+    tile_rows: int,
+    itemsize: int,
+) -> Blocking:
+    """``rows`` rows of ``row_pixels`` pixels each, ``period`` of which belong together; a unit of some rows touches
+    ``row_bytes`` for each and ``border_bytes`` more, and all of the packed weight: ``depth`` rows k in ``panels``."""
+    weight_bytes = groups * depth * panels.padded * itemsize
+    weight_speed = 16 if weight_bytes > _CACHE_BYTES else 64  # bytes per cycle, from the third cache or the second
+
+    def cycles(block: int) -> float:
+        """Of one unit: products (two vectors per cycle), its own data, the weight."""
+        tiles = -(-block * row_pixels // tile_rows)
+        products = tiles * tile_rows * groups * depth * panels.padded / (2 * panels.lanes)
+        own = block * row_bytes + border_bytes
+        spilled = max(0, own - _CACHE_BYTES)
+        return products + own / 16 + spilled / 4 + weight_bytes / weight_speed + 500
+
+    def cost(block: int) -> float:
+        whole, left = divmod(rows, block)
+        total = whole * cycles(block) + (cycles(left) if left else 0)
+        return total + 2 * cycles(block)  # at the end threads wait for the last unit
+
+    candidates = set(range(1, min(rows, 64) + 1))
+    candidates |= set(range(period, min(rows, 2048 // row_pixels) + 1, period))
+    best = min(candidates, key=cost, default=1)
+    row_blocks = -(-rows // best)
+    column_blocks = 1
+    if groups == 1 and row_blocks < _WANTED_UNITS and weight_bytes > _CACHE_BYTES:
+        column_blocks = min(panels.count, -(-_WANTED_UNITS // max(row_blocks, 1)))
+    column_panels = -(-panels.count // column_blocks)
+    return Blocking(best, row_blocks, column_panels, -(-panels.count // column_panels))

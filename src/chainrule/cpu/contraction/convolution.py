@@ -1,0 +1,291 @@
+"""Convolutions and their input gradients: the weight is packed, then tiles of output pixels are summed over the window.
+
+Loop order of a unit (a block of output rows): copy the source rows that it reads into a strip with a border of zeros, where
+the window reaches outside; then phases of the stride, groups, blocks of k, panels of output channels, tiles of pixels. A
+block of k keeps its part of a panel in the L1 cache while all tiles of the unit pass; strip and output stay in the L2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from chainrule.cpu.contraction.blocking import Blocking, row_blocking
+from chainrule.cpu.contraction.correlation import Correlation, Segments, backward, forward, segments_of
+from chainrule.cpu.contraction.pack import Packing, packing_kernel
+from chainrule.cpu.contraction.strip import copy_rows
+from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
+from chainrule.cpu.emit import SIZES, Function, Module, Value
+from chainrule.cpu.geometry import Geometry
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.target import Target
+
+_BLOCK_BYTES = 20 * 1024  # of a panel, read again for every tile of the unit
+
+
+def convolution(target: Target, dtype: str, geometry: Geometry) -> Steps:
+    """image (N, H, W, C) * weight (O, C/g, KH, KW) -> out (N, OH, OW, O)."""
+    return _steps(target, dtype, geometry, forward(geometry), "image")
+
+
+def input_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+    """upstream (N, OH, OW, O), weight (O, C/g, KH, KW) -> out (N, H, W, C), the gradient of the image."""
+    return _steps(target, dtype, geometry, backward(geometry), "upstream")
+
+
+def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlation, source: str) -> Steps:
+    nest = _Nest(correlation, target, dtype)
+    packing = _packing(geometry, correlation, nest.panels, source == "image")
+    kernel = Kernel(
+        "convolution",
+        f"{dtype} {correlation}",
+        lambda target, name: _generate(_Nest(correlation, target, dtype), name),
+        nest.blocking.units,
+        nest.scratch_bytes,
+        operations=2 * geometry.multiply_adds,
+        bytes=nest.itemsize * nest.traffic,
+    )
+    rows = nest.blocking.rows * correlation.output[1] if nest.blocking.column_blocks == 1 else None
+    steps = [Step(packing_kernel(packing, dtype), ("weight", "packed")), Step(kernel, (source, "packed", "out"), rows)]
+    return Steps(steps, {"packed": packing.elements * nest.itemsize})
+
+
+def _packing(geometry: Geometry, correlation: Correlation, panels: Panels, is_forward: bool) -> Packing:
+    """k counts (tap, input channel) and columns are filters; for the gradient (tap, filter) and input channels."""
+    window = correlation.window
+    per_filter, per_channel = geometry.channels_per_group * window, window
+    return Packing(
+        groups=geometry.groups,
+        group_stride=geometry.filters_per_group * per_filter,
+        outer=correlation.channels,
+        outer_stride=per_channel if is_forward else per_filter,
+        inner=window,
+        inner_stride=1,
+        panels=panels,
+        column_stride=per_filter if is_forward else per_channel,
+        ranks=correlation.ranks() if window > 1 else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """The blocking of one correlation on one target."""
+
+    correlation: Correlation
+    target: Target
+    dtype: str
+
+    @property
+    def element(self) -> str:
+        return LLVM_TYPES[self.dtype]
+
+    @property
+    def itemsize(self) -> int:
+        return SIZES[self.element]
+
+    @cached_property
+    def panels(self) -> Panels:
+        return Panels(self.correlation.columns, self.target.lanes(self.itemsize))
+
+    @cached_property
+    def tile_rows(self) -> int:
+        return tile_rows(self.target, self.panels.vectors)
+
+    @cached_property
+    def segments(self) -> Segments:
+        block = _BLOCK_BYTES // (self.panels.width * self.itemsize)
+        return segments_of([self.correlation.runs(phase) for phase in self.correlation.phases], block)
+
+    @cached_property
+    def blocking(self) -> Blocking:
+        one = self.correlation
+        row = one.output[1] * one.output_channels + one.source_step[0] * one.pitch * one.source_channels
+        return row_blocking(
+            rows=one.batch * one.output[0],
+            row_pixels=one.output[1],
+            period=one.output[0],
+            row_bytes=row * self.itemsize,
+            border_bytes=(one.span[0] * one.pitch * one.source_channels if one.reaches_outside else 0) * self.itemsize,
+            depth=-(-one.depth // len(one.phases)),
+            groups=one.groups,
+            panels=self.panels,
+            tile_rows=self.tile_rows,
+            itemsize=self.itemsize,
+        )
+
+    @property
+    def traffic(self) -> int:
+        one = self.correlation
+        source = one.source[0] * one.source[1] * one.source_channels
+        return one.batch * (source + one.output[0] * one.output[1] * one.output_channels) + one.depth * one.output_channels
+
+    # ---- scratch: the strip, then the addresses of the pixels that tiles read, then of those that they write
+
+    def strip_row(self, row: int) -> int:
+        """Where in the padded source the window of an output row begins, rows of all images counted through."""
+        one = self.correlation
+        image, line = divmod(row, one.output[0])
+        return image * one.padded[0] + line // one.output_step[0] * one.source_step[0]
+
+    @cached_property
+    def strip_bytes(self) -> int:
+        one = self.correlation
+        if not one.reaches_outside:
+            return 0
+        total, rows = one.batch * one.output[0], self.blocking.rows
+        ends = ((first, min(first + rows, total) - 1) for first in range(0, total, rows))
+        deepest = max((self.strip_row(last) - self.strip_row(first) for first, last in ends), default=0) + one.span[0] + 1
+        return -(-deepest * one.pitch * one.source_channels * self.itemsize // 64) * 64
+
+    @property
+    def table_bytes(self) -> int:
+        return 8 * (self.blocking.rows * self.correlation.output[1] + self.tile_rows)
+
+    @property
+    def scratch_bytes(self) -> int:
+        return self.strip_bytes + 2 * self.table_bytes
+
+
+def _generate(nest: _Nest, name: str) -> Module:
+    module = Module(nest.target.vector_bits, nest.target.has_fma)
+    f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
+    emission = _Emission(module, f, nest)
+    with f.loop(f["begin"], f["end"]) as unit:
+        emission.unit(unit)
+    return module
+
+
+class _Emission:
+    """The state of emitting one kernel."""
+
+    def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
+        self.f, self.nest, self.one, self.element = f, nest, nest.correlation, nest.element
+        self.source, self.packed, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
+        self.strip = f["scratch"]
+        self.sources = f.at(f["scratch"], nest.strip_bytes, "i8")
+        self.places = f.at(self.sources, nest.table_bytes, "i8")
+        self._tables(module)
+        self._sweeps(module)
+        if self.one.reaches_outside:
+            copy_rows(module, self.one, self.element, self.one.source_channels)
+
+    def _tables(self, module: Module) -> None:
+        segments, phases = self.nest.segments, self.one.phases
+        module.constant("segments", "i64", segments.offsets or [0])
+        if segments.length is None:
+            module.constant("lengths", "i64", segments.lengths or [0])
+        for i, name in enumerate(("block_segment", "block_count", "block_depth")):
+            module.constant(name, "i64", [block[i] for block in segments.blocks])
+        module.constant("phase_row", "i64", [phase.first[0] for phase in phases])
+        module.constant("phase_column", "i64", [phase.first[1] for phase in phases])
+        module.constant("phase_block", "i64", [first for first, _ in segments.phase_blocks])
+        module.constant("phase_blocks", "i64", [count for _, count in segments.phase_blocks])
+
+    def _sweeps(self, module: Module) -> None:
+        panels, lanes = self.nest.panels, self.nest.panels.lanes
+        kinds = [("sweep", panels.vectors, panels.width)] if panels.full else []
+        kinds += [("sweep_rest", panels.rest_vectors, panels.rest)] if panels.rest else []
+        for name, vectors, columns in kinds:
+            tile = Tile(
+                element=self.element,
+                lanes=lanes,
+                rows=self.nest.tile_rows,
+                vectors=vectors,
+                columns=columns,
+                step=1,
+                b_step=vectors * lanes,
+                length=self.nest.segments.length,
+            )
+            emit_sweep(module, name, tile)
+
+    def _entry(self, table: str, i: int | Value) -> Value:
+        return self.f.load(self.f.at(Value(self.f, f"@{table}", "ptr"), i, "i64"), "i64")
+
+    # ---- a unit
+
+    def unit(self, unit: Value) -> None:
+        f, one, blocking = self.f, self.one, self.nest.blocking
+        first = f.index(unit // blocking.column_blocks * blocking.rows)
+        last = f.index(f.least(first + blocking.rows, one.batch * one.output[0]))
+        begin = self._strip_row(first)
+        if one.reaches_outside:
+            end = self._strip_row(last - 1) + (one.span[0] + 1)
+            f.call("copy_rows", "void", self.source, self.strip, begin, end, f.index(one.source_channels))
+        first_panel = f.index(unit % blocking.column_blocks * blocking.column_panels)
+        last_panel = f.index(f.least(first_panel + blocking.column_panels, self.nest.panels.count))
+        with f.loop(0, len(one.phases)) as phase:
+            tiles = self._pixels(first, last, begin, phase)
+            begin_block = self._entry("phase_block", phase)
+            end_block = begin_block + self._entry("phase_blocks", phase)
+            with f.loop(0, one.groups) as group, f.loop(begin_block, end_block) as block:
+                self._panels(
+                    tiles,
+                    group,
+                    block,
+                    self.f.convert("zext", f.compare("ne", block, begin_block), "i64"),
+                    (first_panel, last_panel),
+                )
+
+    def _strip_row(self, row: Value) -> Value:
+        f, one = self.f, self.one
+        image, line = row // one.output[0], f.index(row % one.output[0])
+        return f.index(image * one.padded[0]) + line // one.output_step[0] * one.source_step[0]
+
+    def _pixels(self, first: Value, last: Value, begin: Value, phase: Value) -> Value:
+        """List the pixels of a phase in rows first to last; returns how many tiles they fill, the last pixel repeated."""
+        f, one, element = self.f, self.one, self.element
+        found = f.variable("i64", f.index(0))
+        phase_row, phase_column = self._entry("phase_row", phase), self._entry("phase_column", phase)
+        with f.loop(first, last) as row:
+            line = f.index(row % one.output[0])
+            with f.when(f.compare("eq", f.index(line % one.output_step[0]), phase_row)):
+                source = self._source_row(row, line, begin)
+                place = f.at(self.out, row * (one.output[1] * one.output_channels), element)
+                number = f.variable("i64", f.index(0))
+                with f.loop(phase_column, one.output[1], one.output_step[1]) as column:
+                    count, j = found.get(), number.get()
+                    pixel = f.at(source, f.index(j * (one.source_step[1] * one.source_channels)), element)
+                    f.store(pixel, f.at(self.sources, count, "ptr"))
+                    f.store(f.at(place, f.index(column * one.output_channels), element), f.at(self.places, count, "ptr"))
+                    found.set(count + 1)
+                    number.set(j + 1)
+        count, rows = found.get(), self.nest.tile_rows
+        tiles = (count + (rows - 1)) // rows
+        with f.when(f.compare("sgt", count, 0)):
+            for table in (self.sources, self.places):
+                pixel = f.load(f.at(table, count - 1, "ptr"), "ptr")
+                with f.loop(count, f.index(tiles * rows)) as i:
+                    f.store(pixel, f.at(table, i, "ptr"))
+        return tiles
+
+    def _source_row(self, row: Value, line: Value, begin: Value) -> Value:
+        """Where the window of the first pixel of an output row begins, in the strip or in the source."""
+        f, one = self.f, self.one
+        if one.reaches_outside:
+            return f.at(self.strip, f.index((self._strip_row(row) - begin) * (one.pitch * one.source_channels)), self.element)
+        image_row = f.index(row // one.output[0] * one.source[0])
+        image_row = image_row + f.index(line // one.output_step[0] * one.source_step[0]) + one.low[0]
+        pixel = f.index(image_row * one.source[1]) + one.low[1]
+        return f.at(self.source, f.index(pixel * one.source_channels), self.element)
+
+    def _panels(self, tiles: Value, group: Value, block: Value, accumulate: Value, span: tuple[Value, Value]) -> None:
+        f, one, panels = self.f, self.one, self.nest.panels
+        depth = self._entry("block_depth", block)
+        start = f.at(self.packed, group * (one.depth * panels.padded), self.element)
+        segments = f.at(Value(f, "@segments", "ptr"), self._entry("block_segment", block), "i64")
+        lengths = segments
+        if self.nest.segments.length is None:
+            lengths = f.at(Value(f, "@lengths", "ptr"), self._entry("block_segment", block), "i64")
+
+        def sweep(name: str, panel: int | Value, width: int) -> None:
+            b = f.at(f.at(start, panel * (one.depth * panels.width), self.element), f.index(depth * width), self.element)
+            column = f.index(group * one.columns) + panel * panels.width
+            rest = (segments, lengths, self._entry("block_count", block), f.convert("trunc", accumulate, "i1"))
+            f.call(name, "void", self.sources, self.places, tiles, b, f.index(group * one.channels), column, *rest)
+
+        if panels.full:
+            with f.loop(span[0], f.least(span[1], panels.full)) as panel:
+                sweep("sweep", panel, panels.width)
+        if panels.rest:
+            with f.when(f.compare("sgt", span[1], panels.full)):
+                sweep("sweep_rest", panels.full, panels.rest_vectors * panels.lanes)

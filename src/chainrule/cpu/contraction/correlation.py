@@ -1,0 +1,248 @@
+"""A convolution in the form that one kernel computes: output pixels, each the sum over taps of shifted source pixels.
+
+Both the forward convolution and the gradient of its input have this form. Output pixels come in *phases*, one for each
+place within the stride of the gradient (the forward pass has one phase): pixel (i, j) of a phase lies at
+(first + (i, j) * output_step) of the output and its tap t reads the source at ((i, j) * source_step + offset of t), 0 outside.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from chainrule.cpu.geometry import Geometry, Pair
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place of the window: where it reads, and its number kh * KW + kw in the weight."""
+
+    row: int
+    column: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    first: Pair
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """``source`` and ``output`` are (height, width); every channel count is of all groups together; ``window`` counts the
+    taps of the weight, of which a phase sees its own only."""
+
+    batch: int
+    source: Pair
+    source_channels: int
+    output: Pair
+    output_channels: int
+    groups: int
+    source_step: Pair
+    output_step: Pair
+    phases: tuple[Phase, ...]
+    window: int
+
+    @property
+    def channels(self) -> int:
+        """Source channels that one output channel sees."""
+        return self.source_channels // self.groups
+
+    @property
+    def columns(self) -> int:
+        """Output channels of a group."""
+        return self.output_channels // self.groups
+
+    @cached_property
+    def taps(self) -> list[Tap]:
+        return [tap for phase in self.phases for tap in phase.taps]
+
+    @property
+    def depth(self) -> int:
+        """Rows k of the packed weight of a group: all taps, each with its channels."""
+        return self.window * self.channels
+
+    def ranks(self) -> tuple[int, ...]:
+        """Per tap of the weight its place in the packed one: phase by phase, in the order of the source."""
+        order = [tap.number for tap in self.taps]
+        order += sorted(set(range(self.window)) - set(order))  # of no pixel
+        return tuple(order.index(number) for number in range(self.window))
+
+    @property
+    def low(self) -> Pair:
+        """The smallest offset of a tap per axis."""
+        return min((t.row for t in self.taps), default=0), min((t.column for t in self.taps), default=0)
+
+    @property
+    def high(self) -> Pair:
+        return max((t.row for t in self.taps), default=0), max((t.column for t in self.taps), default=0)
+
+    @property
+    def span(self) -> Pair:
+        """How far the taps reach from the first to the last."""
+        return self.high[0] - self.low[0], self.high[1] - self.low[1]
+
+    @property
+    def padded(self) -> Pair:
+        """The size of the source that the taps see, from offset ``low`` on."""
+        last = [(size - 1) // step for size, step in zip(self.output, self.output_step, strict=True)]
+        return (
+            last[0] * self.source_step[0] + self.span[0] + 1,
+            last[1] * self.source_step[1] + self.span[1] + 1,
+        )
+
+    @property
+    def reaches_outside(self) -> bool:
+        """Whether some tap of some pixel reads beyond the source."""
+        return any(
+            low < 0 or low + padded > size
+            for low, padded, size in zip(self.low, self.padded, self.source, strict=True)
+        )  # fmt: skip
+
+    @property
+    def pitch(self) -> int:
+        """Pixels from one row to the next of what the tiles read: the padded strip, or the source itself."""
+        return self.padded[1] if self.reaches_outside else self.source[1]
+
+    def runs(self, phase: Phase) -> list[tuple[int, int]]:
+        """(offset, length) in elements of the stretches that the taps of a phase read, joined where they touch."""
+        joined: list[tuple[int, int]] = []
+        for tap in phase.taps:
+            place = (tap.row - self.low[0]) * self.pitch + tap.column - self.low[1]
+            offset = place * self.source_channels
+            if joined and sum(joined[-1]) == offset:
+                joined[-1] = (joined[-1][0], joined[-1][1] + self.channels)
+            else:
+                joined.append((offset, self.channels))
+        return joined
+
+
+def forward(geometry: Geometry) -> Correlation:
+    """Output pixel (i, j) reads the image at (i, j) * stride + tap * dilation - padding."""
+    top, left = geometry.padding[0][0], geometry.padding[1][0]
+    taps = [
+        Tap(a * geometry.dilation[0] - top, b * geometry.dilation[1] - left, a * geometry.kernel[1] + b)
+        for a, b in itertools.product(range(geometry.kernel[0]), range(geometry.kernel[1]))
+    ]
+    return Correlation(
+        batch=geometry.batch,
+        source=geometry.image,
+        source_channels=geometry.channels,
+        output=geometry.output,
+        output_channels=geometry.filters,
+        groups=geometry.groups,
+        source_step=geometry.stride,
+        output_step=(1, 1),
+        phases=(Phase((0, 0), tuple(taps)),),
+        window=len(taps),
+    )
+
+
+def backward(geometry: Geometry) -> Correlation:
+    """Image pixel h gets from tap a the upstream pixel (h + padding - a * dilation) / stride, where that is whole."""
+    phases = [
+        Phase((row[0], column[0]), _sorted(row, column, geometry.kernel[1]))
+        for row, column in itertools.product(_axis_phases(geometry, 0), _axis_phases(geometry, 1))
+    ]
+    return Correlation(
+        batch=geometry.batch,
+        source=geometry.output,
+        source_channels=geometry.filters,
+        output=geometry.image,
+        output_channels=geometry.channels,
+        groups=geometry.groups,
+        source_step=(1, 1),
+        output_step=geometry.stride,
+        phases=tuple(phases),
+        window=geometry.kernel[0] * geometry.kernel[1],
+    )
+
+
+AxisPhase = tuple[int, list[tuple[int, int]]]
+
+
+def _axis_phases(geometry: Geometry, axis: int) -> list[AxisPhase]:
+    """Per place within the stride, the (offset, index) of the taps that reach its pixels."""
+    stride, dilation = geometry.stride[axis], geometry.dilation[axis]
+    before = geometry.padding[axis][0]
+    phases: list[AxisPhase] = []
+    for first in range(min(stride, geometry.image[axis])):
+        reach = [(first + before - tap * dilation, tap) for tap in range(geometry.kernel[axis])]
+        phases.append((first, [(distance // stride, tap) for distance, tap in reach if distance % stride == 0]))
+    return phases
+
+
+def _sorted(row: AxisPhase, column: AxisPhase, width: int) -> tuple[Tap, ...]:
+    """In the order of the source, so that taps side by side are read in one stretch."""
+    return tuple(
+        Tap(r, c, a * width + b) for (r, a), (c, b) in itertools.product(sorted(row[1]), sorted(column[1]))
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The sum over k of every phase, cut into segments and these into blocks whose part of a panel stays in the L1 cache.
+
+    ``length`` is that of all segments, None where they differ. A block is (first segment, segments, first k); a phase's
+    blocks are ``phase_blocks[p]`` = (first block, blocks).
+    """
+
+    offsets: list[int]
+    lengths: list[int]
+    length: int | None
+    blocks: list[tuple[int, int, int]]
+    phase_blocks: list[tuple[int, int]]
+
+
+def segments_of(runs_of_phases: Sequence[Sequence[tuple[int, int]]], block: int) -> Segments:
+    """Cut runs (offset, length) into segments, and these into blocks, of at most ``block`` steps of k."""
+    common = _common_length([length for runs in runs_of_phases for _, length in runs], block)
+    offsets: list[int] = []
+    lengths: list[int] = []
+    blocks: list[tuple[int, int, int]] = []
+    phase_blocks: list[tuple[int, int]] = []
+    k = 0
+    for runs in runs_of_phases:
+        first_block = len(blocks)
+        pieces = [piece for offset, length in runs for piece in _cut(offset, length, common, block)]
+        for group in _grouped(pieces, block):
+            blocks.append((len(offsets), len(group), k))
+            offsets += [offset for offset, _ in group]
+            lengths += [length for _, length in group]
+            k += sum(length for _, length in group)
+        if not pieces:  # no tap reaches this phase: a sum of nothing
+            blocks.append((0, 0, 0))
+        phase_blocks.append((first_block, len(blocks) - first_block))
+    return Segments(offsets, lengths, common, blocks, phase_blocks)
+
+
+def _common_length(lengths: Sequence[int], block: int) -> int | None:
+    """The longest length that divides all and fits a block, unless that is short for no need."""
+    shared = math.gcd(*lengths) if lengths else 0
+    if shared == 0:
+        return None
+    best = max(one for one in range(1, min(block, shared) + 1) if shared % one == 0)
+    return best if best >= min(shared, 32) and (best > 4 or best == max(lengths)) else None
+
+
+def _cut(offset: int, length: int, common: int | None, block: int) -> list[tuple[int, int]]:
+    piece = common or -(-length // -(-length // block))
+    return [(offset + start, min(piece, length - start)) for start in range(0, length, piece)]
+
+
+def _grouped(pieces: Sequence[tuple[int, int]], block: int) -> list[list[tuple[int, int]]]:
+    """Even blocks: as few as fit, none much shorter than the others."""
+    total = sum(length for _, length in pieces)
+    wanted = total / max(1, -(-total // block))
+    groups: list[list[tuple[int, int]]] = []
+    done = 0
+    for piece in pieces:
+        if not groups or done + piece[1] / 2 > len(groups) * wanted:
+            groups.append([])
+        groups[-1].append(piece)
+        done += piece[1]
+    return groups

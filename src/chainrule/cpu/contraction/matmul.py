@@ -1,0 +1,238 @@
+"""Matrix products: b is packed into panels, then tiles of rows of a are summed over k.
+
+Loop order of a unit (a block of rows of one matrix, or of all that share b): blocks of k, panels of columns, tiles of rows. A
+block of k keeps its part of a panel in the L1 cache while all rows of the unit pass; the unit's rows stay in the L2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from chainrule.cpu.contraction.blocking import Blocking, row_blocking
+from chainrule.cpu.contraction.correlation import Segments, segments_of
+from chainrule.cpu.contraction.pack import Packing, packing_kernel
+from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
+from chainrule.cpu.emit import SIZES, Function, Module, Value
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.target import Target
+
+Strides = tuple[int, int, int]
+
+_BLOCK_BYTES = 20 * 1024  # of a panel, read again for every tile of the unit
+
+
+def matmul(
+    target: Target,
+    dtype: str,
+    batch: int,
+    m: int,
+    n: int,
+    k: int,
+    a_strides: Strides,
+    b_strides: Strides,
+) -> Steps:
+    """a (batch, m, k) @ b (batch, k, n) -> out (batch, m, n), dense; strides in elements, of (batch, row, column)."""
+    nest = _Nest(target, dtype, batch, m, n, k, a_strides, b_strides)
+    kernel = Kernel(
+        "matmul",
+        f"{dtype} {batch} {m} {n} {k} {a_strides} {b_strides}",
+        lambda target, name: _generate(_Nest(target, dtype, batch, m, n, k, a_strides, b_strides), name),
+        nest.units,
+        nest.scratch_bytes,
+        operations=2 * batch * m * n * k,
+        bytes=nest.itemsize * batch * (m * k + k * n + m * n),
+    )
+    whole = nest.matrices == 1 or m % nest.blocking.rows == 0
+    rows = nest.blocking.rows if whole and nest.blocking.column_blocks == 1 else None
+    if not nest.packs or 0 in (nest.units, k):
+        return Steps([Step(kernel, ("a", "b", "out"), rows)])
+    steps = [Step(packing_kernel(nest.packing, dtype), ("b", "packed")), Step(kernel, ("a", "packed", "out"), rows)]
+    return Steps(steps, {"packed": nest.packing.elements * nest.itemsize})
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """The blocking of one product on one target."""
+
+    target: Target
+    dtype: str
+    batch: int
+    m: int
+    n: int
+    k: int
+    a_strides: Strides
+    b_strides: Strides
+
+    @property
+    def element(self) -> str:
+        return LLVM_TYPES[self.dtype]
+
+    @property
+    def itemsize(self) -> int:
+        return SIZES[self.element]
+
+    @property
+    def matrices(self) -> int:
+        """Different matrices b: the rows of all a that share one are taken together."""
+        return self.batch if self.b_strides[0] and self.batch > 1 else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of out that share one b."""
+        return self.batch * self.m // self.matrices
+
+    @cached_property
+    def panels(self) -> Panels:
+        return Panels(max(self.n, 1), self.target.lanes(self.itemsize))
+
+    @cached_property
+    def tile_rows(self) -> int:
+        return min(tile_rows(self.target, self.panels.vectors), max(self.rows, 1))
+
+    @property
+    def packs(self) -> bool:
+        """Few rows do not pay for the copy."""
+        return self.b_strides[2] != 1 or self.rows > 2 * self.tile_rows
+
+    @cached_property
+    def packing(self) -> Packing:
+        along_k = self.b_strides[1] == 1 and self.b_strides[2] != 1  # turn blocks; else copy rows
+        return Packing(
+            groups=self.matrices,
+            group_stride=self.b_strides[0] if self.matrices > 1 else 0,
+            outer=1 if along_k else self.k,
+            outer_stride=0 if along_k else self.b_strides[1],
+            inner=self.k if along_k else 1,
+            inner_stride=1,
+            panels=self.panels,
+            column_stride=self.b_strides[2],
+        )
+
+    @cached_property
+    def segments(self) -> Segments:
+        return segments_of([[(0, self.k)] if self.k else []], _BLOCK_BYTES // (self.panels.width * self.itemsize))
+
+    @cached_property
+    def blocking(self) -> Blocking:
+        return row_blocking(
+            rows=self.rows,
+            row_pixels=1,
+            period=self.tile_rows,
+            row_bytes=(self.k + self.n) * self.itemsize,
+            border_bytes=0,
+            depth=self.k,
+            groups=1,
+            panels=self.panels,
+            tile_rows=self.tile_rows,
+            itemsize=self.itemsize,
+        )
+
+    @property
+    def units(self) -> int:
+        return self.matrices * self.blocking.units if self.n else 0
+
+    @property
+    def table_bytes(self) -> int:
+        return 8 * (self.blocking.rows + self.tile_rows)
+
+    @property
+    def scratch_bytes(self) -> int:
+        return 2 * self.table_bytes
+
+
+def _generate(nest: _Nest, name: str) -> Module:
+    module = Module(nest.target.vector_bits, nest.target.has_fma)
+    f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
+    emission = _Emission(module, f, nest)
+    with f.loop(f["begin"], f["end"]) as unit:
+        emission.unit(unit)
+    return module
+
+
+class _Emission:
+    """The state of emitting one kernel."""
+
+    def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
+        self.f, self.nest, self.element = f, nest, nest.element
+        self.a, self.b, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
+        self.sources = f["scratch"]
+        self.places = f.at(f["scratch"], nest.table_bytes, "i8")
+        segments = nest.segments
+        module.constant("segments", "i64", [offset * nest.a_strides[2] for offset in segments.offsets] or [0])
+        module.constant("lengths", "i64", segments.lengths or [0])
+        for i, table in enumerate(("block_segment", "block_count", "block_depth")):
+            module.constant(table, "i64", [block[i] for block in segments.blocks])
+        panels = nest.panels
+        if panels.full:
+            emit_sweep(module, "sweep", self._tile(panels.vectors, panels.width))
+        if panels.rest:
+            emit_sweep(module, "sweep_rest", self._tile(panels.rest_vectors, panels.rest))
+
+    def _tile(self, vectors: int, columns: int) -> Tile:
+        nest, lanes = self.nest, self.nest.panels.lanes
+        return Tile(
+            element=self.element,
+            lanes=lanes,
+            rows=nest.tile_rows,
+            vectors=vectors,
+            columns=columns,
+            step=nest.a_strides[2],
+            b_step=vectors * lanes if nest.packs else nest.b_strides[1],
+            padded=nest.packs,
+            length=nest.segments.length,
+        )
+
+    def unit(self, unit: Value) -> None:
+        f, nest, blocking = self.f, self.nest, self.nest.blocking
+        matrix = f.index(unit // blocking.units)
+        within = f.index(unit % blocking.units)
+        first = f.index(within // blocking.column_blocks * blocking.rows)
+        last = f.index(f.least(first + blocking.rows, nest.rows))
+        start = f.index(matrix * nest.rows)
+        tiles = self._rows(start + first, start + last)
+        first_panel = f.index(within % blocking.column_blocks * blocking.column_panels)
+        last_panel = f.index(f.least(first_panel + blocking.column_panels, nest.panels.count))
+        with f.loop(0, len(nest.segments.blocks)) as block:
+            self._panels(tiles, matrix, block, first_panel, last_panel)
+
+    def _rows(self, first: Value, last: Value) -> Value:
+        """List the rows first to last, of all matrices counted through; returns how many tiles they fill."""
+        f, nest, rows = self.f, self.nest, self.nest.tile_rows
+        tiles = (last - first + (rows - 1)) // rows
+        with f.loop(0, f.index(tiles * rows)) as i:
+            row = f.index(f.least(first + i, last - 1))  # the last one fills up its tile
+            batch, line = f.index(row // nest.m), f.index(row % nest.m)
+            place = f.index(batch * nest.a_strides[0]) + f.index(line * nest.a_strides[1])
+            f.store(f.at(self.a, place, self.element), f.at(self.sources, i, "ptr"))
+            f.store(f.at(self.out, f.index(row * nest.n), self.element), f.at(self.places, i, "ptr"))
+        return tiles
+
+    def _entry(self, table: str, i: int | Value) -> Value:
+        return self.f.load(self.f.at(Value(self.f, f"@{table}", "ptr"), i, "i64"), "i64")
+
+    def _panels(self, tiles: Value, matrix: Value, block: Value, first: Value, last: Value) -> None:
+        f, nest, panels = self.f, self.nest, self.nest.panels
+        depth, segment = self._entry("block_depth", block), self._entry("block_segment", block)
+        tables = [f.at(Value(f, f"@{table}", "ptr"), segment, "i64") for table in ("segments", "lengths")]
+        accumulate = f.compare("ne", block, 0)
+
+        def sweep(name: str, panel: int | Value, width: int) -> None:
+            if nest.packs:
+                b = f.at(self.b, f.index(matrix * (nest.k * panels.padded)), self.element)
+                b = f.at(b, f.index(panel * (nest.k * panels.width)), self.element)
+                b = f.at(b, f.index(depth * width), self.element)
+            else:
+                b = f.at(self.b, f.index(matrix * nest.b_strides[0]), self.element)
+                b = f.at(b, f.index(panel * panels.width), self.element)
+                b = f.at(b, f.index(depth * nest.b_strides[1]), self.element)
+            column = f.index(panel * panels.width)
+            count = self._entry("block_count", block)
+            f.call(name, "void", self.sources, self.places, tiles, b, f.index(0), column, *tables, count, accumulate)
+
+        if panels.full:
+            with f.loop(first, f.least(last, panels.full)) as panel:
+                sweep("sweep", panel, panels.width)
+        if panels.rest:
+            with f.when(f.compare("sgt", last, panels.full)):
+                sweep("sweep_rest", panels.full, panels.rest_vectors * panels.lanes)

@@ -1,0 +1,319 @@
+"""The threads that run programs: how many there are, and a pool of them that lasts.
+
+The caller's thread is number 0. The others are daemon threads that stay in native code (see ``runner``), so handing them work
+costs a couple of microseconds while they spin, and a wake-up once they sleep. One program runs at a time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from chainrule.cpu.code_cache import object_code
+from chainrule.cpu.kernel import Kernel
+from chainrule.cpu.machine_code import Library
+from chainrule.cpu.runner import Control, Job, Meeting, runner_module
+from chainrule.cpu.target import host_target
+from chainrule.errors import UserError
+from chainrule.graph import Array
+
+_IDLE_SPIN, _BARRIER_SPIN = 150e-6, 100e-6
+"""Seconds that a thread spins for the next program, and at a barrier, before it sleeps."""
+_SHORT_SPIN = 1e-6
+"""The same where there are more threads than cores, and for a while after spinning in vain."""
+_STACK_BYTES = 4 << 20
+PAGE = 4096
+
+# ---- how many
+
+
+_chosen: int | None = None
+_decided: int | None = None
+
+
+def set_threads(count: int | None) -> None:
+    """Let programs run on ``count`` threads from now on; None: on as many as the environment or the machine says.
+
+    Raises:
+        UserError: ``count`` is not a whole number of at least 1.
+    """
+    global _chosen, _decided
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise UserError(f"set_threads: the number of threads must be a whole number of 1 or more, got {count!r}")
+    _chosen, _decided = count, None
+
+
+def thread_count() -> int:
+    """On how many threads programs run: as ``set_threads`` said, else the environment variable ``CHAINRULE_THREADS``, else one
+    per core that this process may use.
+
+    Raises:
+        UserError: ``CHAINRULE_THREADS`` is not a whole number of at least 1.
+    """
+    global _decided
+    if _decided is None:
+        _decided = _chosen or _count_in_environment() or available_cores()
+    return _decided
+
+
+def _count_in_environment() -> int | None:
+    written = os.environ.get("CHAINRULE_THREADS", "").strip()
+    if not written:
+        return None
+    if not written.isascii() or not written.isdigit() or int(written) < 1:
+        raise UserError(f"the environment variable CHAINRULE_THREADS must be a whole number of 1 or more, got {written!r}")
+    return int(written)
+
+
+def available_cores() -> int:
+    """Cores that this process may use: by its affinity, and by the quota of its container, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, min(cores, math.ceil(quota) if quota else cores))
+
+
+def cgroup_quota(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores' worth of time that the control groups of this process allow, version 1 or 2; None: no limit."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return None
+    found: list[float] = []
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # In a container the path may be the host's, while its own group is mounted at the root: look at every level.
+        inner = Path(path.lstrip("/"))
+        for base in (root, root / "cpu", root / "cpu,cpuacct"):
+            found += [quota for level in (inner, *inner.parents) if (quota := _quota_of(base / level))]
+    return min(found, default=None)
+
+
+def _quota_of(group: Path) -> float | None:
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (group / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        quota_now = int((group / "cpu.cfs_quota_us").read_text())
+        return quota_now / int((group / "cpu.cfs_period_us").read_text()) if quota_now > 0 else None
+    return None
+
+
+# ---- native code
+
+
+class Runner:
+    """The native functions of ``runner``, and how fast time passes for them."""
+
+    def __init__(self, polls: bool = False) -> None:
+        target = host_target()
+        kernel = Kernel("runner", f"polls {polls}", lambda target, name: runner_module(target, polls), units=1)
+        names = ("launch", "worker", "stop", "spin")
+        self._library = Library([object_code(kernel, target)], names, target)
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        self.launch = ctypes.CFUNCTYPE(None, pointer, pointer)(self._library.address("launch"))
+        self.worker = ctypes.CFUNCTYPE(None, pointer, number)(self._library.address("worker"))
+        self.stop = ctypes.CFUNCTYPE(None, pointer)(self._library.address("stop"))
+        self.spin = ctypes.CFUNCTYPE(number, number)(self._library.address("spin"))
+
+    @functools.cached_property
+    def rounds_per_second(self) -> float:
+        """How many rounds of spinning."""
+        return max(1000 / self._timed_spin(1000)[0] for _ in range(3))
+
+    @functools.cached_property
+    def ticks_per_second(self) -> float:
+        seconds, ticks = self._timed_spin(int(self.rounds_per_second * 5e-3))
+        return ticks / seconds
+
+    def _timed_spin(self, rounds: int) -> tuple[float, int]:
+        began = time.perf_counter()
+        ticks = self.spin(rounds)
+        return max(time.perf_counter() - began, 1e-9), ticks
+
+
+@functools.cache
+def runner() -> Runner:
+    return Runner()
+
+
+# ---- the pool
+
+
+class Pool:
+    """Thread 0 and its workers, which are started when they are first needed, and memory for each of them to work in."""
+
+    def __init__(self, threads: int, native: Runner) -> None:
+        self.threads, self._native = threads, native
+        self._control = aligned_memory(Control.SIZE)
+        self._control[:] = 0
+        self._address = int(self._control.ctypes.data)
+        self._workers: list[threading.Thread] = []
+        self.scratch_stride = 0
+        self.reserve(1)
+        words = self._control.view(np.int64)
+        crowded = threads > available_cores()
+        for meeting, seconds in ((Control.TICKET, _IDLE_SPIN), (Control.BARRIER, _BARRIER_SPIN)):
+            for place, time_ in ((Meeting.SPINS, _SHORT_SPIN if crowded else seconds), (Meeting.SHORT_SPINS, _SHORT_SPIN)):
+                words[(meeting + place) // 8] = int(time_ * native.rounds_per_second)
+
+    def reserve(self, nbytes: int) -> None:
+        """See to it that each thread has at least ``nbytes`` to work in: ``scratch_stride``, the first at ``scratch``."""
+        if nbytes > self.scratch_stride:
+            self.scratch_stride = -(-nbytes // PAGE) * PAGE
+            self._memory = aligned_memory(self.scratch_stride * self.threads)
+            self.scratch = int(self._memory.ctypes.data)
+
+    def start(self) -> None:
+        """Start the workers, if they are not there yet."""
+        if self._workers or self.threads == 1:
+            return
+        usual = threading.stack_size(_STACK_BYTES)
+        try:
+            for number in range(1, self.threads):
+                arguments = (self._native, self._control, number)
+                self._workers.append(threading.Thread(target=_work, args=arguments, name=f"chainrule-{number}", daemon=True))
+                self._workers[-1].start()
+        except BaseException as error:  # an interrupt, for example: all workers or none
+            self.close()
+            if isinstance(error, RuntimeError):
+                raise UserError(
+                    f"the system does not let this process start {self.threads - 1} threads ({error}): "
+                    "choose fewer with set_threads or CHAINRULE_THREADS"
+                ) from error
+            raise
+        finally:
+            threading.stack_size(usual)
+
+    def launch(self, job: int) -> None:
+        self._native.launch(self._address, job)
+
+    def close(self) -> None:
+        """Stop the workers, which must be idle, and wait until they are gone. The pool is of no more use."""
+        if self._workers:
+            self._native.stop(self._address)
+            for worker in self._workers:
+                if worker.ident is not None:
+                    worker.join()
+
+
+def _work(native: Runner, control: Array, number: int) -> None:
+    """The life of worker ``number``; its arguments keep the code and the memory that it uses."""
+    native.worker(control.ctypes.data, number)
+
+
+def aligned_memory(nbytes: int) -> Array:
+    """Bytes that begin at a page."""
+    raw = np.empty(nbytes + PAGE, np.uint8)
+    begin = -raw.ctypes.data % PAGE
+    return raw[begin : begin + nbytes]
+
+
+class Work:
+    """What to run: the block ``job`` (see ``runner.Job``), and the memory that its kernels need in each thread.
+
+    ``alone``: on the caller's thread only.
+    """
+
+    def __init__(self, job: Array, scratch_bytes: int, alone: bool) -> None:
+        self.job, self.scratch_bytes, self.alone = job, scratch_bytes, alone
+        self.address = int(job.ctypes.data)
+        self.filled_in = (0, 0, 0)
+
+    def fill_in(self, pool: Pool) -> int:
+        """Write into the block what depends on the pool; returns the number of threads."""
+        pool.reserve(self.scratch_bytes)
+        threads = 1 if self.alone else pool.threads
+        needed = (threads, pool.scratch, pool.scratch_stride)
+        if needed != self.filled_in:
+            self.job[Job.THREADS], self.job[Job.SCRATCH], self.job[Job.SCRATCH_BYTES] = needed
+            self.filled_in = needed
+        return threads
+
+
+_lock = threading.RLock()
+_pool: Pool | None = None
+_busy = False
+_exiting = False
+
+
+def run(work: Work, prepare: Callable[[int], None] | None = None) -> None:
+    """Run ``work`` to its end. ``prepare`` is called before, with the number of threads.
+
+    Runs of different threads of Python wait for each other.
+    """
+    global _busy
+    with _lock:
+        _busy = True
+        try:
+            pool = _pool_of(thread_count())
+            threads = work.fill_in(pool)
+            if threads > 1:
+                pool.start()
+            if prepare is not None:
+                prepare(threads)
+            pool.launch(work.address)
+        finally:
+            _busy = False
+
+
+def _pool_of(threads: int) -> Pool:
+    global _pool
+    if _exiting:
+        threads = 1  # Python starts no more threads
+    if _pool is None or _pool.threads != threads:
+        _close()
+        _pool = Pool(threads, runner())
+    return _pool
+
+
+def _close() -> None:
+    global _pool
+    closing, _pool = _pool, None
+    if closing is not None:
+        closing.close()
+
+
+# ---- the end of the process, and copies of it
+
+
+@atexit.register
+def _at_exit() -> None:
+    global _exiting
+    # A daemon thread may still be in a run: it ends with the process.
+    if _lock.acquire(timeout=1):
+        _exiting = True
+        _close()
+        _lock.release()
+
+
+def _before_fork() -> None:
+    """No run may be under way while the process is copied. Both copies start new workers when they need some."""
+    _lock.acquire()
+    if not _busy:  # else this is a signal handler in the middle of ``run``
+        _close()
+
+
+def _after_fork() -> None:
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _pool
+    _pool = None
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child, after_in_parent=_after_fork)
