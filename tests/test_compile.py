@@ -29,7 +29,7 @@ def network() -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Dropout(0.25),
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),  # a bias before a normalisation has gradient 0, and noise for Adam
         nn.BatchNorm2d(8),
         nn.SiLU(),
         nn.AvgPool2d(2),

@@ -152,15 +152,15 @@ def test_ctrl_c_is_heard_within_a_step() -> None:
         "try:\n    while True: f()\n"
         "except KeyboardInterrupt: print('heard', flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    begin = time.monotonic()
-    assert process.stdout.readline() == "heard\n"
-    assert process.wait(timeout=10) == 0
-    assert time.monotonic() - begin < 5
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        assert process.stdout.readline() == "heard\n"
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - begin < 5
 
 
 # ---- memory
@@ -236,7 +236,11 @@ def test_a_residual_block_reads_and_writes_each_activation_as_rarely_as_can_be()
         (sum(one.elements == size for one in task.reads), sum(one.elements == size for one in task.writes)) for task in loops
     ]
     large = [one for one in found if one != (0, 0)]
-    copies = [one for task, one in zip(loops, found, strict=True) if one != (0, 0) and len(task.nest.body) == 1 and not task.nest.reductions]
+    copies = [
+        one
+        for task, one in zip(loops, found, strict=True)
+        if one != (0, 0) and len(task.nest.body) == 1 and not task.nest.reductions
+    ]
     large = [one for one in large if True]
     assert len(copies) <= 4, "x, its gradient, the result and the upstream gradient change layout at the border"
     inner = sorted(large)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 
 from chainrule import ops
 from chainrule.compiler.lower import HeavyTask, Place
-from chainrule.cpu import contraction, depthwise, indexing, pooling, winograd
+from chainrule.cpu import contraction, depthwise, indexing, pooling
 from chainrule.cpu import random_bits as random_family
 from chainrule.cpu.geometry import Geometry
 from chainrule.cpu.kernel import Steps
@@ -50,18 +51,16 @@ def _geometry(node: Node, image: tuple[int, ...], output: tuple[int, ...], kerne
     )
 
 
-def _family(geometry: Geometry, dtype: str) -> object:
+def _family(geometry: Geometry) -> ModuleType:
     """Who computes a convolution of this geometry fastest."""
-    if geometry.is_depthwise and depthwise.suits(geometry):
-        return depthwise
-    return winograd if dtype == "float32" and winograd.suits(geometry) else contraction
+    return depthwise if depthwise.suits(geometry) else contraction
 
 
 def _convolution(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     image, weight = node.inputs
     geometry = _geometry(node, image.shape, node.shape, weight.shape[2:])
-    steps = _family(geometry, node.dtype.name).convolution(target, node.dtype.name, geometry)  # type: ignore[attr-defined]
+    steps = _family(geometry).convolution(target, node.dtype.name, geometry)
     return steps, {"image": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -69,7 +68,7 @@ def _input_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     upstream, weight = node.inputs
     geometry = _geometry(node, node.shape, upstream.shape, weight.shape[2:])
-    steps = _family(geometry, node.dtype.name).input_gradient(target, node.dtype.name, geometry)  # type: ignore[attr-defined]
+    steps = _family(geometry).input_gradient(target, node.dtype.name, geometry)
     return steps, {"upstream": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -77,7 +76,7 @@ def _weight_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     image, upstream = node.inputs
     geometry = _geometry(node, image.shape, upstream.shape, node.shape[2:])
-    steps = _family(geometry, node.dtype.name).weight_gradient(target, node.dtype.name, geometry)  # type: ignore[attr-defined]
+    steps = _family(geometry).weight_gradient(target, node.dtype.name, geometry)
     return steps, {"image": task.inputs[0], "upstream": task.inputs[1], "out": task.output}
 
 

@@ -8,7 +8,6 @@ from chainrule.cpu.contraction.tile import Panels
 
 _CACHE_BYTES = 256 * 1024  # half of a usual L2 cache
 _WANTED_UNITS = 8
-_LEAST_PIXELS = 48  # below this, streaming the weight costs more than a thread that waits
 
 
 @dataclass(frozen=True)
@@ -40,27 +39,29 @@ def row_blocking(
     """``rows`` rows of ``row_pixels`` pixels each, ``period`` of which belong together; a unit of some rows touches
     ``row_bytes`` for each and ``border_bytes`` more, and all of the packed weight: ``depth`` rows k in ``panels``."""
     weight_bytes = groups * depth * panels.padded * itemsize
-    weight_speed = 16 if weight_bytes > _CACHE_BYTES else 64  # bytes per cycle, from the third cache or the second
+    weight_speed = 5 if weight_bytes > _CACHE_BYTES else 48  # bytes per cycle, from the third cache or the second
+
+    def columns(block: int) -> int:
+        """Blocks of columns, where blocks of rows give too few units."""
+        missing = -(-_WANTED_UNITS // -(-rows // block))
+        return min(panels.count, missing) if groups == 1 and weight_bytes > _CACHE_BYTES else 1
 
     def cycles(block: int) -> float:
-        """Of one unit: products (two vectors per cycle), its own data, the weight."""
+        """Of all units of a block of rows: products (two vectors per cycle), its own data, the weight."""
         tiles = -(-block * row_pixels // tile_rows)
         products = tiles * tile_rows * groups * depth * panels.padded / (2 * panels.lanes)
         own = block * row_bytes + border_bytes
         spilled = max(0, own - _CACHE_BYTES)
-        return products + own / 16 + spilled / 4 + weight_bytes / weight_speed + 500
+        return products + columns(block) * (own / 16 + 500) + spilled / 4 + weight_bytes / weight_speed
 
     def cost(block: int) -> float:
         whole, left = divmod(rows, block)
         total = whole * cycles(block) + (cycles(left) if left else 0)
-        return total + 2 * cycles(block)  # at the end threads wait for the last unit
+        apart = rows * row_bytes / 8 if columns(block) > 1 else 0  # what follows cannot go along unit by unit
+        return total + apart + 2 * cycles(block) / columns(block)  # at the end threads wait for the last unit
 
     candidates = set(range(1, min(rows, 64) + 1))
     candidates |= set(range(period, min(rows, 2048 // row_pixels) + 1, period))
     best = min(candidates, key=cost, default=1)
-    row_blocks = -(-rows // best)
-    column_blocks = 1
-    if groups == 1 and row_blocks < _WANTED_UNITS and weight_bytes > _CACHE_BYTES:
-        column_blocks = min(panels.count, -(-_WANTED_UNITS // max(row_blocks, 1)))
-    column_panels = -(-panels.count // column_blocks)
-    return Blocking(best, row_blocks, column_panels, -(-panels.count // column_panels))
+    column_panels = -(-panels.count // columns(best))
+    return Blocking(best, -(-rows // best), column_panels, -(-panels.count // column_panels))

@@ -13,7 +13,7 @@ from functools import cached_property
 from chainrule.cpu.contraction.blocking import Blocking, row_blocking
 from chainrule.cpu.contraction.correlation import Correlation, Segments, backward, forward, segments_of
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
-from chainrule.cpu.contraction.strip import copy_rows
+from chainrule.cpu.contraction.strip import Strip
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
 from chainrule.cpu.emit import SIZES, Function, Module, Value
 from chainrule.cpu.geometry import Geometry
@@ -121,21 +121,16 @@ class _Nest:
 
     # ---- scratch: the strip, then the addresses of the pixels that tiles read, then of those that they write
 
-    def strip_row(self, row: int) -> int:
-        """Where in the padded source the window of an output row begins, rows of all images counted through."""
-        one = self.correlation
-        image, line = divmod(row, one.output[0])
-        return image * one.padded[0] + line // one.output_step[0] * one.source_step[0]
+    @cached_property
+    def strip(self) -> Strip:
+        return Strip(self.correlation, self.element, self.correlation.source_channels)
 
     @cached_property
     def strip_bytes(self) -> int:
-        one = self.correlation
-        if not one.reaches_outside:
+        if not self.correlation.reaches_outside:
             return 0
-        total, rows = one.batch * one.output[0], self.blocking.rows
-        ends = ((first, min(first + rows, total) - 1) for first in range(0, total, rows))
-        deepest = max((self.strip_row(last) - self.strip_row(first) for first, last in ends), default=0) + one.span[0] + 1
-        return -(-deepest * one.pitch * one.source_channels * self.itemsize // 64) * 64
+        total, rows = self.correlation.batch * self.correlation.output[0], self.blocking.rows
+        return self.strip.nbytes((first, min(first + rows, total) - 1) for first in range(0, total, rows))
 
     @property
     def table_bytes(self) -> int:
@@ -167,7 +162,7 @@ class _Emission:
         self._tables(module)
         self._sweeps(module)
         if self.one.reaches_outside:
-            copy_rows(module, self.one, self.element, self.one.source_channels)
+            nest.strip.emit_copy(module)
 
     def _tables(self, module: Module) -> None:
         segments, phases = self.nest.segments, self.one.phases
@@ -207,9 +202,9 @@ class _Emission:
         f, one, blocking = self.f, self.one, self.nest.blocking
         first = f.index(unit // blocking.column_blocks * blocking.rows)
         last = f.index(f.least(first + blocking.rows, one.batch * one.output[0]))
-        begin = self._strip_row(first)
+        begin = self.nest.strip.first_row(f, first)
         if one.reaches_outside:
-            end = self._strip_row(last - 1) + (one.span[0] + 1)
+            end = self.nest.strip.first_row(f, last - 1) + (self.nest.strip.border_rows + 1)
             f.call("copy_rows", "void", self.source, self.strip, begin, end, f.index(one.source_channels))
         first_panel = f.index(unit % blocking.column_blocks * blocking.column_panels)
         last_panel = f.index(f.least(first_panel + blocking.column_panels, self.nest.panels.count))
@@ -225,11 +220,6 @@ class _Emission:
                     self.f.convert("zext", f.compare("ne", block, begin_block), "i64"),
                     (first_panel, last_panel),
                 )
-
-    def _strip_row(self, row: Value) -> Value:
-        f, one = self.f, self.one
-        image, line = row // one.output[0], f.index(row % one.output[0])
-        return f.index(image * one.padded[0]) + line // one.output_step[0] * one.source_step[0]
 
     def _pixels(self, first: Value, last: Value, begin: Value, phase: Value) -> Value:
         """List the pixels of a phase in rows first to last; returns how many tiles they fill, the last pixel repeated."""
@@ -262,7 +252,8 @@ class _Emission:
         """Where the window of the first pixel of an output row begins, in the strip or in the source."""
         f, one = self.f, self.one
         if one.reaches_outside:
-            return f.at(self.strip, f.index((self._strip_row(row) - begin) * (one.pitch * one.source_channels)), self.element)
+            depth = self.nest.strip.first_row(f, row) - begin
+            return f.at(self.strip, f.index(depth * self.nest.strip.row_elements), self.element)
         image_row = f.index(row // one.output[0] * one.source[0])
         image_row = image_row + f.index(line // one.output_step[0] * one.source_step[0]) + one.low[0]
         pixel = f.index(image_row * one.source[1]) + one.low[1]

@@ -116,7 +116,7 @@ class _Nest:
     @cached_property
     def blocking(self) -> Blocking:
         return row_blocking(
-            rows=self.rows,
+            rows=max(self.rows, 1),
             row_pixels=1,
             period=self.tile_rows,
             row_bytes=(self.k + self.n) * self.itemsize,
@@ -130,7 +130,7 @@ class _Nest:
 
     @property
     def units(self) -> int:
-        return self.matrices * self.blocking.units if self.n else 0
+        return self.matrices * self.blocking.units if self.rows and self.n else 0
 
     @property
     def table_bytes(self) -> int:

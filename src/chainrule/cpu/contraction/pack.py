@@ -108,9 +108,15 @@ class _Panel:
                 with f.loop(0, packing.inner) as i:
                     self._copy(e, i)
             elif packing.inner_stride == 1 and packing.inner >= self.block:
-                with f.loop(0, packing.inner // self.block) as tile:
-                    self._turn(e, f.index(tile * self.block))
-                with f.loop(packing.inner // self.block * self.block, packing.inner) as i:
+                begin = 0
+                for blocks in (4, 1):
+                    step = blocks * self.block
+                    end = begin + (packing.inner - begin) // step * step
+                    if end > begin:
+                        with f.loop(begin, end, step) as i:
+                            self._turn(e, i, blocks)
+                    begin = end
+                with f.loop(begin, packing.inner) as i:
                     self._gather(e, i)
             else:
                 with f.loop(0, packing.inner) as i:
@@ -155,15 +161,16 @@ class _Panel:
         for column in range(self.columns, self.width):
             self.f.store(self.f.zero(self.element), self.f.at(row, column, self.element))
 
-    def _turn(self, e: Value, i: Value) -> None:
-        """As many inner rows as fit in 16 bytes: blocks are read along the rows and turned in registers."""
+    def _turn(self, e: Value, i: Value, blocks: int) -> None:
+        """Blocks of inner rows are read along the rows and turned in registers; a whole line of the cache at once."""
         f, size = self.f, self.block
-        rows = [self._row(e, i + r) for r in range(size)]
+        rows = [self._row(e, i + r) for r in range(blocks * size)]
         type_ = vector(size, self.element)
         with f.loop(0, self.columns // size) as tile:
             column = f.index(tile * size)
-            lines = [f.load(self._number(i, column + c), type_) for c in range(size)]
-            for row, line in zip(rows, turned(f, lines), strict=True):
-                f.store(line, f.at(row, column, self.element))
+            for first in range(0, blocks * size, size):
+                lines = [f.load(self._number(i + first, column + c), type_) for c in range(size)]
+                for row, line in zip(rows[first : first + size], turned(f, lines), strict=True):
+                    f.store(line, f.at(row, column, self.element))
         for r, row in enumerate(rows):
             self._edge(row, i + r, self.columns // size * size)

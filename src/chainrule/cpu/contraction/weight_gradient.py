@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chainrule.cpu.contraction.correlation import Correlation, forward
-from chainrule.cpu.contraction.strip import copy_rows
+from chainrule.cpu.contraction.strip import Strip, whole_lines
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, load_columns, tile_rows
 from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.emit import SIZES, Function, Module, Value, vector
@@ -23,7 +23,7 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
 
 _SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
-_FILTERS = 64  # of a unit: each copies the image anew
+_CHANNELS, _FILTERS = 128, 128  # of a unit at most
 _PANEL_BYTES = 16 * 1024  # of a panel of upstream gradients, read again for every tile
 _WANTED_UNITS = 8
 
@@ -90,7 +90,8 @@ class _Nest:
 
     @cached_property
     def unit_panels(self) -> int:
-        blocks = -(-self.panels.count // max(1, _FILTERS // self.panels.width))
+        most = _FILTERS if self.one.window == 1 else _FILTERS // 2  # each block of filters copies the image anew
+        blocks = -(-self.panels.count // max(1, most // self.panels.width))
         return -(-self.panels.count // blocks)
 
     @property
@@ -107,7 +108,7 @@ class _Nest:
         """Of one unit."""
         one = self.one
         most = max(1, _SUM_BYTES // (one.window * self.filters * self.itemsize))
-        blocks = -(-one.channels // min(most, 256))
+        blocks = -(-one.channels // min(most, _CHANNELS))
         even = next((count for count in range(blocks, 2 * blocks) if one.channels % count == 0), blocks)
         return -(-one.channels // even)
 
@@ -168,32 +169,28 @@ class _Nest:
         """Filters that fill one panel lie as a panel does."""
         return self.panels.columns != self.panels.width or self.one.groups > 1
 
-    @property
-    def pixel_channels(self) -> int:
-        """Elements from pixel to pixel of what tiles read."""
-        return self.channels if self.one.reaches_outside else self.one.source_channels
-
-    def strip_row(self, row: int) -> int:
-        image, line = divmod(row, self.one.output[0])
-        return image * self.one.padded[0] + line * self.one.source_step[0]
+    @cached_property
+    def strip(self) -> Strip:
+        """Pixels an odd number of lines apart: else those of one channel would fall into few sets of the L1 cache."""
+        line = 64 // self.itemsize
+        pitch = self.channels if self.channels < line else line * (-(-self.channels // line) | 1)
+        kernel, stride = self.geometry.kernel, self.geometry.stride
+        steps = (stride[0] if kernel[0] == 1 else 1, stride[1] if kernel[1] == 1 else 1)
+        return Strip(self.one, self.element, pitch, steps)
 
     @cached_property
     def strip_bytes(self) -> int:
-        one, rows = self.one, self.block_rows
-        if not one.reaches_outside:
-            return 0
-        ends = ((first, min(first + rows, self.output_rows) - 1) for first in range(0, self.output_rows, rows))
-        deepest = max((self.strip_row(last) - self.strip_row(first) for first, last in ends), default=0) + one.span[0] + 1
-        return _whole_lines(deepest * one.pitch * self.channels * self.itemsize)
+        rows, total = self.block_rows, self.output_rows
+        return self.strip.nbytes((first, min(first + rows, total) - 1) for first in range(0, total, rows))
 
     @property
     def packed_bytes(self) -> int:
         pixels = self.block_rows * self.one.output[1]
-        return _whole_lines(pixels * self.filters * self.itemsize) if self.packs else 0
+        return whole_lines(pixels * self.filters * self.itemsize) if self.packs else 0
 
     @property
     def sum_bytes(self) -> int:
-        return _whole_lines(self.unit_sums * self.itemsize) if self.chunks == 1 else 0
+        return whole_lines(self.unit_sums * self.itemsize) if self.chunks == 1 else 0
 
     @property
     def table_bytes(self) -> int:
@@ -202,10 +199,6 @@ class _Nest:
     @property
     def scratch_bytes(self) -> int:
         return self.strip_bytes + self.packed_bytes + self.sum_bytes + 2 * self.table_bytes + 8 * self.block_rows
-
-
-def _whole_lines(count: int) -> int:
-    return -(-count // 64) * 64
 
 
 def _generate(nest: _Nest, name: str) -> Module:
@@ -229,19 +222,21 @@ class _Emission:
         self.rows = f.at(self.sums, nest.sum_bytes, "i8")
         self.places = f.at(self.rows, nest.table_bytes, "i8")
         self.segments = f.at(self.places, nest.table_bytes, "i8")
-        if self.one.reaches_outside:
-            copy_rows(module, self.one, self.element, nest.channels)
+        nest.strip.emit_copy(module)
         if nest.chunks == 1:
             turn_sums(module, self.element, nest.panels.lanes, nest.filters)
         panels = nest.panels
         if panels.full:
-            self._kind(module, "", panels.vectors, panels.width)
+            self._sweep(module, "sweep", panels.vectors)
         if panels.rest:
-            self._kind(module, "_rest", panels.rest_vectors, panels.rest)
-        taps = [(tap.row - self.one.low[0]) * self.one.pitch + tap.column - self.one.low[1] for tap in self.one.taps]
-        module.constant("taps", "i64", [tap * nest.pixel_channels for tap in taps])
+            self._sweep(module, "sweep_rest", panels.rest_vectors)
+        if nest.packs:
+            _pack_pixels(module, self.element, panels, self.one.output_channels)
+        low, width = self.one.low, nest.strip.width
+        taps = [(tap.row - low[0]) * width + tap.column - low[1] for tap in self.one.taps]
+        module.constant("taps", "i64", [tap * nest.strip.pitch for tap in taps])
 
-    def _kind(self, module: Module, suffix: str, vectors: int, columns: int) -> None:
+    def _sweep(self, module: Module, name: str, vectors: int) -> None:
         nest, lanes = self.nest, self.nest.panels.lanes
         tile = Tile(
             element=self.element,
@@ -249,13 +244,11 @@ class _Emission:
             rows=nest.tile_rows,
             vectors=vectors,
             columns=vectors * lanes,
-            step=self.one.source_step[1] * nest.pixel_channels,
+            step=nest.strip.advance[1] * nest.strip.pitch,
             b_step=vectors * lanes,
             length=self.one.output[1],
         )
-        emit_sweep(module, f"sweep{suffix}", tile)
-        if nest.packs:
-            _pack_pixels(module, f"pack{suffix}", self.element, lanes, columns, self.one.output_channels)
+        emit_sweep(module, name, tile)
 
     def unit(self, unit: Value) -> None:
         f, nest, one = self.f, self.nest, self.one
@@ -266,7 +259,7 @@ class _Emission:
         channels = f.index(f.least(one.channels - first_channel, nest.channels))
         source = f.at(self.image, f.index(group * one.channels) + first_channel, self.element)
         sums = self.sums if nest.chunks == 1 else f.at(self.out, f.index(unit * nest.unit_sums), self.element)
-        tiles = self._rows(channels, self.strip if one.reaches_outside else source, sums)
+        tiles = self._rows(channels, sums)
         first_panel = f.index(filter_block * nest.unit_panels)
         last_panel = f.index(f.least(first_panel + nest.unit_panels, nest.panels.count))
         first_filter = f.index(group * one.columns) + f.index(first_panel * nest.panels.width)
@@ -276,9 +269,8 @@ class _Emission:
         with f.loop(begin, end, nest.block_rows) as first:
             last = f.index(f.least(first + nest.block_rows, end))
             strip_begin = self._segments(first, last)
-            if one.reaches_outside:
-                strip_end = self._strip_row(last - 1) + (one.span[0] + 1)
-                f.call("copy_rows", "void", source, self.strip, strip_begin, strip_end, channels)
+            strip_end = nest.strip.first_row(f, last - 1) + (nest.strip.border_rows + 1)
+            f.call("copy_rows", "void", source, self.strip, strip_begin, strip_end, channels)
             pixels = f.at(upstream, f.index(first * (one.output[1] * one.output_channels)), self.element)
             counts = (f.index((last - first) * one.output[1]), last - first)
             accumulate = f.compare("ne", first, begin)
@@ -292,11 +284,11 @@ class _Emission:
                 "turn_sums", "void", sums, f.at(self.out, place, self.element), *size, f.index(pitch), f.index(1), f.index(0)
             )  # fmt: skip
 
-    def _rows(self, channels: Value, source: Value, sums: Value) -> Value:
+    def _rows(self, channels: Value, sums: Value) -> Value:
         """List the rows (tap, channel): where they are read and where their sums are; returns how many tiles they fill."""
         f, nest, one = self.f, self.nest, self.one
         with f.loop(0, one.window) as tap:
-            row = f.at(source, f.load(f.at(Value(f, "@taps", "ptr"), tap, "i64"), "i64"), self.element)
+            row = f.at(self.strip, f.load(f.at(Value(f, "@taps", "ptr"), tap, "i64"), "i64"), self.element)
             with f.loop(0, channels) as channel:
                 number = f.index(tap * channels) + channel
                 place = f.index((f.index(channel * one.window) + tap) * nest.filters)
@@ -310,21 +302,12 @@ class _Emission:
                 f.store(last, f.at(table, i, "ptr"))
         return tiles
 
-    def _strip_row(self, row: Value) -> Value:
-        f, one = self.f, self.one
-        return f.index(row // one.output[0] * one.padded[0]) + f.index(row % one.output[0]) * one.source_step[0]
-
     def _segments(self, first: Value, last: Value) -> Value:
-        """List where the rows of pixels begin; returns the first row of the strip."""
-        f, nest, one = self.f, self.nest, self.one
-        begin = self._strip_row(first)
+        """List where the rows of pixels begin in the strip; returns the first row of the strip."""
+        f, strip = self.f, self.nest.strip
+        begin = strip.first_row(f, first)
         with f.loop(first, last) as row:
-            if one.reaches_outside:
-                place = f.index((self._strip_row(row) - begin) * (one.pitch * nest.channels))
-            else:
-                line = f.index(f.index(row % one.output[0]) * one.source_step[0]) + one.low[0]
-                line = f.index(row // one.output[0] * one.source[0]) + line
-                place = f.index((f.index(line * one.source[1]) + one.low[1]) * one.source_channels)
+            place = f.index((strip.first_row(f, row) - begin) * strip.row_elements)
             f.store(place, f.at(self.segments, row - first, "i64"))
         return begin
 
@@ -339,12 +322,12 @@ class _Emission:
         f, nest, panels = self.f, self.nest, self.nest.panels
         count, rows = counts
 
+        if nest.packs:
+            f.call("pack_pixels", "void", pixels, self.packed, count, *span)
+
         def sweep(suffix: str, panel: Value) -> None:
             within = f.index((panel - span[0]) * panels.width)
-            b = pixels
-            if nest.packs:
-                b = self.packed
-                f.call(f"pack{suffix}", "void", f.at(pixels, within, self.element), b, count)
+            b = f.at(self.packed, f.index(within * count), self.element) if nest.packs else pixels
             tables = (self.segments, self.segments, rows, accumulate)
             f.call(f"sweep{suffix}", "void", self.rows, self.places, tiles, b, f.index(0), within, *tables)
 
@@ -356,16 +339,31 @@ class _Emission:
                 sweep("_rest", f.index(panels.full))
 
 
-def _pack_pixels(module: Module, name: str, element: str, lanes: int, columns: int, pitch: int) -> None:
-    """The function that copies ``columns`` filters of ``count`` pixels into whole vectors, filled up with zeros."""
-    parameters = [("ptr noalias", "pixels"), ("ptr noalias", "packed"), ("i64", "count")]
-    f = module.function(name, parameters, internal=True, inline=False)
-    width = -(-columns // lanes) * lanes
+def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> None:
+    """The function pack_pixels(pixels, packed, count, first, last): panels ``first`` to ``last`` of ``count`` pixels.
+
+    ``pixels`` is the address of the first of these filters; the last panel is filled up with zeros to whole vectors.
+    """
+    parameters = [("ptr noalias", "pixels"), ("ptr noalias", "packed"), ("i64", "count"), ("i64", "first"), ("i64", "last")]
+    f = module.function("pack_pixels", parameters, internal=True, inline=False)
+    lanes = panels.lanes
+
+    def copy(pixel: Value, panel: Value, vectors: int, columns: int) -> None:
+        within = f.index((panel - f["first"]) * panels.width)
+        source = f.at(f.at(f["pixels"], f.index(pixel * pitch), element), within, element)
+        place = f.at(f.at(f["packed"], f.index(within * f["count"]), element), f.index(pixel * (vectors * lanes)), element)
+        for v in range(vectors):
+            numbers = f.at(source, v * lanes, element)
+            value = load_columns(f, numbers, vector(lanes, element), min(lanes, columns - v * lanes))
+            f.store(value, f.at(place, v * lanes, element))
+
     with f.loop(0, f["count"]) as pixel:
-        for first in range(0, columns, lanes):
-            source = f.at(f.at(f["pixels"], pixel * pitch, element), first, element)
-            value = load_columns(f, source, vector(lanes, element), min(lanes, columns - first))
-            f.store(value, f.at(f.at(f["packed"], pixel * width, element), first, element))
+        if panels.full:
+            with f.loop(f["first"], f.least(f["last"], panels.full)) as panel:
+                copy(pixel, panel, panels.vectors, panels.width)
+        if panels.rest:
+            with f.when(f.compare("sgt", f["last"], panels.full)):
+                copy(pixel, f.index(panels.full), panels.rest_vectors, panels.rest)
 
 
 def _generate_sum(nest: _Nest, name: str) -> Module:

@@ -1,0 +1,65 @@
+"""Runs the steps of a kernel family for tests: operands in guarded memory, units in any order, scratch full of rubbish."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+import numpy as np
+
+from chainrule.cpu.code_cache import load
+from chainrule.cpu.kernel import Steps
+from chainrule.cpu.target import Target
+
+_GUARD = 256
+_CANARY = 0xA5
+
+
+def guarded(nbytes: int, fill: int = 0xFF) -> np.ndarray:
+    """``nbytes`` of memory, filled, between guards; a view that begins at a cache line."""
+    raw = np.full(nbytes + 2 * _GUARD + 64, _CANARY, np.uint8)
+    begin = _GUARD + -(raw.ctypes.data + _GUARD) % 64
+    view = raw[begin : begin + nbytes]
+    view[:] = fill
+    return view
+
+
+def assert_guards_hold(view: np.ndarray, name: str) -> None:
+    raw = view.base
+    assert raw is not None
+    begin = view.ctypes.data - raw.ctypes.data
+    assert (raw[:begin] == _CANARY).all(), f"{name}: something was written before it"
+    assert (raw[begin + view.nbytes :] == _CANARY).all(), f"{name}: something was written behind it"
+
+
+def run_steps(
+    steps: Steps,
+    operands: Mapping[str, np.ndarray],
+    shape: tuple[int, ...],
+    dtype: str,
+    target: Target,
+    *,
+    backwards: bool = True,
+) -> np.ndarray:
+    """The value of "out". Units are done one by one, the last first: they must not depend on each other."""
+    memory = {name: guarded(size) for name, size in steps.temporaries.items()}
+    memory["out"] = guarded(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    for name, value in operands.items():
+        memory[name] = guarded(value.nbytes)
+        memory[name][:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    functions = load([step.kernel for step in steps.steps], target)
+    for step in steps.steps:
+        arguments = np.array([memory[name].ctypes.data for name in step.operands], np.int64)
+        scratch = guarded(step.kernel.scratch_bytes)
+        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
+            functions[step.kernel.name].address
+        )
+        units = range(step.kernel.units)
+        for unit in reversed(units) if backwards else units:
+            call(arguments.ctypes.data, unit, unit + 1, scratch.ctypes.data)
+        assert_guards_hold(scratch, f"scratch of {step.kernel.family}")
+    for name, view in memory.items():
+        assert_guards_hold(view, name)
+        if name in operands:
+            assert (view == np.ascontiguousarray(operands[name]).reshape(-1).view(np.uint8)).all(), f"{name} was changed"
+    return memory["out"].view(dtype).reshape(shape).copy()

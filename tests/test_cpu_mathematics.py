@@ -1,0 +1,282 @@
+"""Elementary functions in native code against NumPy: errors in units of the last place, special values, signs of zero."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule.cpu import mathematics
+from chainrule.cpu.emit import Function, Module, Value, vector
+from chainrule.cpu.kernel import LLVM_TYPES
+from chainrule.cpu.machine_code import Library, assemble, assembly
+from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.graph import Array
+
+Emit = Callable[..., Value]
+TARGETS = {"widest": host_target(), "sse2": host_target("sse2")} if host_target().name != "neon" else {"widest": host_target()}
+DTYPES = ["float32", "float64"]
+CASES = [(name, dtype) for name in TARGETS for dtype in DTYPES]
+NAN, INF = math.nan, math.inf
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    INF,
+    -INF,
+    NAN,
+    -NAN,
+    1e-320,
+    -1e-320,
+    1e-42,
+    -1e-42,
+    1e38,
+    -1e38,
+    1e300,
+    -1e300,
+    2.0,
+    -3.0,
+    0.5,
+]
+CANARY = 123.0
+
+
+def module_of(function: Emit, dtype: str, target: Target, lanes: int, inputs: int, extra: tuple[Any, ...]) -> Module:
+    module = Module(target.vector_bits, target.has_fma)
+    f = module.function("kernel", [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
+    places = [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(inputs + 1)]
+    element = LLVM_TYPES[dtype]
+    with f.loop(f["begin"], f["end"], lanes) as i:
+        values = [f.load(f.at(place, i, element), vector(lanes, element)) for place in places[:-1]]
+        f.store(function(f, *values, *extra), f.at(places[-1], i, element))
+    return module
+
+
+@functools.cache
+def compiled(
+    function: Emit, dtype: str, target: str, lanes: int, inputs: int, extra: tuple[Any, ...]
+) -> tuple[Library, Callable[..., None]]:
+    code = assemble(module_of(function, dtype, TARGETS[target], lanes, inputs, extra).text(), TARGETS[target], "kernel")
+    library = Library([code], ["kernel"], TARGETS[target])
+    signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    return library, signature(library.address("kernel"))
+
+
+def native(function: Emit, *inputs: Array, target: str = "widest", lanes: int = 8, extra: tuple[Any, ...] = ()) -> Array:
+    """The function of each element, computed in vectors of ``lanes``."""
+    count, dtype = inputs[0].size, inputs[0].dtype
+    padded = [np.concatenate([x.reshape(-1), np.ones(-count % lanes, dtype)]) for x in inputs]
+    out = np.full(padded[0].size + 16, CANARY, dtype)
+    args = np.array([*(x.ctypes.data for x in padded), out[8:].ctypes.data])
+    kernel = compiled(function, dtype.name, target, lanes, len(inputs), extra)[1]
+    kernel(args.ctypes.data, 0, padded[0].size, None)
+    assert (out[:8] == CANARY).all()
+    assert (out[-8:] == CANARY).all()
+    return out[8 : 8 + count].reshape(inputs[0].shape)
+
+
+def dense(dtype: str, low: float, high: float, count: int = 200_000) -> Array:
+    """Random places of a range, its ends too."""
+    generator = np.random.default_rng(0)
+    return np.concatenate([[low, high], generator.uniform(low, high, count)]).astype(dtype)
+
+
+def any_bits(dtype: str, count: int = 200_000) -> Array:
+    """Every exponent, both signs, a few nan and inf."""
+    integer = "uint32" if dtype == "float32" else "uint64"
+    bits = np.random.default_rng(1).integers(0, np.iinfo(integer).max, count, integer, endpoint=True)
+    with np.errstate(over="ignore"):
+        return np.concatenate([bits.view(dtype), np.array(SPECIAL).astype(dtype)])
+
+
+def exact(function: Callable[..., Any], x: Array, *extra: Any) -> Array:
+    """By a wider type."""
+    with np.errstate(all="ignore"):
+        return np.asarray(function(x.astype(np.float64 if x.dtype == np.float32 else np.longdouble), *extra))
+
+
+def check(found: Array, wanted: Array, ulps: float, absolute: float = 0.0, flushed: bool = True) -> None:
+    """``wanted`` is wider. What is too small for a normal number may be 0 (``flushed``); nan and inf have to agree."""
+    with np.errstate(all="ignore"):
+        rounded = wanted.astype(found.dtype)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(rounded))
+        limits = np.finfo(found.dtype)
+        spacing = np.spacing(np.minimum(np.abs(rounded), limits.max))
+        error = np.abs(found.astype(wanted.dtype) - wanted)
+        fine = (error <= ulps * spacing + absolute) | (found == rounded) | np.isnan(found)
+        if flushed:
+            fine |= (np.abs(wanted) < limits.tiny * 1.001) & (np.abs(found) <= limits.tiny)
+        worst = np.where(fine, 0, error / spacing).argmax()
+    assert fine.all(), f"{(~fine).sum()} of {fine.size}: found {found[worst]!r}, wanted {wanted[worst]!r}"
+
+
+def same_signs(found: Array, wanted: Array) -> None:
+    kept = ~np.isnan(wanted)
+    np.testing.assert_array_equal(np.signbit(found[kept]), np.signbit(wanted[kept]))
+
+
+def erf(x: Array) -> Array:
+    return np.frompyfunc(math.erf, 1, 1)(x.astype(np.float64)).astype(x.dtype)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+FUNCTIONS: dict[str, tuple[Emit, Callable[..., Any], float, tuple[float, float]]] = {
+    "exp": (mathematics.exp, np.exp, 2, (-110, 95)),
+    "log": (mathematics.log, np.log, 2, (0.4, 3.0)),
+    "tanh": (mathematics.tanh, np.tanh, 4, (-25, 25)),
+    "sigmoid": (mathematics.sigmoid, sigmoid, 4, (-100, 100)),
+    "erf": (mathematics.erf, erf, 4, (-7, 7)),
+    "sqrt": (mathematics.sqrt, np.sqrt, 0.5001, (0, 100)),
+    "rsqrt": (mathematics.rsqrt, lambda x: 1 / np.sqrt(x), 1.5, (0, 100)),
+}
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_right_to_a_few_units_of_the_last_place(name: str, target: str, dtype: str) -> None:
+    emit, reference, ulps, (low, high) = FUNCTIONS[name]
+    near_zero = dense(dtype, -1.1, 1.1)
+    for x in (dense(dtype, low, high), near_zero, near_zero * near_zero.dtype.type(1e-3), any_bits(dtype)):
+        check(native(emit, x, target=target), exact(reference, x), ulps)
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_exp_is_right_up_to_both_ends_of_its_range(target: str, dtype: str) -> None:
+    limits = np.finfo(dtype)
+    for end in (np.log(limits.max), np.log(limits.tiny)):
+        x = (end * (1 + np.arange(-2000, 2000) * limits.eps)).astype(dtype)
+        check(native(mathematics.exp, x, target=target), exact(np.exp, x), 2)
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sine_and_cosine(name: str, target: str, dtype: str) -> None:
+    emit, reference = getattr(mathematics, name), getattr(np, name)
+    furthest, absolute = (1e5, 1e-7) if dtype == "float32" else (1e9, 1e-15)
+    for x in (dense(dtype, -4, 4), dense(dtype, -furthest, furthest), dense(dtype, -1e-3, 1e-3)):
+        check(native(emit, x, target=target), exact(reference, x), 2, flushed=False)
+    multiples = (np.arange(-5000, 5000) * (np.pi / 2)).astype(dtype)
+    check(native(emit, multiples, target=target), exact(reference, multiples), 2, absolute, flushed=False)
+    anything = any_bits(dtype)
+    found = native(emit, anything, target=target)
+    np.testing.assert_array_equal(np.isnan(found), ~np.isfinite(anything))
+    assert (np.abs(found[np.isfinite(anything)]) <= 1.0001).all()
+    small = anything[np.abs(anything) < furthest]
+    check(native(emit, small, target=target), exact(reference, small), 2, flushed=False)
+
+
+EXPONENTS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    16,
+    31,
+    64,
+    -1,
+    -2,
+    -3,
+    -5,
+    -64,
+    65,
+    77,
+    1001,
+    -66,
+    -101,
+    0.5,
+    -0.5,
+    1.5,
+    1.7,
+    -2.5,
+    1 / 3,
+    0.01,
+]
+HUGE_EXPONENTS = [1e10, 1e17, -1e17, 1e30, -1e30, 1e300, INF, -INF, NAN]
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_power(target: str, dtype: str) -> None:
+    limits = np.finfo(dtype)
+    near_one = 1 + dense(dtype, -1e3, 1e3) * limits.eps
+    for exponent in (*EXPONENTS, *HUGE_EXPONENTS):
+        with np.errstate(over="ignore"):
+            rounded = np.array(exponent).astype(dtype).astype(np.float64)
+        end = min(float(limits.max) ** min(abs(1 / exponent), 1), 1e6) if exponent and abs(exponent) <= 1001 else 2.0
+        for x in (dense(dtype, -3, 3, 20_000), dense(dtype, -end, end, 20_000), near_one[:20_000], any_bits(dtype, 20_000)):
+            found = native(mathematics.power, x, target=target, extra=(float(exponent),))
+            wanted = exact(np.power, x, rounded)
+            check(found, wanted, 4)
+            with np.errstate(all="ignore"):
+                kept = (found != 0) | (wanted.astype(dtype) == 0)
+            same_signs(found[kept], wanted[kept])
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_zeros_keep_their_signs(target: str, dtype: str) -> None:
+    x = np.array([0.0, -0.0, 1e-30, -1e-30, INF, -INF], dtype)
+    for emit, reference in ((mathematics.tanh, np.tanh), (mathematics.erf, erf), (mathematics.sqrt, np.sqrt)):
+        with np.errstate(invalid="ignore"):
+            same_signs(native(emit, x, target=target), reference(x))
+    same_signs(native(mathematics.sin, x, target=target), np.array([0, -0.0, 1, -1, NAN, NAN]))
+    np.testing.assert_array_equal(native(mathematics.tanh, x, target=target)[-2:], [1, -1])
+    np.testing.assert_array_equal(native(mathematics.erf, x, target=target)[-2:], [1, -1])
+    np.testing.assert_array_equal(native(mathematics.exp, x, target=target), [1, 1, 1, 1, INF, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lanes", [1, 2, 4, 16])
+def test_any_number_of_lanes_gives_the_same_bits(lanes: int, dtype: str) -> None:
+    x = np.concatenate([any_bits(dtype, 2000), dense(dtype, -10, 10, 2000)])
+    cases: list[tuple[Emit, tuple[Any, ...]]] = [(emit, ()) for emit, *_ in FUNCTIONS.values()]
+    cases += [(mathematics.sin, ()), (mathematics.cos, ()), *((mathematics.power, (p,)) for p in (7.0, -3.0, 1.7, 65.0, 0.5))]
+    for emit, extra in cases:
+        one, other = native(emit, x, extra=extra), native(emit, x, lanes=lanes, extra=extra)
+        np.testing.assert_array_equal(one, other)
+        same_signs(one, other)
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("dtype", [*DTYPES, "int32", "int64"])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_largest_and_smallest_hand_nan_on(name: str, target: str, dtype: str, lanes: int) -> None:
+    numbers: Sequence[float] = (
+        [1, -2, 3, 0, -5, 2**31 - 1, -(2**31)] if "int" in dtype else [1.0, -2.0, NAN, INF, -INF, 0.0, 1e30]
+    )
+    a, b = (np.array(x).reshape(-1).astype(dtype) for x in np.meshgrid(numbers, numbers))
+    emit, reference = getattr(mathematics, name), getattr(np, name)
+    np.testing.assert_array_equal(native(emit, a, b, target=target, lanes=lanes), reference(a, b))
+
+
+@pytest.mark.parametrize("constant_first", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_largest_of_a_number_and_a_constant(dtype: str, constant_first: bool) -> None:
+    def rectified(f: Function, x: Value) -> Value:
+        zero = f.number(0.0, x.type)
+        return mathematics.maximum(f, zero, x) if constant_first else mathematics.maximum(f, x, zero)
+
+    x = any_bits(dtype, 1000)
+    np.testing.assert_array_equal(native(rectified, x), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("target", [*TARGETS.values(), NEON, AVX512], ids=lambda target: target.name)
+def test_nothing_calls_the_c_library(target: Target, dtype: str) -> None:
+    lanes = target.lanes(np.dtype(dtype).itemsize)
+    names = [*FUNCTIONS, "sin", "cos"]
+    cases: list[tuple[Emit, tuple[Any, ...]]] = [(getattr(mathematics, name), ()) for name in names]
+    for emit, extra in (*cases, (mathematics.power, (1.7,)), (mathematics.power, (-9.0,))):
+        text = assembly(module_of(emit, dtype, target, lanes, 1, extra).text(), target, "kernel")
+        assert not any(line.split()[:1] in (["callq"], ["call"], ["bl"]) for line in text.splitlines())
