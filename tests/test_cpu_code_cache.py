@@ -134,7 +134,6 @@ def _noting(freed: list[int], original):  # type: ignore[no-untyped-def]
     return noting
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_stays_constant_over_many_kernels() -> None:
     code = [object_code(scaled_table(number), TARGET) for number in range(3)]
     names = [scaled_table(number).name for number in range(3)]
@@ -252,9 +251,9 @@ def test_an_unusable_folder_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
     with pytest.warns(CacheWarning, match="compiled code cannot be kept in .*file .*: every start compiles anew") as caught:
         check([scaled_table(1), scaled_table(2)])
-        monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file" / "below"))
-        check([scaled_table(3)])
     assert len(caught) == 1
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file" / "below"))
+    check([scaled_table(3)])  # a warning would be an error here
 
 
 def test_a_full_disk_is_warned_of_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,13 +81,13 @@ def native(function: Emit, *inputs: Array, target: str = "widest", lanes: int = 
     return out[8 : 8 + count].reshape(inputs[0].shape)
 
 
-def dense(dtype: str, low: float, high: float, count: int = 200_000) -> Array:
+def dense(dtype: str, low: float, high: float, count: int = 60_000) -> Array:
     """Random places of a range, its ends too."""
     generator = np.random.default_rng(0)
     return np.concatenate([[low, high], generator.uniform(low, high, count)]).astype(dtype)
 
 
-def any_bits(dtype: str, count: int = 200_000) -> Array:
+def any_bits(dtype: str, count: int = 100_000) -> Array:
     """Every exponent, both signs, a few nan and inf."""
     integer = "uint32" if dtype == "float32" else "uint64"
     bits = np.random.default_rng(1).integers(0, np.iinfo(integer).max, count, integer, endpoint=True)
@@ -112,7 +112,7 @@ def check(found: Array, wanted: Array, ulps: float, absolute: float = 0.0, flush
         fine = (error <= ulps * spacing + absolute) | (found == rounded) | np.isnan(found)
         if flushed:
             fine |= (np.abs(wanted) < limits.tiny * 1.001) & (np.abs(found) <= limits.tiny)
-        worst = np.where(fine, 0, error / spacing).argmax()
+        worst = np.where(fine, 0, error / spacing).argmax() if fine.size else 0
     assert fine.all(), f"{(~fine).sum()} of {fine.size}: found {found[worst]!r}, wanted {wanted[worst]!r}"
 
 
@@ -216,11 +216,13 @@ def test_power(target: str, dtype: str) -> None:
         end = min(float(limits.max) ** min(abs(1 / exponent), 1), 1e6) if exponent and abs(exponent) <= 1001 else 2.0
         for x in (dense(dtype, -3, 3, 20_000), dense(dtype, -end, end, 20_000), near_one[:20_000], any_bits(dtype, 20_000)):
             found = native(mathematics.power, x, target=target, extra=(float(exponent),))
-            wanted = exact(np.power, x, rounded)
-            check(found, wanted, 4)
-            with np.errstate(all="ignore"):
-                kept = (found != 0) | (wanted.astype(dtype) == 0)
-            same_signs(found[kept], wanted[kept])
+            # np.power takes 0.5 as sqrt, but not for every type
+            wanted = exact(np.sqrt, x) if exponent == 0.5 else exact(np.power, x, rounded)
+            reciprocal = -mathematics.LARGEST_MULTIPLIED <= exponent < 0 and exponent == int(exponent)
+            subnormal = reciprocal & (np.abs(wanted) * limits.tiny > 1)  # 1 / wanted, with as little as 2 bits less
+            check(found[~subnormal], wanted[~subnormal], 4)
+            check(found[subnormal], wanted[subnormal], 8)
+            same_signs(found, wanted)
 
 
 @pytest.mark.parametrize(("target", "dtype"), CASES)

@@ -330,7 +330,10 @@ def run_for_ever(program: Executable) -> None:
 def test_an_interrupt_is_heard_after_the_step() -> None:
     threads.set_threads(2)
     program, result = back_and_forth(20, 8)
-    for delay in (0.0005, 0.001, 0.002):
+    for delay in (1e-5, 1e-4, 5e-4, 0.002):
+        threads.set_threads(3)
+        program.run()
+        threads.set_threads(2)  # new workers are started about when the signal comes
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
         timer.start()
         with pytest.raises(KeyboardInterrupt):

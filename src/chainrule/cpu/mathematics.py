@@ -354,14 +354,14 @@ def power(f: Function, x: Value, exponent: float) -> Value:
     if element_of(x.type) == "float":
         with np.errstate(over="ignore"):
             exponent = float(np.float32(exponent))
-    one = f.number(1.0, x.type)
     if not math.isfinite(exponent):
         return _power_infinite(f, x, exponent)
     if exponent == int(exponent) and abs(exponent) <= LARGEST_MULTIPLIED:
         return _whole_power(f, x, int(exponent))
-    if abs(exponent) == 0.5:
-        root = f.select(f.compare("oeq", x, -math.inf), f.number(math.inf, x.type), sqrt(f, x + 0.0))
-        return root if exponent > 0 else one / root
+    if exponent == 0.5:
+        return sqrt(f, x)  # for -inf and -0 as well, as in NumPy
+    if exponent == -0.5:
+        return f.select(f.compare("oeq", x, -math.inf), f.zero(x.type), rsqrt(f, x + 0.0))
     return _power_by_log(f, x, exponent)
 
 
@@ -375,7 +375,10 @@ def _power_infinite(f: Function, x: Value, exponent: float) -> Value:
 
 
 def _whole_power(f: Function, x: Value, exponent: int) -> Value:
-    """Repeated multiplication; beyond the 4th power with twice the precision, as the errors add up."""
+    """Repeated multiplication; beyond the 4th power with twice the precision, as the errors add up.
+
+    A negative power is the reciprocal of the positive one, and as inexact as that where it is subnormal.
+    """
     count = abs(exponent)
     wide = x
     if count <= 4:
@@ -427,6 +430,7 @@ def _precise_power(f: Function, x: Value, exponent: float) -> Value:
     high, low = _precise_log(f, x)
     p1, p2 = _exact_product(f, high, f.number(factor, x.type))
     found = _exp(f, p1, f.multiply_add(low, f.number(factor, x.type), p2))
+    found = f.select(f.compare("uno", found, found), f.number(math.inf, x.type), found)  # the low part reached beyond the end
     at_zero, at_infinity = (f.zero(x.type), x) if exponent > 0 else (f.number(math.inf, x.type), f.number(1.0, x.type) / x)
     found = f.select(f.compare("olt", x, math.inf), found, at_infinity)  # nan as well
     return f.select(f.compare("oeq", x, 0.0), at_zero, found)

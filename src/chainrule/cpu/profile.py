@@ -49,9 +49,9 @@ class ProgramProfile:
         return "\n".join(lines)
 
 
-def profiled(executable: Executable, origins: Sequence[str], runs: int) -> ProgramProfile:
-    """Run ``executable`` so often, and hold its kernels against the machine's limits of this moment."""
-    found, limits = executable.profile(runs), measure_limits(executable.target)
+def profiled(executable: Executable, origins: Sequence[str], runs: int, limits: Limits | None) -> ProgramProfile:
+    """Run ``executable`` so often, and hold its kernels against the machine's limits (of this moment, if not given)."""
+    found, limits = executable.profile(runs), limits or measure_limits(executable.target)
     rows = []
     for call, origin in zip(found.calls, origins, strict=True):
         kernel = call.kernel

@@ -17,6 +17,7 @@ from chainrule.compiler.lower import Buffer
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.pipeline import PassReport, plan
 from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.limits import Limits
 from chainrule.cpu.profile import ProgramProfile, profiled
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target, host_target
@@ -170,11 +171,13 @@ class Program:
             self._status_now[:] = 0
             raise UserError(f"gather: index {index} at position {position} is outside its axis")
 
-    def profile(self, runs: int = 5) -> ProgramProfile:
-        """Run so often for real, and tell where the time went. Cells have their values back afterwards."""
+    def profile(self, runs: int = 5, limits: Limits | None = None) -> ProgramProfile:
+        """Run so often for real, and tell where the time went, against the machine's limits (measured, if not given).
+
+        Cells have their values back afterwards."""
         kept = [(array, array.copy()) for array in self._bound.values() if array.flags.writeable]
         try:
-            return profiled(self._executable, self._origins, runs)
+            return profiled(self._executable, self._origins, runs, limits)
         finally:
             for array, values in kept:
                 np.copyto(array, values)

@@ -156,17 +156,22 @@ class Pool:
 
     def __init__(self, threads: int, native: Runner) -> None:
         self.threads, self._native = threads, native
-        self._control = aligned_memory(Control.SIZE)
-        self._control[:] = 0
-        self._address = int(self._control.ctypes.data)
         self._workers: list[threading.Thread] = []
+        self._started = threads == 1
+        self._control = self._new_control()
         self.scratch_stride = 0
         self.reserve(1)
-        words = self._control.view(np.int64)
-        crowded = threads > available_cores()
+
+    def _new_control(self) -> Array:
+        control = aligned_memory(Control.SIZE)
+        control[:] = 0
+        words = control.view(np.int64)
+        crowded = self.threads > available_cores()
         for meeting, seconds in ((Control.TICKET, _IDLE_SPIN), (Control.BARRIER, _BARRIER_SPIN)):
             for place, time_ in ((Meeting.SPINS, _SHORT_SPIN if crowded else seconds), (Meeting.SHORT_SPINS, _SHORT_SPIN)):
-                words[(meeting + place) // 8] = int(time_ * native.rounds_per_second)
+                words[(meeting + place) // 8] = int(time_ * self._native.rounds_per_second)
+        self._address = int(control.ctypes.data)
+        return control
 
     def reserve(self, nbytes: int) -> None:
         """See to it that each thread has at least ``nbytes`` to work in: ``scratch_stride``, the first at ``scratch``."""
@@ -177,14 +182,16 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers, if they are not there yet."""
-        if self._workers or self.threads == 1:
+        if self._started:
             return
+        self._control = self._new_control()  # whatever an interrupted start left behind keeps the old one
         usual = threading.stack_size(_STACK_BYTES)
         try:
             for number in range(1, self.threads):
                 arguments = (self._native, self._control, number)
                 self._workers.append(threading.Thread(target=_work, args=arguments, name=f"chainrule-{number}", daemon=True))
                 self._workers[-1].start()
+            self._started = True
         except BaseException as error:  # an interrupt, for example: all workers or none
             self.close()
             if isinstance(error, RuntimeError):
@@ -200,10 +207,12 @@ class Pool:
         self._native.launch(self._address, job)
 
     def close(self) -> None:
-        """Stop the workers, which must be idle, and wait until they are gone. The pool is of no more use."""
-        if self._workers:
+        """Stop the workers, which must be idle, and wait until they are gone."""
+        self._started = self.threads == 1
+        workers, self._workers = self._workers, []
+        if workers:
             self._native.stop(self._address)
-            for worker in self._workers:
+            for worker in workers:
                 if worker.ident is not None:
                     worker.join()
 
@@ -237,6 +246,7 @@ class Work:
         threads = 1 if self.alone else pool.threads
         needed = (threads, pool.scratch, pool.scratch_stride)
         if needed != self.filled_in:
+            self.filled_in = (0, 0, 0)  # an interrupt may leave the block half written
             self.job[Job.THREADS], self.job[Job.SCRATCH], self.job[Job.SCRATCH_BYTES] = needed
             self.filled_in = needed
         return threads

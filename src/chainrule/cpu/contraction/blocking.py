@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chainrule.cpu.contraction.tile import Panels
@@ -33,11 +34,13 @@ def row_blocking(
     depth: int,
     groups: int,
     panels: Panels,
-    tile_rows: int,
+    steps: Callable[[int], int],
     itemsize: int,
+    whole_periods: bool = False,
 ) -> Blocking:
     """``rows`` rows of ``row_pixels`` pixels each, ``period`` of which belong together; a unit of some rows touches
-    ``row_bytes`` for each and ``border_bytes`` more, and all of the packed weight: ``depth`` rows k in ``panels``."""
+    ``row_bytes`` for each and ``border_bytes`` more, all of the packed weight: ``depth`` rows k in ``panels``, and takes
+    ``steps(rows)`` steps of k over all its pixels, with those that fill up tiles."""
     weight_bytes = groups * depth * panels.padded * itemsize
     weight_speed = 5 if weight_bytes > _CACHE_BYTES else 48  # bytes per cycle, from the third cache or the second
 
@@ -48,8 +51,7 @@ def row_blocking(
 
     def cycles(block: int) -> float:
         """Of all units of a block of rows: products (two vectors per cycle), its own data, the weight."""
-        tiles = -(-block * row_pixels // tile_rows)
-        products = tiles * tile_rows * groups * depth * panels.padded / (2 * panels.lanes)
+        products = steps(block) * groups * panels.padded / (2 * panels.lanes)
         own = block * row_bytes + border_bytes
         spilled = max(0, own - _CACHE_BYTES)
         return products + columns(block) * (own / 16 + 500) + spilled / 4 + weight_bytes / weight_speed
@@ -60,8 +62,9 @@ def row_blocking(
         apart = rows * row_bytes / 8 if columns(block) > 1 else 0  # what follows cannot go along unit by unit
         return total + apart + 2 * cycles(block) / columns(block)  # at the end threads wait for the last unit
 
-    candidates = set(range(1, min(rows, 64) + 1))
-    candidates |= set(range(period, min(rows, 2048 // row_pixels) + 1, period))
+    candidates = set(range(period, min(rows, max(period, 2048 // row_pixels)) + 1, period))
+    if not whole_periods:
+        candidates |= set(range(1, min(rows, 64) + 1))
     best = min(candidates, key=cost, default=1)
     column_panels = -(-panels.count // columns(best))
     return Blocking(best, -(-rows // best), column_panels, -(-panels.count // column_panels))

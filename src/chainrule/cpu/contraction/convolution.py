@@ -7,11 +7,20 @@ block of k keeps its part of a panel in the L1 cache while all tiles of the unit
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from chainrule.cpu.contraction.blocking import Blocking, row_blocking
-from chainrule.cpu.contraction.correlation import Correlation, Segments, backward, forward, segments_of
+from chainrule.cpu.contraction.correlation import (
+    Correlation,
+    Segments,
+    backward,
+    forward,
+    products,
+    segments_of,
+    without_border,
+)
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
 from chainrule.cpu.contraction.strip import Strip
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
@@ -21,6 +30,9 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
 
 _BLOCK_BYTES = 20 * 1024  # of a panel, read again for every tile of the unit
+_SMALL_IMAGE = 256  # pixels: beyond, few see the border
+_UNITS = 8
+_WORTHWHILE = 0.9
 
 
 def convolution(target: Target, dtype: str, geometry: Geometry) -> Steps:
@@ -34,6 +46,7 @@ def input_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
 
 
 def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlation, source: str) -> Steps:
+    correlation = _split(target, dtype, correlation)
     nest = _Nest(correlation, target, dtype)
     packing = _packing(geometry, correlation, nest.panels, source == "image")
     kernel = Kernel(
@@ -48,6 +61,17 @@ def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlat
     rows = nest.blocking.rows * correlation.output[1] if nest.blocking.column_blocks == 1 else None
     steps = [Step(packing_kernel(packing, dtype), ("weight", "packed")), Step(kernel, (source, "packed", "out"), rows)]
     return Steps(steps, {"packed": packing.elements * nest.itemsize})
+
+
+def _split(target: Target, dtype: str, correlation: Correlation) -> Correlation:
+    """Leave out the taps that read the border, where that saves products also after each kind of pixel fills its tiles."""
+    if not correlation.reaches_outside or correlation.output[0] * correlation.output[1] > _SMALL_IMAGE:
+        return correlation
+    split = without_border(correlation)
+    rows = _Nest(correlation, target, dtype).tile_rows
+    images = -(-correlation.batch // _UNITS)
+    saves = products(split, images, rows) < _WORTHWHILE * products(correlation, images, rows)
+    return split if saves else correlation
 
 
 def _packing(geometry: Geometry, correlation: Correlation, panels: Panels, is_forward: bool) -> Packing:
@@ -100,18 +124,28 @@ class _Nest:
     def blocking(self) -> Blocking:
         one = self.correlation
         row = one.output[1] * one.output_channels + one.source_step[0] * one.pitch * one.source_channels
+        border = one.span[0] * one.pitch * one.source_channels if one.reaches_outside else 0
         return row_blocking(
             rows=one.batch * one.output[0],
             row_pixels=one.output[1],
             period=one.output[0],
             row_bytes=row * self.itemsize,
-            border_bytes=(one.span[0] * one.pitch * one.source_channels if one.reaches_outside else 0) * self.itemsize,
-            depth=-(-one.depth // len(one.phases)),
+            border_bytes=border * self.itemsize,
+            depth=one.depth,
             groups=one.groups,
             panels=self.panels,
-            tile_rows=self.tile_rows,
+            steps=self._steps,
             itemsize=self.itemsize,
+            whole_periods=one.is_split,
         )
+
+    def _steps(self, rows: int) -> int:
+        """Steps of k over all pixels of some output rows, with the pixels that fill up tiles."""
+        one = self.correlation
+        if one.is_split:
+            return products(one, rows // one.output[0], self.tile_rows) * one.channels
+        pixels = -(-rows * one.output[1] // self.tile_rows) * self.tile_rows
+        return -(-pixels * one.depth // math.prod(one.output_step))
 
     @property
     def traffic(self) -> int:
@@ -171,8 +205,10 @@ class _Emission:
             module.constant("lengths", "i64", segments.lengths or [0])
         for i, name in enumerate(("block_segment", "block_count", "block_depth")):
             module.constant(name, "i64", [block[i] for block in segments.blocks])
-        module.constant("phase_row", "i64", [phase.first[0] for phase in phases])
-        module.constant("phase_column", "i64", [phase.first[1] for phase in phases])
+        module.constant("depths", "i64", segments.depths or [0])
+        for i, name in enumerate(("first", "end")):
+            module.constant(f"row_{name}", "i64", [phase.rows[i] for phase in phases])
+            module.constant(f"column_{name}", "i64", [phase.columns[i] for phase in phases])
         module.constant("phase_block", "i64", [first for first, _ in segments.phase_blocks])
         module.constant("phase_blocks", "i64", [count for _, count in segments.phase_blocks])
 
@@ -190,6 +226,7 @@ class _Emission:
                 step=1,
                 b_step=vectors * lanes,
                 length=self.nest.segments.length,
+                jumps=self.nest.segments.jumps,
             )
             emit_sweep(module, name, tile)
 
@@ -225,14 +262,17 @@ class _Emission:
         """List the pixels of a phase in rows first to last; returns how many tiles they fill, the last pixel repeated."""
         f, one, element = self.f, self.one, self.element
         found = f.variable("i64", f.index(0))
-        phase_row, phase_column = self._entry("phase_row", phase), self._entry("phase_column", phase)
+        first_line, end_line = self._entry("row_first", phase), self._entry("row_end", phase)
+        first_column, end_column = self._entry("column_first", phase), self._entry("column_end", phase)
         with f.loop(first, last) as row:
             line = f.index(row % one.output[0])
-            with f.when(f.compare("eq", f.index(line % one.output_step[0]), phase_row)):
+            within = f.compare("ult", line - first_line, end_line - first_line)
+            within = within & f.compare("eq", f.index((line - first_line) % one.output_step[0]), 0)
+            with f.when(within):
                 source = self._source_row(row, line, begin)
                 place = f.at(self.out, row * (one.output[1] * one.output_channels), element)
-                number = f.variable("i64", f.index(0))
-                with f.loop(phase_column, one.output[1], one.output_step[1]) as column:
+                number = f.variable("i64", first_column // one.output_step[1])
+                with f.loop(first_column, end_column, one.output_step[1]) as column:
                     count, j = found.get(), number.get()
                     pixel = f.at(source, f.index(j * (one.source_step[1] * one.source_channels)), element)
                     f.store(pixel, f.at(self.sources, count, "ptr"))
@@ -271,7 +311,8 @@ class _Emission:
         def sweep(name: str, panel: int | Value, width: int) -> None:
             b = f.at(f.at(start, panel * (one.depth * panels.width), self.element), f.index(depth * width), self.element)
             column = f.index(group * one.columns) + panel * panels.width
-            rest = (segments, lengths, self._entry("block_count", block), f.convert("trunc", accumulate, "i1"))
+            depths = f.at(Value(f, "@depths", "ptr"), self._entry("block_segment", block), "i64")
+            rest = (segments, lengths, depths, self._entry("block_count", block), f.convert("trunc", accumulate, "i1"))
             f.call(name, "void", self.sources, self.places, tiles, b, f.index(group * one.channels), column, *rest)
 
         if panels.full:

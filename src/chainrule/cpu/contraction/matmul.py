@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chainrule.cpu.contraction.blocking import Blocking, row_blocking
-from chainrule.cpu.contraction.correlation import Segments, segments_of
+from chainrule.cpu.contraction.correlation import Run, Segments, segments_of
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
+from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.emit import SIZES, Function, Module, Value
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
@@ -95,6 +96,23 @@ class _Nest:
         """Few rows do not pay for the copy."""
         return self.b_strides[2] != 1 or self.rows > 2 * self.tile_rows
 
+    @property
+    def turns(self) -> bool:
+        """Rows of a that lie side by side are turned, a block of k at a time: else each tile reads a line for every k."""
+        return self.a_strides[2] != 1 and self.a_strides[1] == 1 and self.n >= 32 and self.matrices == self.batch
+
+    @property
+    def turned_pitch(self) -> int:
+        """Elements from row to row of a turned block: an odd number of lines of the cache."""
+        line = 64 // self.itemsize
+        return line * (-(-max((length for *_, length in self.blocks), default=1) // line) | 1)
+
+    @cached_property
+    def blocks(self) -> list[tuple[int, int, int, int]]:
+        """Of k: (first segment, segments, first k, length)."""
+        ends = [*(first for _, _, first in self.segments.blocks[1:]), self.k]
+        return [(*block, end - block[2]) for block, end in zip(self.segments.blocks, ends, strict=True)]
+
     @cached_property
     def packing(self) -> Packing:
         along_k = self.b_strides[1] == 1 and self.b_strides[2] != 1  # turn blocks; else copy rows
@@ -111,7 +129,7 @@ class _Nest:
 
     @cached_property
     def segments(self) -> Segments:
-        return segments_of([[(0, self.k)] if self.k else []], _BLOCK_BYTES // (self.panels.width * self.itemsize))
+        return segments_of([[Run(0, 0, self.k)] if self.k else []], _BLOCK_BYTES // (self.panels.width * self.itemsize))
 
     @cached_property
     def blocking(self) -> Blocking:
@@ -124,7 +142,7 @@ class _Nest:
             depth=self.k,
             groups=1,
             panels=self.panels,
-            tile_rows=self.tile_rows,
+            steps=lambda rows: -(-rows // self.tile_rows) * self.tile_rows * self.k,
             itemsize=self.itemsize,
         )
 
@@ -138,7 +156,8 @@ class _Nest:
 
     @property
     def scratch_bytes(self) -> int:
-        return 2 * self.table_bytes
+        turned = self.blocking.rows * self.turned_pitch * self.itemsize if self.turns else 0
+        return 2 * self.table_bytes + turned
 
 
 def _generate(nest: _Nest, name: str) -> Module:
@@ -158,16 +177,26 @@ class _Emission:
         self.a, self.b, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
         self.sources = f["scratch"]
         self.places = f.at(f["scratch"], nest.table_bytes, "i8")
-        segments = nest.segments
-        module.constant("segments", "i64", [offset * nest.a_strides[2] for offset in segments.offsets] or [0])
-        module.constant("lengths", "i64", segments.lengths or [0])
-        for i, table in enumerate(("block_segment", "block_count", "block_depth")):
-            module.constant(table, "i64", [block[i] for block in segments.blocks])
+        self.turned = f.at(self.places, nest.table_bytes, "i8")
+        self.step = 1 if nest.turns else nest.a_strides[2]
+        module.constant("segments", "i64", self._segment_places() or [0])
+        module.constant("lengths", "i64", nest.segments.lengths or [0])
+        for i, table in enumerate(("block_segment", "block_count", "block_depth", "block_length")):
+            module.constant(table, "i64", [block[i] for block in nest.blocks])
+        if nest.turns:
+            turn_sums(module, self.element, nest.a_strides[2])
         panels = nest.panels
         if panels.full:
             emit_sweep(module, "sweep", self._tile(panels.vectors, panels.width))
         if panels.rest:
             emit_sweep(module, "sweep_rest", self._tile(panels.rest_vectors, panels.rest))
+
+    def _segment_places(self) -> list[int]:
+        """Where segments begin in a row of a; a turned block begins at its own first k."""
+        offsets = self.nest.segments.offsets
+        if not self.nest.turns:
+            return [offset * self.step for offset in offsets]
+        return [offset - k for first, count, k, _ in self.nest.blocks for offset in offsets[first : first + count]]
 
     def _tile(self, vectors: int, columns: int) -> Tile:
         nest, lanes = self.nest, self.nest.panels.lanes
@@ -177,7 +206,7 @@ class _Emission:
             rows=nest.tile_rows,
             vectors=vectors,
             columns=columns,
-            step=nest.a_strides[2],
+            step=self.step,
             b_step=vectors * lanes if nest.packs else nest.b_strides[1],
             padded=nest.packs,
             length=nest.segments.length,
@@ -193,7 +222,9 @@ class _Emission:
         tiles = self._rows(start + first, start + last)
         first_panel = f.index(within % blocking.column_blocks * blocking.column_panels)
         last_panel = f.index(f.least(first_panel + blocking.column_panels, nest.panels.count))
-        with f.loop(0, len(nest.segments.blocks)) as block:
+        with f.loop(0, len(nest.blocks)) as block:
+            if nest.turns:
+                self._turn(matrix, first, last - first, block)
             self._panels(tiles, matrix, block, first_panel, last_panel)
 
     def _rows(self, first: Value, last: Value) -> Value:
@@ -203,10 +234,21 @@ class _Emission:
         with f.loop(0, f.index(tiles * rows)) as i:
             row = f.index(f.least(first + i, last - 1))  # the last one fills up its tile
             batch, line = f.index(row // nest.m), f.index(row % nest.m)
-            place = f.index(batch * nest.a_strides[0]) + f.index(line * nest.a_strides[1])
-            f.store(f.at(self.a, place, self.element), f.at(self.sources, i, "ptr"))
+            if nest.turns:
+                source = f.at(self.turned, f.index((row - first) * nest.turned_pitch), self.element)
+            else:
+                place = f.index(batch * nest.a_strides[0]) + f.index(line * nest.a_strides[1])
+                source = f.at(self.a, place, self.element)
+            f.store(source, f.at(self.sources, i, "ptr"))
             f.store(f.at(self.out, f.index(row * nest.n), self.element), f.at(self.places, i, "ptr"))
         return tiles
+
+    def _turn(self, matrix: Value, first: Value, rows: Value, block: Value) -> None:
+        """Copy a block of k of the unit's rows, so that k counts along each row."""
+        f, nest = self.f, self.nest
+        place = f.index(self._entry("block_depth", block) * nest.a_strides[2]) + f.index(matrix * nest.a_strides[0]) + first
+        size = (self._entry("block_length", block), rows, f.index(nest.turned_pitch))
+        f.call("turn_sums", "void", f.at(self.a, place, self.element), self.turned, *size, f.index(1), f.index(0))
 
     def _entry(self, table: str, i: int | Value) -> Value:
         return self.f.load(self.f.at(Value(self.f, f"@{table}", "ptr"), i, "i64"), "i64")
@@ -214,7 +256,7 @@ class _Emission:
     def _panels(self, tiles: Value, matrix: Value, block: Value, first: Value, last: Value) -> None:
         f, nest, panels = self.f, self.nest, self.nest.panels
         depth, segment = self._entry("block_depth", block), self._entry("block_segment", block)
-        tables = [f.at(Value(f, f"@{table}", "ptr"), segment, "i64") for table in ("segments", "lengths")]
+        tables = [f.at(Value(f, f"@{table}", "ptr"), segment, "i64") for table in ("segments", "lengths", "lengths")]
         accumulate = f.compare("ne", block, 0)
 
         def sweep(name: str, panel: int | Value, width: int) -> None:

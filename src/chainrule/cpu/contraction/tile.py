@@ -70,7 +70,8 @@ class Panels:
 class Tile:
     """``columns`` are those stored, of the panel's ``vectors * lanes``; ``step`` is how far ``a`` advances with k;
     ``b_step`` how far b does: the panel's width, or the row of a matrix whose columns are read in place (then b is not
-    ``padded`` with zeros up to whole vectors); ``length`` is that of every segment, None where they differ."""
+    ``padded`` with zeros up to whole vectors); ``length`` is that of every segment, None where they differ; ``jumps``: the
+    segments do not follow each other in b."""
 
     element: str
     lanes: int
@@ -81,6 +82,9 @@ class Tile:
     b_step: int
     length: int | None
     padded: bool = True
+    jumps: bool = False
+    ahead: int = 0
+    ahead_step: int = 0
 
     def counts(self) -> list[int]:
         """Columns stored from each vector."""
@@ -95,16 +99,23 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
     """The function that goes through ``tiles`` tiles of rows for one panel of b.
 
     Loop order: tiles of rows, segments, k. Reads the table ``rows`` of addresses of a's rows (plus ``offset`` elements), the
-    panel ``b`` and the table ``segments`` (of ``lengths`` too where they differ); writes the rows in the table ``places``
-    (from column ``column`` on), added to what is there where ``accumulate`` holds.
+    panel ``b`` and the table ``segments``, also their ``lengths`` where they differ and their ``depths`` in b where they jump.
+    Writes the rows in the table ``places`` from ``column`` on, added to what is there where ``accumulate`` holds.
     """
     parameters = [("ptr noalias", "rows"), ("ptr noalias", "places"), ("i64", "tiles"), ("ptr noalias", "b")]
-    parameters += [("i64", "offset"), ("i64", "column"), ("ptr noalias", "segments"), ("ptr noalias", "lengths")]
+    parameters += [("i64", "offset"), ("i64", "column"), ("ptr noalias", "segments")]
+    parameters += [("ptr noalias", "lengths"), ("ptr noalias", "depths")]
+    parameters += [("ptr", "ahead")] if tile.ahead else []
     f = module.function(
         name, [*parameters, ("i64", "count"), ("i1", "accumulate")], internal=True, inline=False
     )  # fmt: skip
     with f.loop(0, f["tiles"]) as t:
         first = f.index(t * tile.rows)
+        for line in range(tile.ahead):
+            pixel = f.index(t * tile.ahead) + line
+            address = f.at(f["ahead"], f.index(pixel * tile.ahead_step), tile.element)
+            hints = (f.number(0, "i32"), f.number(2, "i32"), f.number(1, "i32"))
+            f.call("llvm.prefetch.p0", "void", address, *hints)
         places = [f.at(f.at(f["places"], first, "ptr"), m, "ptr") for m in range(tile.rows)]
         sums = _begin(f, tile, places)
         sources = [f.load(f.at(f.at(f["rows"], first, "ptr"), m, "ptr"), "ptr") for m in range(tile.rows)]
@@ -112,6 +123,9 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
         panel = f.variable("ptr", f["b"])
         with f.loop(0, f["count"]) as segment:
             begin = f.load(f.at(f["segments"], segment, "i64"), "i64")
+            if tile.jumps:
+                depth = f.load(f.at(f["depths"], segment, "i64"), "i64")
+                panel.set(f.at(f["b"], f.index(depth * tile.b_step), tile.element))
             _segment(f, tile, sums, sources, panel, begin, segment)
         _finish(f, tile, sums, places)
 

@@ -23,7 +23,7 @@ def turned(f: Function, lines: Sequence[Value]) -> list[Value]:
     ]
 
 
-def turn_sums(module: Module, element: str, lanes: int, source_pitch: int) -> None:
+def turn_sums(module: Module, element: str, source_pitch: int) -> None:
     """The function turn_sums(sums, out, rows, columns, out_pitch, chunks, chunk_pitch).
 
     out[column * out_pitch + row] = sum over chunks, in order, of sums[chunk * chunk_pitch + row * source_pitch + column].

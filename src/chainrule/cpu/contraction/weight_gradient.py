@@ -23,8 +23,8 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
 
 _SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
-_CHANNELS, _FILTERS = 128, 128  # of a unit at most
-_PANEL_BYTES = 16 * 1024  # of a panel of upstream gradients, read again for every tile
+_CHANNELS = 128  # of a unit at most
+_PANEL_BYTES = 6 * 1024  # of a panel of upstream gradients: with a column of the strip it stays in the L1 cache
 _WANTED_UNITS = 8
 
 
@@ -90,7 +90,7 @@ class _Nest:
 
     @cached_property
     def unit_panels(self) -> int:
-        most = _FILTERS if self.one.window == 1 else _FILTERS // 2  # each block of filters copies the image anew
+        most = 256 if self.one.window == 1 else 64  # each block of filters copies the image anew
         blocks = -(-self.panels.count // max(1, most // self.panels.width))
         return -(-self.panels.count // blocks)
 
@@ -150,6 +150,11 @@ class _Nest:
     @property
     def chunks(self) -> int:
         return -(-self.output_rows // self.chunk_rows)
+
+    @property
+    def ahead(self) -> int:
+        tiles = -(-self.channels * self.one.window // self.tile_rows)
+        return min(16, -(-self.block_rows * self.one.output[1] // tiles))
 
     @property
     def units(self) -> int:
@@ -224,7 +229,7 @@ class _Emission:
         self.segments = f.at(self.places, nest.table_bytes, "i8")
         nest.strip.emit_copy(module)
         if nest.chunks == 1:
-            turn_sums(module, self.element, nest.panels.lanes, nest.filters)
+            turn_sums(module, self.element, nest.filters)
         panels = nest.panels
         if panels.full:
             self._sweep(module, "sweep", panels.vectors)
@@ -247,6 +252,8 @@ class _Emission:
             step=nest.strip.advance[1] * nest.strip.pitch,
             b_step=vectors * lanes,
             length=self.one.output[1],
+            ahead=nest.ahead,
+            ahead_step=self.one.output_channels,
         )
         emit_sweep(module, name, tile)
 
@@ -328,8 +335,11 @@ class _Emission:
         def sweep(suffix: str, panel: Value) -> None:
             within = f.index((panel - span[0]) * panels.width)
             b = f.at(self.packed, f.index(within * count), self.element) if nest.packs else pixels
-            tables = (self.segments, self.segments, rows, accumulate)
-            f.call(f"sweep{suffix}", "void", self.rows, self.places, tiles, b, f.index(0), within, *tables)
+            tables: tuple[Value, ...] = (self.segments, self.segments, self.segments)
+            if nest.ahead:
+                next_block = f.index(count * self.one.output_channels) + within
+                tables = (*tables, f.at(pixels, next_block, self.element))
+            f.call(f"sweep{suffix}", "void", self.rows, self.places, tiles, b, f.index(0), within, *tables, rows, accumulate)
 
         if panels.full:
             with f.loop(span[0], f.least(span[1], panels.full)) as panel:
@@ -371,7 +381,7 @@ def _generate_sum(nest: _Nest, name: str) -> Module:
     module = Module(nest.target.vector_bits, nest.target.has_fma)
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
     one, element, lanes = nest.one, nest.element, nest.panels.lanes
-    turn_sums(module, element, lanes, nest.filters)
+    turn_sums(module, element, nest.filters)
     sums, out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(2))
     vectors, pitch = -(-one.columns // lanes), one.channels * one.window
     with f.loop(f["begin"], f["end"]) as unit, f.loop(0, nest.channel_blocks) as channel_block:
