@@ -3,8 +3,8 @@
     python -m bench.ours WORKLOAD [--plain] [--steps N] [--start FILE]
 
 Every step is zero_grad, forward, mean cross-entropy, backward, SGD with momentum 0.9 and learning rate 0.01 on one fixed
-random batch, as in ``bench/peer_torch.py``; ``--start`` begins from the numbers that it saved. ``--plain`` runs the step node by
-node instead of compiled.
+random batch, as in ``bench/peer_torch.py``; ``--start`` begins from the numbers that it saved. ``--plain`` runs the step node
+by node instead of compiled.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python bench/peer_torch.py WORKLOAD {eager,channels_last,compile} [--steps N] [--threads T] [--save-start FILE]
 
-The same models, batch, loss and optimizer as ``bench/workloads.py`` and ``bench/ours.py``. ``--save-start`` writes the parameters
-and buffers before the first step, the batch and the losses as safetensors.
+The same models, batch, loss and optimizer as ``bench/workloads.py`` and ``bench/ours.py``. ``--save-start`` writes the
+parameters and buffers before the first step, the batch and the losses as safetensors.
 """
 
 from __future__ import annotations

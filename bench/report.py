@@ -71,8 +71,8 @@ def picture(rows: Sequence[Row]) -> str:
         return left + plot * ratio / largest
 
     parts = [
-        f'<text class="ink" x="20" y="28" font-weight="bold">Training steps: chainrule against PyTorch, float32</text>',  # noqa: F541
-        '<text class="faint" x="20" y="48">times as fast as its best mode; bars are medians of pairs, lines their spread</text>',
+        '<text class="ink" x="20" y="28" font-weight="bold">Training steps: chainrule against PyTorch, float32</text>',
+        '<text class="faint" x="20" y="48">times as fast as its best mode; bars: median of pairs, lines: their spread</text>',
     ]
     for place, row in enumerate(rows):
         y, (low, high), ratio = top + place * row_height, row.pairs.spread, row.pairs.ratio

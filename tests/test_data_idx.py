@@ -71,7 +71,7 @@ HEADER = bytes.fromhex("00000802 00000002 00000003")
             "download it again",
         ),
         (
-            gzip.compress(HEADER + b"123456")[:-9],
+            gzip.compress(HEADER + b"123456", mtime=0)[:-9],
             "is a damaged gzip file (Compressed file ended before the end-of-stream marker was reached): download it again",
         ),
     ],

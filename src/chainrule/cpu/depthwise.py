@@ -231,8 +231,8 @@ def _emit_line(
 
         _over_channels(f, g.channels, target, element, channels)
 
-    for j in line.edges:
-        columns(j, 1, line.valid(j))
+    for edge in line.edges:
+        columns(edge, 1, line.valid(edge))
     middle = low + (high - low) // _COLUMNS * _COLUMNS
     if middle > low:
         with f.loop(low, middle, _COLUMNS) as j:
@@ -349,8 +349,8 @@ def _generate_weight_gradient(target: Target, name: str, g: Geometry, dtype: str
                 with f.when(f.compare("ult", source_row, g.image[0])):
                     source = f.at(image, (n * g.image[0] + source_row) * (g.image[1] * g.channels), element)
                     sums = f.at(mine, kh * (g.kernel[1] * g.channels), element)
-                    for j in line.edges:
-                        columns(source, errors, sums, j, 1, line.valid(j))
+                    for edge in line.edges:
+                        columns(source, errors, sums, edge, 1, line.valid(edge))
                     if middle > low:
                         with f.loop(low, middle, 2 * _COLUMNS) as j:
                             columns(source, errors, sums, j, 2 * _COLUMNS, line.taps)

@@ -309,7 +309,7 @@ def identity(kind: str, dtype: str) -> float:
     if dtype in _UNSIGNED:
         return 0 if kind == "max" else 255
     bits = 63 if dtype == "int64" else 31
-    return -(2**bits) if kind == "max" else 2**bits - 1
+    return -(1 << bits) if kind == "max" else (1 << bits) - 1
 
 
 # ---- between memory and registers

@@ -89,19 +89,17 @@ def _matmul(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     left, right = task.inputs
     m, k = (a.shape[-2], a.shape[-1]) if a.ndim > 1 else (1, a.shape[0])
     n = b.shape[-1] if b.ndim > 1 else 1
-    a_strides = left.strides[-2:] if a.ndim > 1 else (0, left.strides[0])
-    b_strides = right.strides[-2:] if b.ndim > 1 else (right.strides[0], 0)
+    a_row, a_column = left.strides[-2:] if a.ndim > 1 else (0, left.strides[0])
+    b_row, b_column = right.strides[-2:] if b.ndim > 1 else (right.strides[0], 0)
     batch = math.prod(a.shape[:-2]) if a.ndim > 2 else 1
     a_batch = left.strides[-3] if a.ndim > 2 else 0
     b_batch = right.strides[-3] if b.ndim > 2 else 0
     dtype = task.node.dtype.name
     turned = task.node.ndim >= 2 and task.output.strides[-1] != 1 and task.node.shape[-1] > 1
     if turned:
-        steps = contraction.matmul(
-            target, dtype, batch, n, m, k, (b_batch, b_strides[1], b_strides[0]), (a_batch, a_strides[1], a_strides[0])
-        )
+        steps = contraction.matmul(target, dtype, batch, n, m, k, (b_batch, b_column, b_row), (a_batch, a_column, a_row))
         return steps, {"a": right, "b": left, "out": task.output}
-    steps = contraction.matmul(target, dtype, batch, m, n, k, (a_batch, *a_strides), (b_batch, *b_strides))
+    steps = contraction.matmul(target, dtype, batch, m, n, k, (a_batch, a_row, a_column), (b_batch, b_row, b_column))
     return steps, {"a": left, "b": right, "out": task.output}
 
 

@@ -258,9 +258,9 @@ class _Point:
                 with self._if_inside(row, column):
                     yield f.index((self.first_pixel + row * width + column) * pool.channels)
             return
-        with f.loop(0, pool.window[0]) as kh, f.loop(0, pool.window[1]) as kw:
-            row = self.corner[0] + kh * pool.dilation[0]
-            column = self.corner[1] + kw * pool.dilation[1]
+        with f.loop(0, pool.window[0]) as down, f.loop(0, pool.window[1]) as right:
+            row = self.corner[0] + down * pool.dilation[0]
+            column = self.corner[1] + right * pool.dilation[1]
             with self._if_inside(row, column):
                 yield f.index((self.first_pixel + row * width + column) * pool.channels)
 

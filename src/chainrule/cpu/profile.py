@@ -42,8 +42,9 @@ class ProgramProfile:
         ]
         for row in sorted(self.kernels, key=lambda one: -one.seconds):
             seconds = max(row.seconds, 1e-12)
+            part = 100 * row.seconds / max(self.seconds, 1e-12)
             lines.append(
-                f"{1e3 * row.seconds:9.3f} {100 * row.seconds / max(self.seconds, 1e-12):5.1f} {row.operations / seconds / 1e9:8.1f} "
+                f"{1e3 * row.seconds:9.3f} {part:5.1f} {row.operations / seconds / 1e9:8.1f} "
                 f"{row.nbytes / seconds / 1e9:6.1f} {row.share:6.2f}  {row.family} at {row.origin}"
             )
         return "\n".join(lines)
@@ -58,10 +59,9 @@ def profiled(executable: Executable, origins: Sequence[str], runs: int, limits: 
         least = max(
             kernel.operations / (1e9 * limits.fma_gflops["float32"]), kernel.bytes / (1e9 * limits.copy_gb_per_s)
         )  # fmt: skip
+        share = least / max(call.seconds, 1e-12)
         rows.append(
-            KernelRow(
-                kernel.family, origin, call.stage, call.seconds, kernel.operations, kernel.bytes, least / max(call.seconds, 1e-12)
-            )
-        )
+            KernelRow(kernel.family, origin, call.stage, call.seconds, kernel.operations, kernel.bytes, share)
+        )  # fmt: skip
     waiting = sum(stage.waiting[0] for stage in found.stages)
     return ProgramProfile(tuple(rows), found.seconds, waiting, found.threads, limits)

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from chainrule.cpu.geometry import Geometry, Pair
 
@@ -77,21 +78,21 @@ class Correlation:
         order += sorted(set(range(self.window)) - set(order))  # of no pixel
         return tuple(order.index(number) for number in range(self.window))
 
-    @property
+    @cached_property
     def low(self) -> Pair:
         """The smallest offset of a tap per axis."""
         return min((t.row for t in self.taps), default=0), min((t.column for t in self.taps), default=0)
 
-    @property
+    @cached_property
     def high(self) -> Pair:
         return max((t.row for t in self.taps), default=0), max((t.column for t in self.taps), default=0)
 
-    @property
+    @cached_property
     def span(self) -> Pair:
         """How far the taps reach from the first to the last."""
         return self.high[0] - self.low[0], self.high[1] - self.low[1]
 
-    @property
+    @cached_property
     def padded(self) -> Pair:
         """The size of the source that the taps see, from offset ``low`` on."""
         last = [(size - 1) // step for size, step in zip(self.output, self.output_step, strict=True)]
@@ -100,7 +101,7 @@ class Correlation:
             last[1] * self.source_step[1] + self.span[1] + 1,
         )
 
-    @property
+    @cached_property
     def reaches_outside(self) -> bool:
         """Whether some tap of some pixel reads beyond the source."""
         return any(

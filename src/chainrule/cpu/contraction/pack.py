@@ -153,13 +153,15 @@ class _Panel:
 
     def _edge(self, row: Value, i: Value, first: int) -> None:
         f = self.f
-        for column in range(first, self.columns):
-            f.store(f.load(self._number(i, column), self.element), f.at(row, column, self.element))
+        if first < self.columns:
+            with f.loop(first, self.columns) as column:
+                f.store(f.load(self._number(i, column), self.element), f.at(row, column, self.element))
         self._zeros(row)
 
     def _zeros(self, row: Value) -> None:
-        for column in range(self.columns, self.width):
-            self.f.store(self.f.zero(self.element), self.f.at(row, column, self.element))
+        if self.columns < self.width:
+            with self.f.loop(self.columns, self.width) as column:
+                self.f.store(self.f.zero(self.element), self.f.at(row, column, self.element))
 
     def _turn(self, e: Value, i: Value, blocks: int) -> None:
         """Blocks of inner rows are read along the rows and turned in registers; a whole line of the cache at once."""

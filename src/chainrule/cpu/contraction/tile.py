@@ -83,8 +83,6 @@ class Tile:
     length: int | None
     padded: bool = True
     jumps: bool = False
-    ahead: int = 0
-    ahead_step: int = 0
 
     def counts(self) -> list[int]:
         """Columns stored from each vector."""
@@ -105,17 +103,11 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
     parameters = [("ptr noalias", "rows"), ("ptr noalias", "places"), ("i64", "tiles"), ("ptr noalias", "b")]
     parameters += [("i64", "offset"), ("i64", "column"), ("ptr noalias", "segments")]
     parameters += [("ptr noalias", "lengths"), ("ptr noalias", "depths")]
-    parameters += [("ptr", "ahead")] if tile.ahead else []
     f = module.function(
         name, [*parameters, ("i64", "count"), ("i1", "accumulate")], internal=True, inline=False
     )  # fmt: skip
     with f.loop(0, f["tiles"]) as t:
         first = f.index(t * tile.rows)
-        for line in range(tile.ahead):
-            pixel = f.index(t * tile.ahead) + line
-            address = f.at(f["ahead"], f.index(pixel * tile.ahead_step), tile.element)
-            hints = (f.number(0, "i32"), f.number(2, "i32"), f.number(1, "i32"))
-            f.call("llvm.prefetch.p0", "void", address, *hints)
         places = [f.at(f.at(f["places"], first, "ptr"), m, "ptr") for m in range(tile.rows)]
         sums = _begin(f, tile, places)
         sources = [f.load(f.at(f.at(f["rows"], first, "ptr"), m, "ptr"), "ptr") for m in range(tile.rows)]

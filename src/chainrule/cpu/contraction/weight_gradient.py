@@ -152,11 +152,6 @@ class _Nest:
         return -(-self.output_rows // self.chunk_rows)
 
     @property
-    def ahead(self) -> int:
-        tiles = -(-self.channels * self.one.window // self.tile_rows)
-        return min(16, -(-self.block_rows * self.one.output[1] // tiles))
-
-    @property
     def units(self) -> int:
         return self.chunks * self.blocks
 
@@ -252,8 +247,6 @@ class _Emission:
             step=nest.strip.advance[1] * nest.strip.pitch,
             b_step=vectors * lanes,
             length=self.one.output[1],
-            ahead=nest.ahead,
-            ahead_step=self.one.output_channels,
         )
         emit_sweep(module, name, tile)
 
@@ -335,11 +328,8 @@ class _Emission:
         def sweep(suffix: str, panel: Value) -> None:
             within = f.index((panel - span[0]) * panels.width)
             b = f.at(self.packed, f.index(within * count), self.element) if nest.packs else pixels
-            tables: tuple[Value, ...] = (self.segments, self.segments, self.segments)
-            if nest.ahead:
-                next_block = f.index(count * self.one.output_channels) + within
-                tables = (*tables, f.at(pixels, next_block, self.element))
-            f.call(f"sweep{suffix}", "void", self.rows, self.places, tiles, b, f.index(0), within, *tables, rows, accumulate)
+            tables = (self.segments, self.segments, self.segments, rows, accumulate)
+            f.call(f"sweep{suffix}", "void", self.rows, self.places, tiles, b, f.index(0), within, *tables)
 
         if panels.full:
             with f.loop(span[0], f.least(span[1], panels.full)) as panel:
