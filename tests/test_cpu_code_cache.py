@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from chainrule.cpu import code_cache
-from chainrule.cpu.code_cache import CacheWarning, Function, load, object_code
+from chainrule.cpu.code_cache import CacheWarning, Function, load, object_codes
 from chainrule.cpu.emit import Module, Value
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.kernel import Kernel
@@ -135,7 +135,7 @@ def _noting(freed: list[int], original):  # type: ignore[no-untyped-def]
 
 
 def test_memory_stays_constant_over_many_kernels() -> None:
-    code = [object_code(scaled_table(number), TARGET) for number in range(3)]
+    code = object_codes([scaled_table(number) for number in range(3)], TARGET)
     names = [scaled_table(number).name for number in range(3)]
 
     def used() -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.cpu import threads
+from chainrule.cpu import cores, threads
 from chainrule.cpu.emit import Function, Module
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.kernel import Kernel
@@ -201,27 +201,27 @@ def test_the_number_of_threads_comes_from_the_environment(monkeypatch: pytest.Mo
             threads.thread_count()
     monkeypatch.delenv("CHAINRULE_THREADS")
     threads.set_threads(None)
-    assert threads.thread_count() == threads.available_cores() >= 1
+    assert threads.thread_count() == cores.available_cores() >= 1
 
 
 def test_a_containers_quota_counts(tmp_path: Path) -> None:
     membership, root = tmp_path / "cgroup", tmp_path / "fs"
     (root / "a/b").mkdir(parents=True)
     membership.write_text("0::/a/b\n")
-    assert threads.cgroup_quota(membership, root) is None
+    assert cores.cgroup_quota(membership, root) is None
     (root / "a/b/cpu.max").write_text("max 100000\n")
-    assert threads.cgroup_quota(membership, root) is None
+    assert cores.cgroup_quota(membership, root) is None
     (root / "a/cpu.max").write_text("150000 100000\n")
-    assert threads.cgroup_quota(membership, root) == 1.5
+    assert cores.cgroup_quota(membership, root) == 1.5
     membership.write_text("5:cpu,cpuacct:/docker/x\n4:memory:/\n")
     (root / "a/cpu.max").unlink()
     (root / "cpu").mkdir()  # a container sees its own group at the root
     (root / "cpu/cpu.cfs_quota_us").write_text("-1\n")
     (root / "cpu/cpu.cfs_period_us").write_text("100000\n")
-    assert threads.cgroup_quota(membership, root) is None
+    assert cores.cgroup_quota(membership, root) is None
     (root / "cpu/cpu.cfs_quota_us").write_text("250000\n")
-    assert threads.cgroup_quota(membership, root) == 2.5
-    assert threads.cgroup_quota(tmp_path / "none", root) is None
+    assert cores.cgroup_quota(membership, root) == 2.5
+    assert cores.cgroup_quota(tmp_path / "none", root) is None
 
 
 def test_two_threads_of_python_take_turns() -> None:

@@ -16,15 +16,17 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from chainrule.cpu.assembler import assemble_all
+from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.machine_code import Library, assemble
+from chainrule.cpu.machine_code import Library
 from chainrule.cpu.target import Target
 
 _MAGIC = b"chainrule machine code 1\n"
@@ -65,7 +67,7 @@ def load(kernels: Iterable[Kernel], target: Target) -> dict[str, Function]:
         missing = [kernel for name, kernel in wanted.items() if name not in found]
         if missing:
             names = [kernel.name for kernel in missing]
-            library = Library([object_code(kernel, target) for kernel in missing], names, target)
+            library = Library(object_codes(missing, target), names, target)
             found |= {name: Function(library, library.address(name)) for name in names}
         for name, function in found.items():
             _alive[name, target] = _recent[name, target] = function
@@ -84,21 +86,24 @@ def forget() -> None:
 # ---- on disk
 
 
-def object_code(kernel: Kernel, target: Target) -> bytes:
-    """The object file of a kernel, from disk or compiled."""
+def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
+    """The object file of each kernel, from disk or compiled."""
     folder = _folder()
-    if folder is None:
-        return _compile(kernel, target)
-    path = folder / f"{kernel.family}-{_key(kernel, target)}.o"
-    code = _read(path)
-    if code is None:
-        code = _compile(kernel, target)
-        _write(path, code)
-    return code
+    paths = [None if folder is None else folder / f"{kernel.family}-{_key(kernel, target)}.o" for kernel in kernels]
+    codes = [None if path is None else _read(path) for path in paths]
+    missing = [number for number, code in enumerate(codes) if code is None]
+    compiled = _compile([kernels[number] for number in missing], target)
+    for number, code in zip(missing, compiled, strict=True):
+        codes[number] = code
+        path = paths[number]
+        if path is not None:
+            _write(path, code)
+    return [code for code in codes if code is not None]
 
 
-def _compile(kernel: Kernel, target: Target) -> bytes:
-    return assemble(kernel.generate(target, kernel.name).text(), target, kernel.name)
+def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
+    texts = [(kernel.name, kernel.generate(target, kernel.name).text()) for kernel in kernels]
+    return assemble_all(texts, target, available_cores())
 
 
 def _key(kernel: Kernel, target: Target) -> str:
@@ -115,8 +120,8 @@ def _target_parts(target: Target) -> tuple[str, ...]:
 def _versions() -> tuple[str, str, str]:
     """Of llvmlite, of LLVM, and of what generates the code: a checksum of its source files."""
     sources = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        sources.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        sources.update(str(file.relative_to(Path(__file__).parent)).encode() + b"\0" + file.read_bytes())
     return llvmlite.__version__, ".".join(map(str, llvm.llvm_version_info)), sources.hexdigest()
 
 

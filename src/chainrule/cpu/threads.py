@@ -7,19 +7,17 @@ costs a couple of microseconds while they spin, and a wake-up once they sleep. O
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import functools
-import math
 import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from chainrule.cpu.code_cache import object_code
+from chainrule.cpu.code_cache import object_codes
+from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.machine_code import Library
 from chainrule.cpu.runner import Control, Job, Meeting, runner_module
@@ -75,41 +73,6 @@ def _count_in_environment() -> int | None:
     return int(written)
 
 
-def available_cores() -> int:
-    """Cores that this process may use: by its affinity, and by the quota of its container, rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota()
-    return max(1, min(cores, math.ceil(quota) if quota else cores))
-
-
-def cgroup_quota(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that the control groups of this process allow, version 1 or 2; None: no limit."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return None
-    found: list[float] = []
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # In a container the path may be the host's, while its own group is mounted at the root: look at every level.
-        inner = Path(path.lstrip("/"))
-        for base in (root, root / "cpu", root / "cpu,cpuacct"):
-            found += [quota for level in (inner, *inner.parents) if (quota := _quota_of(base / level))]
-    return min(found, default=None)
-
-
-def _quota_of(group: Path) -> float | None:
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (group / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        quota_now = int((group / "cpu.cfs_quota_us").read_text())
-        return quota_now / int((group / "cpu.cfs_period_us").read_text()) if quota_now > 0 else None
-    return None
-
-
 # ---- native code
 
 
@@ -120,7 +83,7 @@ class Runner:
         target = host_target()
         kernel = Kernel("runner", f"polls {polls}", lambda target, name: runner_module(target, polls), units=1)
         names = ("launch", "worker", "stop", "spin")
-        self._library = Library([object_code(kernel, target)], names, target)
+        self._library = Library(object_codes([kernel], target), names, target)
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         self.launch = ctypes.CFUNCTYPE(None, pointer, pointer)(self._library.address("launch"))
         self.worker = ctypes.CFUNCTYPE(None, pointer, number)(self._library.address("worker"))
