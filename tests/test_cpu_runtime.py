@@ -262,10 +262,10 @@ def test_idle_workers_sleep() -> None:
     threads.set_threads(3)
     program, result = back_and_forth(10, 8)
     program.run()
-    time.sleep(0.01)
+    time.sleep(0.05)
     before = time.process_time()
-    time.sleep(0.1)
-    assert time.process_time() - before < 0.01
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.2, "two workers that spun would take a second"
     program.run()
     np.testing.assert_array_equal(result, 20)
 
@@ -421,16 +421,16 @@ def test_a_profile_adds_up(count: int) -> None:
     x, y = np.zeros(units, np.float32), np.zeros(units, np.float32)
     long, short = affine(units, 1, 1), affine(64, 1, 1)
     program = bound([Stage((Call(long, (0, 1)), Call(fill(units, 2), (0,)))), Stage((Call(short, (0, 1)),))], x, y)
+    assert program.profile(runs=3).runs == 3
     began = time.perf_counter()
-    profile = program.profile(runs=3)
+    profile = program.profile(runs=1)  # medians of several runs need not add up
     elapsed = time.perf_counter() - began
-    assert (profile.threads, profile.runs) == (count, 3)
+    assert (profile.threads, profile.runs) == (count, 1)
     assert [call.kernel for call in profile.calls] == [long, fill(units, 2), short]
     assert [call.stage for call in profile.calls] == [0, 0, 1]
     assert all(len(call.thread_seconds) == count for call in profile.calls)
-    assert profile.calls[0].seconds > 20 * profile.calls[2].seconds
-    assert 0 < profile.seconds <= elapsed / 3 * 2
-    assert sum(stage.seconds for stage in profile.stages) == pytest.approx(profile.seconds, rel=0.5)
+    assert 0 < profile.seconds <= elapsed
+    assert sum(stage.seconds for stage in profile.stages) == pytest.approx(profile.seconds, rel=0.01, abs=1e-6)
     assert profile.calls[0].gb_per_s == pytest.approx(4 * profile.calls[0].gflops)
     assert y[0] == 3
     with pytest.raises(UserError, match="runs must be 1 or more"):
