@@ -44,6 +44,14 @@ CASES = [
     geometry(3, 33, (4, 3), (3, 3), padding=ONE),
     geometry(1, 4, (2, 2), (3, 3), padding=ONE),
     geometry(1, 12, (10, 30), (1, 5), padding=((0, 0), (2, 2))),
+    geometry(1, 10, (15, 29), (7, 7), padding=((3, 3), (3, 3))),
+    geometry(1, 4, (5, 60), (3, 41), padding=((1, 1), (20, 20))),  # the taps are a loop
+    geometry(1, 3, (5, 60), (2, 41), (1, 3), ((0, 1), (20, 19))),
+    geometry(1, 6, (4, 5), (3, 3), padding=((4, 5), (5, 3))),  # places that see the border only
+    geometry(2, 6, (9, 11), (2, 2), (4, 3)),  # pixels that no place sees
+    geometry(3, 40, (21, 17), (3, 3), (2, 2), ONE),  # units of several rows of two images
+    geometry(1, 64, (8, 15), (3, 3), (2, 2), ((0, 1), (0, 1)), (2, 3)),
+    geometry(0, 4, (5, 5), (3, 3), padding=ONE),
 ]
 
 
@@ -87,7 +95,7 @@ def test_against_the_reference(g: Geometry) -> None:
     check(g, HOST, "float32")
 
 
-@pytest.mark.parametrize("g", CASES[::3], ids=str)
+@pytest.mark.parametrize("g", CASES[::4], ids=str)
 def test_float64_and_narrow_vectors(g: Geometry) -> None:
     check(g, HOST, "float64")
     check(g, NARROW, "float32")
@@ -102,7 +110,7 @@ def test_float64_and_narrow_vectors(g: Geometry) -> None:
     st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     st.tuples(st.integers(1, 2), st.integers(1, 2)),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_geometry_that_suits(
     batch: int,
     channels: int,
@@ -120,4 +128,3 @@ def test_any_geometry_that_suits(
 def test_what_does_not_suit() -> None:
     assert not depthwise.suits(Geometry(1, 4, 8, (5, 5), (5, 5), (3, 3), padding=ONE, groups=4)), "two filters a channel"
     assert not depthwise.suits(Geometry(1, 4, 4, (5, 5), (5, 5), (3, 3), padding=ONE)), "not depthwise"
-    assert not depthwise.suits(geometry(1, 4, (20, 20), (7, 7)))

@@ -30,6 +30,11 @@ CASES: list[Case] = [
     ((2, 5, 11, 13), (5, 5), (1, 2), ((2, 2), (2, 2)), (1, 1)),
     ((1, 16, 5, 5), (3, 3), (1, 1), ONE, (1, 1)),
     ((1, 4, 9, 8), (2, 2), (3, 3), NONE, (1, 1)),
+    ((2, 20, 7, 7), (7, 7), (1, 1), NONE, (1, 1)),
+    ((3, 40, 33, 18), (3, 3), (2, 2), ONE, (1, 1)),  # units of rows of two images
+    ((2, 33, 16, 15), (2, 3), (1, 2), ((1, 0), (0, 1)), (3, 2)),
+    ((1, 5, 5, 66), (2, 41), (1, 1), ((0, 1), (20, 20)), (1, 1)),  # the taps are a loop
+    ((0, 2, 4, 4), (2, 2), (2, 2), NONE, (1, 1)),
 ]
 
 
@@ -45,7 +50,7 @@ def inputs(case: Case, tied: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, i
     if tied:
         image[rng.random(shape) < 0.1] = np.nan
         image[rng.random(shape) < 0.1] = -np.inf
-    return image, rng.standard_normal((*shape[:2], *out)), (out[0], out[1])
+    return image, rng.integers(-9, 10, (*shape[:2], *out)).astype(float), (out[0], out[1])  # sums of whole numbers are exact
 
 
 def check_max(case: Case, target: Target, dtype: str, tied: bool) -> None:
@@ -89,7 +94,7 @@ def test_sum_pooling(case: Case) -> None:
     check_sum(case, HOST, "float32")
 
 
-@pytest.mark.parametrize("case", CASES[::3], ids=str)
+@pytest.mark.parametrize("case", CASES[::4], ids=str)
 def test_float64_and_narrow_vectors(case: Case) -> None:
     check_max(case, HOST, "float64", True)
     check_max(case, NARROW, "float32", True)
@@ -103,7 +108,7 @@ def test_float64_and_narrow_vectors(case: Case) -> None:
     st.tuples(st.integers(1, 3), st.integers(1, 3)),
     st.booleans(),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_window(
     channels: int, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], padded: bool
 ) -> None:

@@ -88,6 +88,7 @@ __all__ = [
     "precision",
     "random",
     "rsqrt",
+    "set_threads",
     "sigmoid",
     "sign",
     "sin",
@@ -97,6 +98,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "thread_count",
     "trace",
     "uint8",
     "where",
@@ -106,13 +108,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chainrule.cpu.threads import set_threads, thread_count
     from chainrule.lens.explain import explain
 
 
 def __getattr__(name: str) -> Any:
-    """``cr.explain``, loaded when it is first asked for: training does not need the lens."""
+    """What is loaded when it is first asked for: ``cr.explain``, as training does not need the lens, and what needs LLVM."""
     if name == "explain":
         from chainrule.lens.explain import explain
 
         return explain
+    if name in ("set_threads", "thread_count"):
+        from chainrule.cpu import threads
+
+        return getattr(threads, name)
     raise AttributeError(f"module 'chainrule' has no attribute {name!r}")

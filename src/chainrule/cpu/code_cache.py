@@ -32,7 +32,7 @@ from chainrule.cpu.target import Target
 _MAGIC = b"chainrule machine code 1\n"
 _CHECKSUM_BYTES = 32
 _MOST_BYTES = 512 << 20
-_MOST_RECENT = 512
+_MOST_RECENT = 128
 """Functions that stay loaded though nothing uses them."""
 _SECONDS_TO_TOUCH = 3600.0
 _SECONDS_TO_WRITE = 600.0

@@ -281,6 +281,12 @@ class Function:
         hint = ", !nontemporal !0" if streaming else ""
         self.do(f"store {value.type} {value.text}, ptr {pointer.text}, align {align or SIZES[element_of(value.type)]}{hint}")
 
+    def prefetch(self, pointer: Value, index: Value, element: str, *, write: bool = False) -> None:
+        """Ask for the cache line of element ``index``, soon to be read or written; any address will do."""
+        place = self.op(f"getelementptr {element}, ptr {pointer.text}, i64 {index.text}", "ptr")
+        hints = (self.number(int(write), "i32"), self.number(3, "i32"), self.number(1, "i32"))
+        self.call("llvm.prefetch.p0", "void", place, *hints)
+
     def variable(self, type_: str, value: Value | None = None) -> Variable:
         place = self._name()
         self._slots.append(f"  {place} = alloca {type_}")

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from chainrule import ops
 from chainrule.compiler.lower import HeavyTask, Place
-from chainrule.cpu import contraction, depthwise, indexing, pooling
+from chainrule.cpu import contraction, depthwise, indexing, pooling, winograd
 from chainrule.cpu import random_bits as random_family
 from chainrule.cpu.geometry import Geometry
 from chainrule.cpu.kernel import Steps
@@ -51,16 +51,18 @@ def _geometry(node: Node, image: tuple[int, ...], output: tuple[int, ...], kerne
     )
 
 
-def _family(geometry: Geometry) -> ModuleType:
+def _family(geometry: Geometry, dtype: str) -> ModuleType:
     """Who computes a convolution of this geometry fastest."""
-    return depthwise if depthwise.suits(geometry) else contraction
+    if depthwise.suits(geometry):
+        return depthwise
+    return winograd if dtype == "float32" and winograd.suits(geometry) else contraction
 
 
 def _convolution(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     image, weight = node.inputs
     geometry = _geometry(node, image.shape, node.shape, weight.shape[2:])
-    steps = _family(geometry).convolution(target, node.dtype.name, geometry)
+    steps = _family(geometry, node.dtype.name).convolution(target, node.dtype.name, geometry)
     return steps, {"image": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -68,7 +70,7 @@ def _input_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     upstream, weight = node.inputs
     geometry = _geometry(node, node.shape, upstream.shape, weight.shape[2:])
-    steps = _family(geometry).input_gradient(target, node.dtype.name, geometry)
+    steps = _family(geometry, node.dtype.name).input_gradient(target, node.dtype.name, geometry)
     return steps, {"upstream": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -76,7 +78,7 @@ def _weight_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     node = task.node
     image, upstream = node.inputs
     geometry = _geometry(node, image.shape, upstream.shape, node.shape[2:])
-    steps = _family(geometry).weight_gradient(target, node.dtype.name, geometry)
+    steps = _family(geometry, node.dtype.name).weight_gradient(target, node.dtype.name, geometry)
     return steps, {"image": task.inputs[0], "upstream": task.inputs[1], "out": task.output}
 
 

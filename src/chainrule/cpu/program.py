@@ -8,6 +8,7 @@ is allocated while it runs.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from chainrule.graph.dtypes import int64
 from chainrule.graph.node import CONSTANT, Role
 
 _PAGE = 4096
+_MAPPED_FROM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,9 @@ class Program:
 
 
 def _aligned(nbytes: int) -> Array:
-    """Memory that begins at a page."""
+    """Memory that begins at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
+    if nbytes >= _MAPPED_FROM:
+        return np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
     raw = np.empty(nbytes + _PAGE, np.uint8)
     begin = -raw.ctypes.data % _PAGE
     return raw[begin : begin + nbytes]
