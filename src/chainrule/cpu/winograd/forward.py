@@ -243,7 +243,7 @@ def _emit_output(module: Module, nest: _Nest) -> None:
             for x in range(one.side):
                 address = f.at(f["out"], f.index((pixel + x) * one.filters), element)
                 places.append(f.select(f.compare("slt", left + x, one.output[1]), address, beyond))
-            _store_pixels(f, nest, f.at(f["half"], i * (span * size), element), places)
+            _store_pixels(f, nest, f.at(f["half"], down * (span * size), element), places)
 
 
 def _store_pixels(f: Function, nest: _Nest, source: Value, places: Sequence[Value]) -> None:
