@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import resource
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -192,6 +194,29 @@ def test_memory_is_constant_over_ten_thousand_steps() -> None:
     for _ in range(10_000):
         step(x)
     assert resident_bytes() - before < 2 << 20
+
+
+def test_a_program_is_freed_as_soon_as_nobody_has_it() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @cr.compile
+    def step(x: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), np.arange(2))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    gc.disable()
+    try:
+        step(np.ones((2, 1, 8, 8), np.float32))
+        program = weakref.ref(step.program)
+        optimizer.zero_grad()  # a gradient lies in its program
+        del step
+        assert program() is None, "a cycle of references keeps it until the next garbage collection, hundreds of MB later"
+    finally:
+        gc.enable()
 
 
 def test_memory_is_bounded_over_fifty_shapes() -> None:

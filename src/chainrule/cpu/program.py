@@ -64,7 +64,7 @@ class Program:
         self._shapes = [one.shape for one in made.outputs]
         self._old_of = made.schedule.takes_over
         self._status = Buffer(int64, 4, "status")
-        stages = Staging(self.target, self._same, self._status).staged(made.schedule.tasks)
+        stages = Staging(self.target, self._old_of, self._status).staged(made.schedule.tasks)
         self._leaves = {
             node: place.buffer
             for node, place in made.lowered.places.items()

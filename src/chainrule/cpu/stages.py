@@ -7,8 +7,9 @@ nest joins the stage of the kernel that it depends on if its units can be cut so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.compiler.nest import Access
@@ -47,11 +48,17 @@ class PlannedStage:
 
 
 class Staging:
-    """The state of the pass. ``same`` tells which buffer a buffer lies on (a new value over the old one)."""
+    """The state of the pass. ``takes_over`` tells which buffer a buffer lies on (a new value over the old one).
 
-    def __init__(self, target: Target, same: Callable[[Buffer], Buffer], status: Buffer) -> None:
-        self.target, self.same, self.status = target, same, status
+    What it leaves refers neither to it nor to itself, so that a program is freed as soon as nobody has it.
+    """
+
+    def __init__(self, target: Target, takes_over: Mapping[Buffer, Buffer], status: Buffer) -> None:
+        self.target, self.takes_over, self.status = target, takes_over, status
         self.stages: list[PlannedStage] = []
+
+    def same(self, buffer: Buffer) -> Buffer:
+        return self.takes_over.get(buffer, buffer)
 
     def staged(self, tasks: Sequence[Task]) -> list[PlannedStage]:
         for task in tasks:
@@ -82,7 +89,7 @@ class Staging:
             last = step is steps.steps[-1]
             written = {self.same(task.output.buffer)} if last else set()
             written |= {one for one in buffers if one in temporaries.values()}  # some step or other writes them
-            stage = PlannedStage(step.kernel.units, [PlannedCall(_given(step.kernel), operands, task.origin)])
+            stage = PlannedStage(step.kernel.units, [PlannedCall(partial(_given, step.kernel), operands, task.origin)])
             stage.reads, stage.writes = buffers - written, written
             if last and step.rows is not None:
                 stage.parts[self.same(task.output.buffer)] = step.rows * _row_elements(task)
@@ -118,7 +125,7 @@ class Staging:
             if rows is not None:
                 task.divide(rows)
                 joined = self.stages[first]
-        stage = PlannedStage(task.nest.units, [PlannedCall(self._made(task), operands, task.origin)], reads, writes)
+        stage = PlannedStage(task.nest.units, [PlannedCall(partial(loop_kernel, task.nest, self.target), operands, task.origin)], reads, writes)
         if joined is None and stage.units == 1:
             joined = next((one for one in self.stages[max(first, 0) :] if one.units == 1), None)
         for access in (*(one.access for one in task.nest.stores), *(one.access for one in task.nest.reductions)):
@@ -129,9 +136,6 @@ class Staging:
             self.stages.append(stage)
         else:
             _join(joined, stage)
-
-    def _made(self, task: LoopTask) -> Callable[[], Kernel]:
-        return lambda: loop_kernel(task.nest, self.target)
 
     def _rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
         """Rows per unit with which the task can follow in ``stage``; None where it cannot."""
@@ -174,8 +178,8 @@ def _join(stage: PlannedStage, other: PlannedStage) -> None:
     stage.parts |= other.parts
 
 
-def _given(kernel: Kernel) -> Callable[[], Kernel]:
-    return lambda: kernel
+def _given(kernel: Kernel) -> Kernel:
+    return kernel
 
 
 def _accesses(task: LoopTask) -> list[Access]:
