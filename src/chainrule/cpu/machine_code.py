@@ -1,4 +1,4 @@
-"""From LLVM IR as text to machine code: optimise, assemble, load."""
+"""Machine code: assembled from LLVM IR as text, and loaded into this process."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Iterable, Sequence
 
 import llvmlite.binding as llvm
 
+from chainrule.cpu.object_code import object_code, optimised
 from chainrule.cpu.target import Target
 from chainrule.errors import InternalError
 
 
 def assemble(text: str, target: Target, name: str) -> bytes:
-    """The object file of a module. Loops are unrolled by the generators, where it pays, and nowhere else.
+    """The object file of a module.
 
     Raises:
         InternalError: LLVM refuses the text; the message says where the text was left.
     """
     try:
-        return bytes(target.machine.emit_object(_optimised(text, target)))
+        return object_code(text, target.machine)
     except RuntimeError as error:
         raise _refused(text, name, error) from error
 
@@ -28,20 +29,9 @@ def assemble(text: str, target: Target, name: str) -> bytes:
 def assembly(text: str, target: Target, name: str) -> str:
     """The same as assembly text, to look at."""
     try:
-        return str(target.machine.emit_assembly(_optimised(text, target)))
+        return str(target.machine.emit_assembly(optimised(text, target.machine)))
     except RuntimeError as error:
         raise _refused(text, name, error) from error
-
-
-def _optimised(text: str, target: Target) -> llvm.ModuleRef:
-    module = llvm.parse_assembly(text)
-    module.verify()
-    module.triple, module.data_layout = target.triple, str(target.machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-    builder = llvm.create_pass_builder(target.machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return module
 
 
 def _refused(text: str, name: str, error: RuntimeError) -> InternalError:

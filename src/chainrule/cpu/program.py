@@ -9,6 +9,7 @@ is allocated while it runs.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -203,7 +204,13 @@ class Program:
 def _aligned(nbytes: int) -> Array:
     """Memory that begins at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
     if nbytes >= _MAPPED_FROM:
-        return np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+        return np.frombuffer(_mapped(nbytes), np.uint8)
     raw = np.empty(nbytes + _PAGE, np.uint8)
     begin = -raw.ctypes.data % _PAGE
     return raw[begin : begin + nbytes]
+
+
+def _mapped(nbytes: int) -> mmap.mmap:
+    if os.name == "nt":
+        return mmap.mmap(-1, nbytes)
+    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared pages cost half as much again

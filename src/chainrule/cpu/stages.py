@@ -125,7 +125,9 @@ class Staging:
             if rows is not None:
                 task.divide(rows)
                 joined = self.stages[first]
-        stage = PlannedStage(task.nest.units, [PlannedCall(partial(loop_kernel, task.nest, self.target), operands, task.origin)], reads, writes)
+        stage = PlannedStage(
+            task.nest.units, [PlannedCall(partial(loop_kernel, task.nest, self.target), operands, task.origin)], reads, writes
+        )
         if joined is None and stage.units == 1:
             joined = next((one for one in self.stages[max(first, 0) :] if one.units == 1), None)
         for access in (*(one.access for one in task.nest.stores), *(one.access for one in task.nest.reductions)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
+from chainrule.cpu.object_code import target_machine
 from chainrule.errors import UserError, unknown_value
 
 
@@ -38,26 +39,14 @@ class Target:
 
     @functools.cached_property
     def machine(self) -> llvm.TargetMachine:
-        """Generates code that may lie anywhere: relative to itself, so each object has to be loaded in one piece."""
         return self.new_machine(jit=False)
 
     def new_machine(self, *, jit: bool) -> llvm.TargetMachine:
-        _initialise()
-        # MCJIT reads ELF objects only on Windows.
-        triple = f"{self.triple}-elf" if "windows" in self.triple else self.triple
-        return llvm.Target.from_triple(triple).create_target_machine(
-            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="default", jit=jit
-        )
+        return target_machine(self.triple, self.cpu, self.features, jit=jit)
 
     @property
     def is_host(self) -> bool:
         return bool(self.triple == llvm.get_process_triple())
-
-
-@functools.cache
-def _initialise() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
 
 
 _WIDTHS = {"avx512": (64, 32), "avx2": (32, 16), "sse2": (16, 16), "neon": (16, 32)}

@@ -174,5 +174,6 @@ class _Panel:
                 lines = [f.load(self._number(i + first, column + c), type_) for c in range(size)]
                 for row, line in zip(rows[first : first + size], turned(f, lines), strict=True):
                     f.store(line, f.at(row, column, self.element))
-        for r, row in enumerate(rows):
-            self._edge(row, i + r, self.columns // size * size)
+        if self.columns % size or self.columns < self.width:
+            with f.loop(0, blocks * size) as r:
+                self._edge(self._row(e, i + r), i + r, self.columns // size * size)
