@@ -25,9 +25,9 @@ from chainrule.cpu import threads
 from chainrule.cpu.loops import MEMORY_TYPES
 from chainrule.cpu.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
-from chainrule.graph.dtypes import bool_, is_float
-from chainrule.ops import REGISTRY, Primitive, Spec, run_reference, running_on
+from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import Tensor, placeholder, tracing
+from specs import CASES, assert_as_reference, drawn
 
 
 @pytest.fixture(autouse=True)
@@ -38,26 +38,6 @@ def same_threads_afterwards() -> Iterator[None]:
 
 
 # ---- every primitive, natively
-
-CASES = [
-    pytest.param(primitive, spec, id=f"{name}-{i}")
-    for name, primitive in sorted(REGISTRY.items())
-    for i, spec in enumerate(primitive.spec)
-]
-
-
-def drawn(spec: Spec, seed: int = 12) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    arrays: list[np.ndarray] = []
-    for place, shape in enumerate(spec.inputs):
-        dtype = spec.dtype_of(place)
-        if is_float(dtype):
-            arrays.append(np.asarray(rng.uniform(*spec.domain, shape)).astype(dtype))
-        elif dtype == bool_:
-            arrays.append(np.asarray(rng.integers(0, 2, shape)).astype(bool))
-        else:
-            arrays.append(np.asarray(rng.integers(*spec.integers, shape)).astype(dtype))
-    return arrays
 
 
 @pytest.mark.parametrize(("primitive", "spec"), CASES)
@@ -71,13 +51,7 @@ def test_every_primitive_gives_the_reference_natively(primitive: Primitive, spec
         if program.needs(one):
             program.bind(one, array)
     program.run()
-    found, expected = program.output(0), run_reference(primitive, arrays, spec.attributes, node.type)
-    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-    if not is_float(expected.dtype):
-        np.testing.assert_array_equal(found, expected)
-        return
-    tolerance = {"float64": 1e-12, "float32": 3e-6, "bfloat16": 1e-2}[expected.dtype.name]
-    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=tolerance, atol=tolerance)
+    assert_as_reference(program.output(0), run_reference(primitive, arrays, spec.attributes, node.type))
 
 
 def test_every_dtype_has_a_place_in_memory() -> None:

@@ -16,10 +16,14 @@ import numpy as np
 from chainrule.cpu import threads
 from chainrule.cpu.code_cache import load
 from chainrule.cpu.kernel import Kernel
+from chainrule.cpu.memory import PAGE, aligned_memory
 from chainrule.cpu.runner import Job, StageRow
 from chainrule.cpu.target import Target, host_target
 from chainrule.errors import InternalError, UserError
 from chainrule.graph import Array
+
+_OPERATIONS_PER_SECOND, _BYTES_PER_SECOND = 100e9, 20e9
+"""Of one thread, at best."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,10 @@ class Executable:
 
     Args:
         target: what the kernels are compiled for; the processor this runs on by default.
+        alone_under: seconds of work under which it stays on the caller's thread: what others would do before they are awake.
     """
 
-    def __init__(self, stages: Sequence[Stage], slots: int, target: Target | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage], slots: int, target: Target | None = None, alone_under: float = 0.0) -> None:
         self.target = target or host_target()
         self._stages = [stage for stage in stages if stage.calls and stage.units]
         for stage in self._stages:
@@ -109,7 +114,8 @@ class Executable:
         self._unbound = {slot for slot, places in enumerate(self._places) if places}
         self._stage_table, self._call_table = self._tables()
         # Stages of a single unit all go to one and the same thread.
-        self._work = threads.Work(self._block(), scratch_bytes, alone=all(stage.units == 1 for stage in self._stages))
+        alone = all(stage.units == 1 for stage in self._stages) or sum(map(_least_seconds, kernels)) < alone_under
+        self._work = threads.Work(self._block(), scratch_bytes, alone)
 
     # ---- tables for the runner
 
@@ -152,6 +158,15 @@ class Executable:
             self._addresses[place] = address
         self._unbound.discard(slot)
 
+    def places(self, slot: int) -> list[int]:
+        """Where the address of buffer ``slot`` stands in ``addresses``; whoever writes there himself need not ``bind``."""
+        self._unbound.discard(slot)
+        return self._places[slot]
+
+    @property
+    def addresses(self) -> Array:
+        return self._addresses
+
     def run(self) -> None:
         """Run all stages once.
 
@@ -179,8 +194,8 @@ class Executable:
 
         def prepare(count: int) -> None:
             # A row per thread, in pages of its own: threads must not share a cache line that they write.
-            width = -(-rows * 8 // threads.PAGE) * threads.PAGE
-            times = threads.aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
+            width = -(-rows * 8 // PAGE) * PAGE
+            times = aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
             times[:] = 0
             measured.append(times[:, :rows])
             job[Job.TIMES], job[Job.TIMES_BYTES] = times.ctypes.data, width
@@ -208,6 +223,11 @@ class Executable:
             stages.append(StageTime(float(whole), tuple(map(float, typical[:, barrier]))))
         seconds = statistics.median(times[:, 0].sum(axis=-1))
         return Profile(tuple(calls), tuple(stages), float(seconds), len(typical), len(times))
+
+
+def _least_seconds(kernel: Kernel) -> float:
+    """What a kernel takes on one thread, at least."""
+    return max(kernel.operations / _OPERATIONS_PER_SECOND, kernel.bytes / _BYTES_PER_SECOND)
 
 
 def _check(stage: Stage, slots: int) -> None:

@@ -13,6 +13,7 @@ from chainrule.cpu import threads
 from chainrule.cpu.emit import Function, Module, Value, suffix, vector
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel
+from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.target import Target, host_target
 
 _UNITS_PER_THREAD = 4
@@ -46,7 +47,7 @@ def measure_limits(target: Target | None = None) -> Limits:
 
 def _fma_gflops(dtype: str, count: int, target: Target) -> float:
     kernel = fma_kernel(dtype, _UNITS_PER_THREAD * count, target)
-    result = threads.aligned_memory(kernel.units * _LINE)
+    result = aligned_memory(kernel.units * _LINE)
     result[:] = 0
     executable = Executable([Stage((Call(kernel, (0,)),))], 1, target)
     executable.bind(0, result.ctypes.data)
@@ -54,7 +55,7 @@ def _fma_gflops(dtype: str, count: int, target: Target) -> float:
 
 
 def _copy_gb_per_s(target: Target) -> float:
-    source, copied = threads.aligned_memory(_COPY_BYTES), threads.aligned_memory(_COPY_BYTES)
+    source, copied = aligned_memory(_COPY_BYTES), aligned_memory(_COPY_BYTES)
     source[:] = 1  # else its pages would all be one page of zeros
     kernel = copy_kernel(_COPY_BYTES, target)
     executable = Executable([Stage((Call(kernel, (0, 1)),))], 2, target)

@@ -94,8 +94,7 @@ def _matmul(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     a_row, a_column = left.strides[-2:] if a.ndim > 1 else (0, left.strides[0])
     b_row, b_column = right.strides[-2:] if b.ndim > 1 else (right.strides[0], 0)
     batch = math.prod(a.shape[:-2]) if a.ndim > 2 else 1
-    a_batch = left.strides[-3] if a.ndim > 2 else 0
-    b_batch = right.strides[-3] if b.ndim > 2 else 0
+    a_batch, b_batch = _batch_stride(a, left), _batch_stride(b, right)
     dtype = task.node.dtype.name
     turned = task.node.ndim >= 2 and task.output.strides[-1] != 1 and task.node.shape[-1] > 1
     if turned:
@@ -103,6 +102,11 @@ def _matmul(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
         return steps, {"a": right, "b": left, "out": task.output}
     steps = contraction.matmul(target, dtype, batch, m, n, k, (a_batch, a_row, a_column), (b_batch, b_row, b_column))
     return steps, {"a": left, "b": right, "out": task.output}
+
+
+def _batch_stride(x: Node, place: Place) -> int:
+    """From one matrix to the next; an axis of size 1 has no say."""
+    return next((place.strides[axis] for axis in range(x.ndim - 3, -1, -1) if x.shape[axis] > 1), 0)
 
 
 # ---- pooling

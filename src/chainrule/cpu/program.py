@@ -8,18 +8,17 @@ is allocated while it runs.
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.compiler.lower import Buffer
+from chainrule.compiler.lower import Buffer, Place
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.pipeline import PassReport, plan
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.limits import Limits
+from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.profile import ProgramProfile, profiled
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target, host_target
@@ -27,9 +26,6 @@ from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node
 from chainrule.graph.dtypes import int64
 from chainrule.graph.node import CONSTANT, Role
-
-_PAGE = 4096
-_MAPPED_FROM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,8 @@ class Program:
     """``graph`` as native code.
 
     ``state`` names the cells that it assigns: the leaf of the old value and the number of the output that is the new one;
-    the new value is left in the memory that was bound for the leaf.
+    the new value is left in the memory that was bound for the leaf. A program that is ``lent_memory`` has none of its own: the
+    caller lends it an arena (``lend``), and writes the addresses of leaves and outputs where ``address_places`` says.
     """
 
     def __init__(
@@ -57,7 +54,10 @@ class Program:
         *,
         target: Target | None = None,
         max_memory: int | None = None,
+        lent_memory: bool = False,
+        alone_under: float = 0.0,
     ) -> None:
+        self._alone_under = alone_under
         self.target = target or host_target()
         made = plan(graph, state)
         self.passes: list[PassReport] = made.reports
@@ -72,12 +72,14 @@ class Program:
             if node.is_leaf and node.operation.role is Role.LEAF
         }
         self._bound: dict[Buffer, Array] = {}
-        outside = set(self._leaves.values())
+        outside = {self._status, *self._leaves.values()}
+        if lent_memory:
+            outside |= {place.buffer for place in self._outputs}
         self._spans = self._needed(stages, outside)
         self._arena = plan_memory(self._spans)
         self._refuse_more_than(max_memory)
-        self._memory = _aligned(self._arena.nbytes)
         self._build(stages)
+        self.lend(aligned_memory(self._arena.nbytes if not lent_memory else 0))
         self._bind_constants()
 
     def _same(self, buffer: Buffer) -> Buffer:
@@ -87,7 +89,7 @@ class Program:
 
     def _needed(self, stages: list[PlannedStage], outside: set[Buffer]) -> dict[Buffer, Span]:
         """From which stage to which each buffer of the arena is needed; outputs to the end."""
-        spans: dict[Buffer, Span] = {self._status: Span(0, len(stages))}
+        spans: dict[Buffer, Span] = {}
         for number, stage in enumerate(stages):
             for buffer in stage.buffers - outside:
                 first = spans[buffer].first if buffer in spans else number
@@ -96,7 +98,6 @@ class Program:
             buffer = self._same(place.buffer)
             if buffer not in outside:
                 spans[buffer] = Span(spans[buffer].first if buffer in spans else 0, len(stages))
-        spans[self._status] = Span(0, len(stages))
         return spans
 
     def _refuse_more_than(self, limit: int | None) -> None:
@@ -137,12 +138,16 @@ class Program:
         self._slots_of: dict[Buffer, list[tuple[int, int]]] = {}
         for (buffer, offset), slot in slots.items():
             self._slots_of.setdefault(buffer, []).append((slot, offset))
-        self._executable = Executable(native, len(slots), self.target)
-        base = self._memory.ctypes.data
+        self._executable = Executable(native, len(slots), self.target, self._alone_under)
+        self._status_now = np.zeros(self._status.elements, np.int64)
+        self._bind(self._status, self._status_now.ctypes.data)
+
+    def lend(self, memory: Array) -> None:
+        """From now on the arena is ``memory``: bytes, at least ``arena_bytes`` of them, from the beginning of a page."""
+        self._memory = memory
+        base = memory.ctypes.data
         for buffer, place in self._arena.offsets.items():
             self._bind(buffer, base + place)
-        self._status_now = self._view(self._status, 0, (4,), (1,))
-        self._status_now[:] = 0
 
     def _bind(self, buffer: Buffer, address: int) -> None:
         for slot, offset in self._slots_of.get(buffer, ()):
@@ -165,6 +170,20 @@ class Program:
         buffer = self._leaves[leaf]
         self._bound[buffer] = array
         self._bind(buffer, array.__array_interface__["data"][0])
+
+    def address_places(self, where: Node | int) -> list[tuple[int, int]]:
+        """For a leaf, or the output of a number: where in ``addresses`` its address stands, and how many bytes to add to it."""
+        buffer = self._leaves[where] if isinstance(where, Node) else self._outputs[where].buffer
+        return [(place, offset) for slot, offset in self._slots_of.get(buffer, ()) for place in self._executable.places(slot)]
+
+    @property
+    def addresses(self) -> Array:
+        """Of all operands of all kernels. Writing here is the quickest way to bind; the caller keeps the memory alive."""
+        return self._executable.addresses
+
+    def output_place(self, number: int) -> Place:
+        """Where output ``number`` lies in its buffer."""
+        return self._outputs[number]
 
     def run(self) -> None:
         """Run once. Outputs stay as they are until the next run."""
@@ -198,19 +217,5 @@ class Program:
             begin = self._arena.offsets[buffer]
             whole = self._memory[begin : begin + buffer.nbytes].view(buffer.dtype)
         itemsize = buffer.dtype.itemsize
-        return np.lib.stride_tricks.as_strided(whole[start:], tuple(shape), [stride * itemsize for stride in strides])
-
-
-def _aligned(nbytes: int) -> Array:
-    """Memory that begins at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
-    if nbytes >= _MAPPED_FROM:
-        return np.frombuffer(_mapped(nbytes), np.uint8)
-    raw = np.empty(nbytes + _PAGE, np.uint8)
-    begin = -raw.ctypes.data % _PAGE
-    return raw[begin : begin + nbytes]
-
-
-def _mapped(nbytes: int) -> mmap.mmap:
-    if os.name == "nt":
-        return mmap.mmap(-1, nbytes)
-    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared pages cost half as much again
+        steps = [stride * itemsize for stride in strides]
+        return np.ndarray(tuple(shape), buffer.dtype, whole, start * itemsize, steps)

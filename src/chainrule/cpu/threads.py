@@ -20,17 +20,17 @@ from chainrule.cpu.code_cache import object_codes
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.machine_code import Library
+from chainrule.cpu.memory import PAGE, aligned_memory
 from chainrule.cpu.runner import Control, Job, Meeting, runner_module
 from chainrule.cpu.target import host_target
 from chainrule.errors import UserError
 from chainrule.graph import Array
 
-_IDLE_SPIN, _BARRIER_SPIN = 150e-6, 100e-6
+_IDLE_SPIN, _BARRIER_SPIN = 500e-6, 100e-6
 """Seconds that a thread spins for the next program, and at a barrier, before it sleeps."""
 _SHORT_SPIN = 1e-6
 """The same where there are more threads than cores, and for a while after spinning in vain."""
 _STACK_BYTES = 4 << 20
-PAGE = 4096
 
 # ---- how many
 
@@ -183,13 +183,6 @@ class Pool:
 def _work(native: Runner, control: Array, number: int) -> None:
     """The life of worker ``number``; its arguments keep the code and the memory that it uses."""
     native.worker(control.ctypes.data, number)
-
-
-def aligned_memory(nbytes: int) -> Array:
-    """Bytes that begin at a page."""
-    raw = np.empty(nbytes + PAGE, np.uint8)
-    begin = -raw.ctypes.data % PAGE
-    return raw[begin : begin + nbytes]
 
 
 class Work:

@@ -6,6 +6,7 @@ gradient, they take over the origin of the forward node that they belong to.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -40,6 +41,9 @@ class _Here(threading.local):
 _here = _Here()
 
 
+_origin = functools.lru_cache(maxsize=4096)(Origin)
+
+
 def current_origin() -> Origin:
     """Origin of a node made now."""
     if _here.fixed is not None:
@@ -48,7 +52,7 @@ def current_origin() -> Origin:
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE_FOLDER):
-            return Origin(_here.module, file, frame.f_lineno, _here.kind)
+            return _origin(_here.module, file, frame.f_lineno, _here.kind)
         frame = frame.f_back  # type: ignore[assignment]
     return Origin(_here.module, "", 0, _here.kind)
 

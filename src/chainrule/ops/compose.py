@@ -44,6 +44,8 @@ def broadcast_to(node: Node, shape: tuple[int, ...]) -> Node:
 
 def together(name: str, *nodes: Node) -> list[Node]:
     """The nodes in one shape and one dtype: promoted, then broadcast."""
+    if all(node.type == nodes[0].type for node in nodes):
+        return list(nodes)
     try:
         shape = np.broadcast_shapes(*(node.shape for node in nodes))
     except ValueError:

@@ -119,7 +119,7 @@ Engine = Callable[[Primitive, Sequence[Array], Mapping[str, Any], TensorType], A
 
 def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
     """The reference engine: NumPy. bfloat16 is computed in float32 and rounded once, at the end."""
-    if any(value.dtype == bfloat16 for value in values):
+    if bfloat16 in [value.dtype for value in values]:
         values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
     with np.errstate(all="ignore"):  # 1/0 is inf and 0/0 is nan here: what to make of them is for the health checks
         result = np.asarray(primitive.reference(*values, **attributes))
@@ -153,16 +153,15 @@ def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str
     memory is freed; ``history`` widens that to everything or narrows it to nothing.
     """
     type_ = primitive.shape(*[one.type for one in inputs], **attributes)
-    requires_grad = (
-        _mode.history != "nothing"
-        and is_float(type_.dtype)
-        and any(one.requires_grad and primitive.passes_gradient_to(i) for i, one in enumerate(inputs))
-    )
-    engine = _mode.engine
+    requires_grad = False
+    if _mode.history != "nothing" and is_float(type_.dtype):
+        for place, one in enumerate(inputs):
+            if one.requires_grad and primitive.passes_gradient_to(place):
+                requires_grad = True
+                break
+    engine = engine_in_use()
     if engine is None:
         return Node(primitive, inputs, type_, attributes, None, requires_grad)
-    if engine is _AsUsual.ENGINE:
-        engine = _usual[0]
     values = []
     for one in inputs:
         if one.value is None:
@@ -211,6 +210,12 @@ def set_default_engine(engine: Engine) -> Engine:
 def default_engine() -> Engine:
     """What runs primitives where ``running_on`` says nothing else."""
     return _usual[0]
+
+
+def engine_in_use() -> Engine | None:
+    """What runs primitives here and now; None: they are only traced."""
+    engine = _mode.engine
+    return _usual[0] if engine is _AsUsual.ENGINE else engine
 
 
 def is_tracing() -> bool:

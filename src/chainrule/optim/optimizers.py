@@ -15,7 +15,11 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import DType, float32, float64, promote
-from chainrule.tensor import Buffer, Parameter, Tensor, functions
+from chainrule.tensor import Buffer, Parameter, Tensor, compile, functions
+from chainrule.tensor.engines import runs_natively
+
+_WORTH_A_PROGRAM = 1 << 14
+"""Numbers to update from which on a program is faster than operation after operation."""
 
 
 class Group:
@@ -80,6 +84,10 @@ class Optimizer(ABC):
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
         self.state: dict[Parameter, dict[str, Buffer]] = {}
+        self._program: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_program": None}  # a copy, or another process, makes its own
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a group by the names that they are kept under."""
@@ -111,7 +119,20 @@ class Optimizer(ABC):
             parameter.grad = None
 
     def step(self) -> None:
-        """One update: w <- w - lr * (what the method makes of de/dw)."""
+        """One update: w <- w - lr * (what the method makes of de/dw).
+
+        The library's own methods, which have no side effects, run as one program where there is much to update: a pass over
+        the parameters instead of one for each operation.
+        """
+        if type(self) in _PURE and runs_natively() and sum(one.size for one in self.parameters) >= _WORTH_A_PROGRAM:
+            if self._program is None:
+                self._program = compile(Optimizer._step)
+            self._program(self, tuple(tuple(group.options.items()) for group in self.groups))
+        else:
+            self._step(())
+
+    def _step(self, _: object) -> None:
+        """``_``: the options, which a program has frozen."""
         with functions.no_grad():
             for group in self.groups:
                 for parameter in group.parameters:
@@ -346,3 +367,7 @@ def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float
             assert one.grad is not None
             one.grad = one.grad * factor.astype(one.dtype)
         return length
+
+
+_PURE = frozenset({SGD, Adam, AdamW, RMSprop})
+"""Methods whose update is nothing but operations; one of a user may do more, which a program would do only once."""

@@ -105,6 +105,14 @@ class Cell(Tensor):
         """Whether ``grad`` is set, without fetching it."""
         return self._gradient_now is not None
 
+    def gradient_order(self) -> tuple[int, ...]:
+        """The axes of ``grad``, which there must be, from the outermost in memory."""
+        natural = tuple(range(len(self._type.shape)))
+        if self._gradient_now is None or callable(self._gradient_now):  # what is fetched from a program lies row-major
+            return natural
+        strides = self._gradient_now.numpy().strides
+        return tuple(sorted(natural, key=lambda axis: (-strides[axis], axis)))
+
     @property
     def type(self) -> TensorType:
         return self._type

@@ -26,7 +26,7 @@ from chainrule.graph.dtypes import as_dtype
 from chainrule.tensor.cells import Cell
 from chainrule.tensor.engines import is_reference
 from chainrule.tensor.tensor import Tensor, placeholder, tensor
-from chainrule.tensor.tracing import Trace, active_trace, tracing
+from chainrule.tensor.tracing import GradientRead, Trace, active_trace, tracing
 
 if TYPE_CHECKING:
     from chainrule.cpu.program import Program
@@ -45,7 +45,7 @@ class _Traced:
     inputs: list[Node]
     cells: list[tuple[Cell, Node]]
     written: list[Cell]
-    old_gradients: list[tuple[Cell, Node]]
+    old_gradients: list[tuple[Cell, GradientRead]]
     gradients: list[tuple[Cell, int | None]]  # the output, or None where the gradient was cleared
     input_gradients: list[tuple[int, int]]  # place among the inputs, output
     flags: dict[Any, bool]
@@ -281,7 +281,7 @@ class _Parts:
             [one.node for one in self.inputs],
             [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
             list(trace.writes),
-            [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None],
+            [(cell, one) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.leaf)],
             self.gradients,
             self.input_gradients,
             dict(trace.flags),
@@ -303,12 +303,11 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
     for node, array in zip(traced.inputs, held, strict=True):
         if program.needs(node):
             program.bind(node, array)
-    for cell, node in traced.old_gradients:
-        if program.needs(node):
-            gradient = cell.grad
-            assert gradient is not None
-            held.append(np.ascontiguousarray(gradient.numpy()))
-            program.bind(node, held[-1])
+    for cell, read in traced.old_gradients:
+        gradient = cell.grad
+        assert gradient is not None
+        held.append(np.ascontiguousarray(gradient.numpy().transpose(read.order)))
+        program.bind(read.leaf, held[-1])
     for cell, node in traced.cells:
         memory = cell.memory()
         if traced.bound.get(node) is not memory:

@@ -14,32 +14,36 @@ from typing import Any
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, TensorType
-from chainrule.graph.dtypes import float32, float64
+from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.ops import Primitive
 
 ENGINES = ("native", "reference")
 VARIABLE = "CHAINRULE_ENGINE"
-_WORTH_A_PROGRAM = 1 << 18
+_WORTH_A_PROGRAM = 1 << 16
 """Multiply-adds, or elements, from which on a program of one operation is faster than NumPy."""
 
 
-_HEAVY = frozenset(
-    {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient, ops.max_pool2d, ops.max_pool2d_route}
+_NATIVE = frozenset(
+    {one for one in ops.REGISTRY.values() if one.elementwise}
+    | {ops.sum_, ops.max_, ops.min_}
+    | {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient}
+    | {ops.max_pool2d, ops.max_pool2d_route, ops.max_pool2d_pick, ops.sum_pool2d, ops.sum_pool2d_spread, ops.random_bits}
 )
 """What is worth a native call of its own. Moves are views in NumPy, and free."""
+_DTYPES = frozenset({float32, float64, bool_})
 
 
 def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
     """Runs one primitive on whichever is faster for its size."""
     if (
-        primitive not in _HEAVY
+        primitive not in _NATIVE
         or work(primitive, values, type_) < _WORTH_A_PROGRAM
-        or any(one.dtype not in (float32, float64) for one in values)
+        or not (_DTYPES.issuperset([one.dtype for one in values]) or primitive is ops.random_bits)
     ):
         return ops.run_reference(primitive, values, attributes, type_)
     from chainrule.cpu import single
 
-    return single.run(primitive, values, attributes, type_)
+    return single.run(primitive, values, attributes)
 
 
 def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> int:
@@ -71,6 +75,11 @@ class engine:  # noqa: N801 - used like a function
 
     def __exit__(self, *_: object) -> None:
         ops.set_default_engine(self._before)
+
+
+def runs_natively() -> bool:
+    """Whether operations made here and now run at once, large ones in native code, and nobody wants to see each of them."""
+    return ops.engine_in_use() is native and ops.history_kept() != "everything"
 
 
 def is_reference() -> bool:

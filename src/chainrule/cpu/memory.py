@@ -1,0 +1,88 @@
+"""Memory for programs: in whole pages, and used again.
+
+A fresh page costs the system about a microsecond when it is first touched, as long as a pass over it. What runs node by node
+asks for the same sizes again and again, so ``recycled`` gives out what an earlier array left, as soon as nobody has that array
+or a view of it any more.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+
+import numpy as np
+
+from chainrule.graph import Array
+
+PAGE = 4096
+_MAPPED_FROM = 1 << 20
+_MOST_IDLE_BYTES = 1 << 30
+
+
+def aligned_memory(nbytes: int) -> Array:
+    """Bytes that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
+    if nbytes >= _MAPPED_FROM:
+        return np.frombuffer(_mapped(nbytes), np.uint8)
+    raw = np.empty(nbytes + PAGE, np.uint8)
+    begin = -raw.ctypes.data % PAGE
+    return raw[begin : begin + nbytes]
+
+
+def _mapped(nbytes: int) -> mmap.mmap:
+    if os.name == "nt":
+        return mmap.mmap(-1, nbytes)
+    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared pages cost half as much again
+
+
+class _Idle:
+    """Memory that was given back, by size; what lies here longest goes first when there is too much."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # an array may be freed, and give back, at any moment, also in here
+        self._blocks: dict[int, list[Array]] = {}
+        self.nbytes = 0
+
+    def take(self, nbytes: int) -> Array | None:
+        with self._lock:
+            blocks = self._blocks.get(nbytes)
+            if not blocks:
+                return None
+            self.nbytes -= nbytes
+            self._blocks[nbytes] = self._blocks.pop(nbytes)  # sizes in the order of their last use
+            return blocks.pop()
+
+    def give(self, block: Array) -> None:
+        with self._lock:
+            self._blocks.setdefault(block.nbytes, []).append(block)
+            self.nbytes += block.nbytes
+            for size in list(self._blocks):
+                if self.nbytes <= _MOST_IDLE_BYTES:
+                    break
+                blocks = self._blocks[size]
+                while blocks and self.nbytes > _MOST_IDLE_BYTES:
+                    blocks.pop()
+                    self.nbytes -= size
+                if not blocks:
+                    del self._blocks[size]
+
+
+_idle = _Idle()
+
+
+class _Lease:
+    """Owns a block for as long as an array looks at it."""
+
+    def __init__(self, block: Array) -> None:
+        self._block = block
+        self.__array_interface__ = block.__array_interface__
+
+    def __del__(self) -> None:
+        _idle.give(self._block)
+
+
+def recycled(nbytes: int) -> Array:
+    """Bytes with anything in them; the memory is used again when the array and all its views are gone."""
+    rounded = -(-nbytes // PAGE) * PAGE
+    block = _idle.take(rounded)
+    return np.asarray(_Lease(aligned_memory(rounded) if block is None else block))[:nbytes]
