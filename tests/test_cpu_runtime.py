@@ -114,13 +114,56 @@ def test_stages_see_what_earlier_ones_wrote(count: int, units: int) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("units", [1, 3, 10, 13])
-def test_units_are_split_contiguously(count: int, units: int) -> None:
+def test_units_are_done_in_parts_of_slices(count: int, units: int) -> None:
     threads.set_threads(count)
     begins = np.full(units, -1, np.int64)
     other = np.zeros(2, np.float32)
     bound([Stage((Call(units_of_threads(units), (0,)),)), Stage((Call(fill(2, 0), (1,)),))], begins, other).run()
-    expected = [max(units * t // count for t in range(count) if units * t // count <= u) for u in range(units)]
-    assert begins.tolist() == expected
+    slices = [range(units * t // count, units * (t + 1) // count) for t in range(count)]
+    owner = {unit: t for t, one in enumerate(slices) for unit in one} if units > 1 else {0: 0}
+    assert all(begin <= unit and owner[begin] == owner[unit] for unit, begin in enumerate(begins.tolist()))
+    assert all(begins[one.start] == one.start for one in slices if one), "a slice is begun at its beginning"
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("units", [1, 2, 7, 64, 1000])
+def test_each_unit_is_done_once(count: int, units: int) -> None:
+    threads.set_threads(count)
+    numbers = np.zeros(units, np.float32)
+    program = bound([Stage((Call(affine(units, 1, 1), (0, 0)),))] * 20, numbers)
+    for run in range(1, 51):
+        program.run()
+        np.testing.assert_array_equal(numbers, 20 * run)
+
+
+def test_a_thread_that_is_done_does_what_others_have_not_begun() -> None:
+    """Unit 0 waits for all the others, half of which are in the slice of the thread that waits."""
+    threads.set_threads(2)
+    units = 8
+
+    def generate(target: Target, name: str) -> Module:
+        f = begun(target, name)
+        y = f.load(f["args"], "ptr")
+        with f.loop(f["begin"], f["end"]) as u:
+            found = f.variable("i64", f.number(1, "i64"))
+            with f.when(f.compare("eq", u, 0)):
+                rounds = f.variable("i64", f.number(0, "i64"))
+                with f.repeat_while() as waiting:
+                    rounds.set(rounds.get() + 1)
+                    waiting.leave_unless(f.compare("slt", rounds.get(), 1 << 28))
+                    done = f.variable("i64", f.number(0, "i64"))
+                    with f.loop(1, units) as other:
+                        place = f.at(y, other, "i64")
+                        done.set(done.get() + f.op(f"load atomic i64, ptr {place.text} seq_cst, align 8", "i64"))
+                    waiting.leave_unless(f.compare("slt", done.get(), units - 1))
+                found.set(rounds.get())
+            place = f.at(y, u, "i64")
+            f.do(f"store atomic i64 {found.get().text}, ptr {place.text} seq_cst, align 8")
+        return f.module
+
+    rounds = np.zeros(units, np.int64)
+    bound([Stage((Call(Kernel("test_waits", "", generate, units), (0,)),))], rounds).run()
+    assert rounds[0] < 1 << 28, "nobody did the others"
 
 
 def test_calls_of_a_stage_are_done_unit_by_unit() -> None:

@@ -98,6 +98,9 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
         path = paths[number]
         if path is not None:
             _write(path, code)
+    if folder is not None and missing and str(folder) not in _unusable:
+        with contextlib.suppress(OSError):
+            _remove_oldest(folder)
     return [code for code in codes if code is not None]
 
 
@@ -197,7 +200,6 @@ def _write(path: Path, code: bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _remove_oldest(path.parent)
     except OSError as error:
         if not path.is_file():  # on Windows another process may be reading the same code, which is as good
             _give_up(path.parent, error)

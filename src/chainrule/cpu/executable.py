@@ -2,7 +2,8 @@
 
     stage ──> barrier ──> stage ──> barrier ──> ...
 
-Each stage's units are split over the threads in contiguous slices: thread t of T does units [units * t / T, units * (t+1) / T).
+Each stage's units are split over the threads in contiguous slices: thread t of T begins with units [units * t / T, units *
+(t+1) / T), and then helps the others. A stage of a single unit is done by thread 0.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ the same way, for a counter to reach a value: they spin for a while, then sleep,
 sleepers. On Linux sleeping is a futex; elsewhere it is polling with short naps. Spinning in vain may mean that the one who is
 waited for needs this very core, so the next few waits spin less.
 
+Every thread has a slice of a stage's units, the same whenever the stage runs, so that what it left in its cache is still there.
+It claims its units a part at a time, and when none are left, those of the others: a thread that comes late, or whose core a
+neighbour takes, keeps nobody waiting for more than what it has begun. Who does a unit changes nothing in its result.
+
 Subnormal numbers count as zero while kernels run, on every thread alike: they can slow arithmetic down a hundredfold.
 """
 
@@ -43,7 +47,10 @@ class Control(enum.IntEnum):
     JOB = 2 * Meeting.SIZE  # ptr: what the ticket is about; read-only for workers, as what follows is
     ARRIVED_BEFORE = JOB + 8  # i32: the barrier's counter when the job was handed out
     STOP = JOB + 12  # i32: 1 asks workers to return
-    SIZE = JOB + 64
+    EPOCH = JOB + 16  # i32: the number of the job's first stage; each stage that is ever run has one of its own
+    STAGES = JOB + 20  # i32: how many stages the job has
+    CLAIMS = JOB + 64  # per thread a cache line with an i64: the number of a stage, and how many of its units are claimed there
+    CLAIM_SIZE = 64
 
 
 class Job(enum.IntEnum):
@@ -75,6 +82,7 @@ _FUTEX_CALL = {"x86_64": 202, "aarch64": 98}
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # of this process alone
 _NAP_MICROSECONDS = 50
 _HASTY_WAITS = 16
+_SHARES = 4  # a claim takes this fraction of what remains of a slice
 _MXCSR = 0x9FC0  # exceptions masked, to nearest, subnormals zero in operands and results
 _FPCR = 1 << 24  # the same on AArch64
 
@@ -235,10 +243,15 @@ def _execute(module: Module, machine: _Machine, measured: bool) -> None:
     note = _noted(f, machine) if measured else _unnoted
     stage_table, stages, calls = _pointer(f, job, Job.STAGE_TABLE), _number(f, job, Job.STAGES), _number(f, job, Job.CALLS)
     several = f.compare("sgt", _number(f, job, Job.THREADS), 1)
+    epoch = f.load(_byte(f, f["control"], Control.EPOCH), "i32")
     goal = f.variable("i32", f.load(_byte(f, f["control"], Control.ARRIVED_BEFORE), "i32"))
     with f.loop(0, stages) as number:
         row = f.at(stage_table, number * int(StageRow.SIZE), "i64")
-        _stage(f, row, note)
+        shared = several & f.compare("sgt", _number(f, row, StageRow.UNITS), 1)
+        with f.when(shared):
+            _shared_stage(f, row, epoch + f.convert("trunc", number, "i32"), note)
+        with f.when(_not(f, shared) & f.compare("eq", f["thread"], 0)):
+            _do_units(f, row, f.number(0, "i64"), _number(f, row, StageRow.UNITS), note)
         with f.when(several & f.compare("ne", _number(f, row, StageRow.BARRIER), 0)):
             _barrier(f, goal, is_last=f.compare("eq", number, stages - 1))
         note(calls + number)
@@ -262,14 +275,38 @@ def _unnoted(number: Value) -> None:
     pass
 
 
-def _stage(f: Function, row: Value, note: Note) -> None:
-    """A single call does all its units in one go; several go through them together, one unit at a time."""
+def _shared_stage(f: Function, row: Value, epoch: Value, note: Note) -> None:
+    """Units of this thread's slice, and then of the slices of the others, as long as there are some that nobody has claimed."""
     job, thread = f["job"], f["thread"]
     threads, units = _number(f, job, Job.THREADS), _number(f, row, StageRow.UNITS)
-    begin = f.index(thread * units) // threads
-    end = f.index((thread + 1) * units) // threads
+    mark = f.convert("zext", epoch, "i64") << 32
+    with f.loop(0, threads) as further:
+        owner = f.index((thread + further) % threads)
+        begin = f.index(owner * units) // threads
+        length = f.index((owner + 1) * units) // threads - begin
+        word = f.at(_byte(f, f["control"], Control.CLAIMS), owner * int(Control.CLAIM_SIZE), "i8")
+        with f.repeat_while() as claiming:
+            seen = f.op(f"load atomic i64, ptr {word.text} monotonic, align 8", "i64")
+            # Another number is that of an earlier stage: of this one, nothing is claimed yet.
+            is_now = f.compare("eq", seen & f.number(-1 << 32, "i64"), mark)
+            claimed = f.select(is_now, seen & 0xFFFFFFFF, f.number(0, "i64"))
+            remaining = length - claimed
+            claiming.leave_unless(f.compare("sgt", remaining, 0))
+            share = (remaining + (_SHARES - 1)) // _SHARES
+            new = mark | (claimed + share)
+            swapped = f.op(
+                f"cmpxchg ptr {word.text}, i64 {seen.text}, i64 {new.text} monotonic monotonic", "{ i64, i1 }"
+            )  # fmt: skip
+            with f.when(f.op(f"extractvalue {{ i64, i1 }} {swapped.text}, 1", "i1")):
+                first = f.index(begin + claimed)
+                _do_units(f, row, first, f.index(first + share), note)
+
+
+def _do_units(f: Function, row: Value, begin: Value, end: Value, note: Note) -> None:
+    """A single call does all the units in one go; several go through them together, one unit at a time."""
+    job, thread = f["job"], f["thread"]
     calls, first = _number(f, row, StageRow.CALLS), _number(f, row, StageRow.FIRST_CALL)
-    at_once = f.select(f.compare("eq", calls, 1), units, f.number(1, "i64"))
+    at_once = f.select(f.compare("eq", calls, 1), end - begin, f.number(1, "i64"))
     scratch = f.at(_pointer(f, job, Job.SCRATCH), thread * _number(f, job, Job.SCRATCH_BYTES), "i8")
     table = _pointer(f, job, Job.CALL_TABLE)
     with f.loop(begin, end, at_once) as unit:
@@ -308,6 +345,10 @@ def _launch(module: Module) -> None:
         f.store(job, _byte(f, control, Control.JOB))
         arrived = _counter(f, _byte(f, control, Control.BARRIER + Meeting.COUNTER))
         f.store(arrived, _byte(f, control, Control.ARRIVED_BEFORE))
+        epoch = _byte(f, control, Control.EPOCH)
+        stages = f.convert("trunc", _number(f, job, Job.STAGES), "i32")
+        f.store(f.load(epoch, "i32") + f.load(_byte(f, control, Control.STAGES), "i32"), epoch)
+        f.store(stages, _byte(f, control, Control.STAGES))
         _hand_out(f)
     _perform(f, job, f.number(0, "i64"))
 

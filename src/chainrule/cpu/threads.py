@@ -126,7 +126,7 @@ class Pool:
         self.reserve(1)
 
     def _new_control(self) -> Array:
-        control = aligned_memory(Control.SIZE)
+        control = aligned_memory(Control.CLAIMS + Control.CLAIM_SIZE * self.threads)
         control[:] = 0
         words = control.view(np.int64)
         crowded = self.threads > available_cores()
