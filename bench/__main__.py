@@ -4,6 +4,7 @@ python -m bench --torch-python PATH          the five training steps, 7 pairs ea
 python -m bench mlp lenet --pairs 9
 python -m bench grid --torch-python PATH     single convolutions, forward and both gradients
 python -m bench plain --torch-python PATH    plain steps, node by node, against PyTorch's eager mode
+python -m bench mnist --torch-python PATH    `chainrule train` against the same three epochs in PyTorch
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import grid
+from bench import grid, mnist
 from bench.pairs import BenchError, Pairs, run_json
 from bench.report import Row, picture, table
 from bench.workloads import WORKLOADS
@@ -98,26 +99,28 @@ def installed_facts() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", nargs="*", default=[], help=f"workloads ({', '.join(WORKLOADS)}), or 'grid', or 'plain'")
+    parser.add_argument(
+        "what", nargs="*", default=[], help=f"workloads ({', '.join(WORKLOADS)}), or 'grid', 'plain' or 'mnist'"
+    )
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the table and the picture")
     a = parser.parse_args()
     words = a.what
-    names = [word for word in words if word not in ("grid", "plain")] or list(WORKLOADS)
-    a.what = "grid" if "grid" in words else "plain" if "plain" in words else "steps"
+    names = [word for word in words if word not in ("grid", "plain", "mnist")] or list(WORKLOADS)
+    a.what = next((word for word in ("grid", "plain", "mnist") if word in words), "steps")
     try:
         unknown = [name for name in names if name not in WORKLOADS]
         if unknown:
-            raise BenchError(f"unknown workload {unknown[0]!r}: known are {', '.join(WORKLOADS)}, grid and plain")
+            raise BenchError(f"unknown workload {unknown[0]!r}: known are {', '.join(WORKLOADS)}, grid, plain and mnist")
         if a.pairs < 1:
             raise BenchError(f"--pairs must be at least 1, got {a.pairs}")
         version = check_torch(a.torch_python)
         a.out.mkdir(parents=True, exist_ok=True)
-        if a.what == "grid":
-            text = grid.measure(a.torch_python, a.pairs)
-            (a.out / "grid.md").write_text(text)
+        if a.what in ("grid", "mnist"):
+            text = (grid if a.what == "grid" else mnist).measure(a.torch_python, a.pairs)
+            (a.out / f"{a.what}.md").write_text(text)
         else:
             rows = [compare(name, a) for name in names]
             text = table(rows, [f"Against PyTorch {version}, {a.pairs} pairs.", *installed_facts()])

@@ -1,46 +1,55 @@
-"""The main job, measured: `chainrule train` without options but the seed, for several seeds, each a process of its own.
-
-    python bench/mnist.py [SEED ...]        (by default 0 1 2)
-
-Prints a table: accuracy on the 10,000 test images, seconds of training, seconds of the whole process. It fails, with exit
-status 1, if a seed ends below 99.0% or takes 5 minutes or more.
-"""
+"""The main job against PyTorch: `chainrule train`, only the seed given, and the same three epochs in PyTorch, in turn."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-LEAST_ACCURACY = 0.99
-MOST_SECONDS = 300
+from bench.pairs import BenchError, run_json
 
-
-def measure(seed: int, parent: Path) -> tuple[float, float, float]:
-    """Accuracy, seconds of training, seconds of the whole process."""
-    folder = parent / f"seed-{seed}"
-    begin = time.perf_counter()
-    command = [sys.executable, "-m", "chainrule", "train", "--seed", str(seed), "--out", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    whole = time.perf_counter() - begin
-    result = json.loads((folder / "result.json").read_text())
-    return result["accuracy"], result["training_seconds"], whole
+_HERE = Path(__file__).parent
+_LEAST_ACCURACY = 0.99
 
 
-def main() -> int:
-    seeds = [int(word) for word in sys.argv[1:]] or [0, 1, 2]
-    print("seed  accuracy  training s  whole s")
-    good = True
+def measure(torch_python: str, pairs: int) -> str:
+    """A table, a row a seed: accuracy and seconds of training on both sides."""
+    import chainrule
+    from chainrule.cpu.threads import thread_count
+
+    data = Path(chainrule.__file__).parent / "data" / "mnist"
+    lines = [
+        "| seed | ours | training s | PyTorch | training s | faster by |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    ratios = []
+    for seed in range(pairs):
+        ours = _ours(seed)
+        command = [torch_python, str(_HERE / "peer_torch_mnist.py"), str(data), "--seed", str(seed)]
+        theirs = run_json([*command, "--threads", str(thread_count())])
+        ratios.append(theirs["training_seconds"] / ours["training_seconds"])
+        lines.append(
+            f"| {seed} | {100 * ours['accuracy']:.2f}% | {ours['training_seconds']:.1f} | {100 * theirs['accuracy']:.2f}% "
+            f"| {theirs['training_seconds']:.1f} | {ratios[-1]:.2f} |"
+        )
+        print(lines[-1], file=sys.stderr, flush=True)
+        if ours["accuracy"] < _LEAST_ACCURACY:
+            raise BenchError(f"seed {seed} ends at {100 * ours['accuracy']:.2f}%, below {100 * _LEAST_ACCURACY:.0f}%")
+    return "\n".join([*lines, "", f"Median: {statistics.median(ratios):.2f} times as fast."]) + "\n"
+
+
+def _ours(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as parent:
-        for seed in seeds:
-            accuracy, training, whole = measure(seed, Path(parent))
-            good &= accuracy >= LEAST_ACCURACY and whole < MOST_SECONDS
-            print(f"{seed:4}  {100 * accuracy:7.2f}%  {training:10.1f}  {whole:7.1f}", flush=True)
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        folder = Path(parent) / "run"
+        command = [sys.executable, "-m", "chainrule", "train", "--seed", str(seed), "--out", str(folder)]
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ, check=False
+        )
+        if done.returncode:
+            raise BenchError(f"{' '.join(command[2:])} failed:\n{done.stderr.strip()}")
+        found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def all_close(found: Arrays, expected: Arrays) -> None:
         close(found[name], array, name)
 
 
+both_ways = pytest.mark.parametrize("way", [lambda f: f, cr.compile], ids=["plain", "compiled"])
+
+
+@both_ways
 @pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
-def test_layer_agrees_with_pytorch(case: cases.Layer) -> None:
+def test_layer_agrees_with_pytorch(case: cases.Layer, way: Callable[..., Any]) -> None:
     expected = LAYERS[case.name]
     layer = getattr(nn, case.layer)(**case.arguments)
     layer.load_state_dict(below(expected, "state"))
@@ -69,19 +74,31 @@ def test_layer_agrees_with_pytorch(case: cases.Layer) -> None:
         layer(cr.tensor(batch))
     layer.train(case.training)
     x = cr.tensor(expected["input"], requires_grad=True)
-    output = layer(x)
-    output.backward(expected["upstream"])
-    close(output, expected["output"], "output")
+
+    @way
+    def step(x: cr.Tensor, upstream: cr.Tensor) -> cr.Tensor:
+        output = layer(x)
+        output.backward(upstream)
+        return output
+
+    close(step(x, cr.tensor(expected["upstream"])), expected["output"], "output")
     all_close({"input": np.asarray(x.grad), **gradients(layer)}, below(expected, "gradient"))
     all_close({name: buffer.numpy() for name, buffer in layer.named_buffers()}, below(expected, "after"))
 
 
+@both_ways
 @pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
-def test_loss_agrees_with_pytorch(case: cases.Loss) -> None:
+def test_loss_agrees_with_pytorch(case: cases.Loss, way: Callable[..., Any]) -> None:
     expected = LOSSES[case.name]
     x = cr.tensor(expected["input"], requires_grad=True)
-    loss = getattr(nn, case.loss)(**case.arguments)(x, cr.tensor(expected["target"]))
-    loss.backward(expected["upstream"])
+
+    @way
+    def step(x: cr.Tensor, target: cr.Tensor, upstream: cr.Tensor) -> cr.Tensor:
+        loss = getattr(nn, case.loss)(**case.arguments)(x, target)
+        loss.backward(upstream)
+        return loss
+
+    loss = step(x, cr.tensor(expected["target"]), cr.tensor(expected["upstream"]))
     close(loss, expected["output"], "loss")
     close(x.grad, expected["gradient/input"], "gradient")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -22,8 +23,10 @@ from chainrule import nn, optim
 from chainrule.compiler.lower import LoopTask
 from chainrule.compiler.pipeline import plan
 from chainrule.cpu import threads
-from chainrule.cpu.loops import MEMORY_TYPES
+from chainrule.cpu.loops import MEMORY_TYPES, loop_kernel
+from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.program import Program
+from chainrule.cpu.target import AVX512, NEON, Target
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import Tensor, placeholder, tracing
@@ -249,11 +252,8 @@ class Block(nn.Module):
         return nn.functional.relu(self.bn2(self.conv2(y)) + x)
 
 
-EXPECTED = {(1, 0): 4, (1, 1): 2, (2, 0): 1, (2, 1): 3, (3, 2): 1}
-
-
-def test_a_residual_block_reads_and_writes_each_activation_as_rarely_as_can_be() -> None:
-    """Forward and backward through a block; counted are the loops and heavy operations that read or write each image."""
+def loops_of_a_block() -> list[LoopTask]:
+    """Of forward and backward through a block, on images of 16 x 16 x 32 x 32."""
     block = Block(16)
     with tracing() as trace:
         x = placeholder((16, 16, 32, 32), requires_grad=True)
@@ -263,9 +263,15 @@ def test_a_residual_block_reads_and_writes_each_activation_as_rarely_as_can_be()
     gradients = [one.node for one in trace.gradients.values() if one is not None]
     assert len(gradients) == 6
     nodes: list[Node] = [y.node, x.grad.node, *gradients]
-    tasks = plan(Graph(*nodes), []).schedule.tasks
-    size = 16 * 16 * 32 * 32
-    loops = [task for task in tasks if isinstance(task, LoopTask)]
+    return [task for task in plan(Graph(*nodes), []).schedule.tasks if isinstance(task, LoopTask)]
+
+
+EXPECTED = {(1, 0): 4, (1, 1): 2, (2, 0): 1, (2, 1): 3, (3, 2): 1}
+
+
+def test_a_residual_block_reads_and_writes_each_activation_as_rarely_as_can_be() -> None:
+    """Forward and backward through a block; counted are the loops and heavy operations that read or write each image."""
+    loops, size = loops_of_a_block(), 16 * 16 * 32 * 32
     found = [
         (sum(one.elements == size for one in task.reads), sum(one.elements == size for one in task.writes)) for task in loops
     ]
@@ -290,3 +296,37 @@ def test_a_profile_names_kernels_and_changes_nothing() -> None:
     text = str(profile)
     assert "Gflop/s" in text
     assert "test_program.py" in text
+    assert profile.flushing == profile.subnormals == 0
+    assert "subnormal" not in text
+
+
+def test_a_profile_counts_subnormal_numbers() -> None:
+    f = cr.compile(lambda x, y: (x * 1e-30, y * 2.0, (y + 1.0).exp()))
+    x, y = np.full(100, 1e-10, np.float32), np.ones(100, np.float32)
+    y[:3] = 1e-40
+    small, zero, _ = f(x, y)
+    assert small.numpy().max() == zero.numpy()[:3].max() == 0
+    profile = f.program.profile(1)
+    assert profile.subnormals == 3
+    assert profile.flushing == 1
+    assert "subnormal numbers, which count as zero: 3 among inputs and cells; among the results of 1 kernels" in str(profile)
+    assert ", subnormal results set to zero" in str(profile)
+
+
+# ---- the code of loops for other processors
+
+
+@pytest.mark.parametrize(("target", "register"), [(NEON, r"\bq\d+"), (AVX512, r"%zmm\d+")], ids=["neon", "avx512"])
+def test_inner_loops_of_a_residual_block_stay_in_registers(target: Target, register: str) -> None:
+    inner = 0
+    for task in loops_of_a_block():
+        kernel = loop_kernel(task.nest, target)
+        text = assembly(kernel.generate(target, kernel.name).text(), target, kernel.name)
+        for block in re.split(r"\n(?=\.LBB\d+_\d+:)", text)[1:]:
+            label = block.partition(":")[0]
+            loop = re.match(rf"[\s\S]*?\n\s+(?:b\.\w+|j\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+{re.escape(label)}\n", block)
+            if loop is None or not re.search(register.replace("q", "[qv]"), loop[0]):
+                continue
+            inner += 1
+            assert not re.search(rf"(?:\(%rsp\)|\[sp)[^\n]*{register}|{register}[^\n]*(?:\(%rsp\)|\[sp)", loop[0]), loop[0]
+    assert inner >= len(loops_of_a_block()) / 2

@@ -122,9 +122,9 @@ def _target_parts(target: Target) -> tuple[str, ...]:
 @functools.cache
 def _versions() -> tuple[str, str, str]:
     """Of llvmlite, of LLVM, and of what generates the code: a checksum of its source files."""
-    sources = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        sources.update(str(file.relative_to(Path(__file__).parent)).encode() + b"\0" + file.read_bytes())
+    sources, package = hashlib.sha256(), Path(__file__).parents[1]
+    for file in (*sorted((package / "cpu").rglob("*.py")), package / "compiler" / "nest.py"):
+        sources.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
     return llvmlite.__version__, ".".join(map(str, llvm.llvm_version_info)), sources.hexdigest()
 
 

@@ -51,11 +51,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class CallTime:
-    """What one call took: seconds in each thread, and in the slowest of them."""
+    """What one call took: seconds in each thread, and in the slowest of them. ``flushed``: whether in any run a result was
+    subnormal, and set to zero."""
 
     kernel: Kernel
     stage: int
     thread_seconds: tuple[float, ...]
+    flushed: bool
 
     @property
     def seconds(self) -> float:
@@ -195,10 +197,10 @@ class Executable:
 
         def prepare(count: int) -> None:
             # A row per thread, in pages of its own: threads must not share a cache line that they write.
-            width = -(-rows * 8 // PAGE) * PAGE
+            width = -(-2 * rows * 8 // PAGE) * PAGE
             times = aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
             times[:] = 0
-            measured.append(times[:, :rows])
+            measured.append(times[:, : 2 * rows])
             job[Job.TIMES], job[Job.TIMES_BYTES] = times.ctypes.data, width
 
         try:
@@ -208,10 +210,11 @@ class Executable:
             job[Job.TIMES] = 0
         count = len(measured[-1])
         same = [times for times in measured if len(times) == count]  # set_threads may have come in between
-        return self._profile(np.stack(same) / threads.runner().ticks_per_second)
+        table = np.stack(same)
+        return self._profile(table[..., :rows] / threads.runner().ticks_per_second, table[..., rows:].max(axis=(0, 1)) > 0)
 
-    def _profile(self, times: Array) -> Profile:
-        """``times``: (runs, threads, calls and then stages), in seconds."""
+    def _profile(self, times: Array, flushed: Array) -> Profile:
+        """``times``: (runs, threads, calls and then stages), in seconds. ``flushed``: (calls and then stages)."""
         typical = np.median(times, axis=0)
         calls, stages, number = [], [], 0
         for stage_number, stage in enumerate(self._stages):
@@ -219,7 +222,8 @@ class Executable:
             number = inside.stop
             barrier = len(self._calls) + stage_number
             for one, call in zip(inside, stage.calls, strict=True):
-                calls.append(CallTime(call.kernel, stage_number, tuple(map(float, typical[:, one]))))
+                seconds_of_threads = tuple(map(float, typical[:, one]))
+                calls.append(CallTime(call.kernel, stage_number, seconds_of_threads, bool(flushed[one])))
             whole = np.median(times[:, 0, [*inside, barrier]].sum(axis=-1))
             stages.append(StageTime(float(whole), tuple(map(float, typical[:, barrier]))))
         seconds = statistics.median(times[:, 0].sum(axis=-1))

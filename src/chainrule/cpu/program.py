@@ -199,7 +199,7 @@ class Program:
         Cells have their values back afterwards."""
         kept = [(array, array.copy()) for array in self._bound.values() if array.flags.writeable]
         try:
-            return profiled(self._executable, self._origins, runs, limits)
+            return profiled(self._executable, self._origins, list(self._bound.values()), runs, limits)
         finally:
             for array, values in kept:
                 np.copyto(array, values)

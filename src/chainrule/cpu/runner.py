@@ -16,7 +16,8 @@ Every thread has a slice of a stage's units, the same whenever the stage runs, s
 It claims its units a part at a time, and when none are left, those of the others: a thread that comes late, or whose core a
 neighbour takes, keeps nobody waiting for more than what it has begun. Who does a unit changes nothing in its result.
 
-Subnormal numbers count as zero while kernels run, on every thread alike: they can slow arithmetic down a hundredfold.
+Subnormal numbers count as zero while kernels run, on every thread alike: they can slow arithmetic down a hundredfold. The
+processor remembers that a result was one; while times are measured, it is asked after every part of the work.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Job(enum.IntEnum):
     CALL_TABLE = 3  # address; a row is (function, address of its operands' addresses)
     SCRATCH = 4  # address of thread 0's
     SCRATCH_BYTES = 5  # from one thread's to the next one's
-    TIMES = 6  # address of thread 0's, in ticks, i64: per call, then of the barrier after each stage; 0 to measure nothing
+    TIMES = 6  # address of thread 0's, i64: ticks per call, then of the barrier after each stage; then, in the same order, in
+    # how many parts of the work a subnormal result was set to zero; 0 to measure nothing
     TIMES_BYTES = 7  # from one thread's to the next one's
     CALLS = 8  # how many, in all stages
     SIZE = 9
@@ -85,6 +87,7 @@ _HASTY_WAITS = 16
 _SHARES = 4  # a claim takes this fraction of what remains of a slice
 _MXCSR = 0x9FC0  # exceptions masked, to nearest, subnormals zero in operands and results
 _FPCR = 1 << 24  # the same on AArch64
+_MXCSR_UNDERFLOW, _FPSR_UNDERFLOW = 4, 3  # bits
 
 
 def runner_module(target: Target, polls: bool = False) -> Module:
@@ -132,6 +135,17 @@ class _Machine:
         mode = f.call("llvm.aarch64.get.fpcr", "i64")
         f.call("llvm.aarch64.set.fpcr", "void", f.number(_FPCR, "i64"))
         return mode
+
+    def take_underflow(self, f: Function) -> Value:
+        """1 if a result was subnormal since this was last asked, else 0, as an i64."""
+        if self.is_x86:
+            now, clear = f.variable("i32"), f.variable("i32", f.number(_MXCSR, "i32"))
+            f.call("llvm.x86.sse.stmxcsr", "void", now.place)
+            f.call("llvm.x86.sse.ldmxcsr", "void", clear.place)
+            return f.convert("zext", (now.get() >> _MXCSR_UNDERFLOW) & 1, "i64")
+        seen = f.call("llvm.aarch64.get.fpsr", "i64")
+        f.call("llvm.aarch64.set.fpsr", "void", f.number(0, "i64"))
+        return (seen >> _FPSR_UNDERFLOW) & 1
 
     def restore(self, f: Function, before: Value) -> None:
         f.call("llvm.x86.sse.ldmxcsr" if self.is_x86 else "llvm.aarch64.set.fpcr", "void", before)
@@ -231,7 +245,7 @@ def _before(f: Function, counter: Value, goal: Value) -> Value:
 
 
 Note = Callable[[Value], None]
-"""Emits code that adds the time since it last ran to a place in the table of times, given by number."""
+"""Emits code that adds the time since it last ran, and whether a result was subnormal, to the places of a number."""
 
 
 def _execute(module: Module, machine: _Machine, measured: bool) -> None:
@@ -261,12 +275,18 @@ def _execute(module: Module, machine: _Machine, measured: bool) -> None:
 def _noted(f: Function, machine: _Machine) -> Note:
     job = f["job"]
     times = f.at(_pointer(f, job, Job.TIMES), f["thread"] * _number(f, job, Job.TIMES_BYTES), "i8")
+    rows = _number(f, job, Job.CALLS) + _number(f, job, Job.STAGES)
     last = f.variable("i64", machine.ticks(f))
 
+    def add(amount: Value, number: Value) -> None:
+        place = f.at(times, number, "i64")
+        f.store(f.load(place, "i64") + amount, place)
+
     def note(number: Value) -> None:
-        now, place = machine.ticks(f), f.at(times, number, "i64")
-        f.store(f.load(place, "i64") + now - last.get(), place)
+        now = machine.ticks(f)
+        add(now - last.get(), number)
         last.set(now)
+        add(machine.take_underflow(f), rows + number)
 
     return note
 

@@ -14,7 +14,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
@@ -46,13 +46,16 @@ class _Traced:
     cells: list[tuple[Cell, Node]]
     written: list[Cell]
     old_gradients: list[tuple[Cell, GradientRead]]
-    gradients: list[tuple[Cell, int | None]]  # the output, or None where the gradient was cleared
+    gradients: list[tuple[Cell, Callable[[], Tensor] | None]]  # fetches it; None where the gradient was cleared
     input_gradients: list[tuple[int, int]]  # place among the inputs, output
     flags: dict[Any, bool]
     had_gradient: dict[Cell, bool]
     checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
     results: Any
-    bound: dict[Node, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for cell, node in self.cells:  # once for all: a cell's memory never moves
+            self.program.bind(node, cell.memory())
 
     def broken_guard(self) -> str | None:
         """What changed since tracing that the program does not know of; None if nothing did."""
@@ -282,7 +285,7 @@ class _Parts:
             [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
             list(trace.writes),
             [(cell, one) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.leaf)],
-            self.gradients,
+            [(cell, None if output is None else _looking(program, output)) for cell, output in self.gradients],
             self.input_gradients,
             dict(trace.flags),
             {cell: one is not None for cell, one in trace.gradient_reads.items()},
@@ -308,11 +311,8 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
         assert gradient is not None
         held.append(np.ascontiguousarray(gradient.numpy().transpose(read.order)))
         program.bind(read.leaf, held[-1])
-    for cell, node in traced.cells:
-        memory = cell.memory()
-        if traced.bound.get(node) is not memory:
-            program.bind(node, memory)
-            traced.bound[node] = memory
+    for cell, _ in traced.cells:
+        cell.memory()
     try:
         program.run()
     finally:
@@ -321,8 +321,8 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
     for place, number, check in traced.checks:
         if place is None:
             check(program.output(number))
-    for cell, output in traced.gradients:
-        cell.gradient_arrives(None if output is None else _looking(program, output))
+    for cell, look in traced.gradients:
+        cell.gradient_arrives(look)
     for place, output in traced.input_gradients:
         tensor = arrays[place].tensor
         assert tensor is not None
