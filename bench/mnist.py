@@ -46,9 +46,7 @@ def _ours(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "run"
         command = [sys.executable, "-m", "chainrule", "train", "--seed", str(seed), "--out", str(folder)]
-        done = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ, check=False
-        )
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise BenchError(f"{' '.join(command[2:])} failed:\n{done.stderr.strip()}")
         found: dict[str, Any] = json.loads((folder / "result.json").read_text())
