@@ -1,8 +1,8 @@
 """Memory for programs: in whole pages, and used again.
 
-A fresh page costs the system about a microsecond when it is first touched, as long as a pass over it. What runs node by node
-asks for the same sizes again and again, so ``recycled`` gives out what an earlier array left, as soon as nobody has that array
-or a view of it any more.
+A fresh page costs the system microseconds when it is first touched, more than a pass over it. What runs node by node asks for
+the same sizes again and again, so ``recycled`` gives out what an earlier array left, as soon as nobody has that array or a view
+of it any more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from chainrule.graph import Array
 
 PAGE = 4096
 _MAPPED_FROM = 1 << 20
-_MOST_IDLE_BYTES = 1 << 30
+
+
+def _quarter_of_memory() -> int:
+    """In bytes, 1 GiB where the system does not say how much there is."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    except (AttributeError, OSError, ValueError):
+        return 1 << 30
+
+
+_MOST_IDLE_BYTES = _quarter_of_memory()
 
 
 def aligned_memory(nbytes: int) -> Array:
