@@ -13,17 +13,17 @@ from functools import cached_property
 from chainrule.cpu.contraction.tile import tile_rows
 from chainrule.cpu.emit import Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import Kernel, Step, Steps
 from chainrule.cpu.target import Target
 from chainrule.cpu.winograd.blocking import Blocking, choose_blocking
 from chainrule.cpu.winograd.products import Product, emit_product
 from chainrule.cpu.winograd.tile_transform import TileTransform, image_transform
 from chainrule.cpu.winograd.tiling import (
     LINE_BYTES,
+    TiledNest,
     Tiling,
     backward_tiling,
     forward_tiling,
-    itemsize,
     padded,
     plane_elements,
 )
@@ -61,25 +61,10 @@ def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, sourc
 
 
 @dataclass(frozen=True)
-class _Nest:
+class _Nest(TiledNest):
     """The blocking of one correlation on one target."""
 
-    tiling: Tiling
-    target: Target
-    dtype: str
     is_forward: bool
-
-    @property
-    def itemsize(self) -> int:
-        return itemsize(self.dtype)
-
-    @property
-    def element(self) -> str:
-        return LLVM_TYPES[self.dtype]
-
-    @property
-    def lanes(self) -> int:
-        return self.target.lanes(self.itemsize)
 
     @cached_property
     def layout(self) -> WeightLayout:

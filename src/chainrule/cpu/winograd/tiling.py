@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chainrule.cpu.emit import SIZES
 from chainrule.cpu.geometry import Geometry, Pair
 from chainrule.cpu.kernel import LLVM_TYPES
+from chainrule.cpu.target import Target
 
 LINE_BYTES = 64
 
@@ -103,3 +104,24 @@ def plane_elements(count: int, dtype: str) -> int:
 
 def itemsize(dtype: str) -> int:
     return SIZES[LLVM_TYPES[dtype]]
+
+
+@dataclass(frozen=True)
+class TiledNest:
+    """What a kernel over tiles is for: which tiles, on which target, in which dtype."""
+
+    tiling: Tiling
+    target: Target
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        return itemsize(self.dtype)
+
+    @property
+    def element(self) -> str:
+        return LLVM_TYPES[self.dtype]
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes(self.itemsize)

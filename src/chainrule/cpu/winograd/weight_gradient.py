@@ -21,11 +21,11 @@ from chainrule.cpu.contraction.tile import tile_rows
 from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.emit import Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import Kernel, Step, Steps
 from chainrule.cpu.target import Target
 from chainrule.cpu.winograd.products import Product, emit_product
 from chainrule.cpu.winograd.tile_transform import TileTransform, image_transform
-from chainrule.cpu.winograd.tiling import LINE_BYTES, Tiling, forward_tiling, itemsize, padded, plane_elements
+from chainrule.cpu.winograd.tiling import LINE_BYTES, TiledNest, Tiling, forward_tiling, padded, plane_elements
 from chainrule.cpu.winograd.transforms import A_T, B_T, G, transform, transposed
 from chainrule.cpu.winograd.weight_transform import VECTORS
 
@@ -118,24 +118,8 @@ def _is_fused(tiling: Tiling, size: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Nest:
+class _Nest(TiledNest):
     """The blocking of one weight gradient on one target."""
-
-    tiling: Tiling
-    target: Target
-    dtype: str
-
-    @property
-    def itemsize(self) -> int:
-        return itemsize(self.dtype)
-
-    @property
-    def element(self) -> str:
-        return LLVM_TYPES[self.dtype]
-
-    @property
-    def lanes(self) -> int:
-        return self.target.lanes(self.itemsize)
 
     @property
     def width(self) -> int:
