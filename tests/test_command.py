@@ -10,6 +10,7 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,14 @@ def test_explain_the_error_of_the_lecture(tmp_path: Path) -> None:
 def test_explain_as_json() -> None:
     assert {"36", "12"} <= set(re.findall(r"\d+", done(*EXPLAIN, "--json")))
     json.loads(done(*EXPLAIN, "--json"))
+
+
+def test_a_folder_that_cannot_keep_compiled_code_is_one_plain_warning(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    line = [sys.executable, "-m", "chainrule", "train", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "CHAINRULE_CACHE": str(blocked / "cache")}
+    ended = subprocess.run(line, capture_output=True, text=True, env=environment, check=True, timeout=300)
+    assert ended.stderr.startswith(f"warning: compiled code cannot be kept in {blocked / 'cache'} (Not a directory)")
+    assert ended.stderr.count("warning") == 1
+    assert ".py" not in ended.stderr

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -36,6 +37,7 @@ STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 def main() -> None:
     """Run the command: a user's mistake gets one message and exit status 2, never a traceback."""
+    usual, warnings.showwarning = warnings.showwarning, _warn
     try:
         app()
     except UserError as error:
@@ -53,13 +55,24 @@ def main() -> None:
             raise
         _complain(f"{error.filename}: {error.strerror}")
         sys.exit(2)
+    finally:
+        warnings.showwarning = usual
 
 
 def _complain(message: str) -> None:
+    _tell("error: ", "bold red", message)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a person wants it: what it says, not which line of the library said so."""
+    _tell("warning: ", "bold yellow", str(message))
+
+
+def _tell(kind: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), message))
 
 
 def _version(wanted: bool) -> None:
