@@ -12,9 +12,8 @@ import math
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.graph.dtypes import DType, is_float
@@ -35,8 +34,7 @@ class Role(enum.Enum):
     LEAF = "leaf"  # where gradients end: constants, parameters, inputs
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+class TensorType(NamedTuple):
     """Shape and dtype of a value."""
 
     shape: tuple[int, ...]
@@ -106,7 +104,7 @@ class Node:
         self.requires_grad = requires_grad
         self.label = label
         self.owner = owner
-        self.origin = origin if origin is not None else current_origin()
+        self.origin = current_origin() if origin is None else origin
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -166,5 +164,5 @@ def leaf(
     """A leaf that holds ``value``, or, given only a type, stands for a value that comes when the graph runs."""
     if isinstance(value, TensorType):
         return Node(operation, (), value, _NO_ATTRIBUTES, None, requires_grad and is_float(value.dtype), label, owner)
-    type_ = TensorType(np.shape(value), value.dtype)
+    type_ = TensorType(value.shape, value.dtype)
     return Node(operation, (), type_, _NO_ATTRIBUTES, value, requires_grad and is_float(type_.dtype), label, owner)

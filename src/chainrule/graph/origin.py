@@ -10,9 +10,8 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -44,16 +43,22 @@ _here = _Here()
 _origin = functools.lru_cache(maxsize=4096)(Origin)
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_ours(file: str) -> bool:
+    return file.startswith(_PACKAGE_FOLDER)
+
+
 def current_origin() -> Origin:
     """Origin of a node made now."""
-    if _here.fixed is not None:
-        return _here.fixed
-    frame = sys._getframe(1)
+    fixed = _here.fixed
+    if fixed is not None:
+        return fixed
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE_FOLDER):
+        if not _is_ours(file):
             return _origin(_here.module, file, frame.f_lineno, _here.kind)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Origin(_here.module, "", 0, _here.kind)
 
 
@@ -61,22 +66,32 @@ def current_module() -> str:
     return _here.module
 
 
-@contextmanager
-def inside_module(path: str, kind: str = "") -> Iterator[None]:
+class inside_module:  # noqa: N801 - used like a function
     """Nodes made inside belong to the layer at ``path``, of class ``kind``."""
-    before = _here.module, _here.kind
-    _here.module, _here.kind = path, kind
-    try:
-        yield
-    finally:
-        _here.module, _here.kind = before
+
+    __slots__ = ("_before", "_now")
+
+    def __init__(self, path: str, kind: str = "") -> None:
+        self._now = path, kind
+
+    def __enter__(self) -> None:
+        self._before = _here.module, _here.kind
+        _here.module, _here.kind = self._now
+
+    def __exit__(self, *_: object) -> None:
+        _here.module, _here.kind = self._before
 
 
-@contextmanager
-def originating_from(origin: Origin) -> Iterator[None]:
+class originating_from:  # noqa: N801 - used like a function
     """Nodes made inside have just this origin."""
-    before, _here.fixed = _here.fixed, origin
-    try:
-        yield
-    finally:
-        _here.fixed = before
+
+    __slots__ = ("_before", "_origin")
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        self._before, _here.fixed = _here.fixed, self._origin
+
+    def __exit__(self, *_: object) -> None:
+        _here.fixed = self._before

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array
-from chainrule.graph.dtypes import int64, is_float, is_integer
+from chainrule.graph.dtypes import bool_, int64, is_float, is_integer
 from chainrule.tensor import Tensor, as_tensor, functions, verify
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -31,14 +31,19 @@ def _alike(name: str, x: Tensor, target: Any) -> Tensor:
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """e^x / sum e^x along an axis. The largest x is taken off first, so nothing overflows."""
-    shifted = (x - x.max(axis, keepdims=True).detach()).exp()
-    return shifted / shifted.sum(axis, keepdims=True)
+    shifted = (x - _along(x, axis, x.max(axis).detach())).exp()
+    return shifted / _along(x, axis, shifted.sum(axis))
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """x - ln sum e^x along an axis."""
-    shifted = x - x.max(axis, keepdims=True).detach()
-    return shifted - shifted.exp().sum(axis, keepdims=True).log()
+    shifted = x - _along(x, axis, x.max(axis).detach())
+    return shifted - _along(x, axis, shifted.exp().sum(axis).log())
+
+
+def _along(x: Tensor, axis: int, reduced: Tensor) -> Tensor:
+    """What is left of ``x`` without ``axis``, repeated along it again."""
+    return Tensor(ops.broadcast(reduced.node, shape=x.shape, axes=(axis % x.ndim,)))
 
 
 def mse_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
@@ -135,22 +140,21 @@ def _label_loss(
     classes = scores.shape[1]
     if 0 <= ignore_index < classes:
         labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
-    chosen = _one_hot(labels, classes, scores)  # an ignored label is outside the classes: a row of zeros
-    weights = chosen if weight is None else chosen * _class_weights(weight, scores)
-    per_label = weights.sum(1)
-    losses = -functions.where(chosen > 0, weights * scores, 0.0).sum(1)  # a class that was not chosen may score -inf
+    chosen = _one_hot(labels, classes)  # an ignored label is outside the classes: a row without any
+    weighed = scores if weight is None else scores * _class_weights(weight, scores)
+    losses = -functions.where(chosen, weighed, 0.0).sum(1)  # a class that was not chosen may score -inf
     if smoothing:
-        counted = functions.where(chosen.sum(1, keepdims=True) > 0, scores, 0.0)
-        spread = counted if weight is None else counted * _class_weights(weight, scores)
-        losses = losses * (1 - smoothing) - spread.sum(1) * (smoothing / classes)
+        counted = functions.where(chosen.any(1, keepdims=True), weighed, 0.0)
+        losses = losses * (1 - smoothing) - counted.sum(1) * (smoothing / classes)
     if reduction == "mean":
-        return losses.sum() / per_label.sum()
+        counts = chosen.astype(scores.dtype)
+        return losses.sum() / (counts if weight is None else counts * _class_weights(weight, scores)).sum()
     return _reduced(losses, reduction)
 
 
-def _one_hot(labels: Tensor, classes: int, scores: Tensor) -> Tensor:
-    """(N, ...) -> (N, classes, ...)."""
-    rows = Tensor(ops.one_hot(labels.node, classes=classes, dtype=scores.dtype))
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Whether a label is a class: (N, ...) -> bool (N, classes, ...)."""
+    rows = Tensor(ops.one_hot(labels.node, classes=classes, dtype=bool_))
     return rows.transpose(0, rows.ndim - 1, *range(1, rows.ndim - 1)) if rows.ndim > 2 else rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,27 +35,45 @@ def broadcast_to(node: Node, shape: tuple[int, ...]) -> Node:
     """NumPy's broadcasting, explicitly: drop the axes of size 1 that grow, then repeat along new axes."""
     if node.shape == shape:
         return node
-    lead = len(shape) - node.ndim
-    if lead < 0 or any(have not in (1, want) for have, want in zip(node.shape, shape[lead:], strict=True)):
-        raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
-    grown = tuple(lead + axis for axis, have in enumerate(node.shape) if have != shape[lead + axis])
-    kept = tuple(have for axis, have in enumerate(node.shape) if lead + axis not in grown)
-    return broadcast(to_shape(node, kept), shape=shape, axes=(*range(lead), *grown))
+    have = node.shape
+    lead = len(shape) - len(have)
+    grown, kept = list(range(lead)), []
+    for axis, size in enumerate(have, lead):
+        if lead < 0 or size not in (1, shape[axis]):
+            raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
+        if size == shape[axis]:
+            kept.append(size)
+        else:
+            grown.append(axis)
+    return broadcast(to_shape(node, tuple(kept)), shape=shape, axes=tuple(grown))
 
 
 def together(name: str, *nodes: Node) -> list[Node]:
     """The nodes in one shape and one dtype: promoted, then broadcast."""
-    if all(node.type == nodes[0].type for node in nodes):
+    first = nodes[0].type
+    if [node.type for node in nodes].count(first) == len(nodes):
         return list(nodes)
-    try:
-        shape = np.broadcast_shapes(*(node.shape for node in nodes))
-    except ValueError:
+    shape = _common_shape([node.shape for node in nodes])
+    if shape is None:
         shapes = " and ".join(str(node.shape) for node in nodes)
         raise UserError(
             f"{name}: shapes {shapes} do not broadcast: counted from the last, axes must agree or be 1; reshape one of them"
-        ) from None
-    dtype = promote(*(node.dtype for node in nodes))
+        )
+    dtype = promote(*[node.dtype for node in nodes])
     return [broadcast_to(to_dtype(node, dtype), shape) for node in nodes]
+
+
+def _common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape that all broadcast to; None if there is none."""
+    longest = max(shapes, key=len)
+    found = list(longest)
+    for shape in shapes:
+        for axis, size in enumerate(shape, len(longest) - len(shape)):
+            if found[axis] == 1:
+                found[axis] = size
+            elif size not in (1, found[axis]):
+                return None
+    return tuple(found)
 
 
 def product(left: Node, right: Node) -> Node:
@@ -70,13 +89,12 @@ def product(left: Node, right: Node) -> Node:
         flat = reshape(rows, shape=(math.prod(rows.shape[:-1]), rows.shape[-1]))
         found = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
     else:
-        try:
-            batch = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
-        except ValueError:
+        batch = _common_shape([rows.shape[:-2], columns.shape[:-2]])
+        if batch is None:
             raise UserError(
                 f"matmul: batch axes {rows.shape[:-2]} and {columns.shape[:-2]} of {left.type} and {right.type} do not "
                 "broadcast: counted from the last, they must agree or be 1; reshape one of them"
-            ) from None
+            )
         found = matmul(*(broadcast_to(one, (*batch, *one.shape[-2:])) for one in (rows, columns)))
     shape = found.shape if left.ndim > 1 else (*found.shape[:-2], found.shape[-1])
     return to_shape(found, shape if right.ndim > 1 else shape[:-1])

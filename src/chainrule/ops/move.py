@@ -27,7 +27,7 @@ reshape: Primitive = Primitive(
     Role.MOVER,
     "z = the same elements in row-major order under another shape: (2, 6) -> (3, 4).",
     shape=_reshape_shape,
-    reference=lambda x, *, shape: np.reshape(x, shape),
+    reference=lambda x, *, shape: x.reshape(shape),
     vjp=(lambda z, u: reshape(u, shape=z.inputs[0].shape),),
     local=("1 at its new place",),
     saves=(),
@@ -43,7 +43,12 @@ reshape: Primitive = Primitive(
 def _transpose_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
     if sorted(axes) != list(range(len(x.shape))):
         raise UserError(f"transpose: axes {axes} are no order of the {len(x.shape)} axes of {x}")
-    return TensorType(tuple(x.shape[axis] for axis in axes), x.dtype)
+    return TensorType(tuple([x.shape[axis] for axis in axes]), x.dtype)
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The order that undoes the order ``axes``."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 transpose: Primitive = Primitive(
@@ -51,8 +56,8 @@ transpose: Primitive = Primitive(
     Role.MOVER,
     "z = x with its axes in another order: (a, b, c) -> (c, a, b) for axes=(2, 0, 1).",
     shape=_transpose_shape,
-    reference=lambda x, *, axes: np.transpose(x, axes),
-    vjp=(lambda z, u: transpose(u, axes=tuple(int(axis) for axis in np.argsort(z.attributes["axes"]))),),
+    reference=lambda x, *, axes: x.transpose(axes),
+    vjp=(lambda z, u: transpose(u, axes=_inverse(z.attributes["axes"])),),
     local=("1 at its new place",),
     saves=(),
     spec=rows(

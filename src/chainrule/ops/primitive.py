@@ -7,6 +7,7 @@ missing field is a TypeError at import.
 
 from __future__ import annotations
 
+import contextvars
 import enum
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 
 from chainrule.errors import InternalError, UserError
 from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
-from chainrule.graph.node import CONSTANT, Array, Node, Role, TensorType, leaf
+from chainrule.graph.node import CONSTANT, Array, Node, Role, TensorType
 
 Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
@@ -91,7 +92,34 @@ class Primitive:
         REGISTRY[self.name] = self
 
     def __call__(self, *inputs: Node, **attributes: Any) -> Node:
-        return emit(self, inputs, attributes)
+        """The node of this primitive applied to ``inputs``; runs it at once unless only tracing.
+
+        What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
+        memory is freed; ``history`` widens that to everything or narrows it to nothing.
+        """
+        type_ = self.shape(*[one.type for one in inputs], **attributes)
+        engine, history = _mode.engine, _mode.history
+        requires_grad = False
+        if history != "nothing":
+            for place, one in enumerate(inputs):
+                if one.requires_grad and self.passes_gradient_to(place):
+                    requires_grad = is_float(type_.dtype)
+                    break
+        if engine is _AsUsual.ENGINE:
+            engine = _usual[0]
+        if engine is None:
+            return Node(self, inputs, type_, attributes, None, requires_grad)
+        values = []
+        for one in inputs:
+            if one.value is None:
+                raise UserError(
+                    f"{self.name}: an input was traced at {one.origin} and has no value: use it only inside the traced function"
+                )
+            values.append(one.value)
+        value = engine(self, values, attributes, type_)
+        if requires_grad or history == "everything":
+            return Node(self, inputs, type_, attributes, value, requires_grad)
+        return Node(CONSTANT, (), type_, _NO_ATTRIBUTES, value)
 
     def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
         """Gradient of the error with respect to input ``position`` of ``node``, as nodes; None where none passes."""
@@ -119,11 +147,28 @@ Engine = Callable[[Primitive, Sequence[Array], Mapping[str, Any], TensorType], A
 
 def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
     """The reference engine: NumPy. bfloat16 is computed in float32 and rounded once, at the end."""
-    if bfloat16 in [value.dtype for value in values]:
-        values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
-    with np.errstate(all="ignore"):  # 1/0 is inf and 0/0 is nan here: what to make of them is for the health checks
-        result = np.asarray(primitive.reference(*values, **attributes))
-    return result if result.dtype == type_.dtype else result.astype(type_.dtype)
+    for value in values:
+        if value.dtype is bfloat16 or value.dtype == bfloat16:
+            values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
+            break
+    result: Any = _quiet.context.run(primitive.reference, *values, **attributes)
+    if not isinstance(result, np.ndarray):
+        result = np.asarray(result)
+    array: Array = result if result.dtype == type_.dtype else result.astype(type_.dtype)
+    return array
+
+
+class _Quiet(threading.local):
+    """Where NumPy says nothing of 1/0, which is inf, and 0/0, which is nan: what to make of them is for the health checks.
+
+    ``np.errstate`` would be made anew for each operation, which costs more than a small operation itself."""
+
+    def __init__(self) -> None:
+        self.context = contextvars.Context()
+        self.context.run(np.seterr, all="ignore")
+
+
+_quiet = _Quiet()
 
 
 History = Literal["gradients", "nothing", "everything"]
@@ -144,36 +189,7 @@ class _Mode(threading.local):
 
 
 _mode = _Mode()
-
-
-def emit(primitive: Primitive, inputs: tuple[Node, ...], attributes: Mapping[str, Any]) -> Node:
-    """The node of ``primitive`` applied to ``inputs``; runs it at once unless only tracing.
-
-    What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
-    memory is freed; ``history`` widens that to everything or narrows it to nothing.
-    """
-    type_ = primitive.shape(*[one.type for one in inputs], **attributes)
-    requires_grad = False
-    if _mode.history != "nothing" and is_float(type_.dtype):
-        for place, one in enumerate(inputs):
-            if one.requires_grad and primitive.passes_gradient_to(place):
-                requires_grad = True
-                break
-    engine = engine_in_use()
-    if engine is None:
-        return Node(primitive, inputs, type_, attributes, None, requires_grad)
-    values = []
-    for one in inputs:
-        if one.value is None:
-            raise UserError(
-                f"{primitive.name}: an input was traced at {one.origin} and has no value: "
-                "use it only inside the traced function"
-            )
-        values.append(one.value)
-    value = engine(primitive, values, attributes, type_)
-    if requires_grad or _mode.history == "everything":
-        return Node(primitive, inputs, type_, attributes, value, requires_grad)
-    return leaf(value, CONSTANT)
+_NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
 @contextmanager

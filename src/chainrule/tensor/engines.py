@@ -35,6 +35,8 @@ _DTYPES = frozenset({float32, float64, bool_})
 
 def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
     """Runs one primitive on whichever is faster for its size."""
+    if primitive.elementwise and type_.size < _WORTH_A_PROGRAM:  # what is asked most often, asked first
+        return ops.run_reference(primitive, values, attributes, type_)
     if (
         primitive not in _NATIVE
         or work(primitive, values, type_) < _WORTH_A_PROGRAM
@@ -48,6 +50,8 @@ def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[st
 
 def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> int:
     """How much there is to do: multiply-adds of a contraction, else elements."""
+    if primitive.elementwise:
+        return type_.size
     if primitive is ops.conv2d or primitive is ops.conv2d_input_gradient:
         weight = values[1]
         pixels = max(type_.size // max(type_.shape[1], 1), values[0].size // max(values[0].shape[1], 1))

@@ -566,11 +566,14 @@ def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool 
 # ---- how operands meet
 
 
+_NUMBERS = (int, float)  # a union would be built anew at every test
+
+
 def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
     """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
-    if not isinstance(b, int | float):
+    if not isinstance(b, _NUMBERS):
         second = as_tensor(b).node
-        first = _weak(name, a, second.dtype) if isinstance(a, int | float) else as_tensor(a).node
+        first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else as_tensor(a).node
     else:
         first = as_tensor(a).node
         second = _weak(name, b, first.dtype)
