@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chainrule import ops
-from chainrule.compiler.rewrite import with_inputs
 from chainrule.compiler.values import (
     COPY,
     Order,
@@ -124,7 +123,7 @@ class _Chooser:
             inputs = [self._dense(one, natural(one.ndim)) for one in inputs]
         elif node.operation is ops.matmul:
             inputs = [self._viewed(one) for one in inputs]
-        made = node if tuple(inputs) == node.inputs else with_inputs(node, inputs)
+        made = node if tuple(inputs) == node.inputs else node.over(inputs)
         if not is_movement(made):
             self.orders[made] = self._order(node, made)
         return made

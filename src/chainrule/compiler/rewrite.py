@@ -5,7 +5,7 @@ Nodes are never changed; what differs is made anew. Nodes that compute the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Rewriter:
         keys = []
         for _ in range(_MOST_LOOKS):
             if inputs != node.inputs:
-                node = with_inputs(node, inputs)
+                node = node.over(inputs)
             keys.append(key_of(node))
             if keys[-1] in self._known:
                 known = self._known[keys[-1]]
@@ -81,13 +81,6 @@ class Rewriter:
         for key in keys:
             self._known[key] = node
         return node
-
-
-def with_inputs(node: Node, inputs: Sequence[Node]) -> Node:
-    """The same operation on other values."""
-    return Node(
-        node.operation, tuple(inputs), node.type, node.attributes, None, node.requires_grad, node.label, node.owner, node.origin
-    )
 
 
 def key_of(node: Node) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import llvmlite.binding as llvm
 
@@ -68,8 +68,8 @@ class Library:
     def address(self, function: str) -> int:
         return int(self._loaded[function])
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # In this order; closing is what frees the code. At the end of the process it stays: threads may still be in it.
-        if not sys.is_finalizing() and hasattr(self, "_loaded"):
+        if not is_finalizing() and hasattr(self, "_loaded"):
             self._loaded.close()
             self._linker.close()

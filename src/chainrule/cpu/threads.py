@@ -26,7 +26,7 @@ from chainrule.cpu.target import host_target
 from chainrule.errors import UserError
 from chainrule.graph import Array
 
-_IDLE_SPIN, _BARRIER_SPIN = 500e-6, 100e-6
+_IDLE_SPIN, _BARRIER_SPIN = 3e-3, 100e-6
 """Seconds that a thread spins for the next program, and at a barrier, before it sleeps."""
 _SHORT_SPIN = 1e-6
 """The same where there are more threads than cores, and for a while after spinning in vain."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -125,6 +125,13 @@ class Node:
     @property
     def is_leaf(self) -> bool:
         return not self.inputs
+
+    def over(self, inputs: Sequence[Node]) -> Node:
+        """The same operation on other values of the same types, without a value of its own."""
+        given = tuple(inputs)
+        return Node(
+            self.operation, given, self.type, self.attributes, None, self.requires_grad, self.label, self.owner, self.origin
+        )
 
     def __repr__(self) -> str:
         label = f" {self.label!r}" if self.label else ""

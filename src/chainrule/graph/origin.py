@@ -43,9 +43,15 @@ _here = _Here()
 _origin = functools.lru_cache(maxsize=4096)(Origin)
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_ours(file: str) -> bool:
-    return file.startswith(_PACKAGE_FOLDER)
+class _IsOurs(dict[str, bool]):
+    """Whether a source file belongs to this package, by its name."""
+
+    def __missing__(self, file: str) -> bool:
+        found = self[file] = file.startswith(_PACKAGE_FOLDER)
+        return found
+
+
+_is_ours = _IsOurs()
 
 
 def current_origin() -> Origin:
@@ -54,12 +60,11 @@ def current_origin() -> Origin:
     if fixed is not None:
         return fixed
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not _is_ours(file):
-            return _origin(_here.module, file, frame.f_lineno, _here.kind)
+    while frame is not None and _is_ours[frame.f_code.co_filename]:  # some ten frames for each node: keep it short
         frame = frame.f_back
-    return Origin(_here.module, "", 0, _here.kind)
+    if frame is None:
+        return Origin(_here.module, "", 0, _here.kind)
+    return _origin(_here.module, frame.f_code.co_filename, frame.f_lineno, _here.kind)
 
 
 def current_module() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import enum
+import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ class Primitive:
         What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
         memory is freed; ``history`` widens that to everything or narrows it to nothing.
         """
-        type_ = self.shape(*[one.type for one in inputs], **attributes)
+        type_ = self.shape(*map(_type_of, inputs), **attributes)
         engine, history = _mode.engine, _mode.history
         requires_grad = False
         if history != "nothing":
@@ -190,6 +191,7 @@ class _Mode(threading.local):
 
 _mode = _Mode()
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
+_type_of = operator.attrgetter("type")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
+from chainrule.tensor.backward import gradients
 from chainrule.tensor.tracing import active_trace
 
 
@@ -190,12 +191,13 @@ class Tensor:
         leaves = owned_nodes(self)
         seed = None if upstream is None else as_tensor(upstream, self.dtype).node
         with ops.history("gradients" if create_graph else "nothing"):
-            for node, gradient in zip(leaves, backprop(self.node, leaves, seed), strict=True):
+            found = backprop(self.node, leaves, seed) if create_graph else gradients(self.node, leaves, seed)
+            for node, gradient in zip(leaves, found, strict=True):
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
                     _refuse_to_leave_the_trace(owner)
-                    found = Tensor(gradient)
-                    owner.grad = found if owner.grad is None else owner.grad + found
+                    arrived = Tensor(gradient)
+                    owner.grad = arrived if owner.grad is None else owner.grad + arrived
 
     def detach(self) -> Tensor:
         """The same numbers, through which no gradient passes."""

@@ -1,0 +1,123 @@
+"""``backward()`` outside compiled functions: backprop over the values of a graph that ran node by node.
+
+Where there is much to compute, all nodes of the gradient become one program, whose inputs are the values of the forward pass as
+they lie. It is made when a graph of this structure first comes by, and used again for each one that comes after:
+
+    graph that ran ──> structure ──> known? ── no ──> backprop over stand-ins without values ──> program
+                                       └── yes ──> its program ──> gradients
+
+Elsewhere the gradient's nodes run one by one, as the forward pass did.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule import ops
+from chainrule.grad import backprop
+from chainrule.graph import Array, Node, leaf, topological_order
+from chainrule.tensor.engines import runs_natively, work
+
+_WORTH_A_PROGRAM = 1 << 20
+"""Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
+_MOST_PROGRAMS = 64
+_lock = threading.Lock()
+_programs: OrderedDict[Any, _Gradient | None] = OrderedDict()
+
+
+def gradients(output: Node, wanted: Sequence[Node], upstream: Node | None) -> list[Node | None]:
+    """What ``backprop`` gives."""
+    if runs_natively():
+        found = _Structure(output, wanted, upstream)
+        known = _known(found)
+        if known is not None:
+            return known.run(found)
+    return backprop(output, wanted, upstream)
+
+
+def _known(structure: _Structure) -> _Gradient | None:
+    """The program for a structure; None where there is too little to compute."""
+    with _lock:
+        if structure.key in _programs:
+            _programs.move_to_end(structure.key)
+        else:
+            _programs[structure.key] = _Gradient(structure) if structure.work() >= _WORTH_A_PROGRAM else None
+            while len(_programs) > _MOST_PROGRAMS:
+                _programs.popitem(last=False)
+        return _programs[structure.key]
+
+
+class _Structure:
+    """A graph that ran, as far as gradients pass: what was applied to what, and the values in the order in which they come.
+
+    ``key`` is equal for graphs whose gradients are computed alike."""
+
+    def __init__(self, output: Node, wanted: Sequence[Node], upstream: Node | None) -> None:
+        self.output, self.wanted, self.upstream = output, wanted, upstream
+        self.on_the_way = topological_order([output], follow=lambda node: node.requires_grad)
+        numbers: dict[Node, int] = {}
+        self.nodes: list[Node] = []  # those on the way, and before each what it takes from outside
+        key: list[Any] = [ops.contraction_precision()]
+        for node in (*self.on_the_way, *(() if upstream is None else (upstream,))):
+            taken = []
+            for one in node.inputs if node.requires_grad else ():
+                if one not in numbers:  # no gradient passes to it
+                    numbers[one] = len(numbers)
+                    self.nodes.append(one)
+                    value = _value(one)
+                    key.append((value.dtype, value.shape, value.strides))
+                taken.append(numbers[one])
+            numbers[node] = len(numbers)
+            self.nodes.append(node)
+            key.append((node.operation, *taken, *node.attributes.items(), node.type, _value(node).strides))
+        key.append(tuple([numbers[one] for one in wanted]))
+        key.append(upstream is None)
+        self.key = tuple(key)
+
+    @property
+    def values(self) -> list[Array]:
+        return [_value(node) for node in self.nodes]
+
+    def work(self) -> int:
+        """How much the forward pass had to do."""
+        return sum(
+            work(node.operation, [_value(one) for one in node.inputs], node.type)
+            for node in self.on_the_way
+            if isinstance(node.operation, ops.Primitive)
+        )
+
+
+def _value(node: Node) -> Array:
+    assert node.value is not None
+    return node.value
+
+
+class _Gradient:
+    """The gradient of one structure as a program."""
+
+    def __init__(self, structure: _Structure) -> None:
+        from chainrule.cpu.lent import LentProgram, Operand
+
+        operands = [Operand.lying_as(one) for one in structure.values]
+        stand_ins: dict[Node, Node] = {}
+        with ops.running_on(None):
+            for node in structure.nodes:
+                inputs = tuple([stand_ins[one] for one in node.inputs]) if node.requires_grad else ()
+                stand_ins[node] = Node(
+                    node.operation, inputs, node.type, node.attributes, None, node.requires_grad, origin=node.origin
+                )
+            upstream = None if structure.upstream is None else stand_ins[structure.upstream]
+            found = backprop(stand_ins[structure.output], [stand_ins[one] for one in structure.wanted], upstream)
+            outputs = [one for one in found if one is not None]
+            made = {stand_ins[node]: operand.node for node, operand in zip(structure.nodes, operands, strict=True)}
+            for node in topological_order(outputs, follow=lambda one: one not in made):
+                made[node] = node.over([made[one] for one in node.inputs]) if node.inputs else node
+        self._program = LentProgram([made[one] for one in outputs], operands)
+        self._arrives = [one is not None for one in found]
+
+    def run(self, structure: _Structure) -> list[Node | None]:
+        values = iter(self._program.run(structure.values))
+        return [leaf(next(values)) if arrives else None for arrives in self._arrives]
