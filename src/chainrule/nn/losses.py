@@ -169,6 +169,8 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
 
 
 def _check_label_values(name: str, value: Array, scores: tuple[int, ...], ignore_index: int) -> None:
+    if not value.size or (value.min() >= 0 and value.max() < scores[1]):
+        return
     wrong = ((value < 0) | (value >= scores[1])) & (value != ignore_index)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -84,17 +84,13 @@ class Cell(Tensor):
 
     def memory(self) -> Array:
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
-        after it was written, say so with ``written``. Everybody else sees copies, so that tensors stay immutable."""
+        after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
             self._memory = aligned_empty(self._type)
         if not self._memory_is_new:
             np.copyto(self._memory, self._numbers())
             self._memory_is_new = True
         return self._memory
-
-    def written(self) -> None:
-        """A program has written the cell's memory."""
-        self._value_now = self._node = None  # type: ignore[assignment]
 
     def gradient_arrives(self, look: Callable[[], Tensor] | None) -> None:
         """The gradient is what ``look`` gives when somebody asks for it."""
@@ -143,6 +139,19 @@ class Cell(Tensor):
     def __repr__(self) -> str:
         label = f"{self._name}: " if self._name else ""
         return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
+
+
+def in_memory(cells: Iterable[Cell]) -> None:
+    """See to it that the memory of each holds its present value."""
+    for cell in cells:
+        if not cell._memory_is_new:
+            cell.memory()
+
+
+def written(cells: Iterable[Cell]) -> None:
+    """A program has written the memory of each."""
+    for cell in cells:
+        cell._value_now = cell._node = None  # type: ignore[assignment]
 
 
 _places = itertools.count()

@@ -23,7 +23,7 @@ from chainrule import ops
 from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node, leaf
 from chainrule.graph.dtypes import as_dtype
-from chainrule.tensor.cells import Cell
+from chainrule.tensor.cells import Cell, in_memory, written
 from chainrule.tensor.engines import is_reference
 from chainrule.tensor.tensor import Tensor, placeholder, tensor
 from chainrule.tensor.tracing import GradientRead, Trace, active_trace, tracing
@@ -54,6 +54,7 @@ class _Traced:
     results: Any
 
     def __post_init__(self) -> None:
+        self.bound = [cell for cell, _ in self.cells]
         for cell, node in self.cells:  # once for all: a cell's memory never moves
             self.program.bind(node, cell.memory())
 
@@ -311,13 +312,11 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
         assert gradient is not None
         held.append(np.ascontiguousarray(gradient.numpy().transpose(read.order)))
         program.bind(read.leaf, held[-1])
-    for cell, _ in traced.cells:
-        cell.memory()
+    in_memory(traced.bound)
     try:
         program.run()
     finally:
-        for cell in traced.written:
-            cell.written()
+        written(traced.written)
     for place, number, check in traced.checks:
         if place is None:
             check(program.output(number))
