@@ -1,99 +1,213 @@
-"""Assembling many kernels at once, on all cores: LLVM keeps a lock of its own, so each further core is a process of its own.
+"""Assembling kernels in processes of their own, on all cores.
 
-    queue of modules ──> this process            ──> object files, in the order of the modules
-                    └──> helper, one per core ──┘
+    modules, as they are generated ──> queue ──> helper, one per core ──> object files, in the order of the modules
 
-A helper is a Python that reads texts of LLVM modules from its standard input and answers with object files. What a helper
-cannot do, because it cannot start or fails on the way, is done here.
+LLVM keeps a lock of its own, so each further core is a process; and where it meets what it cannot translate it ends the process
+that asked, so that is never this one: the helper is lost, and an error names the kernel. One helper stays for what comes later.
+Where no process can be started, all is done here.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import os
 import queue
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import IO
 
 from chainrule.cpu import object_code
-from chainrule.cpu.machine_code import assemble
+from chainrule.cpu.machine_code import assemble, refused
 from chainrule.cpu.target import Target
 
-_WORTH_A_HELPER = 12
-"""Modules from which on a helper, which takes a sixth of a second to start, saves time."""
-_MOST_HELPERS = 7
+_MODULES_PER_HELPER = 8
+"""A helper takes a sixth of a second to start."""
+_MOST_HELPERS = 8
+_SECONDS_TO_DIE = 10.0
+_TRIES = 2
+"""How often a module is given to a helper: one may have been ended by something else."""
 
 
-def assemble_all(texts: Sequence[tuple[str, str]], target: Target, cores: int) -> list[bytes]:
-    """The object files of modules, given as (name, text).
+def assemble_all(modules: Iterable[tuple[str, str]], count: int, target: Target, cores: int) -> list[bytes]:
+    """The object files of ``count`` modules, given as (name, text), one after the other as they are needed.
 
     Raises:
-        InternalError: LLVM refuses a text.
+        InternalError: LLVM refuses a module.
     """
-    found: list[bytes | None] = [None] * len(texts)
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(texts)):
-        waiting.put(number)
-    helpers = []
-    if len(texts) >= _WORTH_A_HELPER:
-        helpers = [_Helper(texts, target, waiting, found) for _ in range(min(cores - 1, _MOST_HELPERS, len(texts) // 6))]
+    batch = _Batch(modules, count, target)
+    wanted = min(cores, _MOST_HELPERS, -(-count // _MODULES_PER_HELPER))
+    feeders = [threading.Thread(target=batch.feed, name="chainrule-assembler", daemon=True) for _ in range(wanted)]
     try:
-        while (mine := _next(waiting)) is not None:
-            found[mine] = assemble(texts[mine][1], target, texts[mine][0])
-    finally:
-        for helper in helpers:
-            helper.finish()
-    return [code if code is not None else assemble(text, target, name) for code, (name, text) in zip(found, texts, strict=True)]
+        for feeder in feeders:
+            feeder.start()
+        batch.generate()
+        for feeder in feeders:
+            feeder.join()
+    except BaseException:  # an interrupt, for example
+        batch.give_up()
+        raise
+    return batch.results()
 
 
-def _next(waiting: queue.SimpleQueue[int]) -> int | None:
-    try:
-        return waiting.get_nowait()
-    except queue.Empty:
+class _Batch:
+    """Modules that wait, and what became of each."""
+
+    def __init__(self, modules: Iterable[tuple[str, str]], count: int, target: Target) -> None:
+        self._modules, self._target = modules, target
+        self._texts: list[tuple[str, str]] = []
+        self._found: list[bytes | str | None] = [None] * count  # an object file, or how LLVM failed
+        self._waiting: queue.Queue[int | None] = queue.Queue()
+        self._helpers: set[_Helper] = set()
+        self._given_up = False
+
+    def generate(self) -> None:
+        """Hand out the modules, each as soon as its text is there."""
+        try:
+            for module in self._modules:
+                self._texts.append(module)
+                self._waiting.put(len(self._texts) - 1)
+        finally:
+            self._waiting.put(None)
+
+    def feed(self) -> None:
+        """The work of one thread: a helper gets a module after the other until there are no more."""
+        helper = None
+        while (number := self._waiting.get()) is not None and not self._given_up:
+            for _ in range(_TRIES):
+                helper = helper or self._new_helper()
+                if helper is None or self._given_up:  # if none can be started, ``results`` does it
+                    break
+                try:
+                    self._found[number] = helper.assemble(self._texts[number][1])
+                    break
+                except (OSError, struct.error):
+                    self._found[number] = helper.last_words()
+                    self._helpers.discard(helper)
+                    helper = None
+        self._waiting.put(None)  # for the next thread
+        if helper is not None and not self._given_up:
+            self._helpers.discard(helper)
+            helper.rest()
+
+    def _new_helper(self) -> _Helper | None:
+        if getattr(sys, "frozen", False):  # the executable is no Python
+            return None
+        with contextlib.suppress(OSError, ValueError):
+            helper = _Helper.for_target(self._target)
+            self._helpers.add(helper)
+            return helper
         return None
+
+    def give_up(self) -> None:
+        self._given_up = True
+        for helper in list(self._helpers):
+            helper.end(kill=True)
+
+    def results(self) -> list[bytes]:
+        """The object files; what no helper took is done here, and what LLVM could not do is refused."""
+        codes = []
+        for (name, text), found in zip(self._texts, self._found, strict=True):
+            if isinstance(found, str):
+                raise refused(text, name, found)
+            codes.append(assemble(text, self._target, name) if found is None else found)
+        return codes
 
 
 class _Helper:
-    """One further process, and the thread that feeds it from the queue."""
+    """A Python that reads texts of LLVM modules from its standard input and answers with object files."""
 
-    def __init__(
-        self,
-        texts: Sequence[tuple[str, str]],
-        target: Target,
-        waiting: queue.SimpleQueue[int],
-        found: list[bytes | None],
-    ) -> None:
-        self._texts, self._target, self._waiting, self._found = texts, target, waiting, found
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._feed, name="chainrule-assembler", daemon=True)
-        self._thread.start()
-
-    def _feed(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in ``end``
         command = [sys.executable, "-P", str(object_code.__file__)]
-        with contextlib.suppress(OSError, ValueError, struct.error):  # then the others do its share
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )  # fmt: skip
-            to, back = self._process.stdin, self._process.stdout
-            assert to is not None
-            assert back is not None
-            target = self._target
-            object_code.send(to, json.dumps([target.triple, target.cpu, target.features]).encode())
-            while (number := _next(self._waiting)) is not None:
-                object_code.send(to, self._texts[number][1].encode())
-                self._found[number] = object_code.receive(back)
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words)
+        except BaseException:
+            self._words.close()
+            raise
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._back = self._process.stdin, self._process.stdout
+        with contextlib.suppress(OSError):  # if it died already, the first module will tell
+            object_code.send(self._to, json.dumps([target.triple, target.cpu, target.features]).encode())
 
-    def finish(self) -> None:
-        """Nothing is left in the queue, or the caller gives up: let it end what it has begun, and close it."""
-        if sys.exc_info()[0] is not None and self._process is not None:
+    @staticmethod
+    def for_target(target: Target) -> _Helper:
+        """The one that rests, if it is for this target, or a new one."""
+        global _resting
+        with _lock:
+            resting, _resting = _resting, None
+        if resting is not None:
+            if resting.target == target and resting._process.poll() is None:
+                return resting
+            resting.end()
+        return _Helper(target)
+
+    def rest(self) -> None:
+        """Wait for the next batch; one helper does, the others end."""
+        global _resting
+        with _lock:
+            if _resting is None and not _exiting:
+                _resting = self
+                return
+        self.end()
+
+    def assemble(self, text: str) -> bytes | str:
+        """The object file, or what LLVM says against the text.
+
+        Raises:
+            OSError, struct.error: the helper has ended.
+        """
+        object_code.send(self._to, text.encode())
+        return object_code.receive(self._back)
+
+    def last_words(self) -> str:
+        """What it said before it ended, which it does now if it has not."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_DIE)
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        self.end(kill=True)
+        said = next((line for line in lines if "LLVM ERROR" in line), lines[0] if lines else "")
+        return said or f"the process that runs LLVM ended with status {self._process.returncode}"
+
+    def end(self, kill: bool = False) -> None:
+        """Close it; it ends when its input does."""
+        if kill:
             self._process.kill()
-        self._thread.join()
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None
-                with contextlib.suppress(OSError):
-                    pipe.close()
-            self._process.wait()
+        for pipe in (self._to, self._back):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        self._process.wait()
+        self._words.close()
+
+
+_lock = threading.Lock()
+_resting: _Helper | None = None
+_exiting = False
+
+
+@atexit.register
+def _at_exit() -> None:
+    global _resting, _exiting
+    with _lock:
+        _exiting = True
+        resting, _resting = _resting, None
+    if resting is not None:
+        resting.end()
+
+
+def _after_fork_in_child() -> None:
+    """The helper belongs to the parent."""
+    global _resting, _lock
+    _lock, _resting = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -105,8 +105,8 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
 
 
 def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
-    texts = [(kernel.name, kernel.generate(target, kernel.name).text()) for kernel in kernels]
-    return assemble_all(texts, target, available_cores())
+    modules = ((kernel.name, kernel.generate(target, kernel.name).text()) for kernel in kernels)
+    return assemble_all(modules, len(kernels), target, available_cores())
 
 
 def _key(kernel: Kernel, target: Target) -> str:

@@ -23,7 +23,7 @@ def assemble(text: str, target: Target, name: str) -> bytes:
     try:
         return object_code(text, target.machine)
     except RuntimeError as error:
-        raise _refused(text, name, error) from error
+        raise refused(text, name, str(error)) from error
 
 
 def assembly(text: str, target: Target, name: str) -> str:
@@ -31,15 +31,16 @@ def assembly(text: str, target: Target, name: str) -> str:
     try:
         return str(target.machine.emit_assembly(optimised(text, target.machine)))
     except RuntimeError as error:
-        raise _refused(text, name, error) from error
+        raise refused(text, name, str(error)) from error
 
 
-def _refused(text: str, name: str, error: RuntimeError) -> InternalError:
+def refused(text: str, name: str, reason: str) -> InternalError:
+    """What to raise where LLVM cannot assemble ``text``, which is left in a file to report."""
     handle, path = tempfile.mkstemp(prefix=f"chainrule-{name}-"[:80], suffix=".ll")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     return InternalError(
-        f"kernel {name}: LLVM refuses the code: {str(error).strip()}. "
+        f"kernel {name}: LLVM refuses the code: {reason.strip()}. "
         f"This is a bug of chainrule: please report it and attach {path}"
     )
 

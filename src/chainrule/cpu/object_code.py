@@ -75,18 +75,26 @@ def object_code(text: str, machine: llvm.TargetMachine) -> bytes:
 
 
 _LENGTH = struct.Struct("<q")
-_FAILED = -1
 
 
-def send(to: IO[bytes], data: bytes) -> None:
-    to.write(_LENGTH.pack(len(data)) + data)
+def send(to: IO[bytes], data: bytes | str) -> None:
+    """Bytes, or the text of an error, whose length goes as a negative number."""
+    sent = data.encode() if isinstance(data, str) else data
+    to.write(_LENGTH.pack(-len(sent) if isinstance(data, str) else len(sent)) + sent)
     to.flush()
 
 
-def receive(source: IO[bytes]) -> bytes | None:
-    """What the other side sent; None if it failed."""
+def receive(source: IO[bytes]) -> bytes | str:
+    """What the other side sent.
+
+    Raises:
+        struct.error: it has closed its end.
+    """
     (length,) = _LENGTH.unpack(source.read(_LENGTH.size))
-    return None if length == _FAILED else source.read(length)
+    sent = source.read(abs(length))
+    if len(sent) < abs(length):
+        raise struct.error("the message ends too early")
+    return sent.decode() if length < 0 else sent
 
 
 def serve() -> None:
@@ -95,15 +103,14 @@ def serve() -> None:
     source, to = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes between the answers
     with contextlib.suppress(struct.error, BrokenPipeError):
-        first = receive(source)
-        assert first is not None
-        machine = target_machine(*json.loads(first), jit=False)
-        while (text := receive(source)) is not None:
+        machine = target_machine(*json.loads(receive(source)), jit=False)
+        while True:
+            text = receive(source)
+            assert isinstance(text, bytes)
             try:
                 send(to, object_code(text.decode(), machine))
-            except RuntimeError:
-                to.write(_LENGTH.pack(_FAILED))
-                to.flush()
+            except RuntimeError as error:
+                send(to, str(error) or "no reason given")
 
 
 if __name__ == "__main__":
