@@ -11,6 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.cpu import memory
 from chainrule.errors import UserError
 from chainrule.models import build
 from chainrule.ops import precision
@@ -396,3 +397,34 @@ def test_the_reference_engine_runs_compiled_functions_node_by_node() -> None:
 def test_engines_have_names() -> None:
     with pytest.raises(UserError, match="engine"):
         cr.engine("fast")
+
+
+def test_a_compiled_step_keeps_one_copy_of_each_cell() -> None:
+    cr.manual_seed(0)
+    model = nn.Linear(40, 30)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @cr.compile
+    def step(x: cr.Tensor) -> cr.Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    expected = model.weight._numbers().copy()  # without a node, as nobody looks at it
+    step.prepare(np.ones((3, 40), np.float32))
+    cells = [*model.parameters(), *(cell for slots in optimizer.state.values() for cell in slots.values())]
+    assert len(cells) == 4
+    assert all(cell._value_now is None for cell in cells)
+    np.testing.assert_array_equal(model.weight.numpy(), expected)
+    assert not optimizer.state[model.weight]["momentum"].numpy().any()
+
+
+def test_memory_of_operations_that_ran_at_once_goes_back_when_a_program_is_made() -> None:
+    x = cr.tensor(np.ones((300, 300), np.float32))
+    for _ in range(2):
+        x @ x
+    assert memory._idle.nbytes > 0
+    cr.compile(lambda x: x + 1).prepare(x)
+    assert memory._idle.nbytes == 0

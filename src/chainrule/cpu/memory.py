@@ -31,10 +31,10 @@ _MOST_IDLE_BYTES = _quarter_of_memory()
 
 
 def aligned_memory(nbytes: int) -> Array:
-    """Bytes that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
+    """Bytes, all 0, that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
     if nbytes >= _MAPPED_FROM:
         return np.frombuffer(_mapped(nbytes), np.uint8)
-    raw = np.empty(nbytes + PAGE, np.uint8)
+    raw = np.zeros(nbytes + PAGE, np.uint8)
     begin = -raw.ctypes.data % PAGE
     return raw[begin : begin + nbytes]
 
@@ -76,8 +76,18 @@ class _Idle:
                 if not blocks:
                     del self._blocks[size]
 
+    def clear(self) -> None:
+        with self._lock:
+            self._blocks.clear()
+            self.nbytes = 0
+
 
 _idle = _Idle()
+
+
+def return_idle() -> None:
+    """Give memory that ``recycled`` keeps for later back to the system."""
+    _idle.clear()
 
 
 class _Lease:

@@ -148,7 +148,7 @@ class Optimizer(ABC):
         """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
         slots = self.state.setdefault(parameter, {})
         if name not in slots:
-            slots[name] = Buffer(np.zeros(*self._slot_type(parameter, name)))
+            slots[name] = Buffer.zeros(*self._slot_type(parameter, name))
         return slots[name]
 
     def _slot_type(self, parameter: Parameter, name: str) -> tuple[tuple[int, ...], DType]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
 from chainrule.graph.dtypes import is_float
 from chainrule.tensor.tensor import Tensor, as_tensor, tensor
 from chainrule.tensor.tracing import active_trace
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Cell(Tensor):
@@ -38,6 +41,15 @@ class Cell(Tensor):
         self._name = ""
         self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
         self._gradient_now: Tensor | Callable[[], Tensor] | None = None
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
+        """A cell of zeros, which take up no memory until they are used."""
+        made = cls(np.zeros((), dtype))
+        made._type = TensorType(shape, made._type.dtype)
+        made._memory = aligned_zeros(made._type)
+        made._memory_is_new, made._value_now = True, None
+        return made
 
     @property
     def grad(self) -> Tensor | None:
@@ -86,10 +98,12 @@ class Cell(Tensor):
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
-            self._memory = aligned_empty(self._type)
+            self._memory = aligned_zeros(self._type)
         if not self._memory_is_new:
             np.copyto(self._memory, self._numbers())
             self._memory_is_new = True
+            if self._node is None:  # nobody looks at the value: one copy is enough
+                self._value_now = None
         return self._memory
 
     def gradient_arrives(self, look: Callable[[], Tensor] | None) -> None:
@@ -157,11 +171,12 @@ def written(cells: Iterable[Cell]) -> None:
 _places = itertools.count()
 
 
-def aligned_empty(type_: TensorType) -> Array:
-    """An array that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of one
-    loop agreed in their last 12 bits, the processor would take them for the same."""
-    raw = np.empty(type_.nbytes + 4096 + 64, np.uint8)
-    begin = -raw.ctypes.data % 64 + next(_places) * 5 * 64 % 4096
+def aligned_zeros(type_: TensorType) -> Array:
+    """An array of zeros that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of
+    one loop agreed in their last 12 bits, the processor would take them for the same."""
+    from chainrule.cpu.memory import PAGE, aligned_memory
+
+    raw, begin = aligned_memory(type_.nbytes + PAGE), next(_places) * 5 * 64 % PAGE
     found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
     return found
 

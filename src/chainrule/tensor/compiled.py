@@ -55,8 +55,11 @@ class _Traced:
 
     def __post_init__(self) -> None:
         self.bound = [cell for cell, _ in self.cells]
+        from chainrule.cpu.memory import return_idle
+
         for cell, node in self.cells:  # once for all: a cell's memory never moves
             self.program.bind(node, cell.memory())
+        return_idle()  # what values of cells had, and operations before this; the program has an arena of its own
 
     def broken_guard(self) -> str | None:
         """What changed since tracing that the program does not know of; None if nothing did."""
