@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
-from chainrule.graph.dtypes import is_float
+from chainrule.graph.dtypes import DType, is_float
 from chainrule.tensor.tensor import Tensor, as_tensor, tensor
 from chainrule.tensor.tracing import active_trace
 
@@ -126,6 +126,14 @@ class Cell(Tensor):
     @property
     def type(self) -> TensorType:
         return self._type
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # known without a node: whoever asks need not look at the value
+        return self._type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self._type.dtype
 
     def _leaf(self, value: Array | TensorType) -> Node:
         return leaf(value, self._operation, requires_grad=self._wants_grad, label=self._name, owner=weakref.ref(self))

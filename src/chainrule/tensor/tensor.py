@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -64,11 +65,11 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        return self.node.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
-        return self.node.size
+        return math.prod(self.shape)
 
     @property
     def requires_grad(self) -> bool:
