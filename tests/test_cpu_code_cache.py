@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.cpu import code_cache
-from chainrule.cpu.code_cache import CacheWarning, Function, load, object_codes
+from chainrule.cpu import assembler, code_cache, disk_cache
+from chainrule.cpu.code_cache import Function, load, object_codes
+from chainrule.cpu.disk_cache import CacheWarning
 from chainrule.cpu.emit import Module, Value
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.kernel import Kernel
@@ -33,8 +34,8 @@ TARGET = host_target()
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of its own for each test, and nothing loaded before."""
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(code_cache, "_unusable", set())
-    monkeypatch.setattr(code_cache, "_warned", False)
+    monkeypatch.setattr(disk_cache, "_unusable", set())
+    monkeypatch.setattr(disk_cache, "_warned", False)
     code_cache.forget()
     yield tmp_path / "cache"
     code_cache.forget()
@@ -170,13 +171,13 @@ def test_the_key_names_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch)
     kernel = scaled_table(1)
     keys = {
         code_cache._key(one, target)
-        for one in (kernel, replace(kernel, signature="1 "), replace(kernel, family="other"))
+        for one in (kernel, replace(kernel, signature="1 ", name=""), replace(kernel, family="other", name=""))
         for target in (TARGET, replace(TARGET, cpu="other"), replace(TARGET, features="-x"), replace(TARGET, vector_bytes=8))
     }
-    versions = code_cache._versions()
+    versions = code_cache.versions()
     for place in range(3):
         changed = tuple("other" if place == one else version for one, version in enumerate(versions))
-        monkeypatch.setattr(code_cache, "_versions", lambda changed=changed: changed)
+        monkeypatch.setattr(code_cache, "versions", lambda changed=changed: changed)
         keys.add(code_cache._key(kernel, TARGET))
     assert len(keys) == 3 * 4 + 3
 
@@ -216,7 +217,7 @@ def test_the_oldest_files_go_when_there_are_too_many(folder: Path, monkeypatch: 
     os.utime(left_over, (now, now - 10_000))
     code_cache.forget()
     check([scaled_table(0)])  # used again, so the youngest now
-    monkeypatch.setattr(code_cache, "_MOST_BYTES", 3 * size + size // 2)
+    monkeypatch.setattr(disk_cache, "_MOST_BYTES", 3 * size + size // 2)
     check([scaled_table(4)])
     assert [number for number in range(5) if by_number[number].exists()] == [0, 3, 4]
     assert not left_over.exists()
@@ -237,13 +238,13 @@ def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         ("darwin", "posix", tmp_path / "Library/Caches/chainrule"),
     ):
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(code_cache.sys, "platform", system)
-        assert (os.name, code_cache._folder()) == (name, folder)
-    monkeypatch.setattr(code_cache.sys, "platform", "linux")
+        monkeypatch.setattr(disk_cache.sys, "platform", system)
+        assert (os.name, disk_cache._folder()) == (name, folder)
+    monkeypatch.setattr(disk_cache.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert code_cache._folder() == tmp_path / "xdg/chainrule"
+    assert disk_cache._folder() == tmp_path / "xdg/chainrule"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # such are to be ignored
-    assert code_cache._folder() == tmp_path / ".cache/chainrule"
+    assert disk_cache._folder() == tmp_path / ".cache/chainrule"
 
 
 def test_an_unusable_folder_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -293,7 +294,7 @@ def test_a_second_load_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     kernels = [scaled_table(number) for number in range(60)]
     load(kernels, TARGET)
     code_cache.forget()
-    monkeypatch.setattr(code_cache, "assemble_all", lambda modules, count, *_: pytest.fail("compiled again") if count else [])
+    monkeypatch.setattr(assembler, "assemble_all", lambda *_: pytest.fail("compiled again"))
     load(kernels, TARGET)
 
 
@@ -301,8 +302,8 @@ def test_every_file_that_generates_code_is_part_of_the_key(monkeypatch: pytest.M
     read: set[str] = set()
     whole = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or whole(path))
-    code_cache._versions.cache_clear()
-    code_cache._versions()
+    disk_cache.sources.cache_clear()
+    code_cache.versions()
     assert {"emit.py", "loops.py", "tile.py", "kernel.py"} <= read, "also those in folders"
 
 

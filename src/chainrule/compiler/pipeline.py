@@ -15,24 +15,13 @@ from chainrule.compiler.fuse import fuse
 from chainrule.compiler.layout import Layout, choose_layout
 from chainrule.compiler.lower import Buffer, Lowered, Place, lower
 from chainrule.compiler.precision import in_supported_dtypes
+from chainrule.compiler.report import PassReport
 from chainrule.compiler.schedule import Schedule, schedule
 from chainrule.compiler.simplify import simplify
 from chainrule.compiler.values import dense_strides, natural
 from chainrule.graph import Graph, Node, check
 
 check_between = False
-
-
-@dataclass(frozen=True)
-class PassReport:
-    """What one pass did: its name, what it changed in words, and how long it took."""
-
-    name: str
-    change: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.change}"
 
 
 @dataclass

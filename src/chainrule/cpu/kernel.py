@@ -19,9 +19,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from chainrule.cpu.emit import Module
-from chainrule.cpu.target import Target
+if TYPE_CHECKING:
+    from chainrule.cpu.emit import Module
+    from chainrule.cpu.target import Target
 
 LLVM_TYPES = {"float32": "float", "float64": "double", "int64": "i64", "int32": "i32", "uint8": "i8", "bool": "i8"}
 """How values of a dtype lie in memory; a bool is a byte, 0 or 1."""
@@ -32,22 +34,29 @@ class Kernel:
     """One loop nest.
 
     ``signature`` says everything that the code depends on besides the target: kernels of one signature share their code.
-    ``generate(target, name)`` gives the module that defines the function ``name``. ``operations`` (multiply-adds count
-    two) and ``bytes`` (read and written once) are of all units together, for the profile.
+    ``generate(target, name)`` gives the module that defines the function ``name``; None where only the code itself was kept.
+    ``operations`` (multiply-adds count two) and ``bytes`` (read and written once) are of all units together, for the profile.
     """
 
     family: str
     signature: str
-    generate: Callable[[Target, str], Module] = field(repr=False, compare=False)
+    generate: Callable[[Target, str], Module] | None = field(repr=False, compare=False)
     units: int
     scratch_bytes: int = 0
     operations: int = 0
     bytes: int = 0
+    name: str = ""
+    """Of its function; made of family and signature."""
 
-    @property
-    def name(self) -> str:
-        digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:20]
-        return f"{self.family}_{digest}"
+    def __post_init__(self) -> None:
+        if not self.name:
+            digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:24]
+            object.__setattr__(self, "name", f"{self.family}_{digest}")
+
+    def module(self, target: Target) -> Module:
+        """The code for ``target``."""
+        assert self.generate is not None, f"{self.name} was kept without its generator"
+        return self.generate(target, self.name)
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,14 @@ class LentProgram:
         ]
         self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # bytes, and where their address goes
         self._results: list[tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]] = []  # block, and the view of it
-        blocks: dict[object, int] = {}
+        blocks: dict[int, int] = {}
         for number, node in enumerate(outputs):
-            place, itemsize = program.output_place(number), node.dtype.itemsize
-            if place.buffer not in blocks:
-                blocks[place.buffer] = len(blocks)
-                self._blocks.append((place.buffer.nbytes, program.address_places(number)))
-            strides = tuple(stride * itemsize for stride in place.strides)
-            self._results.append((blocks[place.buffer], node.shape, node.dtype, place.start * itemsize, strides))
+            (view, nbytes), itemsize = program.output_place(number), node.dtype.itemsize
+            if view.region not in blocks:
+                blocks[view.region] = len(blocks)
+                self._blocks.append((nbytes, program.address_places(number)))
+            strides = tuple(stride * itemsize for stride in view.strides)
+            self._results.append((blocks[view.region], node.shape, node.dtype, view.start * itemsize, strides))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """The outputs, for operands that lie as those that it was made for."""

@@ -37,6 +37,10 @@ class Target:
         """Whether a multiply-add is one instruction; elsewhere LLVM would call the C library for each lane."""
         return self.name != "sse2"
 
+    def parts(self) -> tuple[str, ...]:
+        """All that tells it from other targets, as text."""
+        return self.name, self.triple, self.cpu, self.features, str(self.vector_bytes), str(self.registers)
+
     @functools.cached_property
     def machine(self) -> llvm.TargetMachine:
         return self.new_machine(jit=False)

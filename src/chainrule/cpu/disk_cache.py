@@ -1,0 +1,158 @@
+"""Files that are made once and kept between processes: machine code, and recipes of programs.
+
+Each holds its content behind a checksum; anything damaged or foreign is ignored and made anew. Files are written under a
+temporary name and renamed, so that processes may share the folder. ``CHAINRULE_CACHE`` names the folder; if it is empty,
+nothing is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+_MAGIC = b"chainrule cache 1\n"
+_CHECKSUM_BYTES = 32
+_MOST_BYTES = 512 << 20
+_SECONDS_TO_TOUCH = 3600.0
+_SECONDS_TO_WRITE = 600.0
+_SUFFIXES = (".o", ".json")
+
+
+class CacheWarning(UserWarning):
+    """The folder of compiled code cannot be used; all works without, only slower at the start."""
+
+
+def read(name: str) -> bytes | None:
+    """The content of file ``name``; None if it is not there or not whole."""
+    folder = _folder()
+    return None if folder is None else _read(folder / name)
+
+
+def write(name: str, content: bytes) -> None:
+    """Keep ``content`` as file ``name``, if that is possible."""
+    folder = _folder()
+    if folder is not None:
+        _write(folder / name, content)
+
+
+def tidy() -> None:
+    """Remove what was used longest ago, if there is too much."""
+    folder = _folder()
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            _remove_oldest(folder)
+
+
+@functools.cache
+def sources(*parts: str) -> str:
+    """A checksum of the source files of parts of the package, such as ``cpu`` or ``compiler/nest.py``."""
+    found, package = hashlib.sha256(), Path(__file__).parents[1]
+    for part in parts:
+        for file in sorted((package / part).rglob("*.py")) or [package / part]:
+            found.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()
+
+
+def _folder() -> Path | None:
+    """Where files are kept; None: nowhere."""
+    chosen = os.environ.get("CHAINRULE_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen and chosen not in _unusable else None
+    try:
+        usual = _usual_folder()
+    except RuntimeError:  # no home
+        return None
+    return usual if str(usual) not in _unusable else None
+
+
+def _usual_folder() -> Path:
+    if os.name == "nt":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "chainrule" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "chainrule"
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "chainrule"
+
+
+_unusable: set[str] = set()
+_warned = False
+
+
+def _give_up(folder: Path, error: OSError) -> None:
+    """Use ``folder`` no more in this process, and say so, once."""
+    global _warned
+    _unusable.add(str(folder))
+    if not _warned:
+        _warned = True
+        message = (
+            f"compiled code cannot be kept in {folder} ({error.strerror or error}): every start compiles anew. "
+            "Set CHAINRULE_CACHE to another folder, or to nothing to keep none"
+        )
+        warnings.warn(message, CacheWarning, stacklevel=2)
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of ``path``; None if it is not there or not whole."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+            written = os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _give_up(path.parent, error)
+        return None
+    begin = len(_MAGIC) + _CHECKSUM_BYTES
+    inside = content[begin:]
+    if not content.startswith(_MAGIC) or content[len(_MAGIC) : begin] != hashlib.sha256(inside).digest():
+        return None
+    # The time of writing serves as that of the last use; systems often do not keep the time of reading.
+    if time.time() - written > _SECONDS_TO_TOUCH:
+        with contextlib.suppress(OSError):
+            os.utime(path)
+    return inside
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(_MAGIC + hashlib.sha256(content).digest() + content)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        if not path.is_file():  # on Windows another process may be reading the same file, which is as good
+            _give_up(path.parent, error)
+
+
+def _remove_oldest(folder: Path, most_bytes: int | None = None) -> None:
+    """Remove the files that were used longest ago until the rest fits, and what killed processes left half written."""
+    most_bytes = _MOST_BYTES if most_bytes is None else most_bytes
+    files: list[tuple[float, int, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process may remove files too
+                state = entry.stat()
+                if entry.name.endswith(_SUFFIXES):
+                    files.append((state.st_mtime, state.st_size, entry.path))
+                elif entry.name.endswith(".tmp") and time.time() - state.st_mtime > _SECONDS_TO_WRITE:
+                    os.unlink(entry.path)
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= most_bytes:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        total -= size
