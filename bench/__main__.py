@@ -81,7 +81,7 @@ def compare(name: str, a: argparse.Namespace) -> Row:
             print(f"  {name} pair {number + 1}: {pairs.ratios[-1]:.2f}", file=sys.stderr, flush=True)
     peak = measure_limits().fma_gflops["float32"] * 1e9
     share = 2 * _MULTIPLY_ADDS[name] / (pairs.median("ours", "median_ms") / 1e3) / peak
-    return Row(name, mode, pairs, float(cold["first_step_s"]), float(cached["first_step_s"]), share)  # type: ignore[arg-type]
+    return Row(name, mode, pairs, cold, cached, share)
 
 
 def installed_facts() -> list[str]:
