@@ -23,7 +23,7 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
 
 _SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
-_CHANNELS = 128  # of a unit at most
+_CHANNELS = 256  # of a unit at most
 _PANEL_BYTES = 6 * 1024  # of a panel of upstream gradients: with a column of the strip it stays in the L1 cache
 _WANTED_UNITS = 8
 
