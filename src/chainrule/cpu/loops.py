@@ -1,8 +1,9 @@
 """Machine code of a loop nest: elementwise work and reductions.
 
-Loop order: units, then the axes of the nest, outermost first; the last axis in vectors, its rest element by element. A value
-is computed in the outermost loop in which everything that it depends on is known. Reads each load once per point, writes
-each store once; a reduction over the last axis is carried in a register, others in their place in memory.
+Loop order: units, then the axes of the nest, outermost first; the last axis in vectors, of which the last one may be a part,
+by mask; where the processor or an access has no masks, what is left over goes element by element. A value is computed in the
+outermost loop in which everything that it depends on is known. Reads each load once per point, writes each store once; a
+reduction over the last axis is carried in a register, others in their place in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction
 from chainrule.cpu import mathematics
+from chainrule.cpu.edges import has_masks, load_columns, store_columns
 from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, suffix, vector, with_element
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel
 from chainrule.cpu.target import Target
@@ -66,7 +68,10 @@ class _Emission:
         self.last = len(nest.sizes) - 1
         self.bases = [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(nest.operands)]
         self.depths = self._depths()
-        self.lanes = max(1, min(target.lanes(self._widest()), _power_of_two_up_to(nest.sizes[-1])))
+        self.masks = self._masks(target)
+        most = nest.sizes[-1]
+        self.lanes = max(1, min(target.lanes(self._widest()), _power_of_two_up_to(2 * most - 1 if self.masks else most)))
+        self.edge: int | Value | None = None  # of a vector at the edge, how many lanes there are
         self.values: dict[tuple[int, int], Value] = {}  # (instruction, lanes) -> value
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
@@ -86,6 +91,15 @@ class _Emission:
         dtypes = [one.dtype for one, depth in zip(self.nest.body, self.depths, strict=True) if depth == self.last]
         dtypes += [one.access.dtype for one in self.nest.stores] + [one.access.dtype for one in self.nest.reductions]
         return max([4, *(SIZES[element_of(REGISTER_TYPES[one])] for one in dtypes)])
+
+    def _masks(self, target: Target) -> bool:
+        """Whether part of a vector can be loaded and stored at each access."""
+        nest = self.nest
+        accesses = _accesses(nest) | {one.access for one in nest.reductions}
+        moving = [one for one in accesses if one.strides[self.last] and nest.sizes[self.last] > 1]
+        return all(
+            one.strides[self.last] == 1 and has_masks(target, SIZES[MEMORY_TYPES[one.dtype]]) for one in moving
+        ) and has_masks(target, self._widest())
 
     def emit(self) -> None:
         f, nest = self.f, self.nest
@@ -112,7 +126,7 @@ class _Emission:
             self._axis(axis + 1, 0, self.nest.sizes[axis + 1])
 
     def _innermost(self, begin: int | Value, end: int | Value) -> None:
-        """The vector axis: whole vectors, then what is left over one by one."""
+        """The vector axis: whole vectors, then what is left over, as part of a vector or one by one."""
         f, nest, lanes = self.f, self.nest, self.lanes
         across = [one for one in nest.reductions if one.access.strides[self.last] == 0]
         carried = {id(one): f.variable(vector(lanes, self._register(one)), self._identity(one, lanes)) for one in across}
@@ -123,6 +137,9 @@ class _Emission:
             with f.loop(begin, middle, lanes) as index:
                 self._point(index, lanes, carried)
         rest_is_possible = lanes == 1 or not (isinstance(end, int) and isinstance(begin, int) and end == middle)
+        if rest_is_possible and lanes > 1 and self.masks:
+            self._edge(middle, end, carried)
+            rest_is_possible = False
         single = {id(one): f.variable(self._register(one), self._identity(one, 1)) for one in across}
         if rest_is_possible:
             with f.loop(middle if lanes > 1 else begin, end) as index:
@@ -135,8 +152,20 @@ class _Emission:
             so_far = f.load(place, self._register(one))
             f.store(self._combine(one, so_far, found), place)
 
+    def _edge(self, middle: int | Value, end: int | Value, carried: dict[int, Any]) -> None:
+        """The part of a vector from ``middle`` on."""
+        f = self.f
+        if isinstance(end, int) and isinstance(middle, int):
+            self.edge = end - middle
+            self._point(f.index(middle), self.lanes, carried)
+        else:
+            self.edge = f.index(end) - middle
+            with f.when(f.compare("sgt", self.edge, 0)):
+                self._point(f.index(middle), self.lanes, carried)
+        self.edge = None
+
     def _point(self, index: Value, lanes: int, carried: dict[int, Any]) -> None:
-        nest = self.nest
+        f, nest = self.f, self.nest
         self.indices[self.last] = index
         kept = dict(self.values)
         for number, depth in enumerate(self.depths):
@@ -148,6 +177,8 @@ class _Emission:
             value = self._value(one.value, lanes)
             if id(one) in carried:
                 variable = carried[id(one)]
+                if self.edge is not None:
+                    value = f.select(f.lane_mask(self.edge, lanes), value, self._identity(one, lanes))
                 variable.set(self._combine(one, variable.get(), value))
             else:
                 place = self._address(one.access)
@@ -218,8 +249,10 @@ class _Emission:
     def _load_from(self, place: Value, access: Access, lanes: int) -> Value:
         f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
         type_ = vector(lanes, element)
-        if lanes == 1 or stride == 1:
+        if lanes == 1:
             raw = f.load(place, type_)
+        elif stride == 1:
+            raw = load_columns(f, place, type_, self.edge or lanes)
         elif stride == 0 or self.nest.sizes[self.last] == 1:
             raw = f.broadcast(place, type_)
         else:
@@ -234,8 +267,11 @@ class _Emission:
     def _store_to(self, value: Value, place: Value, access: Access, lanes: int) -> None:
         f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
         raw = to_memory(f, value, access.dtype)
-        if lanes == 1 or stride == 1:
+        if lanes == 1:
             f.store(raw, place)
+            return
+        if stride == 1:
+            store_columns(f, raw, place, self.edge or lanes)
             return
         for lane in range(lanes):
             f.store(f.extract(raw, lane), f.at(place, lane * stride, element))

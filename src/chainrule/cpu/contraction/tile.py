@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainrule.cpu.emit import SIZES, Function, Module, Value, Variable, element_of, lanes_of, vector
+from chainrule.cpu.edges import load_columns, store_columns
+from chainrule.cpu.emit import Function, Module, Value, Variable, vector
 from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.target import Target
 
@@ -190,40 +191,3 @@ def _step(
         number = f.broadcast(f.at(f.at(source, place, tile.element), u * tile.step, tile.element), type_)
         for v, column in enumerate(columns):
             row[v].set(f.fma(number, column, row[v].get()))
-
-
-# ---- parts of a vector at the edge
-
-
-def _pieces(count: int, lanes: int) -> list[tuple[int, int]]:
-    """(first lane, lanes) of the fewest pieces of a power of two that make ``count`` lanes."""
-    pieces, first, size = [], 0, lanes
-    while first < count:
-        if count - first >= size:
-            pieces.append((first, size))
-            first += size
-        else:
-            size //= 2
-    return pieces
-
-
-def store_columns(f: Function, value: Value, address: Value, count: int) -> None:
-    """The first ``count`` lanes; in pieces, as masked stores are slow on some processors."""
-    element, lanes = element_of(value.type), lanes_of(value.type)
-    if count == lanes:
-        f.store(value, address)
-        return
-    if lanes * SIZES[element] == 64:
-        f.masked_store(value, address, f.lane_mask(count, lanes))
-        return
-    for first, size in _pieces(count, lanes):
-        if size == 1:
-            f.store(f.extract(value, first), f.at(address, first, element))
-        else:
-            f.store(f.shuffle(value, value, range(first, first + size)), f.at(address, first, element))
-
-
-def load_columns(f: Function, address: Value, type_: str, count: int) -> Value:
-    """The first ``count`` lanes, 0 in the others."""
-    lanes = lanes_of(type_)
-    return f.load(address, type_) if count == lanes else f.masked_load(address, f.lane_mask(count, lanes), type_)

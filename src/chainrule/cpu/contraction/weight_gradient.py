@@ -15,8 +15,9 @@ from functools import cached_property
 
 from chainrule.cpu.contraction.correlation import Correlation, forward
 from chainrule.cpu.contraction.strip import Strip, whole_lines
-from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, load_columns, tile_rows
+from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
 from chainrule.cpu.contraction.turn import turn_sums
+from chainrule.cpu.edges import load_columns
 from chainrule.cpu.emit import SIZES, Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps

@@ -1,0 +1,106 @@
+"""Loop nests as kernels: every length around a vector, by mask or one by one, writes what it should and nothing beside it."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store
+from chainrule.cpu.code_cache import load
+from chainrule.cpu.loops import loop_kernel
+from chainrule.cpu.machine_code import assembly
+from chainrule.cpu.target import AVX512, NEON, Target, host_target
+
+TARGETS = {"host": host_target(), **({"sse2": host_target("sse2")} if host_target().name != "neon" else {})}
+GUARD = 64
+"""Numbers before and behind each array that must stay as they are."""
+
+
+def nest_of(rows: int, columns: int, dtype: str, units: int, ordered: str) -> Nest:
+    """x (rows, columns), y (columns), a number each row: z = x * y + w; sums along rows, a maximum of all columns of a unit."""
+    both, along, down = (columns, 1), (0, 1), (1, 0)
+    body = (
+        Instruction("load", dtype, access=Access(0, dtype, 0, both)),
+        Instruction("load", dtype, access=Access(1, dtype, 0, along)),
+        Instruction("load", dtype, access=Access(2, dtype, 0, down)),
+        Instruction("multiply", dtype, (0, 1)),
+        Instruction("add", dtype, (3, 2)),
+    )
+    stores = (Store(4, Access(3, dtype, 0, both)),)
+    reductions = (
+        Reduction(4, ordered, Access(4, dtype, 0, down)),
+        Reduction(4, "sum", Access(5, dtype, 0, along, unit_stride=columns)),
+    )
+    return Nest((rows, columns), -(-rows // units), body, stores, reductions)
+
+
+def guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A copy between two guards, and all of it."""
+    whole = np.full(array.size + 2 * GUARD, 77, array.dtype)
+    inner = whole[GUARD : GUARD + array.size].reshape(array.shape)
+    inner[...] = array
+    return inner, whole
+
+
+def run(nest: Nest, arrays: list[np.ndarray], target: Target) -> None:
+    kernel = loop_kernel(nest, target)
+    function = load([kernel], target)[kernel.name]
+    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(function.address)
+    addresses = np.array([one.ctypes.data for one in arrays], np.int64)
+    native(addresses.ctypes.data, 0, nest.units, None)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize("columns", [*range(1, 18), 23, 32, 33])
+def test_every_length_around_a_vector(columns: int, dtype: str, target: str) -> None:
+    for rows, units, ordered in product((1, 5), (1, 3), ("sum", "max", "min")):
+        nest = nest_of(rows, columns, dtype, min(units, rows), ordered)
+        rng = np.random.default_rng(columns)
+        x, y, w = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((rows, columns), (columns,), (rows,)))
+        given = [guarded(one) for one in (x, y, w)]
+        made = [guarded(np.zeros(shape, dtype)) for shape in ((rows, columns), (rows,), (nest.units, columns))]
+        run(nest, [inner for inner, _ in (*given, *made)], TARGETS[target])
+        z = x * y + w[:, None]
+        np.testing.assert_array_equal(made[0][0], z)
+        np.testing.assert_array_equal(made[1][0], {"sum": np.sum, "max": np.max, "min": np.min}[ordered](z, axis=1))
+        for unit in range(nest.units):
+            part = z[unit * nest.rows : (unit + 1) * nest.rows]
+            np.testing.assert_array_equal(made[2][0][unit], part.sum(axis=0))
+        for _, whole in (*given, *made):
+            assert (whole[:GUARD] == 77).all()
+            assert (whole[-GUARD:] == 77).all()
+
+
+def test_units_that_end_within_a_vector() -> None:
+    """One axis, cut into units of 5: the last vector of each is part of one whose length is known only when it runs."""
+    for size in (1, 4, 5, 9, 14, 22):
+        load_x = Instruction("load", "float32", access=Access(0, "float32", 0, (1,)))
+        nest = Nest((size,), 5, (load_x, Instruction("exp", "float32", (0,))), (Store(1, Access(1, "float32", 0, (1,))),))
+        x, (out, whole) = np.linspace(-2, 2, size, dtype=np.float32), guarded(np.zeros(size, np.float32))
+        run(nest, [x, out], TARGETS["host"])
+        np.testing.assert_allclose(out, np.exp(x), rtol=2e-6)
+        assert (whole[:GUARD] == 77).all()
+        assert (whole[-GUARD:] == 77).all()
+
+
+def text_of(target: Target, dtype: str = "float32") -> str:
+    kernel = loop_kernel(nest_of(3, 13, dtype, 1, "sum"), target)
+    return assembly(kernel.module(target).text(), target, kernel.name)
+
+
+def test_edges_are_vectors_with_a_mask() -> None:
+    avx2 = replace(AVX512, name="avx2", cpu="haswell", vector_bytes=32, registers=16)
+    text = text_of(avx2)
+    assert re.search(r"vmaskmovps\s.*%ymm", text), "the last 5 of 13 numbers are loaded by mask"
+    assert not re.search(r"v(mul|fmadd\d+)ss\s", text), "and nothing is multiplied one by one"
+    assert re.search(r"\{%k\d\} \{z\}", text_of(AVX512))
+
+
+def test_where_there_are_no_masks_the_rest_goes_one_by_one() -> None:
+    assert "fmul\ts" in text_of(NEON) or "fmadd\ts" in text_of(NEON)
