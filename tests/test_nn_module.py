@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import UserError, models, nn
 from chainrule.nn import functional as F
+from chainrule.tensor import Tensor
 from expected import cases
 
 
@@ -468,3 +470,26 @@ def test_nothing_is_loaded_if_a_value_is_no_array_of_numbers() -> None:
         model.load_state_dict({"weight": np.ones((1, 2)), "bias": np.array([None])})
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_nodes_know_the_innermost_line_of_the_program_also_between_layers_of_both() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 2.0
+            return self.inner(y).exp()
+
+    model = nn.Sequential(nn.Linear(3, 3), Own(), nn.Tanh())
+    called = inspect.currentframe().f_lineno + 1
+    output = model(cr.tensor(np.ones((1, 3), np.float32), requires_grad=True))
+    begin = inspect.getsourcelines(Own.forward)[1]
+    lines = {node.operation.name: node.origin.line for node in output.graph if not node.is_leaf}
+    assert lines["tanh"] == called
+    assert lines["multiply"] == begin + 1
+    assert (lines["maximum"], lines["exp"]) == (begin + 2, begin + 2)
+    products = [node.origin for node in output.graph if node.operation.name == "matmul"]
+    assert [(one.module, one.line) for one in products] == [("0", called), ("1.inner.0", begin + 2)]
+    assert cr.tensor([1.0]).node.origin.line == inspect.currentframe().f_lineno

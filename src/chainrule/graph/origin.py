@@ -35,6 +35,7 @@ class _Here(threading.local):
     module = ""
     kind = ""
     fixed: Origin | None = None
+    line: tuple[str, int] | None = None  # file and line of the program, where a layer of this package runs
 
 
 _here = _Here()
@@ -59,12 +60,18 @@ def current_origin() -> Origin:
     fixed = _here.fixed
     if fixed is not None:
         return fixed
+    line = _here.line
+    if line is None:
+        line = _innermost_line()
+    return _origin(_here.module, line[0], line[1], _here.kind)
+
+
+def _innermost_line() -> tuple[str, int]:
+    """File and line of the innermost frame outside this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_ours[frame.f_code.co_filename]:  # some ten frames for each node: keep it short
         frame = frame.f_back
-    if frame is None:
-        return Origin(_here.module, "", 0, _here.kind)
-    return _origin(_here.module, frame.f_code.co_filename, frame.f_lineno, _here.kind)
+    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def current_module() -> str:
@@ -72,19 +79,23 @@ def current_module() -> str:
 
 
 class inside_module:  # noqa: N801 - used like a function
-    """Nodes made inside belong to the layer at ``path``, of class ``kind``."""
+    """Nodes made inside belong to the layer at ``path``, of class ``kind``, which ``forward`` computes: while that is a
+    function of this package, the line of the program stays the one that called it."""
 
-    __slots__ = ("_before", "_now")
+    __slots__ = ("_before", "_is_ours", "_now")
 
-    def __init__(self, path: str, kind: str = "") -> None:
+    def __init__(self, path: str, kind: str = "", forward: object = None) -> None:
         self._now = path, kind
+        code = getattr(forward, "__code__", None)
+        self._is_ours = code is not None and _is_ours[code.co_filename]
 
     def __enter__(self) -> None:
-        self._before = _here.module, _here.kind
+        before = self._before = _here.module, _here.kind, _here.line
         _here.module, _here.kind = self._now
+        _here.line = (before[2] or _innermost_line()) if self._is_ours else None
 
     def __exit__(self, *_: object) -> None:
-        _here.module, _here.kind = self._before
+        _here.module, _here.kind, _here.line = self._before
 
 
 class originating_from:  # noqa: N801 - used like a function

@@ -40,7 +40,7 @@ class Module:
             self._name_everything()
             inputs = tuple(tensor(one) if isinstance(one, np.ndarray) else one for one in inputs)
         kind = type(self).__name__
-        with inside_module(self._path or kind, kind):
+        with inside_module(self._path or kind, kind, type(self).forward):
             try:
                 return self.forward(*inputs, **options)
             except UserError as error:

@@ -28,14 +28,23 @@ _lock = threading.Lock()
 _programs: OrderedDict[Any, _Gradient | None] = OrderedDict()
 
 
-def gradients(output: Node, wanted: Sequence[Node], upstream: Node | None) -> list[Node | None]:
-    """What ``backprop`` gives."""
-    if runs_natively():
-        found = _Structure(output, wanted, upstream)
-        known = _known(found)
-        if known is not None:
-            return known.run(found)
-    return backprop(output, wanted, upstream)
+def differentiable_nodes(output: Node) -> list[Node]:
+    """The nodes that a gradient of ``output`` can pass, inputs first."""
+    return topological_order([output], follow=lambda node: node.requires_grad)
+
+
+def gradients(output: Node, upstream: Node | None, as_program: bool = True) -> list[tuple[Node, Node | None]]:
+    """Each node that is somebody's value, and the gradient that arrives there, as ``backprop`` gives it."""
+    order = differentiable_nodes(output)
+    wanted = [node for node in order if node.owner is not None]
+    found = None
+    if as_program and runs_natively():
+        structure = _Structure(output, order, wanted, upstream)
+        known = _known(structure)
+        found = None if known is None else known.run(structure)
+    if found is None:
+        found = backprop(output, wanted, upstream)
+    return list(zip(wanted, found, strict=True))
 
 
 def _known(structure: _Structure) -> _Gradient | None:
@@ -55,9 +64,8 @@ class _Structure:
 
     ``key`` is equal for graphs whose gradients are computed alike."""
 
-    def __init__(self, output: Node, wanted: Sequence[Node], upstream: Node | None) -> None:
-        self.output, self.wanted, self.upstream = output, wanted, upstream
-        self.on_the_way = topological_order([output], follow=lambda node: node.requires_grad)
+    def __init__(self, output: Node, order: Sequence[Node], wanted: Sequence[Node], upstream: Node | None) -> None:
+        self.output, self.on_the_way, self.wanted, self.upstream = output, order, wanted, upstream
         numbers: dict[Node, int] = {}
         self.nodes: list[Node] = []  # those on the way, and before each what it takes from outside
         key: list[Any] = [ops.contraction_precision()]

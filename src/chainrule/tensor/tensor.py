@@ -11,8 +11,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.errors import UserError
-from chainrule.grad import backprop
-from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf, topological_order
+from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import (
     DType,
     as_dtype,
@@ -27,7 +26,7 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
-from chainrule.tensor.backward import gradients
+from chainrule.tensor.backward import differentiable_nodes, gradients
 from chainrule.tensor.tracing import active_trace
 
 
@@ -189,11 +188,9 @@ class Tensor:
                 f"backward: {self.node.type} depends on nothing that asks for a gradient: was it computed under no_grad(), "
                 "or from tensors made without requires_grad=True?"
             )
-        leaves = owned_nodes(self)
         seed = None if upstream is None else as_tensor(upstream, self.dtype).node
         with ops.history("gradients" if create_graph else "nothing"):
-            found = backprop(self.node, leaves, seed) if create_graph else gradients(self.node, leaves, seed)
-            for node, gradient in zip(leaves, found, strict=True):
+            for node, gradient in gradients(self.node, seed, as_program=not create_graph):
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
                     _refuse_to_leave_the_trace(owner)
@@ -499,8 +496,7 @@ def _refuse_to_leave_the_trace(owner: Tensor) -> None:
 
 def owned_nodes(error: Tensor) -> list[Node]:
     """The nodes at which gradients arrive for somebody: values of parameters and of ``requires_grad`` tensors."""
-    order = topological_order([error.node], follow=lambda node: node.requires_grad)
-    return [node for node in order if node.owner is not None]
+    return [node for node in differentiable_nodes(error.node) if node.owner is not None]
 
 
 # ---- making tensors
