@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -428,3 +428,17 @@ def test_memory_of_operations_that_ran_at_once_goes_back_when_a_program_is_made(
     assert memory._idle.nbytes > 0
     cr.compile(lambda x: x + 1).prepare(x)
     assert memory._idle.nbytes == 0
+
+
+def test_named_tuples_come_back_as_what_they_are() -> None:
+    class Pair(NamedTuple):
+        first: Tensor
+        second: Any
+
+    @cr.compile
+    def swapped(pair: Pair) -> Pair:
+        return Pair(pair.second, pair.first * 2.0)
+
+    found = swapped(Pair(cr.tensor([1.0]), cr.tensor([3.0])))
+    assert type(found) is Pair
+    assert (found.first.item(), found.second.item()) == (3.0, 2.0)

@@ -44,10 +44,16 @@ def all_of(texts: Sequence[tuple[str, str]], cores: int) -> list[bytes]:
 
 
 @pytest.fixture(autouse=True)
-def _no_helper_from_before() -> Iterator[None]:
+def _no_helper_from_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def end() -> None:
+        resting, assembler._resting = assembler._resting, None
+        if resting is not None:
+            resting.end()
+
+    end()
+    monkeypatch.setattr(assembler, "_can_start", True)
     yield
-    rest = assembler._Helper.for_target(TARGET)
-    rest.end()
+    end()
 
 
 def refuse_to_start(*_: Any, **__: Any) -> None:
@@ -75,6 +81,42 @@ def test_one_helper_stays_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) ->
 def test_where_no_process_can_be_started_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", refuse_to_start)
     assert all_of(TEXTS, 3) == one_by_one()
+
+
+@pytest.mark.parametrize("executable", ["/nowhere/python", "/bin/false", "/bin/cat", "", None])
+def test_where_the_executable_is_no_python_all_is_done_here(monkeypatch: pytest.MonkeyPatch, executable: str | None) -> None:
+    monkeypatch.setattr(assembler.sys, "executable", executable)
+    assert all_of(TEXTS[:9], 2) == one_by_one()[:9]
+
+
+def test_a_helper_with_another_llvm_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembler.object_code, "greeting", lambda: b"chainrule runs llvmlite 0.0 from nowhere\n")
+    assert all_of(TEXTS[:3], 2) == one_by_one()[:3]
+    assert assembler._resting is None
+
+
+def test_a_helper_finds_llvm_where_this_process_does() -> None:
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r} + ['tests']\nfrom test_cpu_assembler import *\n"
+        "assembler.assemble = lambda *_: 1 / 0\nprint(len(all_of(TEXTS[:3], 1)))\n"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys._base_executable, "-I", "-c", program],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,  # type: ignore[attr-defined]
+    )
+    assert done.stdout == "3\n", done.stderr
+
+
+def test_where_no_thread_can_be_started_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert all_of(TEXTS[:3], 2) == one_by_one()[:3]
 
 
 def test_a_frozen_application_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,17 +174,29 @@ def test_where_llvm_ends_its_process_the_kernel_is_named_and_the_rest_goes_on() 
     assert len(assemble_all(iter(TEXTS[:2]), 2, target, 2)) == 2
 
 
-def test_an_error_while_modules_are_generated_ends_the_helpers() -> None:
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.5])
+def test_an_error_while_modules_are_generated_ends_the_helpers(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     def modules() -> Iterator[tuple[str, str]]:
         yield from TEXTS[:4]
+        time.sleep(seconds)
         raise KeyboardInterrupt
 
+    made: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        made.append(popen(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
     with pytest.raises(KeyboardInterrupt):
         assemble_all(modules(), 20, TARGET, 2)
     for thread in threading.enumerate():
         if thread.name == "chainrule-assembler":
             thread.join(10)
             assert not thread.is_alive()
+    assert made
+    assert all(one.poll() is not None for one in made), "no process is left behind"
 
 
 def test_a_helper_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_the_key_names_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch)
     kernel = scaled_table(1)
     keys = {
         code_cache._key(one, target)
-        for one in (kernel, replace(kernel, signature="1 ", name=""), replace(kernel, family="other", name=""))
+        for one in (kernel, replace(kernel, signature="1 "), replace(kernel, family="other"))
         for target in (TARGET, replace(TARGET, cpu="other"), replace(TARGET, features="-x"), replace(TARGET, vector_bytes=8))
     }
     versions = code_cache.versions()
@@ -212,13 +212,18 @@ def test_the_oldest_files_go_when_there_are_too_many(folder: Path, monkeypatch: 
     by_number = {number: folder / f"test_table-{code_cache._key(scaled_table(number), TARGET)}.o" for number in range(5)}
     for number in range(4):
         os.utime(by_number[number], (now, now - 10_000 + number))
-    left_over = folder / ".x.o.1.2.tmp"
+    left_over = folder / f".x-{'0' * 64}.o.1.2.tmp"
     left_over.write_bytes(b"half")
     os.utime(left_over, (now, now - 10_000))
     code_cache.forget()
     check([scaled_table(0)])  # used again, so the youngest now
     monkeypatch.setattr(disk_cache, "_MOST_BYTES", 3 * size + size // 2)
+    monkeypatch.setattr(disk_cache, "_until_tidy", 0)
+    foreign = folder / "results.json"
+    foreign.write_bytes(b"x" * 10 * size)
+    os.utime(foreign, (now, now - 100_000))
     check([scaled_table(4)])
+    assert foreign.exists(), "what others keep here is left alone"
     assert [number for number in range(5) if by_number[number].exists()] == [0, 3, 4]
     assert not left_over.exists()
 

@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops, optim
-from chainrule.cpu import memory, single
+from chainrule.cpu import lent, memory, single
 from chainrule.graph import TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import engines
@@ -165,3 +165,24 @@ def test_a_users_own_method_runs_as_it_is_written() -> None:
         weight.grad = cr.tensor(np.ones((200, 100), np.float32))
         optimizer.step()
     assert len(calls) == 3
+
+
+def test_a_large_operation_within_a_large_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a signal handler: both are right, whatever the outer one had prepared."""
+    x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
+    seen = []
+    usual = lent.recycled
+
+    def interrupted(nbytes: int) -> np.ndarray:
+        if not seen:
+            seen.append(None)
+            t = cr.tensor(x, requires_grad=True)
+            (t @ t).sum().backward()
+            seen[0] = (t.numpy() @ t.numpy(), t.grad.numpy())
+        return usual(nbytes)
+
+    cr.tensor(x) @ cr.tensor(x)
+    monkeypatch.setattr(lent, "recycled", interrupted)
+    outer = (cr.tensor(x) @ cr.tensor(2 * x)).numpy()
+    np.testing.assert_allclose(outer, x @ (2 * x), atol=1e-2)
+    np.testing.assert_allclose(seen[0][1], np.ones_like(x) @ x.T + x.T @ np.ones_like(x), atol=1e-2)

@@ -464,3 +464,12 @@ def test_an_empty_batch_goes_through_group_norm() -> None:
 def test_an_adaptive_pool_of_three_sizes_is_refused() -> None:
     with pytest.raises(UserError, match=r"output_size must be a whole number or a pair \(height, width\), got \(1, 2, 3\)"):
         nn.AdaptiveAvgPool2d((1, 2, 3))(cr.zeros((1, 1, 4, 4)))
+
+
+@pytest.mark.parametrize("axis", [0, -1, (1, 2), [1], None])
+def test_softmax_over_one_axis_or_several(axis: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    axes = tuple(axis) if isinstance(axis, list) else axis
+    expected = np.exp(x) / np.exp(x).sum(axis=axes, keepdims=True)
+    np.testing.assert_allclose(F.softmax(cr.tensor(x), axis).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(F.log_softmax(cr.tensor(x), axis).numpy(), np.log(expected), rtol=1e-4, atol=1e-5)

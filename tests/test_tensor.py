@@ -6,6 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -19,6 +20,7 @@ import chainrule as cr
 from chainrule import ops
 from chainrule.errors import UserError
 from chainrule.graph import Array
+from chainrule.tensor import Tensor
 
 CHAIN = ["bool", "uint8", "int32", "int64", "bfloat16", "float32", "float64"]
 NUMPY_DTYPES = {name: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in CHAIN}
@@ -786,3 +788,24 @@ def test_sizes_and_exponents_may_be_numpy_integers_and_must_fit() -> None:
     assert cr.zeros((2, 3)).reshape(np.int64(6)).shape == (6,)
     with pytest.raises(UserError, match=r"power: int64.* is no integer that fits: cast to float32 first"):
         cr.tensor([2, 3]) ** 2**70
+
+
+def test_operations_may_run_within_operations() -> None:
+    """As in a signal handler, or when something is freed."""
+
+    class Freed:
+        def __del__(self) -> None:
+            seen.append((cr.tensor([1.0]) / 0.0).item())
+
+    seen: list[float] = []
+
+    def reference(x: np.ndarray) -> np.ndarray:
+        Freed()
+        return x
+
+    primitive = replace(ops.exp, name="frees something", reference=reference)
+    try:
+        assert Tensor(primitive(cr.tensor([2.0]).node)).item() == 2.0
+    finally:
+        del ops.REGISTRY["frees something"]
+    assert seen == [float("inf")]

@@ -1,6 +1,6 @@
 """The compiler, top to bottom: a list of passes from a graph to tasks over buffers.
 
-    simplify > precision > layout > fuse > lower > schedule        then, with kernels at hand: stages > memory (cpu.program)
+    simplify > precision > layout > fuse > lower > schedule        then, with kernels at hand: stages > memory (cpu.planner)
 
 ``check_between`` holds the graph against its rules after every pass that gives one; tests switch it on.
 """

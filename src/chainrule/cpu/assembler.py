@@ -2,9 +2,9 @@
 
     modules, as they are generated ──> queue ──> helper, one per core ──> object files, in the order of the modules
 
-LLVM keeps a lock of its own, so each further core is a process; and where it meets what it cannot translate it ends the process
-that asked, so that is never this one: the helper is lost, and an error names the kernel. One helper stays for what comes later.
-Where no process can be started, all is done here.
+LLVM keeps a lock of its own, so each further core is a process. And where it meets what it cannot translate it ends the process
+that asked, which must not be this one: then a helper is lost, and an error names the kernel. One helper stays for what comes
+later. Where none can be started, all is done here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def assemble_all(modules: Iterable[tuple[str, str]], count: int, target: Target,
         InternalError: LLVM refuses a module.
     """
     batch = _Batch(modules, count, target)
-    wanted = min(cores, _MOST_HELPERS, -(-count // _MODULES_PER_HELPER))
-    feeders = [threading.Thread(target=batch.feed, name="chainrule-assembler", daemon=True) for _ in range(wanted)]
+    feeders = []
     try:
-        for feeder in feeders:
-            feeder.start()
+        with contextlib.suppress(RuntimeError):  # no more threads: those that there are do it
+            for _ in range(min(cores, _MOST_HELPERS, -(-count // _MODULES_PER_HELPER))):
+                feeder = threading.Thread(target=batch.feed, name="chainrule-assembler", daemon=True)
+                feeder.start()
+                feeders.append(feeder)
         batch.generate()
         for feeder in feeders:
             feeder.join()
@@ -68,46 +70,51 @@ class _Batch:
 
     def generate(self) -> None:
         """Hand out the modules, each as soon as its text is there."""
-        try:
-            for module in self._modules:
-                self._texts.append(module)
-                self._waiting.put(len(self._texts) - 1)
-        finally:
-            self._waiting.put(None)
+        for module in self._modules:
+            self._texts.append(module)
+            self._waiting.put(len(self._texts) - 1)
+        self._waiting.put(None)
 
     def feed(self) -> None:
         """The work of one thread: a helper gets a module after the other until there are no more."""
         helper = None
-        while (number := self._waiting.get()) is not None and not self._given_up:
-            for _ in range(_TRIES):
-                helper = helper or self._new_helper()
-                if helper is None or self._given_up:  # if none can be started, ``results`` does it
-                    break
-                try:
-                    self._found[number] = helper.assemble(self._texts[number][1])
-                    break
-                except (OSError, struct.error):
-                    self._found[number] = helper.last_words()
-                    self._helpers.discard(helper)
-                    helper = None
-        self._waiting.put(None)  # for the next thread
-        if helper is not None and not self._given_up:
-            self._helpers.discard(helper)
-            helper.rest()
+        try:
+            while (number := self._waiting.get()) is not None and not self._given_up:
+                helper = self._assemble(number, helper)
+        finally:
+            self._waiting.put(None)  # for the next thread
+            if helper is not None:
+                self._helpers.discard(helper)
+                if self._given_up:
+                    helper.end(kill=True)
+                else:
+                    helper.rest()
 
-    def _new_helper(self) -> _Helper | None:
-        if getattr(sys, "frozen", False):  # the executable is no Python
-            return None
-        with contextlib.suppress(OSError, ValueError):
-            helper = _Helper.for_target(self._target)
-            self._helpers.add(helper)
-            return helper
-        return None
+    def _assemble(self, number: int, helper: _Helper | None) -> _Helper | None:
+        """Have a module assembled; returns the helper for the next one. If none can be started, ``results`` does it."""
+        for _ in range(_TRIES):
+            if self._given_up:
+                break
+            if helper is None:
+                helper = _Helper.for_target(self._target)
+                if helper is None:
+                    break
+                self._helpers.add(helper)
+            try:
+                self._found[number] = helper.assemble(self._texts[number][1])
+                break
+            except (OSError, struct.error):
+                self._helpers.discard(helper)
+                self._found[number] = helper.last_words()
+                helper = None
+        return helper
 
     def give_up(self) -> None:
+        """Have the threads end, and their helpers with them."""
         self._given_up = True
+        self._waiting.put(None)
         for helper in list(self._helpers):
-            helper.end(kill=True)
+            helper.kill()
 
     def results(self) -> list[bytes]:
         """The object files; what no helper took is done here, and what LLVM could not do is refused."""
@@ -119,13 +126,19 @@ class _Batch:
         return codes
 
 
+class _CannotStartError(Exception):
+    """What was started is no Python with this LLVM."""
+
+
 class _Helper:
-    """A Python that reads texts of LLVM modules from its standard input and answers with object files."""
+    """A Python that reads texts of LLVM modules from its standard input and answers with object files.
+
+    It finds LLVM where this process did, and says so before it counts as started."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in ``end``
-        command = [sys.executable, "-P", str(object_code.__file__)]
+        command = [sys.executable, "-I", str(object_code.__file__)]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words)
         except BaseException:
@@ -134,20 +147,32 @@ class _Helper:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._back = self._process.stdin, self._process.stdout
-        with contextlib.suppress(OSError):  # if it died already, the first module will tell
+        try:
+            self._to.write(json.dumps(sys.path).encode() + b"\n")
+            self._to.flush()
+            if self._back.readline() != object_code.greeting():
+                raise _CannotStartError
             object_code.send(self._to, json.dumps([target.triple, target.cpu, target.features]).encode())
+        except BaseException:
+            self.end(kill=True)
+            raise
 
     @staticmethod
-    def for_target(target: Target) -> _Helper:
-        """The one that rests, if it is for this target, or a new one."""
-        global _resting
+    def for_target(target: Target) -> _Helper | None:
+        """The one that rests, if it is for this target, or a new one; None where none can be started."""
+        global _resting, _can_start
         with _lock:
             resting, _resting = _resting, None
         if resting is not None:
             if resting.target == target and resting._process.poll() is None:
                 return resting
             resting.end()
-        return _Helper(target)
+        if _can_start and sys.executable and not getattr(sys, "frozen", False):  # else the executable is no Python
+            try:
+                return _Helper(target)
+            except (OSError, ValueError, _CannotStartError):
+                _can_start = False
+        return None
 
     def rest(self) -> None:
         """Wait for the next batch; one helper does, the others end."""
@@ -174,23 +199,35 @@ class _Helper:
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
         self.end(kill=True)
-        said = next((line for line in lines if "LLVM ERROR" in line), lines[0] if lines else "")
+        said = next((line for line in lines if "LLVM ERROR" in line), lines[-1] if lines else "")
         return said or f"the process that runs LLVM ended with status {self._process.returncode}"
+
+    def kill(self) -> None:
+        """From another thread; its own one then ends it."""
+        self._process.kill()
 
     def end(self, kill: bool = False) -> None:
         """Close it; it ends when its input does."""
         if kill:
             self._process.kill()
-        for pipe in (self._to, self._back):
-            with contextlib.suppress(OSError):
-                pipe.close()
+        self._close()
         self._process.wait()
-        self._words.close()
+
+    def forget(self) -> None:
+        """In a copy of the process: it belongs to the original."""
+        self._close()
+        self._process.returncode = 0
+
+    def _close(self) -> None:
+        for file in (self._to, self._back, self._words):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 _lock = threading.Lock()
 _resting: _Helper | None = None
 _exiting = False
+_can_start = True
 
 
 @atexit.register
@@ -204,9 +241,10 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """The helper belongs to the parent."""
     global _resting, _lock
-    _lock, _resting = threading.Lock(), None
+    resting, _lock, _resting = _resting, threading.Lock(), None
+    if resting is not None:
+        resting.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -88,8 +88,6 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
     for number, code in zip(missing, compiled, strict=True):
         codes[number] = code
         disk_cache.write(names[number], code)
-    if missing:
-        disk_cache.tidy()
     return [code for code in codes if code is not None]
 
 

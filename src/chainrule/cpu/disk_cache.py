@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -20,9 +21,12 @@ from pathlib import Path
 _MAGIC = b"chainrule cache 1\n"
 _CHECKSUM_BYTES = 32
 _MOST_BYTES = 512 << 20
+_WRITES_UNTIL_TIDY = 50
+"""Looking through a full folder takes a while."""
 _SECONDS_TO_TOUCH = 3600.0
 _SECONDS_TO_WRITE = 600.0
-_SUFFIXES = (".o", ".json")
+_OURS = re.compile(r"[a-z0-9_]+-[0-9a-f]{64}\.(o|json)")
+_HALF_WRITTEN = re.compile(r"\.[a-z0-9_]+-[0-9a-f]{64}\.(o|json)\.\d+\.\d+\.tmp")
 
 
 class CacheWarning(UserWarning):
@@ -37,17 +41,15 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, content: bytes) -> None:
     """Keep ``content`` as file ``name``, if that is possible."""
+    global _until_tidy
     folder = _folder()
     if folder is not None:
         _write(folder / name, content)
-
-
-def tidy() -> None:
-    """Remove what was used longest ago, if there is too much."""
-    folder = _folder()
-    if folder is not None:
-        with contextlib.suppress(OSError):
-            _remove_oldest(folder)
+        _until_tidy -= 1
+        if _until_tidy < 0:
+            _until_tidy = _WRITES_UNTIL_TIDY
+            with contextlib.suppress(OSError):
+                _remove_oldest(folder)
 
 
 @functools.cache
@@ -82,6 +84,7 @@ def _usual_folder() -> Path:
     return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "chainrule"
 
 
+_until_tidy = 0
 _unusable: set[str] = set()
 _warned = False
 
@@ -145,9 +148,9 @@ def _remove_oldest(folder: Path, most_bytes: int | None = None) -> None:
         for entry in entries:
             with contextlib.suppress(OSError):  # another process may remove files too
                 state = entry.stat()
-                if entry.name.endswith(_SUFFIXES):
+                if _OURS.fullmatch(entry.name):
                     files.append((state.st_mtime, state.st_size, entry.path))
-                elif entry.name.endswith(".tmp") and time.time() - state.st_mtime > _SECONDS_TO_WRITE:
+                elif _HALF_WRITTEN.fullmatch(entry.name) and time.time() - state.st_mtime > _SECONDS_TO_WRITE:
                     os.unlink(entry.path)
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):

@@ -199,7 +199,6 @@ class Executable:
             # A row per thread, in pages of its own: threads must not share a cache line that they write.
             width = -(-2 * rows * 8 // PAGE) * PAGE
             times = aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
-            times[:] = 0
             measured.append(times[:, : 2 * rows])
             job[Job.TIMES], job[Job.TIMES_BYTES] = times.ctypes.data, width
 

@@ -16,6 +16,7 @@ planner gives each temporary a place in the arena.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,13 +46,14 @@ class Kernel:
     scratch_bytes: int = 0
     operations: int = 0
     bytes: int = 0
-    name: str = ""
-    """Of its function; made of family and signature."""
+    kept_name: str = ""
+    """The name, where only that was kept."""
 
-    def __post_init__(self) -> None:
-        if not self.name:
-            digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:24]
-            object.__setattr__(self, "name", f"{self.family}_{digest}")
+    @functools.cached_property
+    def name(self) -> str:
+        """Of its function."""
+        digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:24]
+        return self.kept_name or f"{self.family}_{digest}"
 
     def module(self, target: Target) -> Module:
         """The code for ``target``."""

@@ -5,6 +5,7 @@ theirs in memory that is used again. All of them work in one and the same arena,
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from chainrule.graph import Array, Graph, Node, TensorType, leaf
 _WORTH_WAKING = 50e-6
 """Seconds of work from which on other threads, which are asleep between programs, are woken."""
 _lock = threading.Lock()
+_owner: int | None = None  # the thread that holds it
 _arena = aligned_memory(0)
+_arenas = 0  # that there were
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,16 @@ class Operand:
         return cls(memory, node, as_it_lies)
 
 
+class NestedError(Exception):
+    """Programs that are lent memory cannot run within each other."""
+
+
 class LentProgram:
     """``outputs``, made of the nodes of ``operands``, as a program whose operands' addresses go straight into its table."""
 
     def __init__(self, outputs: Sequence[Node], operands: Sequence[Operand]) -> None:
         program = self._program = Program(Graph(*outputs), lent_memory=True, alone_under=_WORTH_WAKING)
-        self._arena: Array | None = None
+        self._arena = 0  # the number of the one that it is bound to
         self._addresses = program.addresses
         self._operands = [
             (one.as_it_lies, program.address_places(one.leaf) if program.needs(one.leaf) else []) for one in operands
@@ -76,9 +83,21 @@ class LentProgram:
             self._results.append((blocks[view.region], node.shape, node.dtype, view.start * itemsize, strides))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
-        """The outputs, for operands that lie as those that it was made for."""
+        """The outputs, for operands that lie as those that it was made for.
+
+        Raises:
+            NestedError: this thread is within a run already, in a signal handler or when something is freed.
+        """
+        global _owner
+        thread = threading.get_ident()
+        if _owner == thread:
+            raise NestedError
         with _lock:
-            return self._run(values)
+            _owner = thread
+            try:
+                return self._run(values)
+            finally:
+                _owner = None
 
     def _run(self, values: Sequence[Array]) -> list[Array]:
         self._borrow()
@@ -105,9 +124,19 @@ class LentProgram:
 
     def _borrow(self) -> None:
         """The common arena, large enough."""
-        global _arena
-        if self._program.arena_bytes > _arena.nbytes:
+        global _arena, _arenas
+        if self._program.arena_bytes > _arena.nbytes or not _arenas:
             _arena = aligned_memory(self._program.arena_bytes)
-        if self._arena is not _arena:
+            _arenas += 1
+        if self._arena != _arenas:
             self._program.lend(_arena)
-            self._arena = _arena
+            self._arena = _arenas
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _owner
+    _lock, _owner = threading.Lock(), None  # a thread that the copy does not have may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

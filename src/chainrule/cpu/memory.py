@@ -76,6 +76,10 @@ class _Idle:
                 if not blocks:
                     del self._blocks[size]
 
+    def renew_lock(self) -> None:
+        """In a copy of the process, where a thread that it does not have may have held it."""
+        self._lock = threading.RLock()
+
     def clear(self) -> None:
         with self._lock:
             self._blocks.clear()
@@ -106,3 +110,11 @@ def recycled(nbytes: int) -> Array:
     rounded = -(-nbytes // PAGE) * PAGE
     block = _idle.take(rounded)
     return np.asarray(_Lease(aligned_memory(rounded) if block is None else block))[:nbytes]
+
+
+def _after_fork_in_child() -> None:
+    _idle.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

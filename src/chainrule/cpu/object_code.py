@@ -14,6 +14,10 @@ import struct
 import sys
 from typing import IO
 
+if __name__ == "__main__":  # a helper: find LLVM where the process that asks found it
+    sys.path[:] = json.loads(sys.stdin.buffer.readline())
+
+import llvmlite
 import llvmlite.binding as llvm
 
 _PASSES = (
@@ -97,12 +101,19 @@ def receive(source: IO[bytes]) -> bytes | str:
     return sent.decode() if length < 0 else sent
 
 
+def greeting() -> bytes:
+    """What a helper says when it is ready."""
+    return f"chainrule runs llvmlite {llvmlite.__version__} from {os.path.dirname(llvmlite.__file__)}\n".encode()
+
+
 def serve() -> None:
     """What a helper runs: modules in, object files out, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     source, to = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes between the answers
     with contextlib.suppress(struct.error, BrokenPipeError):
+        to.write(greeting())
+        to.flush()
         machine = target_machine(*json.loads(receive(source)), jit=False)
         while True:
             text = receive(source)

@@ -57,7 +57,7 @@ class Program:
         lent_memory: bool = False,
         alone_under: float = 0.0,
     ) -> None:
-        self._alone_under = alone_under
+        self._alone_under, self._lent = alone_under, lent_memory
         self.target = target or host_target()
         self._shapes = [one.shape for one in graph.outputs]
         self._bound: dict[int, Array] = {}
@@ -119,7 +119,7 @@ class Program:
 
     def lend(self, memory: Array) -> None:
         """From now on the arena is ``memory``: bytes, at least ``arena_bytes`` of them, from the beginning of a page."""
-        self._memory = memory
+        self._memory = None if self._lent else memory  # what is lent, the lender keeps
         base = memory.ctypes.data
         for number, region in enumerate(self._recipe.regions):
             if region.offset >= 0:
@@ -190,10 +190,12 @@ class Program:
         view = self._recipe.outputs[number]
         region = self._recipe.regions[view.region]
         dtype = as_dtype(region.dtype)
+        memory: Array | None
         if view.region in self._bound:  # the new value of a cell, in the cell's own memory
             memory, begin = self._bound[view.region].reshape(-1), 0
         else:
             memory, begin = self._memory, region.offset
+            assert memory is not None, "what is lent memory leaves its outputs with the lender"
         strides = [stride * dtype.itemsize for stride in view.strides]
         return np.ndarray(self._shapes[number], dtype, memory, begin + view.start * dtype.itemsize, strides)
 

@@ -127,7 +127,6 @@ class Pool:
 
     def _new_control(self) -> Array:
         control = aligned_memory(Control.CLAIMS + Control.CLAIM_SIZE * self.threads)
-        control[:] = 0
         words = control.view(np.int64)
         crowded = self.threads > available_cores()
         for meeting, seconds in ((Control.TICKET, _IDLE_SPIN), (Control.BARRIER, _BARRIER_SPIN)):

@@ -37,6 +37,8 @@ _INTEGERS = frozenset((uint8, int32, int64))
 
 def as_dtype(dtype: object) -> DType:
     """The one of the seven that ``dtype`` (a name, a NumPy dtype or scalar type, a Python type) stands for."""
+    if isinstance(dtype, np.dtype) and dtype in _RANK:
+        return dtype
     if isinstance(dtype, str):
         if dtype not in _BY_NAME:
             raise unknown_value("dtype", dtype, _BY_NAME)

@@ -157,7 +157,7 @@ CONSTANT = _LeafOperation("constant")
 PARAMETER = _LeafOperation("parameter")
 BUFFER = _LeafOperation("buffer")
 INPUT = _LeafOperation("input")
-_NO_ATTRIBUTES: Mapping[str, Any] = {}
+NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
 def leaf(
@@ -170,6 +170,6 @@ def leaf(
 ) -> Node:
     """A leaf that holds ``value``, or, given only a type, stands for a value that comes when the graph runs."""
     if isinstance(value, TensorType):
-        return Node(operation, (), value, _NO_ATTRIBUTES, None, requires_grad and is_float(value.dtype), label, owner)
+        return Node(operation, (), value, NO_ATTRIBUTES, None, requires_grad and is_float(value.dtype), label, owner)
     type_ = TensorType(value.shape, value.dtype)
-    return Node(operation, (), type_, _NO_ATTRIBUTES, value, requires_grad and is_float(type_.dtype), label, owner)
+    return Node(operation, (), type_, NO_ATTRIBUTES, value, requires_grad and is_float(type_.dtype), label, owner)

@@ -11,6 +11,7 @@ from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array
 from chainrule.graph.dtypes import bool_, int64, is_float, is_integer
 from chainrule.tensor import Tensor, as_tensor, functions, verify
+from chainrule.tensor.axes import Axes, as_axes
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -29,21 +30,21 @@ def _alike(name: str, x: Tensor, target: Any) -> Tensor:
     return found
 
 
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """e^x / sum e^x along an axis. The largest x is taken off first, so nothing overflows."""
+def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
+    """e^x / sum e^x along an axis, or several. The largest x is taken off first, so nothing overflows."""
     shifted = (x - _along(x, axis, x.max(axis).detach())).exp()
     return shifted / _along(x, axis, shifted.sum(axis))
 
 
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """x - ln sum e^x along an axis."""
+def log_softmax(x: Tensor, axis: Axes = -1) -> Tensor:
+    """x - ln sum e^x along an axis, or several."""
     shifted = x - _along(x, axis, x.max(axis).detach())
     return shifted - _along(x, axis, shifted.exp().sum(axis).log())
 
 
-def _along(x: Tensor, axis: int, reduced: Tensor) -> Tensor:
+def _along(x: Tensor, axis: Axes, reduced: Tensor) -> Tensor:
     """What is left of ``x`` without ``axis``, repeated along it again."""
-    return Tensor(ops.broadcast(reduced.node, shape=x.shape, axes=(axis % x.ndim,)))
+    return Tensor(ops.broadcast(reduced.node, shape=x.shape, axes=as_axes("softmax", axis, x.ndim)))
 
 
 def mse_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:

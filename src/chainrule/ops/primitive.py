@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.errors import InternalError, UserError
 from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
-from chainrule.graph.node import CONSTANT, Array, Node, Role, TensorType
+from chainrule.graph.node import CONSTANT, NO_ATTRIBUTES, Array, Node, Role, TensorType
 
 Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
@@ -120,7 +120,7 @@ class Primitive:
         value = engine(self, values, attributes, type_)
         if requires_grad or history == "everything":
             return Node(self, inputs, type_, attributes, value, requires_grad)
-        return Node(CONSTANT, (), type_, _NO_ATTRIBUTES, value)
+        return Node(CONSTANT, (), type_, NO_ATTRIBUTES, value)
 
     def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
         """Gradient of the error with respect to input ``position`` of ``node``, as nodes; None where none passes."""
@@ -152,24 +152,19 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
         if value.dtype is bfloat16 or value.dtype == bfloat16:
             values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
             break
-    result: Any = _quiet.context.run(primitive.reference, *values, **attributes)
+    result: Any = _quiet.copy().run(primitive.reference, *values, **attributes)
     if not isinstance(result, np.ndarray):
         result = np.asarray(result)
     array: Array = result if result.dtype == type_.dtype else result.astype(type_.dtype)
     return array
 
 
-class _Quiet(threading.local):
-    """Where NumPy says nothing of 1/0, which is inf, and 0/0, which is nan: what to make of them is for the health checks.
+_quiet = contextvars.Context()
+"""Where NumPy says nothing of 1/0, which is inf, and 0/0, which is nan: what to make of them is for the health checks.
 
-    ``np.errstate`` would be made anew for each operation, which costs more than a small operation itself."""
-
-    def __init__(self) -> None:
-        self.context = contextvars.Context()
-        self.context.run(np.seterr, all="ignore")
-
-
-_quiet = _Quiet()
+``np.errstate`` would be made anew for each operation, which costs more than a small operation itself; a copy of a context costs
+next to nothing, and may be entered on any thread and within another one."""
+_quiet.run(np.seterr, all="ignore")
 
 
 History = Literal["gradients", "nothing", "everything"]
@@ -190,7 +185,6 @@ class _Mode(threading.local):
 
 
 _mode = _Mode()
-_NO_ATTRIBUTES: Mapping[str, Any] = {}
 _type_of = operator.attrgetter("type")
 
 

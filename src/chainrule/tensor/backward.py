@@ -11,6 +11,7 @@ Elsewhere the gradient's nodes run one by one, as the forward pass did.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,13 +20,13 @@ from typing import Any
 from chainrule import ops
 from chainrule.grad import backprop
 from chainrule.graph import Array, Node, leaf, topological_order
-from chainrule.tensor.engines import runs_natively, work
+from chainrule.tensor.engines import work
 
 _WORTH_A_PROGRAM = 1 << 20
 """Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
 _MOST_PROGRAMS = 64
-_lock = threading.Lock()
-_programs: OrderedDict[Any, _Gradient | None] = OrderedDict()
+_lock = threading.RLock()
+_programs: OrderedDict[Any, _Gradient] = OrderedDict()
 
 
 def differentiable_nodes(output: Node) -> list[Node]:
@@ -33,15 +34,18 @@ def differentiable_nodes(output: Node) -> list[Node]:
     return topological_order([output], follow=lambda node: node.requires_grad)
 
 
-def gradients(output: Node, upstream: Node | None, as_program: bool = True) -> list[tuple[Node, Node | None]]:
+def gradients(output: Node, upstream: Node | None, as_program: bool) -> list[tuple[Node, Node | None]]:
     """Each node that is somebody's value, and the gradient that arrives there, as ``backprop`` gives it."""
     order = differentiable_nodes(output)
     wanted = [node for node in order if node.owner is not None]
     found = None
-    if as_program and runs_natively():
+    if as_program and output.value is not None:
+        if upstream is not None and upstream.value is not None:
+            upstream = leaf(upstream.value)  # its own history, or its place in this graph, does not matter
         structure = _Structure(output, order, wanted, upstream)
         known = _known(structure)
-        found = None if known is None else known.run(structure)
+        if known is not None:
+            found = known.run(structure)
     if found is None:
         found = backprop(output, wanted, upstream)
     return list(zip(wanted, found, strict=True))
@@ -50,13 +54,14 @@ def gradients(output: Node, upstream: Node | None, as_program: bool = True) -> l
 def _known(structure: _Structure) -> _Gradient | None:
     """The program for a structure; None where there is too little to compute."""
     with _lock:
-        if structure.key in _programs:
+        known = _programs.get(structure.key)
+        if known is not None:
             _programs.move_to_end(structure.key)
-        else:
-            _programs[structure.key] = _Gradient(structure) if structure.work() >= _WORTH_A_PROGRAM else None
+        elif structure.work() >= _WORTH_A_PROGRAM:
+            known = _programs[structure.key] = _Gradient(structure)
             while len(_programs) > _MOST_PROGRAMS:
                 _programs.popitem(last=False)
-        return _programs[structure.key]
+        return known
 
 
 class _Structure:
@@ -126,6 +131,21 @@ class _Gradient:
         self._program = LentProgram([made[one] for one in outputs], operands)
         self._arrives = [one is not None for one in found]
 
-    def run(self, structure: _Structure) -> list[Node | None]:
-        values = iter(self._program.run(structure.values))
+    def run(self, structure: _Structure) -> list[Node | None] | None:
+        """The gradients; None within another run on this thread."""
+        from chainrule.cpu.lent import NestedError
+
+        try:
+            values = iter(self._program.run(structure.values))
+        except NestedError:
+            return None
         return [leaf(next(values)) if arrives else None for arrives in self._arrives]
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that the copy does not have may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -220,10 +220,15 @@ def _rebuilt(value: Any, stand_in: Callable[[Any], Tensor]) -> Any:
     if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Cell):
         return stand_in(value)
     if isinstance(value, tuple | list):
-        return type(value)(_rebuilt(one, stand_in) for one in value)
+        return _like(value, (_rebuilt(one, stand_in) for one in value))
     if isinstance(value, dict):
         return {name: _rebuilt(one, stand_in) for name, one in value.items()}
     return value
+
+
+def _like(value: Any, members: Iterable[Any]) -> Any:
+    """``members`` in the kind of tuple or list that ``value`` is."""
+    return value._make(members) if hasattr(value, "_make") else type(value)(members)
 
 
 def _as_tensors(value: Any) -> Any:
@@ -242,7 +247,7 @@ def _rebuilt_results(value: Any, outputs: list[Node]) -> Any:
         outputs.append(value.node)
         return _Result(len(outputs) - 1)
     if isinstance(value, tuple | list):
-        return type(value)(_rebuilt_results(one, outputs) for one in value)
+        return _like(value, (_rebuilt_results(one, outputs) for one in value))
     if isinstance(value, dict):
         return {name: _rebuilt_results(one, outputs) for name, one in value.items()}
     return value
@@ -252,7 +257,7 @@ def _with_values(value: Any, program: Program) -> Any:
     if isinstance(value, _Result):
         return Tensor(leaf(np.ascontiguousarray(program.output(value.number)).copy()))
     if isinstance(value, tuple | list):
-        return type(value)(_with_values(one, program) for one in value)
+        return _like(value, (_with_values(one, program) for one in value))
     if isinstance(value, dict):
         return {name: _with_values(one, program) for name, one in value.items()}
     return value

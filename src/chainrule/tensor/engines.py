@@ -44,8 +44,12 @@ def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[st
     ):
         return ops.run_reference(primitive, values, attributes, type_)
     from chainrule.cpu import single
+    from chainrule.cpu.lent import NestedError
 
-    return single.run(primitive, values, attributes)
+    try:
+        return single.run(primitive, values, attributes)
+    except NestedError:
+        return ops.run_reference(primitive, values, attributes, type_)
 
 
 def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> int:

@@ -27,6 +27,7 @@ from chainrule.graph.dtypes import (
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, gradients
+from chainrule.tensor.engines import runs_natively
 from chainrule.tensor.tracing import active_trace
 
 
@@ -189,8 +190,9 @@ class Tensor:
                 "or from tensors made without requires_grad=True?"
             )
         seed = None if upstream is None else as_tensor(upstream, self.dtype).node
+        as_program = not create_graph and runs_natively()
         with ops.history("gradients" if create_graph else "nothing"):
-            for node, gradient in gradients(self.node, seed, as_program=not create_graph):
+            for node, gradient in gradients(self.node, seed, as_program):
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
                     _refuse_to_leave_the_trace(owner)
