@@ -25,10 +25,11 @@ from chainrule.compiler.simplify import simplify
 from chainrule.compiler.values import COPY
 from chainrule.errors import InternalError
 from chainrule.graph import Graph, Node, TensorType, leaf
-from chainrule.graph.dtypes import as_dtype, bool_, float32, int64, is_float
-from chainrule.ops import REGISTRY, Primitive, Spec
+from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
+from chainrule.ops import Primitive, Spec
 from chainrule.tensor import Tensor, placeholder, tracing
 from plan_interpreter import run_plan
+from specs import CASES, drawn
 
 
 @pytest.fixture(autouse=True)
@@ -370,27 +371,6 @@ def test_memory_is_used_again() -> None:
 
 
 # ---- everything through all passes
-
-
-CASES = [
-    pytest.param(primitive, spec, id=f"{name}-{i}")
-    for name, primitive in sorted(REGISTRY.items())
-    for i, spec in enumerate(primitive.spec)
-]
-
-
-def drawn(spec: Spec) -> list[np.ndarray]:
-    rng = np.random.default_rng(11)
-    arrays: list[np.ndarray] = []
-    for place, shape in enumerate(spec.inputs):
-        dtype = spec.dtype_of(place)
-        if is_float(dtype):
-            arrays.append(np.asarray(rng.uniform(*spec.domain, shape)).astype(dtype))
-        elif dtype == bool_:
-            arrays.append(rng.integers(0, 2, shape).astype(bool))
-        else:
-            arrays.append(np.asarray(rng.integers(*spec.integers, shape)).astype(dtype))
-    return arrays
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
