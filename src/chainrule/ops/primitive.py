@@ -106,7 +106,7 @@ class Primitive:
                 if one.requires_grad and self.passes_gradient_to(place):
                     requires_grad = is_float(type_.dtype)
                     break
-        if engine is _AsUsual.ENGINE:
+        if engine is _AsUsual.ENGINE:  # as ``engine_in_use``, without a call for every node
             engine = _usual[0]
         if engine is None:
             return Node(self, inputs, type_, attributes, None, requires_grad)

@@ -39,25 +39,33 @@ def gradients(output: Node, upstream: Node | None, as_program: bool) -> list[tup
     order = differentiable_nodes(output)
     wanted = [node for node in order if node.owner is not None]
     found = None
-    if as_program and output.value is not None:
+    if as_program and output.value is not None and _is_worth_a_program(order):
         if upstream is not None and upstream.value is not None:
             upstream = leaf(upstream.value)  # its own history, or its place in this graph, does not matter
         structure = _Structure(output, order, wanted, upstream)
-        known = _known(structure)
-        if known is not None:
-            found = known.run(structure)
+        found = _program_of(structure).run(structure)
     if found is None:
         found = backprop(output, wanted, upstream)
     return list(zip(wanted, found, strict=True))
 
 
-def _known(structure: _Structure) -> _Gradient | None:
-    """The program for a structure; None where there is too little to compute."""
+def _is_worth_a_program(order: Sequence[Node]) -> bool:
+    """Whether the forward pass had much to do; looks no further than it must."""
+    done = 0
+    for node in order:
+        if isinstance(node.operation, ops.Primitive):
+            done += work(node.operation, [_value(one) for one in node.inputs], node.type)
+            if done >= _WORTH_A_PROGRAM:
+                return True
+    return False
+
+
+def _program_of(structure: _Structure) -> _Gradient:
     with _lock:
         known = _programs.get(structure.key)
         if known is not None:
             _programs.move_to_end(structure.key)
-        elif structure.work() >= _WORTH_A_PROGRAM:
+        else:
             known = _programs[structure.key] = _Gradient(structure)
             while len(_programs) > _MOST_PROGRAMS:
                 _programs.popitem(last=False)
@@ -93,14 +101,6 @@ class _Structure:
     @property
     def values(self) -> list[Array]:
         return [_value(node) for node in self.nodes]
-
-    def work(self) -> int:
-        """How much the forward pass had to do."""
-        return sum(
-            work(node.operation, [_value(one) for one in node.inputs], node.type)
-            for node in self.on_the_way
-            if isinstance(node.operation, ops.Primitive)
-        )
 
 
 def _value(node: Node) -> Array:
