@@ -412,7 +412,7 @@ def test_a_compiled_step_keeps_one_copy_of_each_cell() -> None:
         optimizer.step()
         return loss
 
-    expected = model.weight._numbers().copy()  # without a node, as nobody looks at it
+    expected = model.weight.numbers().copy()  # without a node, as nobody looks at it
     step.prepare(np.ones((3, 40), np.float32))
     cells = [*model.parameters(), *(cell for slots in optimizer.state.values() for cell in slots.values())]
     assert len(cells) == 4

@@ -144,11 +144,40 @@ def test_a_large_update_is_one_program_and_means_the_same(method: type[optim.Opt
                     unused.grad = cr.tensor(np.ones(1, np.float32))
                 optimizer.lr = 0.1 / (number + 1)
                 optimizer.step()
-            assert (optimizer._program is not None) == (engine == "native")
+            assert (optimizer._updates is not None) == (engine == "native")
             return [weight.numpy(), unused.numpy(), *optimizer.state_dict().values()]
 
     for found, expected in zip(updated("native"), updated("reference"), strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-7)
+
+
+def test_an_update_leaves_earlier_values_as_they_were() -> None:
+    weight = cr.Parameter(np.ones((200, 100), np.float32))
+    optimizer = optim.SGD([weight], lr=0.5, momentum=0.9)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    for _ in range(4):
+        before = weight * 1.0  # its graph has the weight as it is now
+        weight.grad = cr.tensor(np.ones((200, 100), np.float32))
+        seen += [(one, one.copy()) for one in (before.graph.leaves[0].value, weight.numpy(), weight.grad.numpy())]
+        seen += [(one, one.copy()) for one in optimizer.state_dict().values()]
+        optimizer.step()
+    for now, then in seen:
+        np.testing.assert_array_equal(now, then)
+    expected = 1.0
+    for velocity in (1.0, 1.9, 2.71, 3.439):
+        expected -= 0.5 * velocity
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6)
+
+
+def test_an_update_follows_a_parameter_that_is_assigned() -> None:
+    weight = cr.Parameter(np.ones((200, 100), np.float32))
+    optimizer = optim.SGD([weight], lr=1.0)
+    for value in (np.full((100, 200), 3, np.float32).T, np.full((200, 100), 5, np.float32)):
+        weight.assign(value)
+        weight.grad = cr.tensor(np.ones((200, 100), np.float32))
+        optimizer.step()
+        np.testing.assert_array_equal(weight.numpy(), value - 1)
+        assert weight.numpy().flags.c_contiguous
 
 
 def test_a_users_own_method_runs_as_it_is_written() -> None:

@@ -542,6 +542,25 @@ def test_at_and_outside_its_limits_clip_passes_no_gradient() -> None:
 # ---- a tensor never changes
 
 
+@pytest.mark.parametrize(
+    ("gradient", "got"),
+    [
+        (cr.tensor(np.ones((2, 3))), "float64[2, 3]"),
+        (cr.tensor(np.ones((1, 3), np.float32)), "float32[1, 3]"),
+        (np.ones((2, 3), np.float32), "a ndarray"),
+    ],
+)
+def test_a_gradient_has_the_type_of_its_parameter(gradient: Any, got: str) -> None:
+    """Programs read its memory without looking at it again."""
+    weight = cr.Parameter(np.ones((2, 3), np.float32))
+    weight.name = "fc.weight"
+    with pytest.raises(cr.UserError) as raised:
+        weight.grad = gradient
+    assert str(raised.value) == (
+        "grad: parameter 'fc.weight' is float32[2, 3], so its gradient must be a tensor of that shape and dtype, got " + got
+    )
+
+
 def test_a_tensor_keeps_its_own_numbers() -> None:
     data = np.ones(3)
     for made in (cr.tensor(data), cr.Parameter(data), cr.from_dlpack(data), cr.tensor(data) + 0, cr.where(True, data, data)):

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.compiler.values import dense_strides, same_places
-from chainrule.cpu.memory import aligned_memory, recycled
+from chainrule.compiler.values import dense_strides, natural, same_places
+from chainrule.cpu.memory import PAGE, aligned_memory, recycled
 from chainrule.cpu.program import Program
 from chainrule.graph import Array, Graph, Node, TensorType, leaf
 
 _WORTH_WAKING = 50e-6
 """Seconds of work from which on other threads, which are asleep between programs, are woken."""
+_LARGE, _LINE = 1 << 17, 64
+"""Bytes of an output that gets memory of its own, and of a cache line."""
 _lock = threading.Lock()
 _owner: int | None = None  # the thread that holds it
 _arena = aligned_memory(0)
@@ -62,25 +64,65 @@ class NestedError(Exception):
 
 
 class LentProgram:
-    """``outputs``, made of the nodes of ``operands``, as a program whose operands' addresses go straight into its table."""
+    """``outputs``, made of the nodes of ``operands``, as a program whose operands' addresses go straight into its table.
 
-    def __init__(self, outputs: Sequence[Node], operands: Sequence[Operand]) -> None:
-        program = self._program = Program(Graph(*outputs), lent_memory=True, alone_under=_WORTH_WAKING)
+    ``row_major``: also the outputs lie so. ``assigned``: leaves whose memory, given once for all, gets a new value, the node of
+    that, and the memory. ``read``: leaves that are only read there, and their memory.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[Node],
+        operands: Sequence[Operand],
+        *,
+        row_major: bool = False,
+        assigned: Sequence[tuple[Node, Node, Array]] = (),
+        read: Sequence[tuple[Node, Array]] = (),
+    ) -> None:
+        places = [leaf(node.type) for node in outputs] if row_major else []
+        new = [*outputs, *(node for _, node, _ in assigned)]
+        state = [*((one, number) for number, one in enumerate(places))]
+        state += [(memory, len(outputs) + number) for number, (memory, _, _) in enumerate(assigned)]
+        program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
         self._arena = 0  # the number of the one that it is bound to
-        self._addresses = program.addresses
+        self._addresses = memoryview(program.addresses)  # type: ignore[arg-type]
         self._operands = [
             (one.as_it_lies, program.address_places(one.leaf) if program.needs(one.leaf) else []) for one in operands
         ]
-        self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # bytes, and where their address goes
-        self._results: list[tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]] = []  # block, and the view of it
-        blocks: dict[int, int] = {}
+        for memory, array in (*read, *((memory, array) for memory, _, array in assigned)):
+            if program.needs(memory):
+                program.bind(memory, array)
+        self._lay_out(outputs, places)
+
+    def _lay_out(self, outputs: Sequence[Node], places: Sequence[Node]) -> None:
+        """Where outputs go: a large one to memory of its own, so that it can go alone, all others to one piece."""
+        program = self._program
+        self._sizes = [0]  # of pieces of memory
+        self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # piece, and where addresses go
+        self._results: list[tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]] = []  # piece, and the view of it
+        begins: dict[int | Node, tuple[int, int]] = {}  # by region, or by leaf: piece, byte
         for number, node in enumerate(outputs):
-            (view, nbytes), itemsize = program.output_place(number), node.dtype.itemsize
-            if view.region not in blocks:
-                blocks[view.region] = len(blocks)
-                self._blocks.append((nbytes, program.address_places(number)))
-            strides = tuple(stride * itemsize for stride in view.strides)
-            self._results.append((blocks[view.region], node.shape, node.dtype, view.start * itemsize, strides))
+            if places:
+                key: int | Node = places[number]
+                start, strides, nbytes = 0, dense_strides(node.shape, natural(node.ndim)), node.type.nbytes
+                where = program.address_places(places[number]) if program.needs(places[number]) else []
+            else:
+                view, nbytes = program.output_place(number)
+                key, start, strides = view.region, view.start, view.strides
+                where = program.address_places(number)
+            if key not in begins:
+                piece, begin = 0, self._sizes[0]
+                if nbytes < _LARGE:
+                    self._sizes[0] += -(-nbytes // _LINE) * _LINE
+                else:  # neighbours begin at different places of a page: see ``memory.apart_zeros``
+                    piece, begin = len(self._sizes), len(self._sizes) * 5 * _LINE % PAGE
+                    self._sizes.append(begin + nbytes)
+                begins[key] = piece, begin
+                self._blocks.append((piece, [(place, offset + begin) for place, offset in where]))
+            piece, begin = begins[key]
+            itemsize = node.dtype.itemsize
+            in_bytes = tuple(stride * itemsize for stride in strides)
+            self._results.append((piece, node.shape, node.dtype, begin + start * itemsize, in_bytes))
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """The outputs, for operands that lie as those that it was made for.
@@ -110,17 +152,13 @@ class LentProgram:
                 address = array.__array_interface__["data"][0]
                 for place, offset in places:
                     addresses[place] = address + offset
-        blocks = []
-        for nbytes, places in self._blocks:
-            memory = recycled(nbytes)
-            blocks.append(memory)
-            address = memory.__array_interface__["data"][0]
+        pieces = [recycled(nbytes) for nbytes in self._sizes]
+        begins = [one.__array_interface__["data"][0] for one in pieces]
+        for piece, places in self._blocks:
             for place, offset in places:
-                addresses[place] = address + offset
+                addresses[place] = begins[piece] + offset
         self._program.run()
-        return [
-            np.ndarray(shape, dtype, blocks[block], start, strides) for block, shape, dtype, start, strides in self._results
-        ]
+        return [np.ndarray(shape, dtype, pieces[piece], start, steps) for piece, shape, dtype, start, steps in self._results]
 
     def _borrow(self) -> None:
         """The common arena, large enough."""

@@ -7,13 +7,14 @@ of it any more.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import threading
 
 import numpy as np
 
-from chainrule.graph import Array
+from chainrule.graph import Array, TensorType
 
 PAGE = 4096
 _MAPPED_FROM = 1 << 20
@@ -110,6 +111,20 @@ def recycled(nbytes: int) -> Array:
     rounded = -(-nbytes // PAGE) * PAGE
     block = _idle.take(rounded)
     return np.asarray(_Lease(aligned_memory(rounded) if block is None else block))[:nbytes]
+
+
+# ---- arrays that one loop works on
+
+
+def apart_zeros(type_: TensorType) -> Array:
+    """An array of zeros that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of
+    one loop agreed in their last 12 bits, the processor would take them for the same."""
+    raw, begin = aligned_memory(type_.nbytes + PAGE), next(_places) * 5 * 64 % PAGE
+    found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
+    return found
+
+
+_places = itertools.count()
 
 
 def _after_fork_in_child() -> None:

@@ -24,7 +24,8 @@ def make_recipe(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
     outputs = [places[one] for one in made.outputs]
     outside = {status, *leaves.values()}
     if lent_memory:
-        outside |= {place.buffer for place in outputs}
+        assigned = {number for _, number in state}
+        outside |= {place.buffer for number, place in enumerate(outputs) if number not in assigned}
     ends = [takes_over.get(place.buffer, place.buffer) for place in outputs]
     spans = _needed(stages, ends, outside)
     arena = plan_memory(spans)

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import DType, float32, float64, promote
-from chainrule.tensor import Buffer, Parameter, Tensor, compile, functions
+from chainrule.tensor import Buffer, Parameter, Tensor, Updates, functions
 from chainrule.tensor.engines import runs_natively
 
 _WORTH_A_PROGRAM = 1 << 14
@@ -84,10 +84,10 @@ class Optimizer(ABC):
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
         self.state: dict[Parameter, dict[str, Buffer]] = {}
-        self._program: Any = None
+        self._updates: Updates | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_program": None}  # a copy, or another process, makes its own
+        return {**self.__dict__, "_updates": None}  # a copy, or another process, makes its own
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a group by the names that they are kept under."""
@@ -124,15 +124,15 @@ class Optimizer(ABC):
         The library's own methods, which have no side effects, run as one program where there is much to update: a pass over
         the parameters instead of one for each operation.
         """
-        if type(self) in _PURE and runs_natively() and sum(one.size for one in self.parameters) >= _WORTH_A_PROGRAM:
-            if self._program is None:
-                self._program = compile(Optimizer._step)
-            self._program(self, tuple(tuple(group.options.items()) for group in self.groups))
+        parameters = self.parameters
+        if type(self) in _PURE and runs_natively() and sum([one.size for one in parameters]) >= _WORTH_A_PROGRAM:
+            if self._updates is None:
+                self._updates = Updates(self._step)
+            self._updates.run(parameters, tuple([tuple(group.options.items()) for group in self.groups]))
         else:
-            self._step(())
+            self._step()
 
-    def _step(self, _: object) -> None:
-        """``_``: the options, which a program has frozen."""
+    def _step(self) -> None:
         with functions.no_grad():
             for group in self.groups:
                 for parameter in group.parameters:

@@ -4,6 +4,7 @@ from chainrule.tensor.cells import Buffer, Cell, Parameter
 from chainrule.tensor.compiled import CompiledFunction, compile
 from chainrule.tensor.tensor import Tensor, as_tensor, placeholder, tensor
 from chainrule.tensor.tracing import Trace, active_trace, trace, tracing, verify
+from chainrule.tensor.update import Updates
 
 __all__ = [
     "Buffer",
@@ -12,6 +13,7 @@ __all__ = [
     "Parameter",
     "Tensor",
     "Trace",
+    "Updates",
     "active_trace",
     "as_tensor",
     "compile",

@@ -7,7 +7,6 @@ left alone.
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ class Cell(Tensor):
         """A cell of zeros, which take up no memory until they are used."""
         made = cls(np.zeros((), dtype))
         made._type = TensorType(shape, made._type.dtype)
-        made._memory = aligned_zeros(made._type)
+        made._memory = _zeros(made._type)
         made._memory_is_new, made._value_now = True, None
         return made
 
@@ -63,11 +62,22 @@ class Cell(Tensor):
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            self._check_gradient(gradient)
         trace = active_trace()
         if trace is None:
             self._gradient_now = gradient
         else:
             trace.gradients[self] = gradient
+
+    def _check_gradient(self, gradient: Tensor) -> None:
+        if not isinstance(gradient, Tensor) or gradient.node.type != self._type:
+            label = f" {self._name!r}" if self._name else ""
+            got = gradient.node.type if isinstance(gradient, Tensor) else f"a {type(gradient).__name__}"
+            raise UserError(
+                f"grad: {type(self).__name__.lower()}{label} is {self._type}, so its gradient must be a tensor "
+                f"of that shape and dtype, got {got}"
+            )
 
     @property
     def name(self) -> str:
@@ -85,10 +95,11 @@ class Cell(Tensor):
         if trace is not None:
             return trace.read(self)
         if self._node is None:
-            self._node = self._leaf(self._numbers())
+            self._node = self._leaf(self.numbers())
         return self._node
 
-    def _numbers(self) -> Array:
+    def numbers(self) -> Array:
+        """The present value, which stays as it is."""
         if self._value_now is None:
             assert self._memory is not None
             self._value_now = self._memory.copy()
@@ -98,9 +109,9 @@ class Cell(Tensor):
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
-            self._memory = aligned_zeros(self._type)
+            self._memory = _zeros(self._type)
         if not self._memory_is_new:
-            np.copyto(self._memory, self._numbers())
+            np.copyto(self._memory, self.numbers())
             self._memory_is_new = True
             if self._node is None:  # nobody looks at the value: one copy is enough
                 self._value_now = None
@@ -114,14 +125,6 @@ class Cell(Tensor):
     def has_gradient(self) -> bool:
         """Whether ``grad`` is set, without fetching it."""
         return self._gradient_now is not None
-
-    def gradient_order(self) -> tuple[int, ...]:
-        """The axes of ``grad``, which there must be, from the outermost in memory."""
-        natural = tuple(range(len(self._type.shape)))
-        if self._gradient_now is None or callable(self._gradient_now):  # what is fetched from a program lies row-major
-            return natural
-        strides = self._gradient_now.numpy().strides
-        return tuple(sorted(natural, key=lambda axis: (-strides[axis], axis)))
 
     @property
     def type(self) -> TensorType:
@@ -148,12 +151,16 @@ class Cell(Tensor):
         if trace is not None:
             trace.write(self, new.node)
             return
-        self._value_now = new.numpy()
+        self.replace(new.numpy())
+
+    def replace(self, value: Array) -> None:
+        """From now on the value is ``value``, of this shape and dtype, which nobody writes any more."""
+        self._value_now = value
         self._memory_is_new = False
         self._node = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        made = type(self)(np.array(self._numbers()))
+        made = type(self)(np.array(self.numbers()))
         made._name = self._name
         memo[id(self)] = made
         return made
@@ -176,17 +183,10 @@ def written(cells: Iterable[Cell]) -> None:
         cell._value_now = cell._node = None  # type: ignore[assignment]
 
 
-_places = itertools.count()
+def _zeros(type_: TensorType) -> Array:
+    from chainrule.cpu.memory import apart_zeros
 
-
-def aligned_zeros(type_: TensorType) -> Array:
-    """An array of zeros that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of
-    one loop agreed in their last 12 bits, the processor would take them for the same."""
-    from chainrule.cpu.memory import PAGE, aligned_memory
-
-    raw, begin = aligned_memory(type_.nbytes + PAGE), next(_places) * 5 * 64 % PAGE
-    found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
-    return found
+    return apart_zeros(type_)
 
 
 class Parameter(Cell):

@@ -26,7 +26,7 @@ from chainrule.graph.dtypes import as_dtype
 from chainrule.tensor.cells import Cell, in_memory, written
 from chainrule.tensor.engines import is_reference
 from chainrule.tensor.tensor import Tensor, placeholder, tensor
-from chainrule.tensor.tracing import GradientRead, Trace, active_trace, tracing
+from chainrule.tensor.tracing import Trace, active_trace, tracing
 
 if TYPE_CHECKING:
     from chainrule.cpu.program import Program
@@ -45,7 +45,7 @@ class _Traced:
     inputs: list[Node]
     cells: list[tuple[Cell, Node]]
     written: list[Cell]
-    old_gradients: list[tuple[Cell, GradientRead]]
+    old_gradients: list[tuple[Cell, Node]]
     gradients: list[tuple[Cell, Callable[[], Tensor] | None]]  # fetches it; None where the gradient was cleared
     input_gradients: list[tuple[int, int]]  # place among the inputs, output
     flags: dict[Any, bool]
@@ -270,9 +270,7 @@ class _Parts:
         self.trace, self.inputs, self.outputs = trace, list(inputs), outputs
         self.state: list[tuple[Node, int]] = []
         for cell, node in trace.writes.items():
-            if cell not in trace.reads:
-                trace.reads[cell] = cell._leaf(cell.type)
-            self.state.append((trace.reads[cell], self._output(node)))
+            self.state.append((trace.old_value(cell), self._output(node)))
         self.gradients = [
             (cell, None if gradient is None else self._output(gradient.node)) for cell, gradient in trace.gradients.items()
         ]
@@ -293,7 +291,7 @@ class _Parts:
             [one.node for one in self.inputs],
             [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
             list(trace.writes),
-            [(cell, one) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.leaf)],
+            [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.node)],
             [(cell, None if output is None else _looking(program, output)) for cell, output in self.gradients],
             self.input_gradients,
             dict(trace.flags),
@@ -315,11 +313,11 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
     for node, array in zip(traced.inputs, held, strict=True):
         if program.needs(node):
             program.bind(node, array)
-    for cell, read in traced.old_gradients:
+    for cell, node in traced.old_gradients:
         gradient = cell.grad
         assert gradient is not None
-        held.append(np.ascontiguousarray(gradient.numpy().transpose(read.order)))
-        program.bind(read.leaf, held[-1])
+        held.append(np.ascontiguousarray(gradient.numpy()))
+        program.bind(node, held[-1])
     in_memory(traced.bound)
     try:
         program.run()

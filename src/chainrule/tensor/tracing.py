@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chainrule import ops
-from chainrule.graph import Graph, Node, TensorType, leaf
+from chainrule.graph import Graph, Node, leaf
 
 if TYPE_CHECKING:
     from chainrule.tensor.cells import Cell
@@ -20,19 +20,6 @@ Check = tuple[Node, Callable[[Any], None]]
 """A node, and what raises a UserError if its value, once it is known, is not as it must be."""
 
 
-class GradientRead:
-    """The gradient that a cell had when tracing began: ``leaf`` is its memory, with its axes in ``order`` from the outermost,
-    as it lay then; what lies otherwise later is copied."""
-
-    def __init__(self, cell: Cell) -> None:
-        from chainrule.tensor.tensor import Tensor
-
-        self.order = cell.gradient_order()
-        self.leaf = leaf(TensorType(tuple(cell.shape[axis] for axis in self.order), cell.dtype))
-        axes = tuple(self.order.index(axis) for axis in range(cell.ndim))
-        self.tensor = Tensor(self.leaf if axes == tuple(range(cell.ndim)) else ops.transpose(self.leaf, axes=axes))
-
-
 class Trace:
     """What a traced function did to cells: the leaf that stands for each that it read, the node that each was assigned,
     and the gradient that each got (None where it was cleared)."""
@@ -41,25 +28,28 @@ class Trace:
         self.reads: dict[Cell, Node] = {}
         self.writes: dict[Cell, Node] = {}
         self.gradients: dict[Cell, Tensor | None] = {}
-        self.gradient_reads: dict[Cell, GradientRead | None] = {}  # what stood in ``grad`` before; None where nothing did
+        self.gradient_reads: dict[Cell, Tensor | None] = {}  # a leaf for what stood in ``grad`` before; None where nothing did
         self.flags: dict[Any, bool] = {}  # modules whose ``training`` was asked for
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
 
     def read(self, cell: Cell) -> Node:
-        if cell in self.writes:
-            return self.writes[cell]
+        return self.writes[cell] if cell in self.writes else self.old_value(cell)
+
+    def old_value(self, cell: Cell) -> Node:
+        """The leaf that stands for the value that a cell had when tracing began."""
         if cell not in self.reads:
             self.reads[cell] = cell._leaf(cell.type)
         return self.reads[cell]
 
     def gradient(self, cell: Cell) -> Tensor | None:
+        from chainrule.tensor.tensor import Tensor
+
         if cell in self.gradients:
             return self.gradients[cell]
         if cell not in self.gradient_reads:
-            self.gradient_reads[cell] = GradientRead(cell) if cell.has_gradient else None
-        read = self.gradient_reads[cell]
-        return None if read is None else read.tensor
+            self.gradient_reads[cell] = Tensor(leaf(cell.type)) if cell.has_gradient else None
+        return self.gradient_reads[cell]
 
     def write(self, cell: Cell, node: Node) -> None:
         """As when it is assigned at once, the history is cut: gradients arrive at the cell, and go no further back."""

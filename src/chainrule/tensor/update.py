@@ -1,0 +1,101 @@
+"""Assignments of cells outside compiled functions, such as an optimizer's update, as one program.
+
+    values and gradients as they lie ──> known? ── no ──> function traced over stand-ins ──> program
+                                            └── yes ──> its program ──> new values of parameters, other cells in place
+
+A parameter's new value gets memory of its own: a tensor never changes, and the graph of the last step still has the old one.
+Every other cell, such as a momentum, is written where it lies.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+
+from chainrule.graph import Array
+from chainrule.tensor.cells import Parameter, in_memory, written
+from chainrule.tensor.tensor import Tensor
+from chainrule.tensor.tracing import tracing
+
+_MOST_PROGRAMS = 16
+
+
+class Updates:
+    """The programs of one ``function`` that assigns ``parameters``, and cells of its own, from their gradients.
+
+    It must do nothing else: it runs once for each program.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._programs: OrderedDict[Hashable, _Update] = OrderedDict()
+
+    def run(self, parameters: Sequence[Parameter], frozen: Hashable) -> None:
+        """Do what ``function`` does. ``frozen``: whatever else it depends on."""
+        from chainrule.cpu.lent import NestedError
+
+        with_gradients: list[Parameter] = []
+        values: list[Array] = []
+        key: list[Hashable] = [frozen]
+        for place, one in enumerate(parameters):
+            gradient = one.grad
+            if gradient is not None:
+                value, slope = one.numbers(), gradient.node.value
+                assert slope is not None
+                key.append((place, value.strides, slope.strides, slope.shape, slope.dtype))
+                with_gradients.append(one)
+                values += value, slope
+        found = tuple(key)
+        program = self._programs.get(found)
+        if program is None:
+            program = self._programs[found] = _Update(self._function, parameters, with_gradients, values)
+            while len(self._programs) > _MOST_PROGRAMS:
+                self._programs.popitem(last=False)
+        else:
+            self._programs.move_to_end(found)
+        try:
+            program.run(values)
+        except NestedError:  # in a signal handler, within another run
+            self._function()
+
+
+class _Update:
+    """One program, for values and gradients that lie as ``values`` do."""
+
+    def __init__(
+        self,
+        function: Callable[[], None],
+        parameters: Sequence[Parameter],
+        with_gradients: Sequence[Parameter],
+        values: Sequence[Array],
+    ) -> None:
+        from chainrule.cpu.lent import LentProgram, Operand
+
+        operands = [Operand.lying_as(one) for one in values]
+        with tracing() as trace:
+            trace.gradients.update(dict.fromkeys(parameters))
+            for place, one in enumerate(with_gradients):
+                trace.reads[one] = operands[2 * place].node
+                trace.gradients[one] = Tensor(operands[2 * place + 1].node)
+            function()
+        self._parameters = [cell for cell in trace.writes if isinstance(cell, Parameter)]
+        self._in_place = [cell for cell in trace.writes if not isinstance(cell, Parameter)]
+        taken = {one.leaf for one in operands}
+        self._read = [cell for cell, node in trace.reads.items() if node not in taken and cell not in trace.writes]
+        self._program = LentProgram(
+            [trace.writes[cell] for cell in self._parameters],
+            operands,
+            row_major=True,
+            assigned=[(trace.old_value(cell), trace.writes[cell], cell.memory()) for cell in self._in_place],
+            read=[(trace.reads[cell], cell.memory()) for cell in self._read],
+        )
+
+    def run(self, values: Sequence[Array]) -> None:
+        in_memory(self._read)
+        in_memory(self._in_place)
+        try:
+            new = self._program.run(values)
+        finally:
+            written(self._in_place)
+        for one, value in zip(self._parameters, new, strict=True):
+            one.replace(value)
