@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chainrule.cpu.contraction.tile import Panels
 
 _CACHE_BYTES = 256 * 1024  # half of a usual L2 cache
-_WANTED_UNITS = 8
+WANTED_UNITS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def row_blocking(
 
     def columns(block: int) -> int:
         """Blocks of columns, where blocks of rows give too few units."""
-        missing = -(-_WANTED_UNITS // -(-rows // block))
+        missing = -(-WANTED_UNITS // -(-rows // block))
         return min(panels.count, missing) if groups == 1 and weight_bytes > _CACHE_BYTES else 1
 
     def cycles(block: int) -> float:

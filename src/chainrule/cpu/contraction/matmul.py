@@ -1,15 +1,17 @@
 """Matrix products: b is packed into panels, then tiles of rows of a are summed over k.
 
-Loop order of a unit (a block of rows of one matrix, or of all that share b): blocks of k, panels of columns, tiles of rows. A
-block of k keeps its part of a panel in the L1 cache while all rows of the unit pass; the unit's rows stay in the L2.
+Loop order of a unit (a block of rows of one matrix, or of all that share b): blocks of k, panels of columns, tiles of rows. The
+block of a panel comes from the L2 cache again for every tile, as a stream, which costs less than to cut k shorter, and add to
+the sums in memory; the unit's rows stay in the L2 for all panels.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from chainrule.cpu.contraction.blocking import Blocking, row_blocking
+from chainrule.cpu.contraction.blocking import WANTED_UNITS, Blocking, row_blocking
 from chainrule.cpu.contraction.correlation import Run, Segments, segments_of
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
@@ -20,7 +22,8 @@ from chainrule.cpu.target import Target
 
 Strides = tuple[int, int, int]
 
-_BLOCK_BYTES = 20 * 1024  # of a panel, read again for every tile of the unit
+_BLOCK_BYTES = 128 * 1024  # of a panel, read again for every tile of the unit
+_TILES = 4  # of a unit: two or three at a time are up to a tenth slower where k is short
 
 
 def matmul(
@@ -133,10 +136,12 @@ class _Nest:
 
     @cached_property
     def blocking(self) -> Blocking:
+        several = self.rows >= _TILES * self.tile_rows * 2 * WANTED_UNITS
+        period = _TILES * self.tile_rows if several else self.tile_rows
         return row_blocking(
             rows=max(self.rows, 1),
             row_pixels=1,
-            period=self.tile_rows,
+            period=math.lcm(period, 4) if self.turns else period,  # a row of a is turned in blocks of 4
             row_bytes=(self.k + self.n) * self.itemsize,
             border_bytes=0,
             depth=self.k,
@@ -144,6 +149,7 @@ class _Nest:
             panels=self.panels,
             steps=lambda rows: -(-rows // self.tile_rows) * self.tile_rows * self.k,
             itemsize=self.itemsize,
+            whole_periods=self.turns or several,
         )
 
     @property

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from chainrule.cpu.emit import SIZES, Function, Module, Value, vector
 
+_STRIP = 32
+"""Columns that are turned together: whole cache lines of the source, and few enough of the result to stay in the L1 cache."""
+
 
 def turned(f: Function, lines: Sequence[Value]) -> list[Value]:
     """The columns of a square block of 2 or 4 rows."""
@@ -54,10 +57,11 @@ def turn_sums(module: Module, element: str, source_pitch: int) -> None:
                 f.store(f.extract(line, c), f.at(f.at(place, f.index(f["out_pitch"] * c), element), r, element))
 
     whole_rows, whole_columns = f["rows"] - f.index(f["rows"] % size), f["columns"] - f.index(f["columns"] % size)
-    with f.loop(0, whole_columns, size) as column:
-        with f.loop(0, whole_rows, size) as row:
+    with f.loop(0, whole_columns, _STRIP) as strip:
+        last = f.index(f.least(strip + _STRIP, whole_columns))
+        with f.loop(0, whole_rows, size) as row, f.loop(strip, last, size) as column:
             block(row, column, size, size)
-        with f.loop(whole_rows, f["rows"]) as row:
+        with f.loop(whole_rows, f["rows"]) as row, f.loop(strip, last, size) as column:
             block(row, column, 1, size)
     with f.loop(whole_columns, f["columns"]) as column, f.loop(0, f["rows"]) as row:
         block(row, column, 1, 1)
