@@ -399,6 +399,15 @@ def test_engines_have_names() -> None:
         cr.engine("fast")
 
 
+def test_numbers_in_the_other_order_of_bytes_are_taken_for_what_they_are() -> None:
+    @cr.compile
+    def doubled(x: cr.Tensor) -> cr.Tensor:
+        return x * 2
+
+    for code in ("<f4", ">f4", ">i8", "<f8"):
+        np.testing.assert_array_equal(doubled(np.arange(5).astype(code)).numpy(), np.arange(5) * 2)
+
+
 def test_a_compiled_step_keeps_one_copy_of_each_cell() -> None:
     cr.manual_seed(0)
     model = nn.Linear(40, 30)

@@ -85,7 +85,7 @@ class LentProgram:
         state += [(memory, len(outputs) + number) for number, (memory, _, _) in enumerate(assigned)]
         program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
         self._arena = 0  # the number of the one that it is bound to
-        self._addresses = memoryview(program.addresses)  # type: ignore[arg-type]
+        self._addresses = program.addresses
         self._operands = [
             (one.as_it_lies, program.address_places(one.leaf) if program.needs(one.leaf) else []) for one in operands
         ]

@@ -112,8 +112,10 @@ class Program:
         self._slots_of: dict[int, list[tuple[int, int]]] = {}
         for (region, offset), slot in slots.items():
             self._slots_of.setdefault(region, []).append((slot, offset))
+        self._places: dict[int, list[tuple[int, int]]] = {}
         self._leaves = {leaves[place]: region for place, region in recipe.leaves.items()}
         self._executable = Executable(self.stages, len(slots), self.target, self._alone_under)
+        self._table = memoryview(self._executable.addresses)  # type: ignore[arg-type]
         self._status_now = np.zeros(4, np.int64)
         self._bind(recipe.status, self._status_now)
 
@@ -126,11 +128,20 @@ class Program:
                 self._bind_address(number, base + region.offset)
 
     def _bind_address(self, region: int, address: int) -> None:
-        for slot, offset in self._slots_of.get(region, ()):
-            self._executable.bind(slot, address + offset)
+        table = self._table
+        for place, offset in self._places_of(region):
+            table[place] = address + offset
 
     def _bind(self, region: int, array: Array) -> None:
         self._bind_address(region, array.__array_interface__["data"][0])
+
+    def _places_of(self, region: int) -> list[tuple[int, int]]:
+        """Where in ``addresses`` the address of a region stands, and how many bytes to add to it."""
+        found = self._places.get(region)
+        if found is None:
+            slots, places = self._slots_of.get(region, ()), self._executable.places
+            found = self._places[region] = [(place, offset) for slot, offset in slots for place in places(slot)]
+        return found
 
     def _bind_constants(self) -> None:
         values = dict(self._recipe.constants)
@@ -154,12 +165,12 @@ class Program:
     def address_places(self, where: Node | int) -> list[tuple[int, int]]:
         """For a leaf, or the output of a number: where in ``addresses`` its address stands, and how many bytes to add to it."""
         region = self._leaves[where] if isinstance(where, Node) else self._recipe.outputs[where].region
-        return [(place, offset) for slot, offset in self._slots_of.get(region, ()) for place in self._executable.places(slot)]
+        return self._places_of(region)
 
     @property
-    def addresses(self) -> Array:
+    def addresses(self) -> memoryview:
         """Of all operands of all kernels. Writing here is the quickest way to bind; the caller keeps the memory alive."""
-        return self._executable.addresses
+        return self._table
 
     def output_place(self, number: int) -> tuple[View, int]:
         """Where output ``number`` lies in its region, and how many bytes that has."""

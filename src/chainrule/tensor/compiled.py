@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -183,29 +183,26 @@ def compile(function: Callable[P, R] | None = None, *, max_memory: int | None = 
 # ---- arguments and results
 
 
-@dataclass
-class _Argument:
-    """A tensor among the arguments: its numbers, and itself if a gradient may arrive at it."""
+class _Argument(NamedTuple):
+    """A tensor among the arguments: its numbers, and itself if it is a tensor."""
 
     array: Array
     tensor: Tensor | None
-
-    @property
-    def asks_for_gradient(self) -> bool:
-        return self.tensor is not None and self.tensor.requires_grad
+    asks_for_gradient: bool
 
 
 def _signature(value: Any, arrays: list[_Argument]) -> Any:
     """What decides which program fits: shapes and dtypes of tensors, everything else by value. Collects the tensors."""
     if isinstance(value, Cell):
         return ("cell", id(value))
-    if isinstance(value, Tensor | np.ndarray):
-        tensor = value if isinstance(value, Tensor) else None
-        array = value.numpy() if isinstance(value, Tensor) else value
-        as_dtype(array.dtype)  # refuses what no tensor can be
-        made = _Argument(array, tensor)
-        arrays.append(made)
-        return ("tensor", array.shape, array.dtype, made.asks_for_gradient)
+    if isinstance(value, Tensor):
+        node = value.node
+        arrays.append(_Argument(value.numpy() if node.value is None else node.value, value, node.requires_grad))
+        return ("tensor", node.type, node.requires_grad)
+    if isinstance(value, np.ndarray):
+        dtype = as_dtype(value.dtype)  # refuses what no tensor can be
+        arrays.append(_Argument(value.astype(dtype, copy=False), None, False))  # the other order of bytes is not for programs
+        return ("tensor", (value.shape, dtype), False)
     if isinstance(value, tuple | list):
         return (type(value).__name__, *(_signature(one, arrays) for one in value))
     if isinstance(value, dict):
@@ -255,7 +252,7 @@ def _rebuilt_results(value: Any, outputs: list[Node]) -> Any:
 
 def _with_values(value: Any, program: Program) -> Any:
     if isinstance(value, _Result):
-        return Tensor(leaf(np.ascontiguousarray(program.output(value.number)).copy()))
+        return Tensor(leaf(np.array(program.output(value.number), order="C")))
     if isinstance(value, tuple | list):
         return _like(value, (_with_values(one, program) for one in value))
     if isinstance(value, dict):

@@ -129,7 +129,8 @@ class Tensor:
         """The one number of a tensor of size 1, as a Python number."""
         if self.size != 1:
             raise UserError(f"item: this is {self.node.type}, with {self.size} elements: index one, or use tolist()")
-        return self._value().reshape(()).astype(np.float64 if self.dtype == bfloat16 else self.dtype).item()
+        value = self._value()
+        return (value.astype(np.float64) if value.dtype == bfloat16 else value).item()
 
     def tolist(self) -> Any:
         value = self._value()

@@ -1,8 +1,8 @@
 """Convolutions and their input gradients: the weight is packed, then tiles of output pixels are summed over the window.
 
 Loop order of a unit (a block of output rows): copy the source rows that it reads into a strip with a border of zeros, where
-the window reaches outside; then phases of the stride, groups, blocks of k, panels of output channels, tiles of pixels. A
-block of k keeps its part of a panel in the L1 cache while all tiles of the unit pass; strip and output stay in the L2.
+the window reaches outside; then phases of the stride, groups, blocks of k, panels of output channels, tiles of pixels. The
+block of a panel comes from the L2 cache again for every tile, as a stream; strip and output stay there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chainrule.cpu.geometry import Geometry
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
 from chainrule.cpu.target import Target
 
-_BLOCK_BYTES = 20 * 1024  # of a panel, read again for every tile of the unit
+_BLOCK_BYTES = 64 * 1024  # of a panel, read again, as a stream, for every tile of the unit
 _SMALL_IMAGE = 256  # pixels: beyond, few see the border
 _UNITS = 8
 _WORTHWHILE = 0.9
