@@ -86,8 +86,10 @@ class LentProgram:
         program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
         self._arena = 0  # the number of the one that it is bound to
         self._addresses = program.addresses
-        self._operands = [
-            (one.as_it_lies, program.address_places(one.leaf) if program.needs(one.leaf) else []) for one in operands
+        self._operands = [  # number, whether it is taken as it lies, and where its address goes
+            (number, one.as_it_lies, program.address_places(one.leaf))
+            for number, one in enumerate(operands)
+            if program.needs(one.leaf)
         ]
         for memory, array in (*read, *((memory, array) for memory, _, array in assigned)):
             if program.needs(memory):
@@ -97,7 +99,8 @@ class LentProgram:
     def _lay_out(self, outputs: Sequence[Node], places: Sequence[Node]) -> None:
         """Where outputs go: a large one to memory of its own, so that it can go alone, all others to one piece."""
         program = self._program
-        self._sizes = [0]  # of pieces of memory
+        small = 0  # bytes of the common piece, which comes last
+        sizes: list[int] = []  # of the others
         self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # piece, and where addresses go
         self._results: list[tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]] = []  # piece, and the view of it
         begins: dict[int | Node, tuple[int, int]] = {}  # by region, or by leaf: piece, byte
@@ -111,18 +114,19 @@ class LentProgram:
                 key, start, strides = view.region, view.start, view.strides
                 where = program.address_places(number)
             if key not in begins:
-                piece, begin = 0, self._sizes[0]
-                if nbytes < _LARGE:
-                    self._sizes[0] += -(-nbytes // _LINE) * _LINE
-                else:  # neighbours begin at different places of a page: see ``memory.apart_zeros``
-                    piece, begin = len(self._sizes), len(self._sizes) * 5 * _LINE % PAGE
-                    self._sizes.append(begin + nbytes)
+                if nbytes >= _LARGE:  # neighbours begin at different places of a page: see ``memory.apart_zeros``
+                    piece, begin = len(sizes), len(sizes) * 5 * _LINE % PAGE
+                    sizes.append(begin + nbytes)
+                else:
+                    piece, begin = -1, small
+                    small += -(-nbytes // _LINE) * _LINE
                 begins[key] = piece, begin
                 self._blocks.append((piece, [(place, offset + begin) for place, offset in where]))
             piece, begin = begins[key]
             itemsize = node.dtype.itemsize
             in_bytes = tuple(stride * itemsize for stride in strides)
             self._results.append((piece, node.shape, node.dtype, begin + start * itemsize, in_bytes))
+        self._sizes = [*sizes, *([small] if any(piece < 0 for piece, *_ in self._results) else [])]
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """The outputs, for operands that lie as those that it was made for.
@@ -145,20 +149,23 @@ class LentProgram:
         self._borrow()
         addresses = self._addresses
         held = []  # whatever was copied, until all is done
-        for (as_it_lies, places), value in zip(self._operands, values, strict=True):
-            if places:
-                array = value if as_it_lies else np.ascontiguousarray(value)
+        for number, as_it_lies, places in self._operands:
+            array = values[number]
+            if not as_it_lies:
+                array = np.ascontiguousarray(array)
                 held.append(array)
-                address = array.__array_interface__["data"][0]
-                for place, offset in places:
-                    addresses[place] = address + offset
-        pieces = [recycled(nbytes) for nbytes in self._sizes]
-        begins = [one.__array_interface__["data"][0] for one in pieces]
-        for piece, places in self._blocks:
+            address = array.__array_interface__["data"][0]
             for place, offset in places:
-                addresses[place] = begins[piece] + offset
+                addresses[place] = address + offset
+        pieces = [recycled(nbytes) for nbytes in self._sizes]
+        for piece, places in self._blocks:
+            address = pieces[piece][1]
+            for place, offset in places:
+                addresses[place] = address + offset
         self._program.run()
-        return [np.ndarray(shape, dtype, pieces[piece], start, steps) for piece, shape, dtype, start, steps in self._results]
+        return [
+            np.ndarray(shape, dtype, pieces[piece][0], start, strides) for piece, shape, dtype, start, strides in self._results
+        ]
 
     def _borrow(self) -> None:
         """The common arena, large enough."""

@@ -46,15 +46,27 @@ def _mapped(nbytes: int) -> mmap.mmap:
     return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared pages cost half as much again
 
 
+class _Block:
+    """Memory in whole pages. Its address, and what NumPy wants to know of it, are asked for once."""
+
+    __slots__ = ("_array", "address", "interface", "nbytes")
+
+    def __init__(self, nbytes: int) -> None:
+        self._array = aligned_memory(nbytes)
+        self.nbytes = nbytes
+        self.interface = self._array.__array_interface__
+        self.address = int(self.interface["data"][0])
+
+
 class _Idle:
     """Memory that was given back, by size; what lies here longest goes first when there is too much."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # an array may be freed, and give back, at any moment, also in here
-        self._blocks: dict[int, list[Array]] = {}
+        self._lock = threading.RLock()  # a block may be freed, and given back, at any moment, also in here
+        self._blocks: dict[int, list[_Block]] = {}
         self.nbytes = 0
 
-    def take(self, nbytes: int) -> Array | None:
+    def take(self, nbytes: int) -> _Block | None:
         with self._lock:
             blocks = self._blocks.get(nbytes)
             if not blocks:
@@ -63,10 +75,12 @@ class _Idle:
             self._blocks[nbytes] = self._blocks.pop(nbytes)  # sizes in the order of their last use
             return blocks.pop()
 
-    def give(self, block: Array) -> None:
+    def give(self, block: _Block) -> None:
         with self._lock:
             self._blocks.setdefault(block.nbytes, []).append(block)
             self.nbytes += block.nbytes
+            if self.nbytes <= _MOST_IDLE_BYTES:
+                return
             for size in list(self._blocks):
                 if self.nbytes <= _MOST_IDLE_BYTES:
                     break
@@ -98,19 +112,22 @@ def return_idle() -> None:
 class _Lease:
     """Owns a block for as long as an array looks at it."""
 
-    def __init__(self, block: Array) -> None:
+    __slots__ = ("__array_interface__", "_block")
+
+    def __init__(self, block: _Block) -> None:
         self._block = block
-        self.__array_interface__ = block.__array_interface__
+        self.__array_interface__ = block.interface
 
     def __del__(self) -> None:
         _idle.give(self._block)
 
 
-def recycled(nbytes: int) -> Array:
-    """Bytes with anything in them; the memory is used again when the array and all its views are gone."""
+def recycled(nbytes: int) -> tuple[Array, int]:
+    """Bytes with anything in them, in whole pages, and their address; the memory is used again when the array and all its
+    views are gone."""
     rounded = -(-nbytes // PAGE) * PAGE
-    block = _idle.take(rounded)
-    return np.asarray(_Lease(aligned_memory(rounded) if block is None else block))[:nbytes]
+    block = _idle.take(rounded) or _Block(rounded)
+    return np.asarray(_Lease(block)), block.address
 
 
 # ---- arrays that one loop works on

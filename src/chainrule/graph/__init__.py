@@ -3,7 +3,7 @@
 from chainrule.graph.check import check
 from chainrule.graph.graph import Graph, topological_order
 from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Array, Node, Role, TensorType, leaf
-from chainrule.graph.origin import Origin, current_module, current_origin, inside_module, originating_from
+from chainrule.graph.origin import Origin, current_module, current_origin, from_one_line, inside_module, originating_from
 
 __all__ = [
     "BUFFER",
@@ -19,6 +19,7 @@ __all__ = [
     "check",
     "current_module",
     "current_origin",
+    "from_one_line",
     "inside_module",
     "leaf",
     "originating_from",

@@ -58,7 +58,11 @@ def as_dtype(dtype: object) -> DType:
 
 def promote(*dtypes: DType) -> DType:
     """The dtype of an operation on tensors of these dtypes: the furthest right of the chain in the module's docstring."""
-    return max(dtypes, key=_RANK.__getitem__)
+    first = dtypes[0]
+    for one in dtypes:
+        if one is not first:
+            return max(dtypes, key=_RANK.__getitem__)
+    return first
 
 
 def promote_with_number(dtype: DType, number: bool | int | float) -> DType:

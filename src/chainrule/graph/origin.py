@@ -10,8 +10,13 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -35,7 +40,7 @@ class _Here(threading.local):
     module = ""
     kind = ""
     fixed: Origin | None = None
-    line: tuple[str, int] | None = None  # file and line of the program, where a layer of this package runs
+    origin: Origin | None = None  # of all nodes of a layer of this package, while that runs
 
 
 _here = _Here()
@@ -57,13 +62,8 @@ _is_ours = _IsOurs()
 
 def current_origin() -> Origin:
     """Origin of a node made now."""
-    fixed = _here.fixed
-    if fixed is not None:
-        return fixed
-    line = _here.line
-    if line is None:
-        line = _innermost_line()
-    return _origin(_here.module, line[0], line[1], _here.kind)
+    found = _here.fixed or _here.origin
+    return _origin(_here.module, *_innermost_line(), _here.kind) if found is None else found
 
 
 def _innermost_line() -> tuple[str, int]:
@@ -90,12 +90,17 @@ class inside_module:  # noqa: N801 - used like a function
         self._is_ours = code is not None and _is_ours[code.co_filename]
 
     def __enter__(self) -> None:
-        before = self._before = _here.module, _here.kind, _here.line
-        _here.module, _here.kind = self._now
-        _here.line = (before[2] or _innermost_line()) if self._is_ours else None
+        before = self._before = _here.module, _here.kind, _here.origin
+        path, kind = _here.module, _here.kind = self._now
+        if self._is_ours:
+            outer = before[2]
+            line = _innermost_line() if outer is None else (outer.file, outer.line)
+            _here.origin = _origin(path, *line, kind)
+        else:
+            _here.origin = None
 
     def __exit__(self, *_: object) -> None:
-        _here.module, _here.kind, _here.line = self._before
+        _here.module, _here.kind, _here.origin = self._before
 
 
 class originating_from:  # noqa: N801 - used like a function
@@ -111,3 +116,14 @@ class originating_from:  # noqa: N801 - used like a function
 
     def __exit__(self, *_: object) -> None:
         _here.fixed = self._before
+
+
+def from_one_line(function: Callable[P, R]) -> Callable[P, R]:
+    """All nodes that ``function`` makes originate where it was called: looked up once, not for each of them."""
+
+    @functools.wraps(function)
+    def located(*args: P.args, **options: P.kwargs) -> R:
+        with originating_from(current_origin()):
+            return function(*args, **options)
+
+    return located

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph import Array
+from chainrule.graph import Array, from_one_line
 from chainrule.graph.dtypes import bool_, int64, is_float, is_integer
 from chainrule.tensor import Tensor, as_tensor, functions, verify
 from chainrule.tensor.axes import Axes, as_axes
@@ -86,6 +86,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses, reduction)
 
 
+@from_one_line
 def cross_entropy(
     logits: Tensor,
     target: Any,
@@ -143,14 +144,14 @@ def _label_loss(
         labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
     chosen = _one_hot(labels, classes)  # an ignored label is outside the classes: a row without any
     weighed = scores if weight is None else scores * _class_weights(weight, scores)
-    losses = -functions.where(chosen, weighed, 0.0).sum(1)  # a class that was not chosen may score -inf
+    kept = functions.where(chosen, weighed, 0.0)  # a class that was not chosen may score -inf
     if smoothing:
         counted = functions.where(chosen.any(1, keepdims=True), weighed, 0.0)
-        losses = losses * (1 - smoothing) - counted.sum(1) * (smoothing / classes)
+        kept = kept * (1 - smoothing) + counted * (smoothing / classes)
     if reduction == "mean":
         counts = chosen.astype(scores.dtype)
-        return losses.sum() / (counts if weight is None else counts * _class_weights(weight, scores)).sum()
-    return _reduced(losses, reduction)
+        return -kept.sum() / (counts if weight is None else counts * _class_weights(weight, scores)).sum()
+    return _reduced(-kept.sum(1), reduction)
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from typing import Self
 
     from chainrule.nn.summary import Summary
+
+
+class _Named:
+    """Which module named itself and all below it last, and whether any module has changed since."""
+
+    outermost: Callable[[], Module | None] = staticmethod(lambda: None)
+    version = version_then = 0
+
+
+_named = _Named()
 
 
 class Module:
@@ -50,6 +61,9 @@ class Module:
 
     def _name_everything(self) -> None:
         """Tell every layer and cell its path from here, the outermost module that is called."""
+        if _named.outermost() is self and _named.version == _named.version_then:
+            return
+        _named.outermost, _named.version_then = weakref.ref(self), _named.version
         for path, module in self.named_modules():
             module.__dict__["_path"] = path
             prefix = f"{path}." if path else ""
@@ -61,6 +75,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_cells" not in self.__dict__:
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}")
+        if isinstance(value, Module | Cell) or name in self._children or name in self._cells:
+            _named.version += 1
         if isinstance(value, Module):
             self._cells.pop(name, None)
             self.__dict__.pop(name, None)
@@ -87,6 +103,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        _named.version += 1
         for found in (self._cells, self._children, self.__dict__):
             if name in found:
                 del found[name]
@@ -187,6 +204,7 @@ class Module:
         """Convert every float parameter and buffer, here and below; they are new ones: give these to the optimizer."""
         wanted: DType = as_dtype(dtype)
         converted: dict[Cell, Cell] = {}  # one that several layers share stays shared
+        _named.version += 1
         for module in self.modules():
             for name, cell in list(module._cells.items()):
                 if is_float(cell.dtype):

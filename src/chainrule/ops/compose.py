@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from chainrule.ops.random import blocks_for, random_bits
 
 
 def to_dtype(node: Node, dtype: DType) -> Node:
-    return node if node.dtype == dtype else cast(node, dtype=dtype)
+    have = node.type.dtype
+    return node if have is dtype or have == dtype else cast(node, dtype=dtype)
 
 
 def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
@@ -33,19 +34,29 @@ def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
 
 def broadcast_to(node: Node, shape: tuple[int, ...]) -> Node:
     """NumPy's broadcasting, explicitly: drop the axes of size 1 that grow, then repeat along new axes."""
-    if node.shape == shape:
+    have = node.type.shape
+    if have == shape:
         return node
-    have = node.shape
+    found = _kept_and_grown(have, shape)
+    if found is None:
+        raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
+    kept, grown = found
+    return broadcast(node if kept == have else to_shape(node, kept), shape=shape, axes=grown)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept_and_grown(have: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The sizes that stay, and the axes of ``shape`` along which they are repeated; None if the shapes do not fit."""
     lead = len(shape) - len(have)
     grown, kept = list(range(lead)), []
     for axis, size in enumerate(have, lead):
         if lead < 0 or size not in (1, shape[axis]):
-            raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
+            return None
         if size == shape[axis]:
             kept.append(size)
         else:
             grown.append(axis)
-    return broadcast(to_shape(node, tuple(kept)), shape=shape, axes=tuple(grown))
+    return tuple(kept), tuple(grown)
 
 
 def together(name: str, *nodes: Node) -> list[Node]:
@@ -53,17 +64,18 @@ def together(name: str, *nodes: Node) -> list[Node]:
     first = nodes[0].type
     if [node.type for node in nodes].count(first) == len(nodes):
         return list(nodes)
-    shape = _common_shape([node.shape for node in nodes])
+    shape = _common_shape(tuple([node.type.shape for node in nodes]))
     if shape is None:
         shapes = " and ".join(str(node.shape) for node in nodes)
         raise UserError(
             f"{name}: shapes {shapes} do not broadcast: counted from the last, axes must agree or be 1; reshape one of them"
         )
-    dtype = promote(*[node.dtype for node in nodes])
+    dtype = promote(*[node.type.dtype for node in nodes])
     return [broadcast_to(to_dtype(node, dtype), shape) for node in nodes]
 
 
-def _common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+@functools.lru_cache(maxsize=1024)
+def _common_shape(shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...] | None:
     """The shape that all broadcast to; None if there is none."""
     longest = max(shapes, key=len)
     found = list(longest)
@@ -89,7 +101,7 @@ def product(left: Node, right: Node) -> Node:
         flat = reshape(rows, shape=(math.prod(rows.shape[:-1]), rows.shape[-1]))
         found = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
     else:
-        batch = _common_shape([rows.shape[:-2], columns.shape[:-2]])
+        batch = _common_shape((rows.shape[:-2], columns.shape[:-2]))
         if batch is None:
             raise UserError(
                 f"matmul: batch axes {rows.shape[:-2]} and {columns.shape[:-2]} of {left.type} and {right.type} do not "
