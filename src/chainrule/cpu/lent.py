@@ -23,7 +23,7 @@ _WORTH_WAKING = 50e-6
 """Seconds of work from which on other threads, which are asleep between programs, are woken."""
 _LARGE, _LINE = 1 << 17, 64
 """Bytes of an output that gets memory of its own, and of a cache line."""
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may come between the lock and the name of its owner
 _owner: int | None = None  # the thread that holds it
 _arena = aligned_memory(0)
 _arenas = 0  # that there were
@@ -180,7 +180,7 @@ class LentProgram:
 
 def _after_fork_in_child() -> None:
     global _lock, _owner
-    _lock, _owner = threading.Lock(), None  # a thread that the copy does not have may have held it
+    _lock, _owner = threading.RLock(), None  # a thread that the copy does not have may have held it
 
 
 if hasattr(os, "register_at_fork"):
