@@ -99,8 +99,8 @@ class MobileNetV2(nn.Module):
 
 
 WORKLOADS = {  # model, image, classes, batch, timed steps
-    "mlp": (mlp, (1, 28, 28), 10, 64, 200),
-    "lenet": (lenet, (1, 28, 28), 10, 64, 200),
+    "mlp": (mlp, (1, 28, 28), 10, 64, 1500),
+    "lenet": (lenet, (1, 28, 28), 10, 64, 1500),
     "resnet18": (lambda: ResNet(conv_bn(3, 64, 3, act=nn.ReLU), basic, (2, 2, 2, 2), 10), (3, 32, 32), 10, 64, 8),
     "resnet50": (
         lambda: ResNet([*conv_bn(3, 64, 7, 2, act=nn.ReLU), nn.MaxPool2d(3, 2, 1)], bottleneck, (3, 4, 6, 3), 1000),

@@ -117,8 +117,8 @@ class Workload:
 
 
 WORKLOADS: dict[str, Workload] = {
-    "mlp": Workload(mlp, (1, 28, 28), 10, 64, 200),
-    "lenet": Workload(lenet, (1, 28, 28), 10, 64, 200),
+    "mlp": Workload(mlp, (1, 28, 28), 10, 64, 1500),
+    "lenet": Workload(lenet, (1, 28, 28), 10, 64, 1500),
     "resnet18": Workload(resnet18, (3, 32, 32), 10, 64, 8),
     "resnet50": Workload(resnet50, (3, 224, 224), 1000, 16, 4),
     "mobilenet_v2": Workload(MobileNetV2, (3, 224, 224), 1000, 16, 8),
