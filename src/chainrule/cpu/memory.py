@@ -31,19 +31,24 @@ def _quarter_of_memory() -> int:
 _MOST_IDLE_BYTES = _quarter_of_memory()
 
 
-def aligned_memory(nbytes: int) -> Array:
-    """Bytes, all 0, that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it."""
+def aligned_memory(nbytes: int, present: bool = False) -> Array:
+    """Bytes, all 0, that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it.
+
+    ``present``: its pages are there at once, where the system can do that. A page that is read before it is written is a
+    shared page of zeros first, and to exchange that under several threads costs five times as much as to begin with its own.
+    """
     if nbytes >= _MAPPED_FROM:
-        return np.frombuffer(_mapped(nbytes), np.uint8)
+        return np.frombuffer(_mapped(nbytes, present), np.uint8)
     raw = np.zeros(nbytes + PAGE, np.uint8)
     begin = -raw.ctypes.data % PAGE
     return raw[begin : begin + nbytes]
 
 
-def _mapped(nbytes: int) -> mmap.mmap:
+def _mapped(nbytes: int, present: bool) -> mmap.mmap:
     if os.name == "nt":
         return mmap.mmap(-1, nbytes)
-    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared pages cost half as much again
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages cost half as much again
+    return mmap.mmap(-1, nbytes, flags=flags | (getattr(mmap, "MAP_POPULATE", 0) if present else 0))
 
 
 class _Block:
@@ -133,10 +138,10 @@ def recycled(nbytes: int) -> tuple[Array, int]:
 # ---- arrays that one loop works on
 
 
-def apart_zeros(type_: TensorType) -> Array:
+def apart_zeros(type_: TensorType, present: bool) -> Array:
     """An array of zeros that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of
-    one loop agreed in their last 12 bits, the processor would take them for the same."""
-    raw, begin = aligned_memory(type_.nbytes + PAGE), next(_places) * 5 * 64 % PAGE
+    one loop agreed in their last 12 bits, the processor would take them for the same. ``present``: see ``aligned_memory``."""
+    raw, begin = aligned_memory(type_.nbytes + PAGE, present), next(_places) * 5 * 64 % PAGE
     found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
     return found
 

@@ -8,6 +8,7 @@ second process that traces the same graph need not run the passes.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -147,14 +148,16 @@ def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
     that are lent memory, of which there are many, show no lines to anybody."""
     found = hashlib.sha256("\0".join((*target.parts(), *versions(), disk_cache.sources("compiler", "graph", "ops"))).encode())
     index = graph.index
+    text = functools.lru_cache(maxsize=None)(str)  # many nodes are of one type, or at one line
+    rows = []
     for node in graph.nodes:
         inputs = [index[one] for one in node.inputs]
         attributes = [f"{name}={value}" for name, value in node.attributes.items()]
-        shown = () if lent_memory else (node.label, str(node.origin))
-        row = (node.operation.name, inputs, attributes, str(node.type), *shown)
-        found.update(repr(row).encode())
+        shown = "" if lent_memory else f"{node.label!r} {text(node.origin)}"
+        rows.append(f"{node.operation.name} {inputs} {attributes} {text(node.type)} {shown}")
         if node.operation is CONSTANT and node.value is not None:
-            found.update(np.ascontiguousarray(node.value).tobytes())
+            rows.append(hashlib.sha256(np.ascontiguousarray(node.value).tobytes()).hexdigest())
+    found.update("\n".join(rows).encode())
     ends = [index[one] for one in graph.outputs], [(index.get(old), str(old.type), new) for old, new in state], lent_memory
     found.update(repr(ends).encode())
     return f"program-{found.hexdigest()}.json"

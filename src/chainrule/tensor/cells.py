@@ -43,10 +43,10 @@ class Cell(Tensor):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
-        """A cell of zeros, which take up no memory until they are used."""
+        """A cell of zeros, with memory for programs alone until somebody looks at them."""
         made = cls(np.zeros((), dtype))
         made._type = TensorType(shape, made._type.dtype)
-        made._memory = _zeros(made._type)
+        made._memory = _zeros(made._type, present=True)
         made._memory_is_new, made._value_now = True, None
         return made
 
@@ -109,7 +109,7 @@ class Cell(Tensor):
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
-            self._memory = _zeros(self._type)
+            self._memory = _zeros(self._type, present=False)  # all of it is written before anything is read
         if not self._memory_is_new:
             np.copyto(self._memory, self.numbers())
             self._memory_is_new = True
@@ -183,10 +183,10 @@ def written(cells: Iterable[Cell]) -> None:
         cell._value_now = cell._node = None  # type: ignore[assignment]
 
 
-def _zeros(type_: TensorType) -> Array:
+def _zeros(type_: TensorType, present: bool) -> Array:
     from chainrule.cpu.memory import apart_zeros
 
-    return apart_zeros(type_)
+    return apart_zeros(type_, present)
 
 
 class Parameter(Cell):
