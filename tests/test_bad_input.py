@@ -89,7 +89,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("batch-size", -1, "batch size must be a whole number of at least 1, got -1"),
         ("seed", -1, "seed must be a whole number of at least 0, got -1"),
         ("limit", -1, "limit must be a whole number of at least 0, got -1"),
-        ("workers", 0, "workers must be a whole number of at least 1, got 0"),
+        ("workers", -1, "workers must be a whole number of at least 0, got -1"),
         ("checkpoint-every", -1, "checkpoint-every must be a whole number of at least 0, got -1"),
         ("lr", 0, "learning rate must be a finite number above 0, got 0.0"),
         ("lr", "nan", "learning rate must be a finite number above 0, got nan"),

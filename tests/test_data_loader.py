@@ -80,7 +80,7 @@ def test_batches_are_augmented_differently_in_each_batch_and_epoch() -> None:
 @given(
     batch_size=st.integers(1, COUNT + 2),
     seed=st.integers(0, 2**64 - 1),
-    workers=st.integers(1, 5),
+    workers=st.integers(0, 5),
     prefetch=st.integers(1, 7),
     shuffle=st.booleans(),
     data=st.data(),
@@ -148,7 +148,8 @@ def test_threads_end_after_a_whole_epoch_a_break_and_an_error_in_the_body() -> N
     assert loader.cursor == {"seed": 0, "epoch": 1, "batch": 2}
 
 
-def test_errors_in_a_worker_surface_as_they_are_and_in_order() -> None:
+@pytest.mark.parametrize("workers", [0, 3])
+def test_errors_surface_as_they_are_and_in_order(workers: int) -> None:
     class Failing(ArrayDataset):
         def images(self, indices):
             if 12 in indices:
@@ -156,7 +157,7 @@ def test_errors_in_a_worker_surface_as_they_are_and_in_order() -> None:
             time.sleep(0.01)  # the failing batch is ready first
             return super().images(indices)
 
-    loader = Loader(Failing(PIXELS, np.arange(COUNT)), 5, shuffle=False, workers=3)
+    loader = Loader(Failing(PIXELS, np.arange(COUNT)), 5, shuffle=False, workers=workers)
     delivered = []
 
     def consume() -> None:
@@ -186,6 +187,33 @@ def test_as_many_batches_are_prepared_ahead_as_asked_for_and_no_more() -> None:
         time.sleep(0.05)
         assert len(prepared) == 1 + 3
         break
+
+
+def test_without_workers_batches_are_prepared_a_few_at_a_time() -> None:
+    prepared = []
+
+    def note(images, rng):
+        assert threading.current_thread() is threading.main_thread()
+        prepared.append(len(images))
+        return images
+
+    small, large = ArrayDataset(PIXELS, np.arange(COUNT)), ArrayDataset(np.zeros((COUNT, 600, 600), np.uint8), np.arange(COUNT))
+    for dataset, expected in ((small, 8), (large, 2)):  # the large ones have 1.4 MB each
+        loader = Loader(dataset, 1, transforms=[note], workers=0)
+        prepared.clear()
+        next(iter(loader))
+        assert len(prepared) == expected
+        assert len(list(loader)) == COUNT - 1
+        assert loader.cursor == {"seed": 0, "epoch": 1, "batch": 0}
+
+
+def test_images_in_memory_need_no_threads_unless_asked_for() -> None:
+    class Files(ArrayDataset):
+        in_memory = False
+
+    assert Loader(DATA, 5).workers == 0
+    assert Loader(DATA, 5, workers=1).workers == 1
+    assert Loader(Files(PIXELS, np.arange(COUNT)), 5).workers == 2
 
 
 def test_as_many_threads_prepare_batches_as_there_are_workers() -> None:
@@ -242,7 +270,7 @@ def test_wrong_cursors_are_refused_and_change_nothing(cursor, words: str) -> Non
     ("options", "words"),
     [
         ({"batch_size": 0}, "batch_size of Loader is 0: expected a whole number of at least 1"),
-        ({"workers": 0}, "workers of Loader is 0: expected a whole number of at least 1"),
+        ({"workers": -1}, "workers of Loader is -1: expected a whole number of at least 0"),
         ({"prefetch": 0}, "prefetch of Loader is 0: expected a whole number of at least 1"),
         ({"seed": -1}, "seed of Loader is -1: expected a whole number of at least 0"),
         (

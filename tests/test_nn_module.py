@@ -420,6 +420,37 @@ def test_parameters_are_labelled_with_their_paths() -> None:
     assert model.second[1].weight.name == "second.1.weight"
 
 
+def test_names_follow_a_model_that_changes_between_calls() -> None:
+    def assert_named(model: nn.Module) -> None:
+        model(cr.ones((1, 2)))
+        for name, cell in model.named_parameters():
+            assert cell.name == name
+        for path, layer in model.named_modules():
+            assert layer._path == path
+
+    row = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
+    other = nn.Sequential(nn.Sequential(row))
+    assert_named(row)
+    assert_named(row)
+    assert_named(other)  # everything in ``row`` has another name now
+    assert_named(row)
+    assert_named(row[1])
+    assert_named(row)
+    row.append(nn.Linear(2, 2))
+    assert_named(row)
+    setattr(row[1], "0", nn.Linear(2, 2))
+    assert_named(row)
+    row[0].bias = None
+    row[0].bias = cr.Parameter(np.zeros(2, np.float32))
+    assert_named(row)
+    del row[1]._children["0"], row._children["2"]  # behind its back ...
+    setattr(row[1], "1", nn.Linear(2, 2))  # ... and before it
+    assert_named(row)
+    row.astype("float32")
+    assert_named(row)
+    assert_named(copy.deepcopy(row))
+
+
 def test_parameters_that_no_gradient_can_reach_are_listed() -> None:
     class Half(nn.Module):
         def __init__(self) -> None:

@@ -221,7 +221,7 @@ def test_seed(train: Any) -> None:
 
 
 def test_workers_do_not_change_the_result(train: Any) -> None:
-    assert model(train("--workers", 1)) == model(train("--workers", 5))
+    assert model(train()) == model(train("--workers", 0)) == model(train("--workers", 1)) == model(train("--workers", 5))
 
 
 def test_limit_spreads_over_all_classes(train: Any) -> None:

@@ -129,7 +129,14 @@ def train(
     precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 products.")] = _DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = _DEFAULT.seed,
     limit: Annotated[int, typer.Option(help="Use only so many training images; 0 for all.")] = _DEFAULT.limit,
-    workers: Annotated[int, typer.Option(help="Threads that prepare batches.")] = _DEFAULT.workers,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads that prepare batches; 0: none, they are prepared between steps. By default 0 for images that lie "
+            "in memory, such as MNIST's, else 2.",
+            show_default=False,
+        ),
+    ] = _DEFAULT.workers,
     checkpoint_every: Annotated[
         int, typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.")
     ] = _DEFAULT.checkpoint_every,

@@ -29,12 +29,14 @@ class Dataset(ABC):
         classes: name of each class; ``labels`` index it.
         labels: int64 (N,), one class number per image.
         image_shape: (channels, height, width) of every image.
+        in_memory: whether ``images`` only copies, and reads and decodes nothing.
     """
 
     name: str
     classes: list[str]
     labels: Labels
     image_shape: tuple[int, int, int]
+    in_memory: bool = False
 
     def __len__(self) -> int:
         """Number of images N."""
@@ -82,6 +84,8 @@ class ArrayDataset(Dataset):
         UserError: shapes or types do not fit, there are no images, a label is out of range, or a pixel is NaN or
             infinite; the message names the place and the value.
     """
+
+    in_memory = True
 
     def __init__(
         self, images: ArrayLike, labels: ArrayLike, classes: Sequence[str] | None = None, name: str = "arrays"

@@ -1,11 +1,20 @@
-"""Batches of a data set, prepared ahead by threads, in an order that depends on nothing but the seed and the epoch."""
+"""Batches of a data set, prepared ahead, in an order that depends on nothing but the seed and the epoch.
+
+Where that is much work, as to read and decode files, threads do it while a step runs. Where it is little, the loop does it
+itself between steps, several batches at a time: threads would take the step's processors and Python's lock from it, and each
+batch alone would find its code and data gone from the caches.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +23,12 @@ from chainrule.data.arguments import whole_number
 from chainrule.data.augment import Transform
 from chainrule.data.dataset import Dataset, Images, Labels
 from chainrule.errors import UserError
+
+Batch: TypeAlias = tuple[Images, Labels]
+
+_USUAL_WORKERS = 2
+_MOST_TOGETHER, _BYTES_TOGETHER = 8, 4 << 20
+"""Batches that are prepared between two steps, and how many bytes of them."""
 
 
 class Loader:
@@ -30,8 +45,8 @@ class Loader:
         seed: 0 to 2**64-1.
         transforms: callables ``(images, rng) -> images`` on whole batches, applied in order. Images that are still
             uint8 after the last one are scaled to 0..1.
-        workers: threads that prepare batches.
-        prefetch: batches that are prepared ahead.
+        workers: threads that prepare batches; 0 for none. By default 0 for images in memory, else 2.
+        prefetch: batches that threads prepare ahead.
         drop_last: leave out a last batch that is smaller than ``batch_size``.
 
     Raises:
@@ -45,7 +60,7 @@ class Loader:
         shuffle: bool = True,
         seed: int = 0,
         transforms: Sequence[Transform] = (),
-        workers: int = 2,
+        workers: int | None = None,
         prefetch: int = 4,
         drop_last: bool = False,
     ) -> None:
@@ -57,7 +72,8 @@ class Loader:
         self.batch_size = whole_number("batch_size of Loader", batch_size, 1)
         self.shuffle = shuffle
         self.transforms = tuple(transforms)
-        self.workers = whole_number("workers of Loader", workers, 1)
+        usual = 0 if dataset.in_memory else _USUAL_WORKERS
+        self.workers = usual if workers is None else whole_number("workers of Loader", workers, 0)
         self.prefetch = whole_number("prefetch of Loader", prefetch, 1)
         self.drop_last = drop_last
         self._seed = _word("seed of Loader", seed)
@@ -97,24 +113,43 @@ class Loader:
             )
         self._seed, self._epoch, self._batch = seed, epoch, batch
 
-    def __iter__(self) -> Iterator[tuple[Images, Labels]]:
-        epoch, first = self._epoch, self._batch
-        order = self._order()
-        # Leaving the loop closes this generator, which drops what is not begun and waits for the threads to end.
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="chainrule-loader")
-        try:
-            tasks = (pool.submit(self._prepare, order, self._seed, epoch, batch) for batch in range(first, len(self)))
-            ahead: deque[Future[tuple[Images, Labels]]] = deque(islice(tasks, self.prefetch))
-            while ahead:
-                prepared = ahead.popleft().result()
-                ahead.extend(islice(tasks, 1))
+    def __iter__(self) -> Iterator[Batch]:
+        first = self._batch
+        prepare = functools.partial(self._prepare, self._order(), self._seed, self._epoch)
+        batches = self._by_threads(prepare, first) if self.workers else self._between_steps(prepare, first)
+        with contextlib.closing(batches):
+            for number, prepared in enumerate(batches, first):
                 self._advance()
                 expected = self.cursor
                 yield prepared
-                if ahead and self.cursor != expected:
+                if number + 1 < len(self) and self.cursor != expected:
                     raise UserError("this loop's Loader was moved by seek or another loop: leave the loop before that")
+
+    def _by_threads(self, prepare: Callable[[int], Batch], first: int) -> Generator[Batch]:
+        # Leaving the loop closes this generator, which drops what is not begun and waits for the threads to end.
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="chainrule-loader")
+        try:
+            tasks = (pool.submit(prepare, batch) for batch in range(first, len(self)))
+            ahead: deque[Future[Batch]] = deque(islice(tasks, self.prefetch))
+            while ahead:
+                prepared = ahead.popleft().result()
+                ahead.extend(islice(tasks, 1))
+                yield prepared
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _between_steps(self, prepare: Callable[[int], Batch], first: int) -> Generator[Batch]:
+        nbytes = self.batch_size * math.prod(self.dataset.image_shape) * np.dtype(np.float32).itemsize
+        together = max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // nbytes))
+        for begin in range(first, len(self), together):
+            ready: list[Batch] = []
+            try:
+                for batch in range(begin, min(begin + together, len(self))):
+                    ready.append(prepare(batch))
+            except Exception:
+                yield from ready  # the error is that of a later batch
+                raise
+            yield from ready
 
     def _advance(self) -> None:
         self._batch += 1
@@ -127,8 +162,8 @@ class Loader:
             return np.arange(len(self.dataset))
         return _generator(self._seed, self._epoch, stream=0).permutation(len(self.dataset))
 
-    def _prepare(self, order: NDArray[np.int64], seed: int, epoch: int, batch: int) -> tuple[Images, Labels]:
-        """One batch; runs in a thread, so it reads nothing that a loop changes."""
+    def _prepare(self, order: NDArray[np.int64], seed: int, epoch: int, batch: int) -> Batch:
+        """One batch; may run in a thread, so it reads nothing that a loop changes."""
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.dataset.images(indices)
         rng = _generator(seed, epoch, stream=batch + 1)

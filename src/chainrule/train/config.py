@@ -46,7 +46,7 @@ class Config:
     precision: str = "float32"
     seed: int = 0
     limit: int = 0
-    workers: int = 2
+    workers: int | None = None
     checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Config:
             ("batch size", self.batch_size, 1),
             ("seed", self.seed, 0),
             ("limit", self.limit, 0),
-            ("workers", self.workers, 1),
+            ("workers", 0 if self.workers is None else self.workers, 0),
             ("checkpoint-every", self.checkpoint_every, 0),
         ):
             if not isinstance(number, int) or number < low:
