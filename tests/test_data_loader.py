@@ -207,6 +207,17 @@ def test_without_workers_batches_are_prepared_a_few_at_a_time() -> None:
         assert loader.cursor == {"seed": 0, "epoch": 1, "batch": 0}
 
 
+def test_few_batches_are_prepared_together_where_transforms_make_them_large() -> None:
+    made = []
+
+    def enlarge(images, rng):
+        made.append(len(images))
+        return np.repeat(np.repeat(images, 200, axis=2), 200, axis=3)
+
+    next(iter(Loader(DATA, 5, transforms=[enlarge], workers=0)))
+    assert len(made) == 1
+
+
 def test_images_in_memory_need_no_threads_unless_asked_for() -> None:
     class Files(ArrayDataset):
         in_memory = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from typing import Any
 
 import numpy as np
@@ -449,6 +450,40 @@ def test_names_follow_a_model_that_changes_between_calls() -> None:
     row.astype("float32")
     assert_named(row)
     assert_named(copy.deepcopy(row))
+
+
+def test_names_are_given_again_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    usual = nn.Module.named_modules
+
+    def interrupted(self: nn.Module, prefix: str = "") -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nn.Module, "named_modules", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model(cr.ones((1, 2)))
+    monkeypatch.setattr(nn.Module, "named_modules", usual)
+    model(cr.ones((1, 2)))
+    assert [one.name for one in model.parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_a_model_in_use_can_be_pickled() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimizer = cr.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x = cr.ones((5, 3))
+    (model(x) ** 2).sum().backward()
+    optimizer.step()
+    expected = model(x).numpy()
+    again, steps = pickle.loads(pickle.dumps((model, optimizer)))
+    np.testing.assert_array_equal(again(x).numpy(), expected)
+    assert [id(one) for one in steps.parameters] == [id(one) for one in again.parameters()]
+    for one in (model, again):
+        one.zero_grad()
+        (one(x) ** 2).sum().backward()
+    optimizer.step()
+    steps.step()
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
 def test_parameters_that_no_gradient_can_reach_are_listed() -> None:

@@ -561,6 +561,15 @@ def test_a_gradient_has_the_type_of_its_parameter(gradient: Any, got: str) -> No
     )
 
 
+def test_what_is_moved_or_added_up_overflows_in_silence() -> None:
+    """As everywhere: what to make of inf is for the health checks."""
+    with np.errstate(all="raise"):
+        x = cr.tensor(np.ones(2, np.float32), requires_grad=True)
+        x[np.array([0, 0, 0])].backward(np.full(3, 3e38, np.float32))
+        assert x.grad is not None
+        assert x.grad.numpy().tolist() == [np.inf, 0]
+
+
 def test_a_tensor_keeps_its_own_numbers() -> None:
     data = np.ones(3)
     for made in (cr.tensor(data), cr.Parameter(data), cr.from_dlpack(data), cr.tensor(data) + 0, cr.where(True, data, data)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -139,17 +138,20 @@ class Loader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _between_steps(self, prepare: Callable[[int], Batch], first: int) -> Generator[Batch]:
-        nbytes = self.batch_size * math.prod(self.dataset.image_shape) * np.dtype(np.float32).itemsize
-        together = max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // nbytes))
-        for begin in range(first, len(self), together):
-            ready: list[Batch] = []
+        ready: deque[Batch] = deque()
+        while first < len(self):
             try:
-                for batch in range(begin, min(begin + together, len(self))):
+                ready.append(prepare(first))
+                together = max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // max(1, ready[0][0].nbytes)))
+                for batch in range(first + 1, min(first + together, len(self))):
                     ready.append(prepare(batch))
             except Exception:
-                yield from ready  # the error is that of a later batch
-                raise
-            yield from ready
+                while ready:
+                    yield ready.popleft()
+                raise  # the error of the batch after these
+            first += len(ready)
+            while ready:
+                yield ready.popleft()
 
     def _advance(self) -> None:
         self._batch += 1

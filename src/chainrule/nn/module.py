@@ -61,14 +61,15 @@ class Module:
 
     def _name_everything(self) -> None:
         """Tell every layer and cell its path from here, the outermost module that is called."""
-        if _named.outermost() is self and _named.version == _named.version_then:
+        version = _named.version
+        if _named.outermost() is self and version == _named.version_then:
             return
-        _named.outermost, _named.version_then = weakref.ref(self), _named.version
         for path, module in self.named_modules():
             module.__dict__["_path"] = path
             prefix = f"{path}." if path else ""
             for name, cell in module._cells.items():
                 cell.name = prefix + name
+        _named.outermost, _named.version_then = weakref.ref(self), version  # last: this may be interrupted
 
     # ---- attributes
 

@@ -36,6 +36,7 @@ broadcast: Primitive = Primitive(
     vjp=(lambda z, u: sum_(u, axes=tuple(sorted(z.attributes["axes"]))),),
     local=("1 from each copy",),
     saves=(),
+    rearranges=True,
     spec=rows(
         Spec(((),), {"shape": (2, 3), "axes": (0, 1)}),
         Spec(((3,),), {"shape": (2, 3), "axes": (0,)}),

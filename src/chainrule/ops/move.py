@@ -31,6 +31,7 @@ reshape: Primitive = Primitive(
     vjp=(lambda z, u: reshape(u, shape=z.inputs[0].shape),),
     local=("1 at its new place",),
     saves=(),
+    rearranges=True,
     spec=rows(
         Spec(((2, 6),), {"shape": (3, 4)}),
         Spec(((1,),), {"shape": ()}),
@@ -60,6 +61,7 @@ transpose: Primitive = Primitive(
     vjp=(lambda z, u: transpose(u, axes=_inverse(z.attributes["axes"])),),
     local=("1 at its new place",),
     saves=(),
+    rearranges=True,
     spec=rows(
         Spec(((2, 3, 4),), {"axes": (2, 0, 1)}),
         Spec(((2, 3),), {"axes": (0, 1)}),

@@ -72,6 +72,7 @@ class Primitive:
     - ``local``: per input the local gradient as a formula, for people.
     - ``saves``: the forward values that the rules read: positions of inputs, and ``OUTPUT``.
     - ``elementwise``: each output element depends only on the input elements at its own place.
+    - ``rearranges``: the reference computes nothing, so NumPy has nothing to warn of.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Primitive:
     saves: tuple[int | str, ...]
     spec: Sequence[Spec]
     elementwise: bool = False
+    rearranges: bool = False
 
     def __post_init__(self) -> None:
         if self.name in REGISTRY:
@@ -153,7 +155,7 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
             values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
             break
     result: Any
-    if primitive.role is Role.MOVER:  # computes nothing that NumPy could warn of
+    if primitive.rearranges:
         result = primitive.reference(*values, **attributes)
     else:
         result = _quiet.copy().run(primitive.reference, *values, **attributes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Group:
 
     def __init__(self, parameters: list[Parameter], options: Mapping[str, Any], cells: Iterable[str]) -> None:
         self.parameters = parameters
-        self.options = {name: value for name, value in options.items() if name not in cells}
+        self.options = {name: _plain(value) for name, value in options.items() if name not in cells}
         self.cells = {name: Buffer(np.array(options[name], np.float64)) for name in cells}
         self.initial = {name: float(options[name]) for name in cells}
 
@@ -42,7 +42,12 @@ class Group:
         if name in self.cells:
             self.cells[name].assign(np.array(value, np.float64))
         else:
-            self.options[name] = value
+            self.options[name] = _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar, or an array of one number, as a number of Python."""
+    return value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
 
 
 class Optimizer(ABC):
@@ -84,10 +89,10 @@ class Optimizer(ABC):
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
         self.state: dict[Parameter, dict[str, Buffer]] = {}
-        self._updates: Updates | None = None
+        self._updates = Updates()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_updates": None}  # a copy, or another process, makes its own
+        return {**self.__dict__, "_updates": Updates()}  # a copy, or another process, makes its own
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a group by the names that they are kept under."""
@@ -126,11 +131,17 @@ class Optimizer(ABC):
         """
         parameters = self.parameters
         if type(self) in _PURE and runs_natively() and sum([one.size for one in parameters]) >= _WORTH_A_PROGRAM:
-            if self._updates is None:
-                self._updates = Updates(self._step)
-            self._updates.run(parameters, tuple([tuple(group.options.items()) for group in self.groups]))
+            frozen = tuple([tuple(group.options.items()) for group in self.groups])
+            self._updates.run(self._step, parameters, self._cells(), frozen)
         else:
             self._step()
+
+    def _cells(self) -> Iterator[Buffer]:
+        """All that the update reads and assigns besides the parameters."""
+        for group in self.groups:
+            yield from group.cells.values()
+        for slots in self.state.values():
+            yield from slots.values()
 
     def _step(self) -> None:
         with functions.no_grad():

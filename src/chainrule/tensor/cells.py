@@ -33,7 +33,8 @@ class Cell(Tensor):
 
     def __init__(self, value: Any, dtype: Any = None) -> None:
         array = tensor(value, dtype).numpy()
-        self._value_now: Array | None = array  # None: a program wrote the cell's memory since it was last looked at
+        # No value: a program wrote the memory since the cell was last looked at. Neither value nor memory: all is 0.
+        self._value_now: Array | None = array
         self._memory: Array | None = None
         self._memory_is_new = False  # whether the memory holds the present value
         self._type = TensorType(array.shape, array.dtype)
@@ -43,11 +44,10 @@ class Cell(Tensor):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
-        """A cell of zeros, with memory for programs alone until somebody looks at them."""
+        """A cell of zeros, which take up no memory until they are used."""
         made = cls(np.zeros((), dtype))
         made._type = TensorType(shape, made._type.dtype)
-        made._memory = _zeros(made._type, present=True)
-        made._memory_is_new, made._value_now = True, None
+        made._value_now = None
         return made
 
     @property
@@ -101,15 +101,16 @@ class Cell(Tensor):
     def numbers(self) -> Array:
         """The present value, which stays as it is."""
         if self._value_now is None:
-            assert self._memory is not None
-            self._value_now = self._memory.copy()
+            self._value_now = np.zeros(*self._type) if self._memory is None else self._memory.copy()
         return self._value_now
 
     def memory(self) -> Array:
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
-            self._memory = _zeros(self._type, present=False)  # all of it is written before anything is read
+            untouched = self._value_now is None  # else all of it is written before anything is read
+            self._memory = _zeros(self._type, present=untouched)
+            self._memory_is_new = untouched
         if not self._memory_is_new:
             np.copyto(self._memory, self.numbers())
             self._memory_is_new = True
@@ -160,14 +161,22 @@ class Cell(Tensor):
         self._node = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        made = type(self)(np.array(self.numbers()))
-        made._name = self._name
-        memo[id(self)] = made
+        made = memo[id(self)] = _made_again(type(self), np.array(self.numbers()), self._name)
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), np.array(self.numbers()), self._name)
 
     def __repr__(self) -> str:
         label = f"{self._name}: " if self._name else ""
         return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
+
+
+def _made_again(kind: type[Cell], value: Array, name: str) -> Cell:
+    """A cell as another one was, without its gradient, its history, and its place in programs."""
+    made = kind(value)
+    made._name = name
+    return made
 
 
 def in_memory(cells: Iterable[Cell]) -> None:

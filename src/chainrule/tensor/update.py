@@ -10,10 +10,10 @@ Every other cell, such as a momentum, is written where it lies.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from chainrule.graph import Array
-from chainrule.tensor.cells import Parameter, in_memory, written
+from chainrule.tensor.cells import Cell, Parameter, in_memory, written
 from chainrule.tensor.tensor import Tensor
 from chainrule.tensor.tracing import tracing
 
@@ -21,42 +21,42 @@ _MOST_PROGRAMS = 16
 
 
 class Updates:
-    """The programs of one ``function`` that assigns ``parameters``, and cells of its own, from their gradients.
+    """The programs of a function that assigns parameters, and cells of its own, from the parameters' gradients.
 
     It must do nothing else: it runs once for each program.
     """
 
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
+    def __init__(self) -> None:
         self._programs: OrderedDict[Hashable, _Update] = OrderedDict()
 
-    def run(self, parameters: Sequence[Parameter], frozen: Hashable) -> None:
-        """Do what ``function`` does. ``frozen``: whatever else it depends on."""
+    def run(
+        self, function: Callable[[], None], parameters: Sequence[Parameter], cells: Iterable[Cell], frozen: Hashable
+    ) -> None:
+        """Do what ``function`` does. ``cells``: those of its own that there are; ``frozen``: whatever else it depends on."""
         from chainrule.cpu.lent import NestedError
 
         with_gradients: list[Parameter] = []
         values: list[Array] = []
         key: list[Hashable] = [frozen]
-        for place, one in enumerate(parameters):
+        for one in parameters:
             gradient = one.grad
             if gradient is not None:
                 value, slope = one.numbers(), gradient.node.value
                 assert slope is not None
-                key.append((place, value.strides, slope.strides, slope.shape, slope.dtype))
+                key.append((id(one), value.strides, slope.strides, slope.shape, slope.dtype))
                 with_gradients.append(one)
                 values += value, slope
         found = tuple(key)
         program = self._programs.get(found)
-        if program is None:
-            program = self._programs[found] = _Update(self._function, parameters, with_gradients, values)
+        if program is None or not program.own.issubset(map(id, cells)):  # state may have been dropped since
+            program = self._programs[found] = _Update(function, parameters, with_gradients, values)
             while len(self._programs) > _MOST_PROGRAMS:
                 self._programs.popitem(last=False)
-        else:
-            self._programs.move_to_end(found)
+        self._programs.move_to_end(found)
         try:
             program.run(values)
         except NestedError:  # in a signal handler, within another run
-            self._function()
+            function()
 
 
 class _Update:
@@ -78,10 +78,12 @@ class _Update:
                 trace.reads[one] = operands[2 * place].node
                 trace.gradients[one] = Tensor(operands[2 * place + 1].node)
             function()
+        self._with_gradients = with_gradients  # their ids, by which they are known, stay theirs
         self._parameters = [cell for cell in trace.writes if isinstance(cell, Parameter)]
         self._in_place = [cell for cell in trace.writes if not isinstance(cell, Parameter)]
         taken = {one.leaf for one in operands}
         self._read = [cell for cell, node in trace.reads.items() if node not in taken and cell not in trace.writes]
+        self.own = {id(cell) for cell in (*self._read, *self._in_place)}
         self._program = LentProgram(
             [trace.writes[cell] for cell in self._parameters],
             operands,
