@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -14,7 +15,8 @@ from chainrule import nn, ops, optim
 from chainrule.cpu import lent, memory, single
 from chainrule.graph import TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
-from chainrule.tensor import engines
+from chainrule.tensor import Buffer, engines
+from chainrule.tensor.cells import written
 from specs import CASES, assert_as_reference, drawn
 
 
@@ -200,6 +202,34 @@ def test_an_update_follows_what_is_exchanged_or_dropped(engine: str) -> None:
         third = optimizer.groups[0].parameters[0] = large(10)
         optimizer.step()
         assert [float(one.numpy()[0, 0]) for one in (first, second, third)] == [-1, -2.5, 9]
+
+
+def test_state_takes_memory_of_programs_only_where_one_uses_it() -> None:
+    state = Buffer.zeros((300, 300), "float32")
+    assert state._memory is None
+    np.testing.assert_array_equal(state.numpy(), np.zeros((300, 300), np.float32))
+    assert state._memory is None
+    state.memory()[:] = 1
+    written([state])
+    np.testing.assert_array_equal(state.numpy(), np.ones((300, 300), np.float32))
+    untouched = Buffer.zeros((300, 300), "float32")
+    assert not untouched.memory().any()
+    assert untouched._value_now is None, "one copy is enough"
+
+
+def test_a_signal_handler_between_the_lock_and_its_owners_name_waits_for_nobody() -> None:
+    x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
+    found = []
+
+    def interrupted() -> None:
+        with lent._lock:  # taken, and then the handler came
+            found.append((cr.tensor(x) @ cr.tensor(x)).numpy())
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    np.testing.assert_allclose(found[0], x @ x, atol=1e-2)
 
 
 def test_an_optimizer_and_its_model_go_without_a_collection() -> None:
