@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,14 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.compiler.values import dense_strides, natural, same_places
-from chainrule.cpu.memory import PAGE, aligned_memory, recycled
+from chainrule.cpu.memory import LINE, aligned_memory, apart, recycled
 from chainrule.cpu.program import Program
 from chainrule.graph import Array, Graph, Node, TensorType, leaf
 
 _WORTH_WAKING = 50e-6
 """Seconds of work from which on other threads, which are asleep between programs, are woken."""
-_LARGE, _LINE = 1 << 17, 64
-"""Bytes of an output that gets memory of its own, and of a cache line."""
+_LARGE = 1 << 17
+"""Bytes of an output that gets memory of its own."""
 _lock = threading.RLock()  # a signal handler may come between the lock and the name of its owner
 _owner: int | None = None  # the thread that holds it
 _arena = aligned_memory(0)
@@ -66,8 +66,8 @@ class NestedError(Exception):
 class LentProgram:
     """``outputs``, made of the nodes of ``operands``, as a program whose operands' addresses go straight into its table.
 
-    ``row_major``: also the outputs lie so. ``assigned``: leaves whose memory, given once for all, gets a new value, the node of
-    that, and the memory. ``read``: leaves that are only read there, and their memory.
+    ``row_major``: also the outputs lie so. ``bound``: leaves whose memory is given once for all. ``assigned``: those of them
+    that get a new value there, and its node.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class LentProgram:
         operands: Sequence[Operand],
         *,
         row_major: bool = False,
-        assigned: Sequence[tuple[Node, Node, Array]] = (),
-        read: Sequence[tuple[Node, Array]] = (),
+        bound: Mapping[Node, Array] | None = None,
+        assigned: Sequence[tuple[Node, Node]] = (),
     ) -> None:
         places = [leaf(node.type) for node in outputs] if row_major else []
-        new = [*outputs, *(node for _, node, _ in assigned)]
+        new = [*outputs, *(node for _, node in assigned)]
         state = [*((one, number) for number, one in enumerate(places))]
-        state += [(memory, len(outputs) + number) for number, (memory, _, _) in enumerate(assigned)]
+        state += [(memory, len(outputs) + number) for number, (memory, _) in enumerate(assigned)]
         program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
         self._arena = 0  # the number of the one that it is bound to
         self._addresses = program.addresses
@@ -91,7 +91,7 @@ class LentProgram:
             for number, one in enumerate(operands)
             if program.needs(one.leaf)
         ]
-        for memory, array in (*read, *((memory, array) for memory, _, array in assigned)):
+        for memory, array in (bound or {}).items():
             if program.needs(memory):
                 program.bind(memory, array)
         self._lay_out(outputs, places)
@@ -114,12 +114,12 @@ class LentProgram:
                 key, start, strides = view.region, view.start, view.strides
                 where = program.address_places(number)
             if key not in begins:
-                if nbytes >= _LARGE:  # neighbours begin at different places of a page: see ``memory.apart_zeros``
-                    piece, begin = len(sizes), len(sizes) * 5 * _LINE % PAGE
+                if nbytes >= _LARGE:
+                    piece, begin = len(sizes), apart(len(sizes))
                     sizes.append(begin + nbytes)
                 else:
                     piece, begin = -1, small
-                    small += -(-nbytes // _LINE) * _LINE
+                    small += -(-nbytes // LINE) * LINE
                 begins[key] = piece, begin
                 self._blocks.append((piece, [(place, offset + begin) for place, offset in where]))
             piece, begin = begins[key]

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.graph import Array, TensorType
 
-PAGE = 4096
+PAGE, LINE = 4096, 64
 _MAPPED_FROM = 1 << 20
 
 
@@ -138,10 +138,15 @@ def recycled(nbytes: int) -> tuple[Array, int]:
 # ---- arrays that one loop works on
 
 
+def apart(number: int) -> int:
+    """In which byte of a page, at a cache line, the array of a number begins. Neighbours begin at different places: where loads
+    and stores of one loop agreed in their last 12 bits, the processor would take them for the same."""
+    return number * 5 * LINE % PAGE
+
+
 def apart_zeros(type_: TensorType, present: bool) -> Array:
-    """An array of zeros that begins at a cache line. Neighbours begin at different places of a page: where loads and stores of
-    one loop agreed in their last 12 bits, the processor would take them for the same. ``present``: see ``aligned_memory``."""
-    raw, begin = aligned_memory(type_.nbytes + PAGE, present), next(_places) * 5 * 64 % PAGE
+    """An array of zeros, apart from the ones before. ``present``: see ``aligned_memory``."""
+    raw, begin = aligned_memory(type_.nbytes + PAGE, present), apart(next(_places))
     found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
     return found
 

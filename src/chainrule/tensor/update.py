@@ -81,20 +81,20 @@ class _Update:
         self._with_gradients = with_gradients  # their ids, by which they are known, stay theirs
         self._parameters = [cell for cell in trace.writes if isinstance(cell, Parameter)]
         self._in_place = [cell for cell in trace.writes if not isinstance(cell, Parameter)]
-        taken = {one.leaf for one in operands}
-        self._read = [cell for cell, node in trace.reads.items() if node not in taken and cell not in trace.writes]
-        self.own = {id(cell) for cell in (*self._read, *self._in_place)}
+        elsewhere = {*with_gradients, *trace.writes}
+        read = [cell for cell in trace.reads if cell not in elsewhere]
+        self._bound = [*read, *self._in_place]
+        self.own = set(map(id, self._bound))
         self._program = LentProgram(
             [trace.writes[cell] for cell in self._parameters],
             operands,
             row_major=True,
-            assigned=[(trace.old_value(cell), trace.writes[cell], cell.memory()) for cell in self._in_place],
-            read=[(trace.reads[cell], cell.memory()) for cell in self._read],
+            bound={trace.old_value(cell): cell.memory() for cell in self._bound},
+            assigned=[(trace.old_value(cell), trace.writes[cell]) for cell in self._in_place],
         )
 
     def run(self, values: Sequence[Array]) -> None:
-        in_memory(self._read)
-        in_memory(self._in_place)
+        in_memory(self._bound)
         try:
             new = self._program.run(values)
         finally:
