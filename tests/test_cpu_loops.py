@@ -13,9 +13,10 @@ import pytest
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store
 from chainrule.cpu.code_cache import load
-from chainrule.cpu.loops import loop_kernel
+from chainrule.cpu.loops import MEMORY_TYPES, loop_kernel
 from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.graph.dtypes import as_dtype
 from kernels import assert_guards_hold, guarded
 
 TARGETS = {"host": host_target(), **({"sse2": host_target("sse2")} if host_target().name != "neon" else {})}
@@ -76,6 +77,28 @@ def test_every_length_around_a_vector(columns: int, dtype: str, target: str) -> 
         for unit in range(nest.units):
             part = z[unit * nest.rows : (unit + 1) * nest.rows]
             np.testing.assert_array_equal(down[unit], part.sum(axis=0))
+
+
+def extremes_of(rows: int, columns: int, dtype: str) -> Nest:
+    """x (rows, columns): the largest and the smallest along rows, carried in a register, and of each column, in its place."""
+    body = (Instruction("load", dtype, access=Access(0, dtype, 0, (columns, 1))),)
+    places = [(kind, strides) for kind in ("max", "min") for strides in ((1, 0), (0, 1))]
+    reductions = [Reduction(0, kind, Access(1 + i, dtype, 0, strides)) for i, (kind, strides) in enumerate(places)]
+    return Nest((rows, columns), rows, body, (), tuple(reductions))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", sorted(set(MEMORY_TYPES) - {"bool"}))
+def test_the_largest_and_the_smallest_of_every_dtype(dtype: str, target: str) -> None:
+    """What is carried in a register lies in memory as its dtype says: a bfloat16 in two bytes; a uint8 has no sign."""
+    rng, rows = np.random.default_rng(3), 3
+    low, high = (0, 255) if dtype == "uint8" else (-120, 120)
+    for columns in (1, 3, 17, 40):
+        x = rng.integers(low, high, (rows, columns), endpoint=True).astype(as_dtype(dtype))
+        made = [np.zeros(size, x.dtype) for size in (rows, columns, rows, columns)]
+        found = run(extremes_of(rows, columns, dtype), (x,), made, TARGETS[target])
+        for one, expected in zip(found, (np.max(x, 1), np.max(x, 0), np.min(x, 1), np.min(x, 0)), strict=True):
+            np.testing.assert_array_equal(one, expected)
 
 
 def test_units_that_end_within_a_vector() -> None:

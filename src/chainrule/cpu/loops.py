@@ -149,8 +149,8 @@ class _Emission:
             rest = single[id(one)].get()
             found = rest if total is None else self._combine(one, total, rest)
             place = self._address(one.access, upto=self.last)
-            so_far = f.load(place, self._register(one))
-            f.store(self._combine(one, so_far, found), place)
+            so_far = self._load_from(place, one.access, 1)
+            self._store_to(self._combine(one, so_far, found), place, one.access, 1)
 
     def _edge(self, middle: int | Value, end: int | Value, carried: dict[int, Any]) -> None:
         """The part of a vector from ``middle`` on."""
@@ -287,7 +287,7 @@ class _Emission:
     def _combine(self, one: Reduction, a: Value, b: Value) -> Value:
         if one.kind == "sum":
             return a + b
-        return (mathematics.maximum if one.kind == "max" else mathematics.minimum)(self.f, a, b)
+        return _extreme(self.f, one.kind == "max", a, b, one.access.dtype)
 
     def _horizontal(self, one: Reduction, value: Value) -> Value:
         """All lanes as one: halves upon halves, a fixed order."""
@@ -419,9 +419,7 @@ def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[st
         kind = 0 if floating else 2 if dtypes[0] in _UNSIGNED else 1
         return f.compare(_COMPARISONS[one.name][kind], x[0], x[1])
     if one.name in ("maximum", "minimum"):
-        if dtypes[0] in _UNSIGNED:
-            return f.select(f.compare("ugt" if one.name == "maximum" else "ult", x[0], x[1]), x[0], x[1])
-        return (mathematics.maximum if one.name == "maximum" else mathematics.minimum)(f, x[0], x[1])
+        return _extreme(f, one.name == "maximum", x[0], x[1], dtypes[0])
     if one.name == "power":
         exponent = one.attribute("exponent")
         return mathematics.power(f, x[0], exponent) if floating else _whole_power(f, x[0], int(exponent))
@@ -436,6 +434,13 @@ def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[st
     if one.name == "round_to":
         return _round_to(f, x[0], dtypes[0], one.attribute("dtype"))
     raise KeyError(one.name)
+
+
+def _extreme(f: Function, largest: bool, a: Value, b: Value, dtype: str) -> Value:
+    """The larger or the smaller of two numbers of ``dtype``: a register does not tell whether an integer has a sign."""
+    if dtype in _UNSIGNED:
+        return f.select(f.compare("ugt" if largest else "ult", a, b), a, b)
+    return (mathematics.maximum if largest else mathematics.minimum)(f, a, b)
 
 
 def _whole_power(f: Function, x: Value, exponent: int) -> Value:
