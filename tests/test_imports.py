@@ -20,6 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # and errors. ROOT is the package's own __init__.
 ROOT = ""
 CORE = frozenset({"graph", "ops", "grad", "tensor", "compiler", "cpu"})
+COMPUTED = "a name that is computed"
 BELOW_TRAIN = CORE | {"nn", "optim", "data", "formats", "models"}
 LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "errors": (frozenset(), frozenset()),
@@ -63,7 +64,7 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
             "__import__",
         ):
             name = node.args[0]
-            yield node.lineno, name.value if isinstance(name, ast.Constant) else "a name that is computed"
+            yield node.lineno, name.value if isinstance(name, ast.Constant) else COMPUTED
 
 
 def chainrule_part(name: str) -> str:
@@ -78,6 +79,8 @@ def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
     part = part_of(file)
     assert part in LAYERS, f"{part} is a new part of the package: give it a line in the table"
     parts, libraries = LAYERS[part]
+    if part == ROOT:  # what it loads later it imports for type checkers too, where this test sees it
+        assert {name for _, name in imports(file)} >= set(later_for_checkers().values())
     wrong = []
     for line, name in imports(file):
         top = name.split(".")[0]
@@ -85,9 +88,22 @@ def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
             target = chainrule_part(name)
             if target not in {part, "errors", *parts}:
                 wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
-        elif top not in sys.stdlib_module_names and top not in libraries:
+        elif top not in sys.stdlib_module_names and top not in libraries and (part, top) != (ROOT, COMPUTED):
             wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
     assert not wrong, f"{part or 'the package'} may import {sorted(parts)} and {sorted(libraries)}: {wrong}"
+
+
+def later_for_checkers() -> dict[str, str]:
+    """What the package's own file imports for type checkers only: name -> dotted name."""
+    body = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+    block = next(node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    lines = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {one.name: f"{node.module}.{one.name}" for node in lines for one in node.names}
+
+
+def test_type_checkers_know_everything_that_is_loaded_later_and_where_it_is() -> None:
+    at = {name: module if module == f"chainrule.{name}" else f"{module}.{name}" for name, module in chainrule._LATER.items()}
+    assert later_for_checkers() == at
 
 
 def test_the_table_has_no_circle() -> None:
@@ -119,7 +135,7 @@ def test_the_imports_of_a_file_are_found_wherever_they_stand(tmp_path: Path, mon
             "rich.print",
             "chainrule.cli",
             "onnx",
-            "a name that is computed",
+            COMPUTED,
         ]
     )
     assert part_of(file) == "nn"
@@ -142,3 +158,30 @@ def test_an_import_loads_numpy_and_ml_dtypes_and_nothing_else_from_outside() -> 
     )
     loaded = {name for name in after - before - sys.stdlib_module_names if not name.startswith("_")}
     assert loaded == {"chainrule", "numpy", "ml_dtypes"}
+
+
+def test_every_public_part_is_there_after_one_import_and_loaded_when_it_is_asked_for() -> None:
+    code = """
+import chainrule as cr, inspect, json
+before = [name for name in sys.modules if name.startswith("chainrule.")]
+listed = dir(cr)
+parts = [name for name in cr.__all__ if inspect.ismodule(getattr(cr, name))]
+cr.nn.functional.relu, cr.optim.SGD, cr.data.Loader, cr.models.lenet, cr.train.Trainer, cr.formats.load_safetensors
+print(json.dumps([before, listed, parts, dir(cr), cr.nn is sys.modules["chainrule.nn"], cr.explain is cr.lens.explain]))
+"""
+    before, listed, parts, afterwards, same_module, same_function = json.loads(python(code))
+    assert set(parts) == {"data", "formats", "lens", "models", "nn", "optim", "random", "train"}
+    assert not {f"chainrule.{name}" for name in parts} & set(before), "loaded before anybody asked"
+    assert {name for name in listed if not name.startswith("__")} == set(chainrule.__all__)
+    assert {"__version__", "__doc__", "__all__"} <= set(listed)
+    assert afterwards == listed
+    assert same_module
+    assert same_function
+
+
+def test_all_that_is_public_exists_and_an_unknown_name_is_an_attribute_error_that_knows_the_near_ones() -> None:
+    assert all(hasattr(chainrule, name) for name in chainrule.__all__)
+    assert chainrule.__all__ == sorted(set(chainrule.__all__), key=lambda name: (not name[0].isupper(), name))
+    with pytest.raises(AttributeError, match="module 'chainrule' has no attribute 'optm'") as caught:
+        chainrule.optm  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("optm", chainrule)  # what Python's "Did you mean" is made of

@@ -1,5 +1,6 @@
 """chainrule: trains convolutional networks fast on the machine you have, and shows you every gradient."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ChainruleError, InternalError, UserError
@@ -62,18 +63,21 @@ __all__ = [
     "compile",
     "concatenate",
     "cos",
+    "data",
     "engine",
     "erf",
     "exp",
     "explain",
     "float32",
     "float64",
+    "formats",
     "from_dlpack",
     "full",
     "grad",
     "gradcheck",
     "int32",
     "int64",
+    "lens",
     "log",
     "manual_seed",
     "matmul",
@@ -82,9 +86,12 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "models",
+    "nn",
     "no_grad",
     "one_hot",
     "ones",
+    "optim",
     "precision",
     "random",
     "rsqrt",
@@ -100,6 +107,7 @@ __all__ = [
     "tensor",
     "thread_count",
     "trace",
+    "train",
     "uint8",
     "where",
     "zeros",
@@ -107,19 +115,37 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what ``_LATER`` names: a test holds the two against each other
+    from chainrule import data, formats, lens, models, nn, optim, train
     from chainrule.cpu.threads import set_threads, thread_count
     from chainrule.lens.explain import explain
 
+_LATER = {
+    "data": "chainrule.data",
+    "explain": "chainrule.lens.explain",
+    "formats": "chainrule.formats",
+    "lens": "chainrule.lens",
+    "models": "chainrule.models",
+    "nn": "chainrule.nn",
+    "optim": "chainrule.optim",
+    "set_threads": "chainrule.cpu.threads",
+    "thread_count": "chainrule.cpu.threads",
+    "train": "chainrule.train",
+}
+"""Public names that are loaded when they are first asked for, and where they are: an import stays as light as tensors are."""
 
-def __getattr__(name: str) -> Any:
-    """What is loaded when it is first asked for: ``cr.explain``, as training does not need the lens, and what needs LLVM."""
-    if name == "explain":
-        from chainrule.lens.explain import explain
 
-        return explain
-    if name in ("set_threads", "thread_count"):
-        from chainrule.cpu import threads
+if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for something loaded later
 
-        return getattr(threads, name)
-    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        loaded = importlib.import_module(module)
+        value = loaded if module == f"{__name__}.{name}" else getattr(loaded, name)
+        globals()[name] = value  # from now on without this function
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
