@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import queue
 import struct
 import subprocess
@@ -22,6 +21,7 @@ import threading
 from collections.abc import Iterable
 from typing import IO
 
+from chainrule import forks
 from chainrule.cpu import object_code
 from chainrule.cpu.machine_code import assemble, refused
 from chainrule.cpu.target import Target
@@ -224,7 +224,7 @@ class _Helper:
                 file.close()
 
 
-_lock = threading.Lock()
+_lock = forks.renewed(threading.Lock())
 _resting: _Helper | None = None
 _exiting = False
 _can_start = True
@@ -240,12 +240,11 @@ def _at_exit() -> None:
         resting.end()
 
 
-def _after_fork_in_child() -> None:
-    global _resting, _lock
-    resting, _lock, _resting = _resting, threading.Lock(), None
+def _forget_resting() -> None:
+    global _resting
+    resting, _resting = _resting, None
     if resting is not None:
         resting.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.in_child(_forget_resting)

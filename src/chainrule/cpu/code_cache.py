@@ -6,7 +6,6 @@ On disk (see ``disk_cache``) each kernel's object file is a file of its own.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from weakref import WeakValueDictionary
 import llvmlite
 import llvmlite.binding as llvm
 
+from chainrule import forks
 from chainrule.cpu import disk_cache
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
@@ -109,6 +109,4 @@ def versions() -> tuple[str, str, str]:
     return llvmlite.__version__, ".".join(map(str, llvm.llvm_version_info)), disk_cache.sources("cpu", "compiler/nest.py")
 
 
-if hasattr(os, "register_at_fork"):
-    # Hold the lock while the process is copied, or the copy could find it held by a thread that it does not have.
-    os.register_at_fork(before=_lock.acquire, after_in_child=_lock.release, after_in_parent=_lock.release)
+forks.around(_lock.acquire, _lock.release, _lock.release)  # no kernel is half loaded in the copy

@@ -5,7 +5,6 @@ theirs in memory that is used again. All of them work in one and the same arena,
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import ops
+from chainrule import forks, ops
 from chainrule.compiler.values import dense_strides, natural, same_places
 from chainrule.cpu.memory import LINE, aligned_memory, apart, recycled
 from chainrule.cpu.program import Program
@@ -23,7 +22,7 @@ _WORTH_WAKING = 50e-6
 """Seconds of work from which on other threads, which are asleep between programs, are woken."""
 _LARGE = 1 << 17
 """Bytes of an output that gets memory of its own."""
-_lock = threading.RLock()  # a signal handler may come between the lock and the name of its owner
+_lock = forks.renewed(threading.RLock())  # a signal handler may come between the lock and the name of its owner
 _owner: int | None = None  # the thread that holds it
 _arena = aligned_memory(0)
 _arenas = 0  # that there were
@@ -178,10 +177,9 @@ class LentProgram:
             self._arena = _arenas
 
 
-def _after_fork_in_child() -> None:
-    global _lock, _owner
-    _lock, _owner = threading.RLock(), None  # a thread that the copy does not have may have held it
+def _nobody_owns() -> None:
+    global _owner
+    _owner = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.in_child(_nobody_owns)

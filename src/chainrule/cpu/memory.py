@@ -14,6 +14,7 @@ import threading
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.graph import Array, TensorType
 
 PAGE, LINE = 4096, 64
@@ -67,7 +68,7 @@ class _Idle:
     """Memory that was given back, by size; what lies here longest goes first when there is too much."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a block may be freed, and given back, at any moment, also in here
+        self._lock = forks.renewed(threading.RLock())  # a block may be freed, and given back, at any moment, also in here
         self._blocks: dict[int, list[_Block]] = {}
         self.nbytes = 0
 
@@ -95,10 +96,6 @@ class _Idle:
                     self.nbytes -= size
                 if not blocks:
                     del self._blocks[size]
-
-    def renew_lock(self) -> None:
-        """In a copy of the process, where a thread that it does not have may have held it."""
-        self._lock = threading.RLock()
 
     def clear(self) -> None:
         with self._lock:
@@ -152,11 +149,3 @@ def apart_zeros(type_: TensorType, present: bool) -> Array:
 
 
 _places = itertools.count()
-
-
-def _after_fork_in_child() -> None:
-    _idle.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

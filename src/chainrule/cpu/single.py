@@ -5,19 +5,18 @@ A value's order of axes is part of the key, and the program takes it as it is.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chainrule import ops
+from chainrule import forks, ops
 from chainrule.cpu.lent import LentProgram, Operand
 from chainrule.graph import Array
 from chainrule.ops import Primitive
 
 _MOST_PROGRAMS = 1024
-_lock = threading.RLock()
+_lock = forks.renewed(threading.RLock())
 _programs: OrderedDict[Any, LentProgram] = OrderedDict()
 
 
@@ -40,12 +39,3 @@ def _program(primitive: Primitive, values: Sequence[Array], attributes: Mapping[
     with ops.running_on(None):
         node = primitive(*[one.node for one in operands], **attributes)
     return LentProgram([node], operands)
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()  # a thread that the copy does not have may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.cpu.code_cache import object_codes
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
@@ -280,5 +281,4 @@ def _after_fork_in_child() -> None:
     _lock.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child, after_in_parent=_after_fork)
+forks.around(_before_fork, _after_fork_in_child, _after_fork)

@@ -11,13 +11,12 @@ Elsewhere the gradient's nodes run one by one, as the forward pass did.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule import ops
+from chainrule import forks, ops
 from chainrule.grad import backprop
 from chainrule.graph import Array, Node, leaf, topological_order
 from chainrule.tensor.engines import work
@@ -25,7 +24,7 @@ from chainrule.tensor.engines import work
 _WORTH_A_PROGRAM = 1 << 20
 """Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
 _MOST_PROGRAMS = 64
-_lock = threading.RLock()
+_lock = forks.renewed(threading.RLock())
 _programs: OrderedDict[Any, _Gradient] = OrderedDict()
 
 
@@ -140,12 +139,3 @@ class _Gradient:
         except NestedError:
             return None
         return [leaf(next(values)) if arrives else None for arrives in self._arrives]
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()  # a thread that the copy does not have may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from chainrule import ops
+from chainrule import forks, ops
 from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node, leaf
 from chainrule.graph.dtypes import as_dtype
@@ -81,7 +81,7 @@ class CompiledFunction(Generic[P, R]):
         self._function, self._max_memory = function, max_memory
         self._traced: OrderedDict[Any, list[_Traced]] = OrderedDict()
         self._reasons: list[str] = []
-        self._lock = threading.RLock()
+        self._lock = forks.renewed(threading.RLock())
         self._last: _Traced | None = None
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:

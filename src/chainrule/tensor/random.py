@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.errors import UserError
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
@@ -25,7 +26,7 @@ class Generator:
     def __init__(self, seed: int = 0) -> None:
         self.state = Buffer(np.array([_checked(seed), 0]), int64)
         self.state.name = "random.state"
-        self._drawing = threading.Lock()
+        self._drawing = forks.renewed(threading.Lock())
 
     def seed(self, seed: int) -> None:
         """Begin again from ``seed``."""
