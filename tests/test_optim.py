@@ -280,6 +280,39 @@ def test_an_optimizer_shows_its_options() -> None:
     assert repr(optim.Adam([parameter(1)])) == "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_variance_of_centered_rmsprop_is_never_negative(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    gradients = {
+        "constant": np.full((400, 3), [0.1, -7.3, 1e-3]),
+        "alternating": np.where(np.arange(400)[:, None] % 2, 1.0, 1.0 + 1e-6) * [0.3, 100.0, 1e-8],
+        "noise on a large mean": 1000 + rng.standard_normal((400, 3)),
+    }
+    for name, several in gradients.items():
+        one = cr.Parameter(np.zeros(3, dtype))
+        optimizer = optim.RMSprop([one], lr=1e-3, alpha=0.9, centered=True)
+        mean, variance = np.zeros(3), np.zeros(3)
+        for gradient in several:
+            one.grad = cr.tensor(gradient.astype(dtype))
+            optimizer.step()
+            exact = gradient.astype(dtype).astype(np.float64)
+            variance = 0.9 * (variance + 0.1 * (exact - mean) ** 2)
+            mean = 0.9 * mean + 0.1 * exact
+            assert np.isfinite(one.numpy()).all(), name
+            assert (optimizer.state[one]["variance"].numpy() >= 0).all(), name
+        if "noise" in name:  # about 0.9; a difference of squares near 1e6 has an error of 0.06 in float32
+            np.testing.assert_allclose(optimizer.state[one]["variance"].numpy(), variance, rtol=1e-3)
+
+
+def test_a_state_of_plain_rmsprop_is_none_of_the_centered_kind() -> None:
+    plain, centered = (optim.RMSprop([parameter(1)], centered=kind) for kind in (False, True))
+    for optimizer, other, lacking in ((plain, centered, "0.variance, 0.mean"), (centered, plain, "0.square")):
+        optimizer.parameters[0].grad = cr.tensor([1.0])
+        optimizer.step()
+        with pytest.raises(UserError, match=f"^optimizer state lacks {lacking}: was it saved by another RMSprop"):
+            other.load_state_dict(optimizer.state_dict())
+
+
 # ---- clipping
 
 
@@ -300,6 +333,51 @@ def test_clipping_leaves_short_gradients_as_they_are() -> None:
 
 def test_clipping_without_gradients_finds_length_zero() -> None:
     assert optim.clip_grad_norm_([parameter(2)], 1.0).item() == 0.0
+
+
+LENGTHS: dict[str, tuple[str, list[float], float, list[float]]] = {
+    "squares overflow": ("float32", [3e19, 4e19], 5e19, [0.6, 0.8]),
+    "squares vanish": ("float32", [3e-30, 4e-30], 5e-30, [3e-30, 4e-30]),
+    "bfloat16": ("bfloat16", [3e19, 4e19], 5e19, [0.6, 0.8]),
+    "float64 overflows": ("float64", [3e200, 4e200], 5e200, [0.6, 0.8]),
+    "float64 vanishes": ("float64", [3e-200, 4e-200], 5e-200, [3e-200, 4e-200]),
+    "zeros": ("float64", [0.0, -0.0], 0.0, [0.0, -0.0]),
+    "infinite": ("float32", [math.inf, 2.0], math.inf, [math.nan, 0.0]),
+    "infinite, float64": ("float64", [-math.inf, 2.0], math.inf, [math.nan, 0.0]),
+    "nan": ("float32", [math.nan, 2.0], math.nan, [math.nan, math.nan]),
+    "nan, float64": ("float64", [2.0, math.nan], math.nan, [math.nan, math.nan]),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_clipping_knows_the_length_whatever_the_size_of_its_squares(name: str, compiled: bool) -> None:
+    dtype, numbers, length, clipped = LENGTHS[name]
+    one = cr.Parameter(cr.tensor([1.0, 1.0], dtype).numpy())
+
+    def clip(gradient: cr.Tensor) -> tuple[cr.Tensor, cr.Tensor]:
+        one.grad = gradient
+        found = optim.clip_grad_norm_(one, 1.0)
+        assert one.grad is not None
+        return found, one.grad
+
+    found = (cr.compile(clip) if compiled else clip)(cr.tensor(numbers, dtype))
+    tolerance = 1e-2 if dtype == "bfloat16" else 1e-6
+    for have, wanted in zip(found, (length, clipped), strict=True):
+        assert have.dtype == cr.tensor(numbers, dtype).dtype
+        np.testing.assert_allclose(have.astype("float64").numpy(), wanted, rtol=tolerance)
+
+
+def test_clipping_what_an_exhausted_generator_gives_says_so() -> None:
+    network = model()
+    parameters = (one for one in network.parameters())
+    optim.SGD(parameters)
+    with pytest.raises(UserError) as caught:
+        optim.clip_grad_norm_(parameters, 1.0)
+    assert str(caught.value) == (
+        "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator gives "
+        "its parameters only once, or a list of them"
+    )
 
 
 # ---- schedules

@@ -230,7 +230,8 @@ def _sum(z: Node) -> Node | None:
             return x.operation(ops.sum_(a, axes=axes), _without(b, axes))
         if x.operation is ops.multiply and _same_along(a, axes):
             return ops.multiply(_without(a, axes), ops.sum_(b, axes=axes))
-        for one, other in ((a, b), (b, a)):  # a factor one product further in
+        # A factor one product further in. A square keeps it: it may be there so that the square does not overflow.
+        for one, other in ((a, b), (b, a)) if a is not b else ():
             if x.operation is ops.multiply and one.operation in (ops.multiply, ops.divide) and _same_along(one.inputs[1], axes):
                 inner = ops.sum_(ops.multiply(one.inputs[0], other), axes=axes)
                 return one.operation(inner, _without(one.inputs[1], axes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,10 @@ class Optimizer(ABC):
             slots[name] = Buffer.zeros(*self._slot_type(parameter, name))
         return slots[name]
 
+    def _always(self, group: Group) -> tuple[str, ...]:
+        """The slots that no updated parameter of ``group`` lacks."""
+        return self.always
+
     def _slot_type(self, parameter: Parameter, name: str) -> tuple[tuple[int, ...], DType]:
         """Shape and dtype: a number for a count, else the parameter's."""
         return ((), float64) if name == "count" else (parameter.shape, promote(parameter.dtype, float32))
@@ -196,7 +200,9 @@ class Optimizer(ABC):
             if have != wanted:
                 raise UserError(f"optimizer state {key!r} has shape {have}, this {kind} needs {wanted}")
         updated = {key.partition(".")[0] for key in state if key in places}
-        needed = [*options, *(f"{place}.{name}" for place in sorted(updated, key=int) for name in self.always)]
+        groups = [group for group in self.groups for _ in group.parameters]
+        always = [(place, name) for place in sorted(map(int, updated)) for name in self._always(groups[place])]
+        needed = [*options, *(f"{place}.{name}" for place, name in always)]
         missing = [key for key in needed if key not in state]
         if missing:
             raise UserError(
@@ -320,11 +326,13 @@ class AdamW(Adam):
 class RMSprop(Optimizer):
     """w <- w - lr g / (sqrt(v) + eps), v a running mean of g^2; with momentum, of the quotient.
 
-    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). ``centered`` takes the running mean of g squared off v.
+    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). ``centered`` takes the running variance of g for v: the running
+    mean of g^2 less the square of the running mean m of g, kept as v <- alpha (v + (1 - alpha) (g - m)^2), which is the same
+    number but never below 0 (a difference of squares is, by rounding, where gradients hardly change).
     """
 
     changing = ("lr", "momentum")
-    slots = ("square", "mean", "momentum")
+    slots = ("square", "variance", "mean", "momentum")
     always = ("square",)
 
     def __init__(
@@ -344,40 +352,62 @@ class RMSprop(Optimizer):
         if group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
         alpha, rate = group["alpha"], group["lr"].astype(gradient.dtype)
-        square = self._slot(parameter, "square")
-        square.assign(square * alpha + gradient * gradient * (1 - alpha))
-        spread: Tensor = square
         if group["centered"]:
-            mean = self._slot(parameter, "mean")
+            square, mean = self._slot(parameter, "variance"), self._slot(parameter, "mean")
+            apart = gradient - mean
+            square.assign((square + apart * apart * (1 - alpha)) * alpha)
             mean.assign(mean * alpha + gradient * (1 - alpha))
-            spread = square - mean * mean
-        quotient = gradient / (spread.sqrt() + group["eps"])
+        else:
+            square = self._slot(parameter, "square")
+            square.assign(square * alpha + gradient * gradient * (1 - alpha))
+        quotient = gradient / (square.sqrt() + group["eps"])
         if group.initial["momentum"] > 0:
             velocity = self._slot(parameter, "momentum")
             velocity.assign(velocity * group["momentum"].astype(gradient.dtype) + quotient)
             quotient = velocity
         parameter.assign(parameter - quotient * rate)
 
+    def _always(self, group: Group) -> tuple[str, ...]:
+        return ("variance", "mean") if group["centered"] else self.always
+
 
 def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float) -> Tensor:
     """Scale all gradients so that their common length is at most ``max_norm``; returns the length before.
 
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). No square overflows or
+    vanishes. As in PyTorch, an infinite gradient makes the length infinite, all finite gradients 0 and itself nan; a nan makes
+    the length and all gradients nan. Without any gradient the length is 0.
     """
     if not max_norm > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    several = [parameters] if isinstance(parameters, Parameter) else parameters
+    several = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    if not several:
+        raise UserError(
+            "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
+            "gives its parameters only once, or a list of them"
+        )
     with functions.no_grad():
-        with_gradients = [one for one in several if one.grad is not None]
-        squares = [(one.grad * one.grad).sum() for one in with_gradients if one.grad is not None]
-        if not squares:
+        gradients = [(one, one.grad) for one in several if one.grad is not None]
+        if not gradients:
             return functions.zeros(())
-        length = functions.stack(squares).sum().sqrt()
+        length = _length([gradient for _, gradient in gradients])
         factor = functions.minimum(1.0, max_norm / (length + 1e-6))
-        for one in with_gradients:
-            assert one.grad is not None
-            one.grad = one.grad * factor.astype(one.dtype)
-        return length
+        for one, gradient in gradients:
+            one.grad = gradient * factor.astype(one.dtype)
+        return length.astype(promote(*(one.dtype for one, _ in gradients)))
+
+
+def _length(tensors: Sequence[Tensor]) -> Tensor:
+    """The square root of the sum of all squares, float64: where numbers are float64 already, they are divided by the largest
+    first; the square of any narrower number is within the range of float64 as it is."""
+    wide = [one.astype(float64) for one in tensors]
+    scale: Tensor | None = None
+    if any(one.dtype == float64 for one in tensors):
+        largest = functions.stack([one.abs().max() for one in wide if one.size]).max()
+        scale = functions.where((largest > 0) & (largest < math.inf), largest, 1.0)
+        wide = [one / scale for one in wide]
+    length = functions.stack([(one * one).sum() for one in wide]).sum().sqrt()
+    return length if scale is None else length * scale
 
 
 _PURE = frozenset({SGD, Adam, AdamW, RMSprop})
