@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -366,7 +367,23 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         ),
         (
             lambda x: F.conv_transpose2d(x, cr.zeros((3, 2, 3, 3)), output_padding=1),
-            "conv_transpose2d: output_padding (1, 1) must be smaller than stride (1, 1) or dilation (1, 1)",
+            "conv_transpose2d: output_padding (1, 1) must be 0 or more, and smaller than stride (1, 1) or dilation (1, 1)",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x, cr.zeros((3, 2, 3, 3)), output_padding=(0, -1)),
+            "conv_transpose2d: output_padding (0, -1) must be 0 or more, and smaller than stride (1, 1) or dilation (1, 1)",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x, cr.zeros((3, 2, 3, 3)), padding=-1),
+            "conv_transpose2d: padding must not be negative, got ((-1, -1), (-1, -1))",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x, cr.zeros((3, 2, 3, 3)), groups=2),
+            "conv_transpose2d: 3 input channels do not divide into groups=2",
+        ),
+        (
+            lambda x: F.conv_transpose2d(x.astype("int32"), cr.zeros((3, 2, 3, 3), "int32")),
+            "conv_transpose2d: needs floats, got int32 and int32: cast to float32 first",
         ),
         (
             lambda x: F.conv_transpose2d(x, cr.zeros((4, 2, 3, 3))),
@@ -382,6 +399,52 @@ def test_functions_name_what_does_not_fit(call: Any, text: str) -> None:
     with pytest.raises(UserError) as caught:
         call(cr.zeros((2, 3, 6, 6)))
     assert str(caught.value) == text
+
+
+# ---- transposed convolution
+
+
+def transposed_by_definition(
+    x: np.ndarray, weight: np.ndarray, stride: int, padding: int, dilation: int, output_padding: int
+) -> np.ndarray:
+    """Each element of x, times the weight, added where its window lies; then the padding is cut off."""
+    (n, _, h, w), (_, o, kh, kw) = x.shape, weight.shape
+    reach = [(size - 1) * stride + dilation * (k - 1) + 1 for size, k in ((h, kh), (w, kw))]
+    whole = np.zeros((n, o, *(max(one - padding + output_padding, one) for one in reach)))
+    for i, j, a, b in product(range(h), range(w), range(kh), range(kw)):
+        whole[:, :, i * stride + a * dilation, j * stride + b * dilation] += x[:, :, i, j] @ weight[:, :, a, b]
+    ends = [one - padding + output_padding for one in reach]
+    return whole[:, :, padding : ends[0], padding : ends[1]]
+
+
+TRANSPOSED = [
+    (kernel, stride, padding, dilation, output_padding)
+    for kernel, stride, padding, dilation in product((1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2, 4))
+    for output_padding in range(max(stride, dilation))
+    if stride + dilation * (kernel - 1) + 1 - 2 * padding + output_padding >= 1
+]
+
+
+def test_transposed_convolution_for_every_output_padding() -> None:
+    """PyTorch allows one up to the stride or the dilation, whichever is larger."""
+    rng = np.random.default_rng(0)
+    for kernel, stride, padding, dilation, output_padding in TRANSPOSED:
+        x, weight = rng.standard_normal((2, 3, 2, 2)), rng.standard_normal((3, 2, kernel, kernel))
+        found = F.conv_transpose2d(
+            cr.tensor(x), cr.tensor(weight), None, stride, padding, output_padding, dilation=dilation
+        ).numpy()
+        expected = transposed_by_definition(x, weight, stride, padding, dilation, output_padding)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_output_padding_of_the_stride_or_more() -> None:
+    one = cr.ones((1, 1, 2, 2))
+    expected = np.pad(np.ones((1, 1, 4, 4)), ((0, 0), (0, 0), (0, 1), (0, 1)))
+    for run in (F.conv_transpose2d, cr.compile(F.conv_transpose2d)):
+        np.testing.assert_array_equal(run(one, one, dilation=2, output_padding=1).numpy(), expected)
+    layer = nn.ConvTranspose2d(4, 2, (3, 2), (1, 2), (2, 0), (2, 3), groups=2, dilation=(3, 4), dtype="float64")
+    assert layer(cr.zeros((1, 4, 3, 3), "float64")).shape == (1, 2, 7, 12)
+    cr.gradcheck(layer, np.random.default_rng(1).standard_normal((1, 4, 3, 3)), order=2)
 
 
 # ---- what losses refuse

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.errors import UserError
 from chainrule.graph import leaf
-from chainrule.graph.dtypes import promote
+from chainrule.graph.dtypes import is_float, promote
 from chainrule.nn.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -26,6 +26,7 @@ from chainrule.nn.losses import (
     softmax,
 )
 from chainrule.ops import compose
+from chainrule.ops.windows import output_sizes
 from chainrule.tensor import Tensor, functions, random
 
 __all__ = [
@@ -174,8 +175,10 @@ def conv_transpose2d(
         pair("padding", padding),
         pair("output_padding", output_padding),
     )
-    if any(more >= max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
-        raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {spread}")
+    if any(not 0 <= more < max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
+        raise UserError(
+            f"conv_transpose2d: output_padding {extra} must be 0 or more, and smaller than stride {steps} or dilation {spread}"
+        )
     if x.ndim != 4 or weight.ndim != 4:
         raise UserError(
             "conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), "
@@ -186,20 +189,23 @@ def conv_transpose2d(
             f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, "
             f"the image {x.shape} has {x.shape[1]}"
         )
+    if not is_float(promote(x.dtype, weight.dtype)):
+        raise UserError(f"conv_transpose2d: needs floats, got {x.dtype} and {weight.dtype}: cast to float32 first")
+    if groups < 1 or x.shape[1] % groups:
+        raise UserError(f"conv_transpose2d: {x.shape[1]} input channels do not divide into groups={groups}")
     size = [
         (x.shape[2 + i] - 1) * steps[i] - 2 * border[i] + spread[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i in (0, 1)
     ]
     if min(size) < 1:
         raise UserError(f"conv_transpose2d: an output of {tuple(size)} is empty: use less padding, here {border}")
+    edges = (border[0], border[0]), (border[1], border[1])
+    places = output_sizes("conv_transpose2d", (size[0], size[1]), (weight.shape[2], weight.shape[3]), steps, edges, spread)
+    beyond = [place - have for place, have in zip(places, x.shape[2:], strict=True)]
     image, filters = _contraction_operands(x, weight)
+    if any(beyond):  # an output_padding of a stride or more: windows that no element of x stands for
+        image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
     found = ops.conv2d_input_gradient(
-        image,
-        filters,
-        size=(size[0], size[1]),
-        stride=steps,
-        padding=((border[0], border[0]), (border[1], border[1])),
-        dilation=spread,
-        groups=groups,
+        image, filters, size=(size[0], size[1]), stride=steps, padding=edges, dilation=spread, groups=groups
     )
     return _with_bias(Tensor(found), bias)
 
