@@ -227,7 +227,7 @@ def test_wrong_programs_are_refused() -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
 def test_a_wrong_number_of_threads_is_refused(wrong: int) -> None:
-    with pytest.raises(UserError, match="must be a whole number of 1 or more"):
+    with pytest.raises(UserError, match="must be a whole number of at least 1"):
         threads.set_threads(wrong)
 
 

@@ -116,13 +116,13 @@ def test_what_they_are_called() -> None:
         (lambda: Normalize(np.nan, 1), "Normalize: mean is nan: expected one finite number per channel"),
         (lambda: Normalize([], []), "Normalize: mean is []: expected one finite number per channel"),
         (lambda: Normalize(0, "wide"), "Normalize: std is 'wide': expected one finite number per channel"),
-        (lambda: RandomCrop(0), "height in size of RandomCrop is 0: expected a whole number of at least 1"),
+        (lambda: RandomCrop(0), "height in size of RandomCrop must be a whole number of at least 1, got 0"),
         (lambda: RandomCrop((3, 4, 5)), "size of RandomCrop is (3, 4, 5): expected (height, width) in pixels"),
-        (lambda: RandomCrop(8, -1), "padding of RandomCrop is -1: expected a whole number of at least 0"),
+        (lambda: RandomCrop(8, -1), "padding of RandomCrop must be a whole number of at least 0, got -1"),
         (lambda: RandomFlip(1.5), "probability of RandomFlip is 1.5: expected a number from 0 to 1"),
         (lambda: RandomFlip("often"), "probability of RandomFlip is 'often': expected a number from 0 to 1"),
-        (lambda: RandomShift(1.5), "pixels of RandomShift is 1.5: expected a whole number of at least 0"),
-        (lambda: RandomShift(True), "pixels of RandomShift is True: expected a whole number of at least 0"),
+        (lambda: RandomShift(1.5), "pixels of RandomShift must be a whole number of at least 0, got 1.5"),
+        (lambda: RandomShift(True), "pixels of RandomShift must be a whole number of at least 0, got True"),
     ],
 )
 def test_refused_arguments(make, words: str) -> None:

@@ -114,8 +114,8 @@ def test_mixed_sizes(tmp_path: Path) -> None:
     ("size", "words"),
     [
         (28, "size is 28: expected (height, width) in pixels"),
-        ((28, 0), "width in size is 0: expected a whole number of at least 1"),
-        ((2.5, 3), "height in size is 2.5: expected a whole number of at least 1"),
+        ((28, 0), "width in size must be a whole number of at least 1, got 0"),
+        ((2.5, 3), "height in size must be a whole number of at least 1, got 2.5"),
     ],
 )
 def test_wrong_size_argument(size, words: str, tmp_path: Path) -> None:

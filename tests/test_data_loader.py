@@ -258,11 +258,11 @@ def test_moving_the_loader_under_a_running_loop_is_refused() -> None:
     ("cursor", "words"),
     [
         ({"epoch": 0, "batch": 0}, "cursor lacks 'seed': expected seed, epoch and batch, got {'epoch': 0, 'batch': 0}"),
-        ({"seed": -1, "epoch": 0, "batch": 0}, "seed of the cursor is -1: expected a whole number of at least 0"),
+        ({"seed": -1, "epoch": 0, "batch": 0}, "seed of the cursor must be a whole number of at least 0, got -1"),
         ({"seed": 2**64, "epoch": 0, "batch": 0}, "seed of the cursor is 18446744073709551616: it must be below 2**64"),
-        ({"seed": 0, "epoch": -2, "batch": 0}, "epoch of the cursor is -2: expected a whole number of at least 0"),
-        ({"seed": 0, "epoch": 1.5, "batch": 0}, "epoch of the cursor is 1.5: expected a whole number of at least 0"),
-        ({"seed": 0, "epoch": 0, "batch": -1}, "batch of the cursor is -1: expected a whole number of at least 0"),
+        ({"seed": 0, "epoch": -2, "batch": 0}, "epoch of the cursor must be a whole number of at least 0, got -2"),
+        ({"seed": 0, "epoch": 1.5, "batch": 0}, "epoch of the cursor must be a whole number of at least 0, got 1.5"),
+        ({"seed": 0, "epoch": 0, "batch": -1}, "batch of the cursor must be a whole number of at least 0, got -1"),
         (
             {"seed": 0, "epoch": 0, "batch": 5},
             "batch of the cursor is 5, but an epoch has batches 0 to 4: was it saved with another batch size or data set?",
@@ -280,10 +280,10 @@ def test_wrong_cursors_are_refused_and_change_nothing(cursor, words: str) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch_size": 0}, "batch_size of Loader is 0: expected a whole number of at least 1"),
-        ({"workers": -1}, "workers of Loader is -1: expected a whole number of at least 0"),
-        ({"prefetch": 0}, "prefetch of Loader is 0: expected a whole number of at least 1"),
-        ({"seed": -1}, "seed of Loader is -1: expected a whole number of at least 0"),
+        ({"batch_size": 0}, "batch_size of Loader must be a whole number of at least 1, got 0"),
+        ({"workers": -1}, "workers of Loader must be a whole number of at least 0, got -1"),
+        ({"prefetch": 0}, "prefetch of Loader must be a whole number of at least 1, got 0"),
+        ({"seed": -1}, "seed of Loader must be a whole number of at least 0, got -1"),
         (
             {"batch_size": 24, "drop_last": True},
             "Loader: drop_last leaves no batch, as numbered has 23 images and batch_size is 24",

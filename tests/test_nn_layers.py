@@ -333,9 +333,12 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
             lambda: nn.Conv2d(3, 4, 3, groups=2),
             "Conv2d: in_channels=3 and out_channels=4 must both divide into groups=2",
         ),
-        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "Conv2d: kernel_size must be 2 numbers of at least 1, got (3, 3, 3)"),
-        (lambda: nn.Conv1d(3, 4, 0), "Conv1d: kernel_size must be 1 numbers of at least 1, got 0"),
-        (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
+        (
+            lambda: nn.Conv2d(3, 4, (3, 3, 3)),
+            "Conv2d: kernel_size must be a whole number of at least 1 or a pair (height, width), got (3, 3, 3)",
+        ),
+        (lambda: nn.Conv1d(3, 4, 0), "Conv1d: kernel_size must be a whole number of at least 1, got 0"),
+        (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number of at least 1, got 0"),
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
         (lambda: nn.LayerNorm(()), "LayerNorm: normalized_shape must be sizes of at least 1, got ()"),
     ],
@@ -359,7 +362,7 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         ),
         (
             lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), stride=(1, 2, 3)),
-            "stride must be a whole number or a pair (height, width), got (1, 2, 3)",
+            "stride must be a whole number of at least 1 or a pair (height, width), got (1, 2, 3)",
         ),
         (
             lambda x: F.conv2d(x, cr.zeros((2, 3, 3, 3)), cr.zeros((3,))),
@@ -392,7 +395,7 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
         (lambda x: F.flatten(x, 2, 1), "flatten: start_dim 2 lies behind end_dim 1 for shape (2, 3, 6, 6)"),
         (lambda x: F.group_norm(x, 2), "group_norm: 3 channels do not divide into num_groups=2"),
-        (lambda x: F.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: output_size must be at least 1, got 0"),
+        (lambda x: F.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: output_size must be a whole number of at least 1, got 0"),
     ],
 )
 def test_functions_name_what_does_not_fit(call: Any, text: str) -> None:

@@ -461,11 +461,11 @@ def test_a_cycle_of_any_proportions_stays_within_its_limits(share: float, steps:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda o: optim.StepLR(o, 0), "StepLR: step_size must be at least 1, got 0"),
-        (lambda o: optim.CosineAnnealingLR(o, 0), "CosineAnnealingLR: T_max must be at least 1, got 0"),
-        (lambda o: optim.LinearLR(o, total_iters=0), "LinearLR: total_iters must be at least 1, got 0"),
+        (lambda o: optim.StepLR(o, 0), "StepLR: step_size must be a whole number of at least 1, got 0"),
+        (lambda o: optim.CosineAnnealingLR(o, 0), "CosineAnnealingLR: T_max must be a whole number of at least 1, got 0"),
+        (lambda o: optim.LinearLR(o, total_iters=0), "LinearLR: total_iters must be a whole number of at least 1, got 0"),
         (lambda o: optim.LinearLR(o, start_factor=0.0), "LinearLR: factors must lie in (0, 1], got 0.0 and 1.0"),
-        (lambda o: optim.OneCycleLR(o, 1.0, 0), "OneCycleLR: total_steps must be at least 1, got 0"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 0), "OneCycleLR: total_steps must be a whole number of at least 1, got 0"),
         (lambda o: optim.OneCycleLR(o, 1.0, 5, pct_start=2.0), "OneCycleLR: pct_start must be from 0 to 1, got 2.0"),
         (
             lambda o: optim.OneCycleLR(o, 1.0, 5, anneal_strategy="cosine"),

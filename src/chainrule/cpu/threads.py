@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chainrule import forks
+from chainrule.arguments import whole_number
 from chainrule.cpu.code_cache import object_codes
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
@@ -47,9 +48,8 @@ def set_threads(count: int | None) -> None:
         UserError: ``count`` is not a whole number of at least 1.
     """
     global _chosen, _decided
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise UserError(f"set_threads: the number of threads must be a whole number of 1 or more, got {count!r}")
-    _chosen, _decided = count, None
+    _chosen = None if count is None else whole_number("set_threads: the number of threads", count, 1)
+    _decided = None
 
 
 def thread_count() -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-
+from chainrule.arguments import whole_number
 from chainrule.errors import UserError, unknown_value
 
 SPLITS = ("train", "test")
@@ -14,17 +13,6 @@ def check_split(split: str) -> str:
     if split not in SPLITS:
         raise unknown_value("split", split, SPLITS)
     return split
-
-
-def whole_number(what: str, value: object, at_least: int) -> int:
-    """Return ``value`` as a Python int; UserError if it is no whole number or below ``at_least``."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < at_least:
-        raise UserError(f"{what} is {value!r}: expected a whole number of at least {at_least}")
-    return number
 
 
 def height_and_width(what: str, size: object) -> tuple[int, int]:

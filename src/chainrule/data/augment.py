@@ -12,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data.arguments import height_and_width, whole_number
+from chainrule.arguments import whole_number
+from chainrule.data.arguments import height_and_width
 from chainrule.data.dataset import Dataset, Images
 from chainrule.data.sampling import spread
 from chainrule.errors import UserError

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data.arguments import whole_number
+from chainrule.arguments import whole_number
 from chainrule.data.augment import Transform
 from chainrule.data.dataset import Dataset, Images, Labels
 from chainrule.errors import UserError

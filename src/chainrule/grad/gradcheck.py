@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainrule.arguments import whole_number
 from chainrule.errors import UserError
 from chainrule.grad.backprop import backprop
 from chainrule.graph.dtypes import float64, is_float
@@ -41,7 +42,7 @@ def gradcheck(f: Function, *inputs: Array, order: int = 1, tolerance: float = 1e
     Float inputs are taken to float64 and checked, integer and bool ones are passed as they are. ``order=2`` also checks
     the gradient of the gradient. ``tolerance`` is relative to the size of the gradient.
     """
-    if order not in (1, 2):
+    if whole_number("gradcheck: order", order) not in (1, 2):
         raise UserError(f"gradcheck: order must be 1 or 2, got {order}")
     points = [np.asarray(x, dtype=float64) if is_float(np.asarray(x).dtype) else np.asarray(x) for x in inputs]
     if not any(is_float(x.dtype) for x in points):

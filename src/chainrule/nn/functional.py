@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.arguments import as_whole, as_whole_numbers, shape_of, size_for_axes, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import leaf
 from chainrule.graph.dtypes import is_float, promote
@@ -66,32 +67,47 @@ Size = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
-def pair(name: str, size: Any) -> Pair:
+def pair(name: str, size: Any, at_least: int = 1) -> Pair:
     """A number for both axes, or (height, width)."""
-    if isinstance(size, int):
+    if type(size) is int and size >= at_least:
         return size, size
-    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(one, int) for one in size):
-        return size[0], size[1]
-    raise UserError(f"{name} must be a whole number or a pair (height, width), got {size!r}")
+    found = size_for_axes(name, size, 2, at_least)
+    return (found, found) if isinstance(found, int) else (found[0], found[1])
 
 
 def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
     """((top, bottom), (left, right)) from a number, a pair, a pair of pairs, 'valid' or 'same'."""
-    if padding == "valid":
+    if type(padding) is int and padding >= 0:
+        return (padding, padding), (padding, padding)
+    if isinstance(padding, str) and padding == "valid":
         return (0, 0), (0, 0)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
             raise UserError(
                 f"padding='same' keeps the size, which needs stride 1, got stride {stride}: give padding as numbers"
             )
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
-    if isinstance(padding, Sequence) and len(padding) == 2 and all(isinstance(one, Sequence) for one in padding):
-        return pair("padding", padding[0]), pair("padding", padding[1])
+    found = padding_numbers("", padding, 2, by_name=True)
+    if isinstance(found, int):
+        return (found, found), (found, found)
+    height, width = [(one, one) if isinstance(one, int) else one for one in found]
+    return height, width
+
+
+def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
+    """A padding with integers of Python: one for all sides, one for each axis, (before, after) for each axis; or its name."""
+    what = f"{layer}: padding" if layer else "padding"
     if isinstance(padding, str):
-        raise UserError(f"padding must be 'same', 'valid' or numbers, got {padding!r}")
-    height, width = pair("padding", padding)
-    return (height, height), (width, width)
+        if by_name and padding in ("same", "valid"):
+            return padding
+        names = "'same', 'valid' or " if by_name else ""
+        raise UserError(f"{what} must be {names}numbers, got {padding!r}")
+    if by_name and axes == 2 and as_whole(padding) is None and isinstance(padding, Sequence | np.ndarray) and len(padding) == 2:
+        height, width = as_whole_numbers(padding[0]), as_whole_numbers(padding[1])
+        if height is not None and width is not None and len(height) == len(width) == 2 and min(*height, *width) >= 0:
+            return height, width
+    return size_for_axes(what, padding, axes, 0)
 
 
 # ---- linear and convolution
@@ -120,10 +136,9 @@ def conv2d(
     """
     steps, spread = pair("stride", stride), pair("dilation", dilation)
     kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
+    border, groups = sides(padding, kernel, steps, spread), whole_number("groups", groups, 1)
     image, filters = _contraction_operands(x, weight)
-    found = ops.conv2d(
-        image, filters, stride=steps, padding=sides(padding, kernel, steps, spread), dilation=spread, groups=groups
-    )
+    found = ops.conv2d(image, filters, stride=steps, padding=border, dilation=spread, groups=groups)
     return _with_bias(Tensor(found), bias)
 
 
@@ -139,20 +154,18 @@ def conv1d(
     """Convolution along one axis: (N, C, L), (O, C / groups, K) -> (N, O, OL). An image of height 1."""
     if x.ndim != 3 or weight.ndim != 3:
         raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
-    step, spread = _single("stride", stride), _single("dilation", dilation)
+    step, spread = _single("stride", stride, 1), _single("dilation", dilation, 1)
     side = sides(
-        padding if isinstance(padding, str) else _single("padding", padding), (1, weight.shape[2]), (1, step), (1, spread)
+        padding if isinstance(padding, str) else _single("padding", padding, 0), (1, weight.shape[2]), (1, step), (1, spread)
     )
     found = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, spread), groups)
     return found.squeeze(2)
 
 
-def _single(name: str, size: Any) -> int:
-    if isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 1:
-        size = size[0]
-    if not isinstance(size, int):
-        raise UserError(f"{name} must be a whole number, got {size!r}")
-    return size
+def _single(name: str, size: Any, at_least: int) -> int:
+    """A number for the only axis, alone or in a tuple."""
+    found = size_for_axes(name, size, 1, at_least)
+    return found if isinstance(found, int) else found[0]
 
 
 def conv_transpose2d(
@@ -172,8 +185,8 @@ def conv_transpose2d(
     steps, spread, border, extra = (
         pair("stride", stride),
         pair("dilation", dilation),
-        pair("padding", padding),
-        pair("output_padding", output_padding),
+        pair("padding", padding, 0),
+        pair("output_padding", output_padding, 0),
     )
     if any(not 0 <= more < max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
         raise UserError(
@@ -205,7 +218,7 @@ def conv_transpose2d(
     if any(beyond):  # an output_padding of a stride or more: windows that no element of x stands for
         image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
     found = ops.conv2d_input_gradient(
-        image, filters, size=(size[0], size[1]), stride=steps, padding=edges, dilation=spread, groups=groups
+        image, filters, size=(size[0], size[1]), stride=steps, padding=edges, dilation=spread, groups=whole_number("groups", groups, 1)
     )
     return _with_bias(Tensor(found), bias)
 
@@ -230,7 +243,7 @@ def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
 def _pool_geometry(
     x: Tensor, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size, ceil_mode: bool
 ) -> tuple[Pair, Pair, tuple[Pair, Pair], Pair]:
-    window, spread, border = pair("kernel_size", kernel_size), pair("dilation", dilation), pair("padding", padding)
+    window, spread, border = pair("kernel_size", kernel_size), pair("dilation", dilation), pair("padding", padding, 0)
     steps = window if stride is None else pair("stride", stride)
     if x.ndim != 4:
         raise UserError(f"pooling: needs an image (N, C, H, W), got {x.shape}")
@@ -277,7 +290,7 @@ def avg_pool2d(
     window, steps, border, _ = _pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
     total = Tensor(ops.sum_pool2d(x.node, window=window, stride=steps, padding=border))
     counts = [
-        _counts(x.shape[2 + i], total.shape[2 + i], window[i], steps[i], pair("padding", padding)[i], count_include_pad)
+        _counts(x.shape[2 + i], total.shape[2 + i], window[i], steps[i], pair("padding", padding, 0)[i], count_include_pad)
         for i in (0, 1)
     ]
     per_window = np.outer(counts[0], counts[1])
@@ -300,14 +313,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
     """
     if x.ndim != 4:
         raise UserError(f"adaptive_avg_pool2d: needs an image (N, C, H, W), got {x.shape}")
-    asked = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
-    if len(asked) != 2:
-        raise UserError(
-            f"adaptive_avg_pool2d: output_size must be a whole number or a pair (height, width), got {output_size!r}"
-        )
-    height, width = (have if want is None else want for want, have in zip(asked, x.shape[2:], strict=True))
-    if min(height, width) < 1:
-        raise UserError(f"adaptive_avg_pool2d: output_size must be at least 1, got {output_size}")
+    height, width = (have if want is None else want for want, have in zip(adaptive_size(output_size), x.shape[2:], strict=True))
     if (height, width) == (1, 1):
         return x.mean((2, 3), keepdims=True)
     if x.shape[2] % height == 0 and x.shape[3] % width == 0:
@@ -316,6 +322,18 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
     with ops.precision("float32"):  # means, as everywhere: only contractions with weights are rounded
         across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
         return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)
+
+
+def adaptive_size(output_size: Any) -> tuple[int | None, int | None]:
+    """(height, width) of the output of an adaptive pool; None keeps an axis as it is."""
+    several = isinstance(output_size, Sequence | np.ndarray) and not isinstance(output_size, str) and np.ndim(output_size) == 1
+    asked = tuple(output_size) if several else (output_size, output_size)
+    if len(asked) != 2:
+        raise UserError(
+            f"adaptive_avg_pool2d: output_size must be a whole number or a pair (height, width), got {output_size!r}"
+        )
+    height, width = (None if one is None else whole_number("adaptive_avg_pool2d: output_size", one, 1) for one in asked)
+    return height, width
 
 
 def _averages(size: int, places: int) -> Any:
@@ -367,14 +385,14 @@ def batch_norm(
 
 def layer_norm(
     x: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise each example over the last axes. Ba, Kiros and Hinton, "Layer normalization" (2016)."""
-    shape = tuple(normalized_shape)
-    if x.shape[x.ndim - len(shape) :] != shape:
+    shape = shape_of("layer_norm: normalized_shape", normalized_shape)
+    if x.shape[max(x.ndim - len(shape), 0) :] != shape:
         raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
     found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
     return affine(found, weight, bias, shape)
@@ -384,7 +402,7 @@ def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalise each example over groups of channels. Wu and He, "Group normalization" (2018). (N, C, ...) -> same."""
-    channels = x.shape[1]
+    channels, num_groups = x.shape[1], whole_number("group_norm: num_groups", num_groups)
     if num_groups < 1 or channels % num_groups:
         raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
@@ -458,6 +476,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
     """Axes ``start_dim`` to ``end_dim`` as one."""
     axes = max(x.ndim, 1)
+    start_dim, end_dim = whole_number("flatten: start_dim", start_dim), whole_number("flatten: end_dim", end_dim)
     if any(not -axes <= axis < axes for axis in (start_dim, end_dim)):
         raise UserError(
             f"flatten: {start_dim} to {end_dim} goes beyond the axes of shape {x.shape}: give {-axes} to {axes - 1}"

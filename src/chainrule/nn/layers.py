@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import size_for_axes, whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
@@ -17,12 +18,6 @@ from chainrule.tensor import Parameter, Tensor
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
     return Parameter(np.zeros(shape, as_dtype(dtype)))
-
-
-def _positive(layer: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise UserError(f"{layer}: {name} must be a whole number of at least 1, got {size!r}")
 
 
 class Identity(Module):
@@ -40,10 +35,10 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32") -> None:
         super().__init__()
-        _positive("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = _empty((out_features, in_features), dtype)
-        self.bias = _empty((out_features,), dtype) if bias else None
+        self.in_features = whole_number("Linear: in_features", in_features, 1)
+        self.out_features = whole_number("Linear: out_features", out_features, 1)
+        self.weight = _empty((self.out_features, self.in_features), dtype)
+        self.bias = _empty((self.out_features,), dtype) if bias else None
         init.default_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,16 +76,19 @@ class _Convolution(Module):
     ) -> None:
         super().__init__()
         layer = type(self).__name__
-        _positive(layer, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        in_channels = whole_number(f"{layer}: in_channels", in_channels, 1)
+        out_channels = whole_number(f"{layer}: out_channels", out_channels, 1)
+        groups = whole_number(f"{layer}: groups", groups, 1)
         if in_channels % groups or out_channels % groups:
             raise UserError(
                 f"{layer}: in_channels={in_channels} and out_channels={out_channels} must both divide into groups={groups}"
             )
-        kernel = (kernel_size,) * self.spatial_axes if isinstance(kernel_size, int) else tuple(kernel_size)
-        if len(kernel) != self.spatial_axes or min(kernel) < 1:
-            raise UserError(f"{layer}: kernel_size must be {self.spatial_axes} numbers of at least 1, got {kernel_size!r}")
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        kernel = size_for_axes(f"{layer}: kernel_size", kernel_size, self.spatial_axes, 1)
+        kernel = (kernel,) * self.spatial_axes if isinstance(kernel, int) else kernel
+        self.in_channels, self.out_channels, self.kernel_size, self.groups = in_channels, out_channels, kernel, groups
+        self.stride = size_for_axes(f"{layer}: stride", stride, self.spatial_axes, 1)
+        self.dilation = size_for_axes(f"{layer}: dilation", dilation, self.spatial_axes, 1)
+        self.padding = F.padding_numbers(layer, padding, self.spatial_axes, by_name=not self.transposed)
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = _empty((*channels, *kernel), dtype)
         self.bias = _empty((out_channels,), dtype) if bias else None
@@ -188,7 +186,7 @@ class ConvTranspose2d(_Convolution):
         dtype: Any = "float32",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
-        self.output_padding = output_padding
+        self.output_padding = size_for_axes("ConvTranspose2d: output_padding", output_padding, 2, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -197,7 +195,21 @@ class ConvTranspose2d(_Convolution):
         )
 
 
-class MaxPool2d(Module):
+class _Pool(Module):
+    """What the pools of windows share: their geometry."""
+
+    def __init__(self, kernel_size: F.Size, stride: F.Size | None, padding: F.Size) -> None:
+        super().__init__()
+        layer = type(self).__name__
+        self.kernel_size = size_for_axes(f"{layer}: kernel_size", kernel_size, 2, 1)
+        self.stride = self.kernel_size if stride is None else size_for_axes(f"{layer}: stride", stride, 2, 1)
+        self.padding = size_for_axes(f"{layer}: padding", padding, 2, 0)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(_Pool):
     """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def __init__(
@@ -208,18 +220,14 @@ class MaxPool2d(Module):
         dilation: F.Size = 1,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride if stride is not None else kernel_size, padding
-        self.dilation, self.ceil_mode = dilation, ceil_mode
+        super().__init__(kernel_size, stride, padding)
+        self.dilation, self.ceil_mode = size_for_axes("MaxPool2d: dilation", dilation, 2, 1), ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
-
-class AvgPool2d(Module):
+class AvgPool2d(_Pool):
     """The mean of each window: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def __init__(
@@ -230,29 +238,26 @@ class AvgPool2d(Module):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride if stride is not None else kernel_size, padding
+        super().__init__(kernel_size, stride, padding)
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
 
 class AdaptiveAvgPool2d(Module):
     """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size)."""
 
-    def __init__(self, output_size: Any) -> None:
+    def __init__(self, output_size: F.Size | tuple[int | None, int | None] | None) -> None:
         super().__init__()
-        self.output_size = output_size
+        self.output_size = F.adaptive_size(output_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(x, self.output_size)
 
     def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        height, width = self.output_size
+        return f"output_size={height if height == width else self.output_size}"
 
 
 class Dropout(Module):
@@ -276,7 +281,8 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+        self.start_dim = whole_number("Flatten: start_dim", start_dim)
+        self.end_dim = whole_number("Flatten: end_dim", end_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.flatten(x, self.start_dim, self.end_dim)
@@ -357,7 +363,7 @@ class Softmax(Module):
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = whole_number("Softmax: dim", dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.dim)

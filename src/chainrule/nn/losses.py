@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.arguments import whole_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, from_one_line
 from chainrule.graph.dtypes import bool_, int64, is_float, is_integer
@@ -138,6 +139,7 @@ def _class_weights(weight: Any, scores: Tensor) -> Tensor:
 def _label_loss(
     name: str, scores: Tensor, labels: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float
 ) -> Tensor:
+    ignore_index = whole_number(f"{name}: ignore_index", ignore_index)
     check_labels(name, labels, scores.shape, ignore_index)
     classes = scores.shape[1]
     if 0 <= ignore_index < classes:

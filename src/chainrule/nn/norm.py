@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
@@ -34,8 +35,7 @@ class _BatchNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        if num_features < 1:
-            raise UserError(f"{type(self).__name__}: num_features must be at least 1, got {num_features}")
+        num_features = whole_number(f"{type(self).__name__}: num_features", num_features, 1)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.track_running_stats = track_running_stats
         wide = as_dtype(dtype)
@@ -109,7 +109,7 @@ class LayerNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = shape_of("LayerNorm: normalized_shape", normalized_shape)
         if not shape or math.prod(shape) < 1:
             raise UserError(f"LayerNorm: normalized_shape must be sizes of at least 1, got {normalized_shape!r}")
         self.normalized_shape, self.eps = shape, eps
@@ -135,7 +135,9 @@ class GroupNorm(Module):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: Any = "float32"
     ) -> None:
         super().__init__()
-        if num_groups < 1 or num_channels < 1 or num_channels % num_groups:
+        num_groups = whole_number("GroupNorm: num_groups", num_groups, 1)
+        num_channels = whole_number("GroupNorm: num_channels", num_channels, 1)
+        if num_channels % num_groups:
             raise UserError(f"GroupNorm: num_channels={num_channels} must divide into num_groups={num_groups}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(np.ones(num_channels, as_dtype(dtype))) if affine else None

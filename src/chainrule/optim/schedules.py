@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from chainrule.arguments import whole_number
 from chainrule.errors import UserError
 from chainrule.optim.optimizers import Group, Optimizer
 
@@ -33,8 +34,9 @@ class Schedule(ABC):
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        self._apply(steps)
-        self._steps = steps
+        taken = whole_number("schedule.steps", steps, 0)
+        self._apply(taken)
+        self._steps = taken
 
     def step(self) -> None:
         """Call after every optimizer step (or every epoch, if the numbers given are epochs)."""
@@ -46,17 +48,11 @@ class Schedule(ABC):
                 group.set(name, value)
 
 
-def _at_least_one(schedule: str, name: str, value: float) -> None:
-    if value < 1:
-        raise UserError(f"{schedule}: {name} must be at least 1, got {value}")
-
-
 class StepLR(Schedule):
     """The initial rate times ``gamma`` for every ``step_size`` steps taken."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        _at_least_one("StepLR", "step_size", step_size)
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = whole_number("StepLR: step_size", step_size, 1), gamma
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -70,8 +66,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803 - PyTorch's name
-        _at_least_one("CosineAnnealingLR", "T_max", T_max)
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = whole_number("CosineAnnealingLR: T_max", T_max, 1), eta_min
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -85,10 +80,10 @@ class LinearLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ) -> None:
-        _at_least_one("LinearLR", "total_iters", total_iters)
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise UserError(f"LinearLR: factors must lie in (0, 1], got {start_factor} and {end_factor}")
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = whole_number("LinearLR: total_iters", total_iters, 1)
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -116,12 +111,12 @@ class OneCycleLR(Schedule):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        _at_least_one("OneCycleLR", "total_steps", total_steps)
         if not 0 <= pct_start <= 1:
             raise UserError(f"OneCycleLR: pct_start must be from 0 to 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
             raise UserError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
-        self.max_lr, self.total_steps, self.pct_start, self.anneal_strategy = max_lr, total_steps, pct_start, anneal_strategy
+        self.max_lr, self.pct_start, self.anneal_strategy = max_lr, pct_start, anneal_strategy
+        self.total_steps = whole_number("OneCycleLR: total_steps", total_steps, 1)
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
         self.first_lr = max_lr / div_factor
         self.last_lr = self.first_lr / final_div_factor
@@ -162,12 +157,12 @@ class SequentialLR(Schedule):
     """One schedule after the other: the next begins, from its own step 0, at each of ``milestones``."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
-        if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+        milestones = [whole_number("SequentialLR: a milestone", one, 0) for one in milestones]
+        if len(schedulers) != len(milestones) + 1 or milestones != sorted(milestones):
             raise UserError(
-                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} ascending milestones, "
-                f"got {list(milestones)}"
+                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} ascending milestones, got {milestones}"
             )
-        self.schedules, self.milestones = list(schedulers), list(milestones)
+        self.schedules, self.milestones = list(schedulers), milestones
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:

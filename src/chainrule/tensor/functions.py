@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule import grad as gradients
 from chainrule import ops
+from chainrule.arguments import as_whole, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
@@ -32,13 +33,19 @@ def ones(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
 
 
 def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tensor:
+    sizes = shape_of("the shape of a tensor", shape)
     try:
-        return Tensor(leaf(np.full(shape, value, dtype=as_dtype(dtype))))
+        return Tensor(leaf(np.full(sizes, value, dtype=as_dtype(dtype))))
     except OverflowError:
         raise UserError(f"full: {value} does not fit dtype {as_dtype(dtype)}") from None
 
 
-def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = None) -> Tensor:
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
+    """Numbers from ``start`` (0 if only one number is given) to before ``stop``, ``step`` apart."""
+    for name, number in (("start", start), ("stop", stop), ("step", step)):
+        fits = as_whole(number) is not None or isinstance(number, float | np.floating) or (name == "stop" and number is None)
+        if not fits or (name == "step" and number == 0):
+            raise UserError(f"arange: {name} must be a number{' other than 0' if name == 'step' else ''}, got {number!r}")
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return as_tensor(values, None if dtype is None else as_dtype(dtype))
 
@@ -165,7 +172,9 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
     """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes)."""
-    return Tensor(ops.one_hot(as_tensor(indices).node, classes=classes, dtype=as_dtype(dtype)))
+    return Tensor(
+        ops.one_hot(as_tensor(indices).node, classes=whole_number("one_hot: classes", classes, 1), dtype=as_dtype(dtype))
+    )
 
 
 def stop_gradient(x: Any) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import forks
+from chainrule.arguments import shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
@@ -32,21 +32,19 @@ class Generator:
         """Begin again from ``seed``."""
         self.state.assign(np.array([_checked(seed), 0]))
 
-    def uniform(self, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+    def uniform(self, shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
         """Numbers spread evenly over [low, high); where low is not 0, rounding may make one equal to high."""
         return self._draw(compose.uniform, shape, dtype) * (high - low) + low
 
-    def normal(self, shape: Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+    def normal(self, shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
         """Normal numbers."""
         return self._draw(compose.normal, shape, dtype) * std + mean
 
-    def _draw(self, draw: Draw, shape: Sequence[int], dtype: Any) -> Tensor:
+    def _draw(self, draw: Draw, shape: int | Sequence[int], dtype: Any) -> Tensor:
         wanted = as_dtype(dtype)
         if not is_float(wanted):
             raise UserError(f"random: draws floats, not {wanted}: draw float32 numbers, scale them and use astype")
-        sizes = tuple(shape)
-        if any(size < 0 for size in sizes):
-            raise UserError(f"random: sizes must not be negative, got {sizes}")
+        sizes = shape_of("random: the shape", shape)
         with self._drawing:  # two threads must not draw from one state
             numbers, after = draw(self.state.node, sizes, wanted)
             self.state.assign(Tensor(after))
@@ -54,10 +52,10 @@ class Generator:
 
 
 def _checked(seed: int) -> int:
-    seed = operator.index(seed)
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
-    return seed
+    number = whole_number("seed", seed)
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed must be from 0 to 2^63 - 1, got {number}")
+    return number
 
 
 default_generator = Generator()
@@ -69,11 +67,11 @@ def manual_seed(seed: int) -> None:
     default_generator.seed(seed)
 
 
-def uniform(shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+def uniform(shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
     """Numbers spread evenly over [low, high), from the default stream."""
     return default_generator.uniform(shape, low, high, dtype)
 
 
-def normal(shape: Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+def normal(shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
     """Normal numbers, from the default stream."""
     return default_generator.normal(shape, mean, std, dtype)

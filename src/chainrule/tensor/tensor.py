@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.arguments import as_whole, as_whole_numbers, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import (
@@ -366,7 +367,7 @@ class Tensor:
 
     def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
         """The mean squared distance from the mean; divided by n - ddof."""
-        axes = as_axes("var", axis, self.ndim)
+        axes, ddof = as_axes("var", axis, self.ndim), whole_number("var: ddof", ddof, 0)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count <= ddof:
             raise UserError(f"var: {self.node.type} has {count} elements along {axes}, with ddof={ddof} it needs more")
@@ -415,8 +416,7 @@ class Tensor:
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """Another shape for the same elements; one size may be -1: what is left."""
-        wanted: Sequence[Any] = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
-        sizes = [int(size) for size in wanted]
+        sizes = list(_several("reshape: the shape", shape))
         if sizes.count(-1) > 1:
             raise UserError(f"reshape: shape {tuple(sizes)} leaves more than one size open: -1 may stand once")
         if -1 in sizes:
@@ -428,6 +428,7 @@ class Tensor:
 
     def flatten(self, start_axis: int = 0) -> Tensor:
         """All axes from ``start_axis`` on as one."""
+        start_axis = whole_number("flatten: start_axis", start_axis)
         if not 0 <= start_axis < max(self.ndim, 1):
             raise UserError(f"flatten: start_axis {start_axis} is outside {self.node.type}: give 0 to {max(self.ndim, 1) - 1}")
         rest = int(np.prod(self.shape[start_axis:], dtype=np.int64))
@@ -435,7 +436,7 @@ class Tensor:
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
         """The axes in another order; reversed by default."""
-        order: Sequence[Any] = axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes
+        order = _several("transpose: axes", axes)
         chosen = tuple(i + self.ndim if i < 0 else i for i in order) or tuple(reversed(range(self.ndim)))
         return Tensor(ops.transpose(self.node, axes=chosen))
 
@@ -457,16 +458,25 @@ class Tensor:
         place = as_axis("expand_dims", axis, self.ndim + 1)
         return self.reshape([*self.shape[:place], 1, *self.shape[place:]])
 
-    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
-        return Tensor(compose.broadcast_to(self.node, tuple(shape)))
+    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+        return Tensor(compose.broadcast_to(self.node, shape_of("broadcast_to: the shape", shape)))
 
     def flip(self, axis: Axes = None) -> Tensor:
         return Tensor(ops.flip(self.node, axes=as_axes("flip", axis, self.ndim)))
 
     def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
         """With a border: ``width`` gives (before, after) per axis."""
-        low, high = tuple(int(a) for a, _ in width), tuple(int(b) for _, b in width)
-        return Tensor(ops.pad(self.node, low=low, high=high, interior=(0,) * len(low), value=float(value)))
+        pairs = [as_whole_numbers(one) for one in width] if isinstance(width, Sequence | np.ndarray) else [None]
+        low, high = [], []
+        for one in pairs:
+            if one is None or len(one) != 2 or len(pairs) != self.ndim:
+                raise UserError(
+                    f"pad: width must give two whole numbers, (before, after), for each of the {self.ndim} axes of "
+                    f"{self.node.type}, got {width!r}"
+                )
+            low.append(one[0])
+            high.append(one[1])
+        return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=float(value)))
 
     def __getitem__(self, key: Any) -> Tensor:
         from chainrule.tensor.indexing import index
@@ -558,7 +568,9 @@ def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool 
     made = Tensor.__new__(Tensor)
     made.grad = None
     owner = weakref.ref(made) if requires_grad else None
-    made._node = leaf(TensorType(tuple(shape), as_dtype(dtype)), INPUT, requires_grad=requires_grad, owner=owner)
+    made._node = leaf(
+        TensorType(shape_of("placeholder: the shape", shape), as_dtype(dtype)), INPUT, requires_grad=requires_grad, owner=owner
+    )
     trace = active_trace()
     if requires_grad and trace is not None:
         trace.owners.add(id(made))
@@ -594,6 +606,15 @@ def _weak(name: str, number: int | float, dtype: DType) -> Node:
 
 def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:
     return Tensor(primitive(*compose.together(name, *operands(name, a, b, floats))))
+
+
+def _several(what: str, given: tuple[Any, ...]) -> tuple[int, ...]:
+    """Whole numbers that were passed one by one, or together as a single tuple."""
+    numbers = as_whole_numbers(given[0] if len(given) == 1 and as_whole(given[0]) is None else given)
+    if numbers is None:
+        shown = given[0] if len(given) == 1 else given
+        raise UserError(f"{what} must be whole numbers, such as (2, 3), got {shown!r}")
+    return numbers
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from chainrule.arguments import whole_number
 from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import MODELS
@@ -63,11 +64,12 @@ class Config:
             ("batch size", self.batch_size, 1),
             ("seed", self.seed, 0),
             ("limit", self.limit, 0),
-            ("workers", 0 if self.workers is None else self.workers, 0),
+            *([] if self.workers is None else [("workers", self.workers, 0)]),
             ("checkpoint-every", self.checkpoint_every, 0),
         ):
-            if not isinstance(number, int) or number < low:
-                raise UserError(f"{option} must be a whole number of at least {low}, got {number}")
+            found = whole_number(option, number, low)
+            if found is not number:  # of NumPy: files hold Python's
+                object.__setattr__(self, option.replace(" ", "_").replace("-", "_"), found)
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise UserError(f"learning rate must be a finite number above 0, got {self.lr}")
         if not 0 <= self.momentum < 1:
