@@ -218,7 +218,13 @@ def conv_transpose2d(
     if any(beyond):  # an output_padding of a stride or more: windows that no element of x stands for
         image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
     found = ops.conv2d_input_gradient(
-        image, filters, size=(size[0], size[1]), stride=steps, padding=edges, dilation=spread, groups=whole_number("groups", groups, 1)
+        image,
+        filters,
+        size=(size[0], size[1]),
+        stride=steps,
+        padding=edges,
+        dilation=spread,
+        groups=whole_number("groups", groups, 1),
     )
     return _with_bias(Tensor(found), bias)
 
