@@ -188,10 +188,9 @@ def conv_transpose2d(
         pair("padding", padding, 0),
         pair("output_padding", output_padding, 0),
     )
-    if any(not 0 <= more < max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
-        raise UserError(
-            f"conv_transpose2d: output_padding {extra} must be 0 or more, and smaller than stride {steps} or dilation {spread}"
-        )
+    groups = whole_number("groups", groups, 1)
+    if any(more >= max(step, wide) for more, step, wide in zip(extra, steps, spread, strict=True)):
+        raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {spread}")
     if x.ndim != 4 or weight.ndim != 4:
         raise UserError(
             "conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), "
@@ -204,7 +203,7 @@ def conv_transpose2d(
         )
     if not is_float(promote(x.dtype, weight.dtype)):
         raise UserError(f"conv_transpose2d: needs floats, got {x.dtype} and {weight.dtype}: cast to float32 first")
-    if groups < 1 or x.shape[1] % groups:
+    if x.shape[1] % groups:
         raise UserError(f"conv_transpose2d: {x.shape[1]} input channels do not divide into groups={groups}")
     size = [
         (x.shape[2 + i] - 1) * steps[i] - 2 * border[i] + spread[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i in (0, 1)
@@ -224,7 +223,7 @@ def conv_transpose2d(
         stride=steps,
         padding=edges,
         dilation=spread,
-        groups=whole_number("groups", groups, 1),
+        groups=groups,
     )
     return _with_bias(Tensor(found), bias)
 
