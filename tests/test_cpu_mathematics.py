@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chainrule import ops
 from chainrule.cpu import mathematics
 from chainrule.cpu.emit import Function, Module, Value, vector
 from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.machine_code import Library, assemble, assembly
+from chainrule.cpu.program import Program
 from chainrule.cpu.target import AVX512, NEON, Target, host_target
-from chainrule.graph import Array
+from chainrule.graph import Array, Graph, TensorType, leaf
+from chainrule.ops import running_on
 
 Emit = Callable[..., Value]
 TARGETS = {"widest": host_target(), "sse2": host_target("sse2")} if host_target().name != "neon" else {"widest": host_target()}
@@ -157,21 +160,105 @@ def test_exp_is_right_up_to_both_ends_of_its_range(target: str, dtype: str) -> N
         check(native(mathematics.exp, x, target=target), exact(np.exp, x), 2)
 
 
+def half_pi_of(bits: int) -> int:
+    """pi/2 in 2^-bits, by Machin's formula: 8 arctan(1/5) - 2 arctan(1/239)."""
+
+    def arctan_of_inverse(n: int) -> int:
+        term = total = (1 << bits + 16) // n
+        for k in range(3, bits, 2):
+            term //= -n * n
+            total += term // k
+        return total
+
+    return (8 * arctan_of_inverse(5) - 2 * arctan_of_inverse(239)) >> 16
+
+
+ANGLE_BITS = 1300  # whole numbers up to 2^1024 times pi/2, and 276 bits behind the point
+HALF_PI = half_pi_of(ANGLE_BITS)
+
+
+def quarter_turns(x: Array) -> tuple[Array, Array]:
+    """x = q pi/2 + r, |r| <= pi/4, of finite numbers, in whole numbers: q modulo 4, and r to the 64 bits of a long double."""
+    quarters, high, low, places = [], [], [], []
+    for angle in x.tolist():
+        numerator, denominator = angle.as_integer_ratio()
+        whole, rest = divmod((numerator << ANGLE_BITS) // denominator + HALF_PI // 2, HALF_PI)
+        rest -= HALF_PI // 2
+        place = max(abs(rest).bit_length() - 60, 0)
+        quarters.append(whole % 4)
+        high.append(rest >> place + 30)
+        low.append((rest >> place) & ((1 << 30) - 1))
+        places.append(place - ANGLE_BITS)
+    head = np.ldexp(np.array(high, np.longdouble), 30) + np.array(low, np.longdouble)
+    return np.array(quarters), np.ldexp(head, places)
+
+
+def exact_sine(x: Array, ahead: int = 0) -> Array:
+    """sin(x + ahead pi/2)."""
+    quarters, rest = quarter_turns(x)
+    turned = (quarters + ahead) % 4
+    found = np.where(turned % 2 == 0, np.sin(rest), np.cos(rest))
+    return np.where(turned < 2, found, -found)
+
+
+def angles(dtype: str) -> Array:
+    """All exponents, both signs; and what is closest to a multiple of pi/2, of a quarter turn to as many as there are."""
+    limits, rng = np.finfo(dtype), np.random.default_rng(4)
+    exponents = np.repeat(np.arange(limits.minexp - limits.nmant, limits.maxexp), 6 if dtype == "float32" else 2)
+    plain = np.ldexp(rng.uniform(1, 2, exponents.size), exponents)
+    turns = [int(rng.integers(1 << 30, 1 << 31)) << bits >> 30 for bits in 2 * list(range(limits.maxexp - 1))]
+    multiples = [float(turn * HALF_PI >> ANGLE_BITS - 64) / 2.0**64 for turn in turns if turn < 1 << 900]
+    multiples += [float(turn * HALF_PI >> ANGLE_BITS) for turn in turns if turn >= 1 << 900]
+    # Muller, "Elementary Functions" (2016), table 11.1: the numbers nearest to a multiple of pi/2
+    nearest = [16367173 * 2.0**72, 6381956970095103 * 2.0**797, 7854.0 * math.pi, 11 * math.pi, 2.0**20, 2.0**20 - 0.0625]
+    with np.errstate(over="ignore"):
+        found = np.concatenate([plain, multiples, nearest]).astype(dtype)
+    found = found[np.isfinite(found)]
+    return np.concatenate([found, -found])
+
+
+@functools.cache
+def sines_and_cosines(dtype: str) -> tuple[Array, Array, Array]:
+    x = angles(dtype)
+    return x, exact_sine(x), exact_sine(x, 1)
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_sine_and_cosine_of_every_exponent(target: str, dtype: str) -> None:
+    x, sines, cosines = sines_and_cosines(dtype)
+    for lanes in (1, 8):
+        check(native(mathematics.sin, x, target=target, lanes=lanes), sines, 2, flushed=False)
+        check(native(mathematics.cos, x, target=target, lanes=lanes), cosines, 2, flushed=False)
+
+
 @pytest.mark.parametrize(("target", "dtype"), CASES)
 @pytest.mark.parametrize("name", ["sin", "cos"])
 def test_sine_and_cosine(name: str, target: str, dtype: str) -> None:
-    emit, reference = getattr(mathematics, name), getattr(np, name)
-    furthest, absolute = (1e5, 1e-7) if dtype == "float32" else (1e9, 1e-15)
-    for x in (dense(dtype, -4, 4), dense(dtype, -furthest, furthest), dense(dtype, -1e-3, 1e-3)):
-        check(native(emit, x, target=target), exact(reference, x), 2, flushed=False)
-    multiples = (np.arange(-5000, 5000) * (np.pi / 2)).astype(dtype)
-    check(native(emit, multiples, target=target), exact(reference, multiples), 2, absolute, flushed=False)
+    emit, ahead = getattr(mathematics, name), int(name == "cos")
+    multiples = (np.arange(-1000, 1000) * (np.pi / 2)).astype(dtype)
+    for x in (dense(dtype, -4, 4, 5000), dense(dtype, -2e6, 2e6, 5000), dense(dtype, -1e-3, 1e-3, 500), multiples):
+        check(native(emit, x, target=target), exact_sine(x, ahead), 2, flushed=False)
     anything = any_bits(dtype)
     found = native(emit, anything, target=target)
     np.testing.assert_array_equal(np.isnan(found), ~np.isfinite(anything))
     assert (np.abs(found[np.isfinite(anything)]) <= 1.0001).all()
-    small = anything[np.abs(anything) < furthest]
-    check(native(emit, small, target=target), exact(reference, small), 2, flushed=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_huge_angles_in_a_program(target: str, dtype: str) -> None:
+    """In whole vectors, in parts of them and one by one, among angles that are not huge."""
+    x, sines, cosines = sines_and_cosines(dtype)
+    for size in (1, 3, 7, 8, 37):
+        some = np.random.default_rng(size).permutation(len(x))[:size]
+        with running_on(None):
+            angle = leaf(TensorType((size,), x.dtype))
+            graph = Graph(ops.sin(angle), ops.cos(angle))
+        program = Program(graph, target=TARGETS[target])
+        program.bind(angle, x[some])
+        program.run()
+        check(program.output(0), sines[some], 2)
+        check(program.output(1), cosines[some], 2)
 
 
 EXPONENTS = [

@@ -157,7 +157,7 @@ class Module:
     def __init__(self, vector_bits: int = 256, has_fma: bool = True) -> None:
         self.vector_bits, self.has_fma = vector_bits, has_fma
         self.functions: list[Function] = []
-        self.constants: list[str] = []
+        self.constants: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
 
     def function(
@@ -178,14 +178,15 @@ class Module:
         return made
 
     def constant(self, name: str, element: str, numbers: Sequence[float]) -> str:
-        """A table of numbers in read-only memory, aligned to 64 bytes; returns how to name its address: ``@name``."""
+        """A table of numbers in read-only memory, aligned to 64 bytes; returns how to name its address: ``@name``. Several
+        parts of a module may ask for one table by its name."""
         body = ", ".join(f"{element} {literal(number, element)}" for number in numbers)
-        self.constants.append(f"@{name} = internal constant [{len(numbers)} x {element}] [{body}], align 64")
+        self.constants[name] = f"@{name} = internal constant [{len(numbers)} x {element}] [{body}], align 64"
         return f"@{name}"
 
     def text(self) -> str:
         width = self.vector_bits
-        lines = [*self.constants]
+        lines = [*self.constants.values()]
         lines += [one.text() for one in self.functions]
         defined = {one.name for one in self.functions}
         lines += [line for name, line in self.declarations.items() if name not in defined]
@@ -375,6 +376,14 @@ class Function:
         other = b if isinstance(b, Value) else self.number(b, a.type)
         name = "fcmp" if is_floating(a.type) else "icmp"
         return self.op(f"{name} {predicate} {a.type} {a.text}, {other.text}", with_element(a.type, "i1"))
+
+    def any(self, condition: Value) -> Value:
+        """Whether a condition holds in any lane, as one i1."""
+        lanes = lanes_of(condition.type)
+        if lanes == 1:
+            return condition
+        bits = self.op(f"bitcast {condition.type} {condition.text} to i{lanes}", f"i{lanes}")
+        return self.compare("ne", bits, 0)
 
     def select(self, condition: Value, a: Value, b: Value) -> Value:
         return self.op(

@@ -1,4 +1,5 @@
-"""The elementary functions, as LLVM IR for float and double in vectors of any number of lanes; no calls, no branches.
+"""The elementary functions, as LLVM IR for float and double in vectors of any number of lanes; no calls, and no branches but
+one, around what huge angles take.
 
 Each brings its argument into a small range, where a polynomial takes over. The reductions are the classic ones: Cody and
 Waite, "Software Manual for the Elementary Functions" (1980), for exp, sin and cos; the logarithm by s = f / (2 + f) as in
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.cpu.emit import Function, Value, element_of, is_floating, suffix
+from chainrule.cpu import turns
+from chainrule.cpu.emit import Function, Value, element_of, is_floating, lanes_of, suffix
 
 LARGEST_MULTIPLIED = 64
 """Whole exponents up to here are repeated multiplications."""
@@ -76,9 +78,9 @@ _DOUBLE = _Format(
     exp_range=(-708.3964185322641, 709.782712893384),
     ln2=(float.fromhex("0x1.62e42fefa3p-1"), float.fromhex("0x1.3de6af278ece6p-42")),
     half_pi=(
-        float.fromhex("0x1.921fb4p+0"),
-        float.fromhex("0x1.4442dp-24"),
-        float.fromhex("0x1.8469898cc5170p-48"),
+        float.fromhex("0x1.921fb544p+0"),
+        float.fromhex("0x1.0b4611a6p-34"),
+        float.fromhex("0x1.3198a2ep-69"),
         float.fromhex("0x1.b839a252049c1p-104"),
     ),
     tanh_end=40.0,
@@ -440,20 +442,34 @@ def _precise_power(f: Function, x: Value, exponent: float) -> Value:
 
 
 def _split_turns(f: Function, x: Value) -> tuple[Value, Value]:
-    """x = q pi/2 + r, |r| <= pi/4: r, and q in the two lowest bits. A float is reduced as a double."""
+    """x = q pi/2 + r, |r| <= pi/4, for x >= 0: r, and q in the two lowest bits. A float is reduced as a double."""
     wide = f.convert("fpext", x, "double") if element_of(x.type) == "float" else x
     rounder = f.number(1.5 * 2.0**52, wide.type)
     shifted = f.multiply_add(wide, f.number(2 / math.pi, wide.type), rounder)
-    turns, r = shifted - rounder, wide
+    quarters, r = shifted - rounder, wide
     for part in _format(x).half_pi:
-        r = f.multiply_add(turns, f.number(-part, r.type), r)
-    limit = math.pi / 4 + 1e-3  # exceeded only where x is too large for its fraction of a turn to be known
-    r = _at_most(f, r, limit)
-    r = f.select(f.compare("olt", r, -limit), f.number(-limit, r.type), r)
-    quarter = f.convert("bitcast", shifted, "i64")
+        r = f.multiply_add(quarters, f.number(-part, r.type), r)
+    r, quarter = _with_huge_turns(f, wide, r, f.convert("bitcast", shifted, "i64"))
     if wide is x:
         return r, quarter
     return f.convert("fptrunc", r, "float"), f.convert("trunc", quarter, "i32")
+
+
+def _with_huge_turns(f: Function, x: Value, r: Value, quarter: Value) -> tuple[Value, Value]:
+    """``r`` and ``quarter``, and those of huge angles in their lanes: these, which are rare, go one by one."""
+    huge = f.compare("oge", x, turns.HUGE) & f.compare("olt", x, math.inf)
+    found, found_quarter = f.variable(r.type, r), f.variable(quarter.type, quarter)
+    with f.when(f.any(huge)):
+        angles, rests, quarters = f.variable(x.type, x), f.variable(r.type, r), f.variable(quarter.type, quarter)
+        with f.loop(0, lanes_of(x.type)) as lane:
+            angle = f.load(f.at(angles.place, lane, "double"), "double")
+            with f.when(f.compare("oge", angle, turns.HUGE) & f.compare("olt", angle, math.inf)):
+                rest, whole = turns.split_huge_turns(f, angle)
+                f.store(rest, f.at(rests.place, lane, "double"))
+                f.store(whole, f.at(quarters.place, lane, "i64"))
+        found.set(rests.get())
+        found_quarter.set(quarters.get())
+    return found.get(), found_quarter.get()
 
 
 def _sine_of_quarter(f: Function, r: Value, quarter: Value) -> Value:
@@ -472,5 +488,5 @@ def sin(f: Function, x: Value) -> Value:
 
 
 def cos(f: Function, x: Value) -> Value:
-    r, quarter = _split_turns(f, x)
+    r, quarter = _split_turns(f, _absolute(f, x))
     return _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))
