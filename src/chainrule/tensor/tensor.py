@@ -40,7 +40,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_node", "grad")
-    __array_priority__ = 1000  # numpy_array + tensor asks the tensor
 
     _node: Node
     grad: Tensor | None
@@ -104,6 +103,18 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's elementwise functions, and operators with an array on the left: see ``tensor/numpy_protocols.py``."""
+        from chainrule.tensor.numpy_protocols import call_ufunc
+
+        return call_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        """NumPy's other functions: see ``tensor/numpy_protocols.py``."""
+        from chainrule.tensor.numpy_protocols import call_function
+
+        return call_function(function, types, args, options)
 
     def __dlpack__(
         self,

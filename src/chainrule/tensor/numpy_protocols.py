@@ -1,0 +1,365 @@
+"""NumPy's own functions on tensors: what ``np.exp(w)``, ``np.sum(x)`` and ``array + w`` are.
+
+1. What the library has is computed as the library does: ``np.exp(w)`` is ``cr.exp(w)``, a tensor in the graph.
+2. What only looks at values (its result is places, bools, shapes, dtypes, text or a file, which have no gradient) gets the
+   numbers as an array and answers as for an array: ``np.isnan(w)``, ``np.array_equal(w, v)``, ``np.argsort(w)``.
+3. Everything else is refused for a tensor that asks for a gradient, with the name to use: it would leave the graph without a
+   word. To such a function any other tensor, and every tensor inside ``no_grad()``, is an array of its numbers.
+4. A tensor never changes, so it is no ``out=``. An array is one (``array += x``), unless a tensor asks for a gradient. Options
+   that the library does not have (``where=``, ``dtype=``) are refused.
+
+``np.asarray(w)`` is asked for the numbers and gives them, and so does what NumPy converts unseen: ``np.mean([w, w])`` (a list),
+``np.r_[w]``, ``array.dot(w)``, ``array[...] = w``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import bool_
+from chainrule.tensor import functions
+from chainrule.tensor.axes import Axes
+from chainrule.tensor.tensor import Tensor, as_tensor
+
+
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """What ``ufunc`` gives of ``inputs`` with a tensor among them, or in ``out``."""
+    targets = options.get("out", ())
+    if any(_belongs_to_others(one) for one in (*inputs, *targets)):
+        return NotImplemented
+    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+    called = f"np.{name}" if getattr(np, ufunc.__name__, None) is ufunc else name
+    if method == "at":
+        targets = (inputs[0],)
+    if any(isinstance(one, Tensor) for one in targets):
+        raise UserError(f"{called}: would write into {_described(targets)}, but a tensor never changes: use what it returns")
+    asking = _asking(inputs)
+    if any(one is not None for one in targets):
+        if asking is not None:
+            raise UserError(
+                f"{called}: would write {asking.node.type}, which asks for a gradient, into an array, where no gradient can "
+                "follow: write array = array + x instead of array += x, or take x.numpy() for the numbers alone"
+            )
+        return getattr(ufunc, method)(*_as_arrays(inputs), **_as_arrays(options))
+    if method == "__call__" and ufunc in UFUNCS:
+        return UFUNCS[ufunc](*map(_operand, inputs), **_taken(called, options, ()))
+    return _by_numpy(called, name, ufunc in LOOKING_UFUNCS, getattr(ufunc, method), inputs, options, asking)
+
+
+def call_function(function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """What NumPy's ``function`` gives of arguments with a tensor among them."""
+    if not all(issubclass(one, Tensor | np.ndarray | np.generic) for one in types):
+        return NotImplemented
+    name = function.__name__
+    module = function.__module__.removeprefix("numpy")
+    called = f"np{module}.{name}"
+    if not any(True for _ in _tensors((args, dict(options)))):  # it came by like=
+        raise UserError(f"{called}: makes no tensors, like= or not: use {_MAKING.get(name, 'cr.tensor(...)')}")
+    asking = _asking((args, dict(options)))
+    own = FUNCTIONS.get(function)
+    if own is not None and options.get("out") is None and not (function is np.where and len(args) == 1):
+        parameters = _parameters(own)
+        taken = _taken(called, options, parameters)
+        if len(args) > sum(one.kind is not inspect.Parameter.KEYWORD_ONLY for one in parameters.values()):
+            raise UserError(
+                f"{called}: takes {', '.join(parameters)} where a tensor is among the arguments, got {len(args)} positional "
+                "ones: give options by name"
+            )
+        return own(*args, **taken)
+    if options.get("out") is not None and asking is not None:
+        raise UserError(
+            f"{called}: would write {asking.node.type}, which asks for a gradient, into out=, where no gradient can follow: "
+            "use what it returns, or take x.numpy() for the numbers alone"
+        )
+    return _by_numpy(called, name, function in LOOKING_FUNCTIONS or function is np.where, function, args, options, asking)
+
+
+def _by_numpy(
+    called: str,
+    name: str,
+    looks: bool,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    options: Mapping[str, Any],
+    asking: Tensor | None,
+) -> Any:
+    """NumPy's answer about the numbers, unless a gradient would be lost."""
+    if asking is not None and not looks:
+        instead = INSTEAD.get(name)
+        use = f"use {instead}, or " if instead else "compute it with functions of chainrule, or use "
+        raise UserError(
+            f"{called}: is no function of chainrule, and {asking.node.type}, which asks for a gradient, would leave the graph: "
+            f"{use}{called}(x.numpy()) for the numbers alone"
+        )
+    return function(*_as_arrays(args), **_as_arrays(options))
+
+
+# ---- arguments
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for member in value:
+            yield from _tensors(member)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _asking(value: Any) -> Tensor | None:
+    """A tensor somewhere in ``value`` whose gradient would be lost; None where there is none."""
+    if ops.history_kept() == "nothing":
+        return None
+    return next((one for one in _tensors(value) if one.requires_grad), None)
+
+
+def _as_arrays(value: Any) -> Any:
+    """``value`` with the numbers of every tensor in it, read-only."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if type(value) in (tuple, list):
+        return type(value)(_as_arrays(member) for member in value)
+    if isinstance(value, Mapping):
+        return {key: _as_arrays(member) for key, member in value.items()}
+    return value
+
+
+def _described(values: Sequence[Any]) -> str:
+    return ", ".join(str(one.node.type) for one in values if isinstance(one, Tensor))
+
+
+def _operand(value: Any) -> Any:
+    """A Python number stays weak, as next to an operator; a np.float64, which is one, must not come back to NumPy."""
+    if isinstance(value, float):
+        return float(value)
+    return value if isinstance(value, int | Tensor) else as_tensor(value)
+
+
+def _belongs_to_others(value: Any) -> bool:
+    """Whether another library wants to decide about it."""
+    override = getattr(type(value), "__array_ufunc__", None)
+    return override is not None and override is not np.ndarray.__array_ufunc__ and not isinstance(value, Tensor)
+
+
+_DEFAULTS = {"where": (True,), "order": ("K", "C"), "casting": ("same_kind",), "subok": (True,)}
+_OPTIONS = {
+    "dtype": "convert with .astype(dtype)",
+    "where": "choose with cr.where(condition, x, y)",
+}
+
+
+def _taken(called: str, options: Mapping[str, Any], names: Mapping[str, Any] | tuple[()]) -> dict[str, Any]:
+    """The options that are taken, without those that say what holds anyway; a UserError for any other."""
+    taken = {}
+    for name, value in options.items():
+        if name in names:
+            if value is not np._NoValue:
+                taken[name] = value
+        elif (
+            value is not None
+            and value is not np._NoValue
+            and not any(value is one or (isinstance(value, str) and value == one) for one in _DEFAULTS.get(name, ()))
+        ):
+            remedy = _OPTIONS.get(name, "leave it away, or take x.numpy() for the numbers alone")
+            raise UserError(f"{called}: {name}= is not taken where a tensor is among the arguments: {remedy}")
+    return taken
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+# ---- 1. what the library has
+
+
+def _truth(x: Any) -> Tensor:
+    return as_tensor(x).astype(bool_)
+
+
+UFUNCS: dict[np.ufunc, Callable[..., Tensor]] = {
+    np.absolute: functions.abs,
+    np.add: operator.add,
+    np.bitwise_and: operator.and_,
+    np.bitwise_or: operator.or_,
+    np.cos: functions.cos,
+    np.divide: operator.truediv,
+    np.equal: operator.eq,
+    np.exp: functions.exp,
+    np.fabs: functions.abs,
+    np.greater: operator.gt,
+    np.greater_equal: operator.ge,
+    np.invert: operator.invert,
+    np.less: operator.lt,
+    np.less_equal: operator.le,
+    np.log: functions.log,
+    np.logical_and: lambda x, y: _truth(x) & _truth(y),
+    np.logical_not: lambda x: ~_truth(x),
+    np.logical_or: lambda x, y: _truth(x) | _truth(y),
+    np.logical_xor: lambda x, y: _truth(x) != _truth(y),
+    np.matmul: functions.matmul,
+    np.maximum: functions.maximum,
+    np.minimum: functions.minimum,
+    np.multiply: operator.mul,
+    np.negative: operator.neg,
+    np.not_equal: operator.ne,
+    np.positive: operator.pos,
+    np.power: operator.pow,
+    np.reciprocal: lambda x: 1 / x,
+    np.sign: functions.sign,
+    np.sin: functions.sin,
+    np.sqrt: functions.sqrt,
+    np.square: lambda x: x * x,
+    np.subtract: operator.sub,
+    np.tanh: functions.tanh,
+}
+"""NumPy's elementwise functions that are operators or functions of chainrule."""
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    return functions.clip(a, a_min if min is None else min, a_max if max is None else max)
+
+
+def _concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """Without an axis, of the flattened ones."""
+    if axis is None:
+        return functions.concatenate([as_tensor(one).flatten() for one in arrays])
+    return functions.concatenate(arrays, axis)
+
+
+def _dot(a: Any, b: Any) -> Tensor:
+    left, right = as_tensor(a), as_tensor(b)
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right
+    if right.ndim > 2:
+        raise UserError(
+            f"np.dot: the second operand is {right.node.type}: of more than two axes use x @ y, which knows batches"
+        )
+    return left @ right
+
+
+def _full_like(a: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
+    like = as_tensor(a)
+    return as_tensor(fill_value).astype(dtype or like.dtype).broadcast_to(like.shape)
+
+
+def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    x = as_tensor(array)
+    if mode != "constant":
+        raise UserError(f"np.pad: mode {mode!r} is not taken for tensors: use mode='constant', or concatenate() the border")
+    return x.pad(np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist(), constant_values)
+
+
+def _reduction(name: str) -> Callable[..., Tensor]:
+    def of_tensor(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+        return getattr(as_tensor(a), name)(axis, keepdims)  # type: ignore[no-any-return]
+
+    return of_tensor
+
+
+def _size(a: Tensor, axis: int | None = None) -> int:
+    return a.size if axis is None else a.shape[axis]
+
+
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.all: _reduction("all"),
+    np.amax: _reduction("max"),
+    np.amin: _reduction("min"),
+    np.any: _reduction("any"),
+    np.argmax: lambda a, axis=None: as_tensor(a).argmax(axis),
+    np.argmin: lambda a, axis=None: as_tensor(a).argmin(axis),
+    np.astype: lambda x, dtype: as_tensor(x).astype(dtype),
+    np.broadcast_to: lambda array, shape: as_tensor(array).broadcast_to((shape,) if hasattr(shape, "__index__") else shape),
+    np.clip: _clip,
+    np.concatenate: _concatenate,
+    np.copy: lambda a: as_tensor(a).copy(),
+    np.dot: _dot,
+    np.expand_dims: lambda a, axis: as_tensor(a).expand_dims(axis),
+    np.flip: lambda m, axis=None: as_tensor(m).flip(axis),
+    np.full_like: _full_like,
+    np.max: _reduction("max"),
+    np.mean: _reduction("mean"),
+    np.min: _reduction("min"),
+    np.ndim: lambda a: a.ndim,
+    np.ones_like: lambda a, *, dtype=None: functions.ones(a.shape, dtype or a.dtype),
+    np.pad: _pad,
+    np.ravel: lambda a: as_tensor(a).flatten(),
+    np.reshape: lambda a, shape: as_tensor(a).reshape(shape),
+    np.shape: lambda a: a.shape,
+    np.size: _size,
+    np.squeeze: lambda a, axis=None: as_tensor(a).squeeze(axis),
+    np.stack: lambda arrays, axis=0: functions.stack(arrays, axis),
+    np.sum: _reduction("sum"),
+    np.swapaxes: lambda a, axis1, axis2: as_tensor(a).swapaxes(axis1, axis2),
+    np.transpose: lambda a, axes=None: as_tensor(a).transpose(*(() if axes is None else axes)),
+    np.var: lambda a, axis=None, *, ddof=0, keepdims=False: as_tensor(a).var(axis, ddof, keepdims),
+    np.where: functions.where,
+    np.zeros_like: lambda a, *, dtype=None: functions.zeros(a.shape, dtype or a.dtype),
+}
+"""NumPy's other functions that chainrule has; the parameters are those of NumPy that are taken, under NumPy's names."""
+
+
+# ---- 2. what only looks
+
+LOOKING_UFUNCS = frozenset({np.isfinite, np.isinf, np.isnan, np.isnat, np.signbit})
+_LOOKING: set[Any] = (
+    {np.allclose, np.array_equal, np.array_equiv, np.isclose, np.isin}
+    | {np.iscomplex, np.iscomplexobj, np.isneginf, np.isposinf, np.isreal, np.isrealobj}
+    | {np.argpartition, np.argsort, np.argwhere, np.count_nonzero, np.digitize, np.flatnonzero, np.lexsort, np.nonzero}
+    | {np.nanargmax, np.nanargmin, np.searchsorted, np.diag_indices_from, np.tril_indices_from, np.triu_indices_from}
+    | {np.can_cast, np.common_type, np.min_scalar_type, np.result_type, np.may_share_memory, np.shares_memory}
+    | {np.linalg.matrix_rank, np.einsum_path, np.array2string, np.array_repr, np.array_str}
+    | {np.save, np.savetxt, np.savez, np.savez_compressed}
+)
+LOOKING_FUNCTIONS: frozenset[Callable[..., Any]] = frozenset(_LOOKING)
+
+
+# ---- 3. what else to use
+
+INSTEAD = {
+    "add.reduce": "x.sum(axis=0)",
+    "append": "cr.concatenate([x, y])",
+    "average": "cr.mean(x)",
+    "cbrt": "cr.sign(x) * cr.abs(x) ** (1 / 3)",
+    "cosh": "(cr.exp(x) + cr.exp(-x)) / 2",
+    "diff": "x[1:] - x[:-1]",
+    "erf": "cr.erf(x)",
+    "exp2": "2 ** x",
+    "expit": "cr.sigmoid(x)",
+    "expm1": "cr.exp(x) - 1",
+    "float_power": "x ** y",
+    "fmax": "cr.maximum(x, y)",
+    "fmin": "cr.minimum(x, y)",
+    "heaviside": "cr.where(x < 0, 0.0, cr.where(x > 0, 1.0, y))",
+    "hstack": "cr.concatenate([x, y], axis=-1)",
+    "hypot": "cr.sqrt(x * x + y * y)",
+    "inner": "(x * y).sum(-1)",
+    "log10": "cr.log(x) / math.log(10)",
+    "log1p": "cr.log(1 + x)",
+    "log2": "cr.log(x) / math.log(2)",
+    "maximum.reduce": "x.max(axis=0)",
+    "minimum.reduce": "x.min(axis=0)",
+    "nan_to_num": "cr.where(x == x, x, 0.0)",
+    "norm": "cr.sqrt((x * x).sum())",
+    "outer": "x[:, None] * y",
+    "ptp": "x.max() - x.min()",
+    "sinh": "(cr.exp(x) - cr.exp(-x)) / 2",
+    "std": "cr.sqrt(x.var())",
+    "take": "x[indices]",
+    "tan": "cr.sin(x) / cr.cos(x)",
+    "vdot": "(x * y).sum()",
+    "vecdot": "(x * y).sum(-1)",
+    "vstack": "cr.stack([x, y])",
+}
+"""Of what chainrule does not have: an expression of x and y that gives it, and its gradient."""
+
+_MAKING = {name: f"cr.{name}(...)" for name in ("arange", "full", "ones", "zeros")}
