@@ -84,7 +84,7 @@ def test_what_is_shared_counts_once() -> None:
     tied = Tied()
     assert names(tied.named_modules()) == ["", "a", "c"]
     assert names(tied.named_parameters()) == ["a.weight", "a.bias"]
-    assert list(tied.state_dict()) == ["a.weight", "a.bias"]
+    assert list(tied.state_dict()) == ["a.weight", "a.bias", "b.weight", "b.bias", "c.weight"]  # as PyTorch's
 
 
 def test_gradients_of_shared_parameters_are_added_up() -> None:
@@ -237,6 +237,64 @@ def test_loading_what_is_there_tolerates_names_but_never_shapes() -> None:
     with pytest.raises(UserError, match=r"this Sequential:\n  0.bias: the model has shape \(4,\), the state \(5,\)$"):
         model.load_state_dict({"0.weight": np.ones((4, 3)), "0.bias": np.zeros(5)}, strict=False)
     assert (model[0].weight.numpy() == 0).all()
+
+
+class Twice(nn.Module):
+    """A layer that is used at two places, and a parameter that two layers share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 2)
+        self.blocks = nn.Sequential(nn.BatchNorm1d(2), self.first)
+        self.last = nn.Linear(2, 2, bias=False)
+        self.last.weight = self.first.weight
+
+
+# What torch.nn.Module.state_dict() (2.13) lists for the same model, in its order.
+NAMES_OF_TWICE = [
+    *("first.weight", "first.bias"),
+    *(f"blocks.0.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+    *("blocks.1.weight", "blocks.1.bias"),
+    "last.weight",
+]
+
+
+def test_a_layer_that_is_used_twice_is_in_the_state_by_both_names_as_in_pytorch() -> None:
+    model, other = Twice(), Twice()
+    state = model.state_dict()
+    assert list(state) == NAMES_OF_TWICE
+    other.load_state_dict({name: array.copy() for name, array in state.items()})
+    for name, array in other.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+    assert names(model.named_parameters()) == ["first.weight", "first.bias", "blocks.0.weight", "blocks.0.bias"]
+
+
+def test_one_of_the_names_of_a_layer_that_is_used_twice_is_enough() -> None:
+    state = {name: array + 1 for name, array in Twice().state_dict().items()}
+    for left_out in (["first.weight", "last.weight", "blocks.1.bias"], ["blocks.1.weight", "first.weight", "first.bias"]):
+        model = Twice()
+        model.load_state_dict({name: array for name, array in state.items() if name not in left_out})
+        np.testing.assert_array_equal(model.last.weight.numpy(), state["first.weight"])
+        np.testing.assert_array_equal(model.first.bias.numpy(), state["first.bias"])
+    with pytest.raises(UserError, match=r"Twice:\n  missing: first.weight, blocks.1.weight, last.weight$"):
+        model.load_state_dict({name: array for name, array in state.items() if "weight" not in name or "0" in name})
+
+
+def test_two_values_for_one_layer_are_refused_and_nothing_is_loaded() -> None:
+    model = Twice()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    state = {name: array + 1 for name, array in before.items()}
+    state["first.weight"] = state["last.weight"] = state["blocks.1.weight"] = np.full((2, 2), np.nan)
+    state["blocks.1.bias"] = state["blocks.1.bias"] + 1
+    for strict in (True, False):
+        with pytest.raises(UserError) as caught:
+            model.load_state_dict(state, strict)
+        assert str(caught.value) == (
+            "load_state_dict: the state does not fit this Twice:\n"
+            "  first.bias and blocks.1.bias differ in the state, but are one parameter of the model"
+        )
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 # ---- copies and dtypes

@@ -215,32 +215,62 @@ class Module:
                     module._cells[name] = converted[cell]
         return self
 
+    def _cells_by_every_name(self) -> dict[str, Cell]:
+        """Every parameter and buffer by all of its paths: a layer that is used twice has two, as in PyTorch's states."""
+        named: dict[str, Cell] = {}
+        stack: list[tuple[str, Module, tuple[Module, ...]]] = [("", self, ())]
+        while stack:
+            path, module, above = stack.pop()
+            if module in above:  # a module that holds itself
+                continue
+            prefix = f"{path}." if path else ""
+            named |= {prefix + name: cell for name, cell in module._cells.items()}
+            below = [(prefix + name, child, (*above, module)) for name, child in module._children.items()]
+            stack.extend(reversed(below))
+        return named
+
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Every parameter and buffer by its path, as NumPy arrays (read-only views)."""
-        return {name: cell.numpy() for name, cell in self._named_cells()}
+        """Every parameter and buffer by its path, as NumPy arrays (read-only views).
+
+        What the model holds at two places is there by both paths, as in PyTorch: each of them loads the other's states.
+        """
+        return {name: cell.numpy() for name, cell in self._cells_by_every_name().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Assign every parameter and buffer from ``state``; nothing is assigned unless everything fits.
 
-        ``strict=False`` tolerates missing and unexpected names, never wrong shapes.
+        Of several paths to one parameter the state needs one; where it has more, their values must agree. ``strict=False``
+        tolerates missing and unexpected names, never wrong shapes.
         """
-        cells = dict(self._named_cells())
+        if not isinstance(state, Mapping):
+            raise UserError(
+                f"load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a "
+                f"{type(state).__name__}: chainrule.formats.load_safetensors(path)[0] reads the state of a file"
+            )
+        cells = self._cells_by_every_name()
+        both = [name for name in cells if name in state]
+        given = {cells[name] for name in both}
         wrong = []
         if strict:
-            missing = [name for name in cells if name not in state]
+            missing = [name for name, cell in cells.items() if cell not in given]
             unexpected = [name for name in state if name not in cells]
             wrong += [f"missing: {', '.join(missing)}"] if missing else []
-            wrong += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-        both = [name for name in cells if name in state]
+            wrong += [f"unexpected: {', '.join(map(str, unexpected))}"] if unexpected else []
         for name in both:
-            have, given = cells[name].shape, tuple(np.shape(state[name]))
-            if have != given:
-                wrong.append(f"{name}: the model has shape {have}, the state {given}")
+            have, shape = cells[name].shape, tuple(np.shape(state[name]))
+            if have != shape:
+                wrong.append(f"{name}: the model has shape {have}, the state {shape}")
+        values: dict[Cell, tuple[str, Tensor]] = {}
+        for name in both if not wrong else ():  # all are converted before one is assigned
+            cell = cells[name]
+            value = tensor(state[name], cell.dtype)
+            first, same = values.setdefault(cell, (name, value))
+            if not np.array_equal(same.numpy(), value.numpy(), equal_nan=True):
+                wrong.append(f"{first} and {name} differ in the state, but are one {type(cell).__name__.lower()} of the model")
         if wrong:
             raise UserError(f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
-        values = {name: tensor(state[name], cells[name].dtype) for name in both}  # all are converted before one is assigned
-        for name, value in values.items():
-            cells[name].assign(value)
+        for cell, (_, value) in values.items():
+            cell.assign(value)
 
     def unused_parameters(self, loss: Tensor) -> list[str]:
         """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them."""
