@@ -313,6 +313,28 @@ def test_power(target: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_powers_of_tensors(target: str, dtype: str) -> None:
+    def held_against_numpy(x: Array, y: Array) -> None:
+        found = native(mathematics.tensor_power, x, y, target=target)
+        with np.errstate(all="ignore"):
+            wanted = np.power(*(one.astype(np.float64 if dtype == "float32" else np.longdouble) for one in (x, y)))
+            check(found, wanted, 1.5)
+            same_signs(found, wanted.astype(dtype))
+
+    rng = np.random.default_rng(0)
+    whole = [3.0, 4.0, -5.0, 7.0, 2.0**52 + 1, 2.0**53, -(2.0**53) - 2, 1e10 + 1]
+    with np.errstate(over="ignore"):
+        special = np.array([*SPECIAL, *whole, 1.5, -7.5, np.nextafter(1, 0), np.nextafter(1, 2)]).astype(dtype)
+    held_against_numpy(*(np.ascontiguousarray(one.reshape(-1)) for one in np.meshgrid(special, special)))
+    for high, furthest in ((2.0, 100.0), (10.0, 20.0), (1e30 if dtype == "float32" else 1e300, 1.0)):
+        held_against_numpy(*(rng.uniform(low, end, 50_000).astype(dtype) for low, end in ((0, high), (-furthest, furthest))))
+    near_one = (1 + rng.uniform(-1e3, 1e3, 50_000) * np.finfo(dtype).eps).astype(dtype)
+    held_against_numpy(near_one, rng.uniform(-1e6, 1e6, 50_000).astype(dtype))
+    held_against_numpy(rng.uniform(-3, 3, 50_000).astype(dtype), rng.integers(-40, 40, 50_000).astype(dtype))
+    held_against_numpy(any_bits(dtype), rng.permutation(any_bits(dtype)))
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
 def test_zeros_keep_their_signs(target: str, dtype: str) -> None:
     x = np.array([0.0, -0.0, 1e-30, -1e-30, INF, -INF], dtype)
     for emit, reference in ((mathematics.tanh, np.tanh), (mathematics.erf, erf), (mathematics.sqrt, np.sqrt)):
@@ -366,6 +388,7 @@ def test_nothing_calls_the_c_library(target: Target, dtype: str) -> None:
     lanes = target.lanes(np.dtype(dtype).itemsize)
     names = [*FUNCTIONS, "sin", "cos"]
     cases: list[tuple[Emit, tuple[Any, ...]]] = [(getattr(mathematics, name), ()) for name in names]
-    for emit, extra in (*cases, (mathematics.power, (1.7,)), (mathematics.power, (-9.0,))):
+    with_itself: Emit = lambda f, x: mathematics.tensor_power(f, x, x)  # noqa: E731
+    for emit, extra in (*cases, (with_itself, ()), (mathematics.power, (1.7,)), (mathematics.power, (-9.0,))):
         text = assembly(module_of(emit, dtype, target, lanes, 1, extra).text(), target, "kernel")
         assert not any(line.split()[:1] in (["callq"], ["call"], ["bl"]) for line in text.splitlines())

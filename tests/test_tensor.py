@@ -180,6 +180,85 @@ def test_powers(shape: tuple[int, ...], dtype: str) -> None:
     same(positive ** cr.tensor(positive.astype(np.float32)), positive**positive, rtol=1e-12)
 
 
+POWER_CORNERS: list[tuple[float, float, float, float, float]] = [  # x, y, x ** y, d/dx, d/dy
+    (0.0, 2.0, 0.0, 0.0, 0.0),
+    (-2.0, 2.0, 4.0, -4.0, math.nan),
+    (3.0, 2.0, 9.0, 6.0, 9 * math.log(3)),
+    (-2.0, 3.0, -8.0, 12.0, math.nan),
+    (-2.0, -1.0, -0.5, -0.25, math.nan),
+    (-2.0, 2.5, math.nan, math.nan, math.nan),
+    (0.0, 0.0, 1.0, 0.0, 0.0),
+    (-0.0, 0.0, 1.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0, 1.0, 0.0),
+    (0.0, 0.5, 0.0, math.inf, 0.0),
+    (0.0, -1.0, math.inf, -math.inf, -math.inf),
+    (5.0, 0.0, 1.0, 0.0, math.log(5)),
+    (1e-30, 0.0, 1.0, 0.0, math.log(1e-30)),
+    (1.0, math.inf, 1.0, math.inf, 0.0),
+    (0.5, math.inf, 0.0, 0.0, 0.0),
+    (0.5, -math.inf, math.inf, -math.inf, -math.inf),
+    (2.0, -math.inf, 0.0, 0.0, 0.0),
+    (math.inf, 2.0, math.inf, math.inf, math.inf),
+    (math.inf, 1.0, math.inf, 1.0, math.inf),
+    (math.inf, 0.5, math.inf, 0.0, math.inf),
+    (math.inf, -1.0, 0.0, 0.0, 0.0),
+    (-math.inf, 3.0, -math.inf, math.inf, math.nan),
+    (math.nan, 0.0, 1.0, math.nan, math.nan),
+    (1.0, math.nan, 1.0, math.nan, 0.0),
+    (math.nan, 2.0, math.nan, math.nan, math.nan),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_corners_of_powers_of_tensors(dtype: str, compiled: bool) -> None:
+    def power_and_slopes(x: cr.Tensor, y: cr.Tensor) -> list[cr.Tensor | None]:
+        x, y = x * 1, y * 1
+        z = x**y
+        return [z, *cr.grad(z.sum(), [x, y])]
+
+    columns = [np.array(one, np.float32).astype(cr.tensor(0.0, dtype).dtype) for one in zip(*POWER_CORNERS, strict=True)]
+    inputs = [cr.tensor(one, requires_grad=True) for one in columns[:2]]
+    found = (cr.compile(power_and_slopes) if compiled else power_and_slopes)(*inputs)
+    for name, have, wanted in zip(("value", "d/dx", "d/dy"), found, columns[2:], strict=True):
+        assert have is not None
+        assert have.dtype.name == dtype
+        for row, one, other in zip(POWER_CORNERS, have.astype("float64").tolist(), wanted.astype(np.float64), strict=True):
+            assert one == pytest.approx(other, rel=3e-2 if dtype == "bfloat16" else 1e-6, nan_ok=True), (name, row)
+
+
+def test_powers_of_tensors_have_gradients_of_both_orders_for_both() -> None:
+    rng = np.random.default_rng(2)
+    base, exponent = rng.uniform(0.3, 3, (4, 5)), rng.uniform(-2, 3, (5,))
+    cr.gradcheck(lambda x, y: x**y, base, exponent, order=2)
+    whole = np.array([2.0, 3.0, -1.0, 0.0, 1.0])
+    cr.gradcheck(lambda x: x ** cr.tensor(whole), -base, order=2)
+    cr.gradcheck(lambda y: 2.5**y, exponent, order=2)
+    x, y = cr.tensor([0.0, -2.0, 3.0], requires_grad=True), cr.tensor([2.0, 2.0, 2.0])
+    (slope,) = cr.grad((x**y).sum(), [x], create_graph=True)
+    assert slope is not None
+    (second,) = cr.grad(slope.sum(), [x])
+    assert second is not None
+    assert (slope.tolist(), second.tolist()) == ([0, -4, 6], [2, 2, 2])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_powers_of_tensors_compiled_agree_with_numpy(dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    x = cr.tensor(np.abs(rng.standard_normal((7, 300))) + 0.01, dtype)
+    y = cr.tensor(rng.uniform(-3, 3, 300), dtype)
+    whole = cr.tensor(rng.integers(-3, 4, (7, 1)), dtype)
+    for f, inputs in ((lambda x, y: x**y, (x, y)), (lambda x, y: (-x) ** y, (x, whole)), (lambda y: (-2) ** y, (whole,))):
+        expected = f(*(cr.tensor(one.astype("float64")) for one in inputs)).numpy()
+        np.testing.assert_allclose(
+            cr.compile(f)(*inputs).astype("float64"),
+            expected,
+            rtol={"bfloat16": 8e-3, "float32": 1e-6, "float64": 1e-14}[dtype],
+        )
+    assert (cr.arange(4) ** cr.tensor([0.5])).dtype.name == "float32"
+    assert (2.0 ** cr.arange(4)).tolist() == [1, 2, 4, 8]
+
+
 UNARY: list[tuple[str, Callable[[Array], Any], bool]] = [  # method, NumPy, whether it needs positive numbers
     ("exp", np.exp, False),
     ("log", np.log, True),
@@ -783,7 +862,11 @@ def test_data_that_is_no_tensor_is_explained() -> None:
     )
     assert refused(lambda: cr.full((2,), -1, "uint8")) == "full: -1 does not fit dtype uint8"
     assert refused(lambda: cr.zeros(2, "uint8") + 300) == "add: 300 does not fit the other operand's dtype, uint8"
-    assert refused(lambda: (-2) ** cr.ones(2)) == ("power: -2 ** tensor is e^(tensor * ln -2), which needs a positive base")
+    for make in (lambda: cr.arange(3) ** cr.arange(3), lambda: 2 ** cr.arange(3), lambda: cr.arange(3) ** np.arange(3)):
+        assert refused(make) == (
+            "power: int64 ** int64 with a tensor of exponents is not defined here, as a negative one gives no integer: "
+            "make one side a float, such as x.astype('float32') ** y or 2.0 ** y"
+        )
     assert refused(lambda: ~cr.ones(2)) == "logical_not: needs bool, got float32[2]: compare first, for example x > 0"
 
 

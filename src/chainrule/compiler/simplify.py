@@ -42,6 +42,7 @@ class _Rules:
             "divide": _divide,
             "negative": _negative,
             "power": _power,
+            "tensor_power": _tensor_power,
             "cast": lambda z: _x(z) if _x(z).dtype == z.dtype else None,
             "round_to": lambda z: _x(z) if np.dtype(z.attributes["dtype"]) == z.dtype else None,
             "stop_gradient": _x,
@@ -171,6 +172,11 @@ def _power(z: Node) -> Node | None:
     if exponent == 1:
         return _x(z)
     return ops.multiply(_x(z), _x(z)) if exponent == 2 else None
+
+
+def _tensor_power(z: Node) -> Node | None:
+    exponent = number_of(z.inputs[1])
+    return None if exponent is None else ops.power(_x(z), exponent=exponent)
 
 
 # ---- moves

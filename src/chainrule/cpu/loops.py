@@ -396,6 +396,7 @@ _FUNCTIONS: dict[str, _Emit] = {
         f"{'fmul' if element_of(x[0].type) in ('float', 'double') else 'mul'} {x[0].type} {x[0].text}, {x[1].text}", x[0].type
     ),
     "divide": lambda f, x: x[0] / x[1],
+    "tensor_power": lambda f, x: mathematics.tensor_power(f, x[0], x[1]),
     "where": lambda f, x: f.select(x[0], x[1], x[2]),
     "logical_and": lambda f, x: x[0] & x[1],
     "logical_or": lambda f, x: x[0] | x[1],

@@ -438,6 +438,53 @@ def _precise_power(f: Function, x: Value, exponent: float) -> Value:
     return f.select(f.compare("oeq", x, 0.0), at_zero, found)
 
 
+def tensor_power(f: Function, x: Value, y: Value) -> Value:
+    """x ** y, with the special values of ``np.power``: those of pow in C99."""
+    single = element_of(x.type) == "float"
+    base, exponent = (f.convert("fpext", one, "double") if single else one for one in (x, y))
+    magnitude, one = _absolute(f, base), f.number(1.0, base.type)
+    found = exp(f, _product(f, log(f, magnitude), exponent)) if single else _precise_tensor_power(f, magnitude, exponent)
+    is_one = f.compare("oeq", magnitude, 1.0) & f.compare("ord", exponent, exponent)
+    found = f.select(is_one | f.compare("oeq", exponent, 0.0), one, found)
+    whole, odd = _whole_and_odd(f, exponent)
+    sign = f.select(odd, _sign_bit(f, base), f.zero(_bits(f, base).type))
+    found = _flip(f, found, sign)
+    without_root = f.compare("olt", base, 0.0) & f.compare("one", base, -math.inf) & f.compare("oeq", whole, 0.0)
+    found = f.select(without_root, f.number(math.nan, base.type), found)
+    found = f.select(f.compare("oeq", base, 1.0), one, found)
+    return f.convert("fptrunc", found, "float") if single else found
+
+
+def _precise_tensor_power(f: Function, x: Value, y: Value) -> Value:
+    """For doubles x that are not negative; anything for x = 1 and for y = 0. As ``_precise_power``."""
+    limit = 2.0**70
+    factor = _at_most(f, y, limit)
+    factor = f.select(f.compare("olt", factor, -limit), f.number(-limit, y.type), factor)
+    high, low = _precise_log(f, x)
+    p1, p2 = _exact_product(f, high, factor)
+    found = _exp(f, p1, f.multiply_add(low, factor, p2))
+    infinite, zero = f.number(math.inf, x.type), f.zero(x.type)
+    found = f.select(f.compare("uno", found, found), infinite, found)  # the low part reached beyond the end
+    grows = f.compare("ogt", y, 0.0)
+    found = f.select(f.compare("oeq", x, math.inf), f.select(grows, infinite, zero), found)
+    found = f.select(f.compare("oeq", x, 0.0), f.select(grows, zero, infinite), found)
+    return f.select(f.compare("uno", x, y), x + y, found)
+
+
+def _whole_and_odd(f: Function, y: Value) -> tuple[Value, Value]:
+    """Of doubles: 1.0 where they are whole numbers (infinity is), else 0.0; and whether they are odd."""
+    magnitude = _absolute(f, y)
+
+    def is_whole(x: Value) -> Value:
+        rounder = f.number(2.0**52, x.type)  # added, it leaves no room for a fraction; from there on all numbers are whole
+        return f.compare("oge", x, 2.0**52) | f.compare("oeq", (x + rounder) - rounder, x)
+
+    whole = is_whole(magnitude)
+    half = _product(f, magnitude, f.number(0.5, y.type))
+    odd = whole & (is_whole(half) ^ 1)
+    return f.select(whole, f.number(1.0, y.type), f.zero(y.type)), odd
+
+
 # ---- sine and cosine
 
 

@@ -80,3 +80,8 @@ def is_float(dtype: DType) -> bool:
 
 def is_integer(dtype: DType) -> bool:
     return dtype in _INTEGERS
+
+
+def largest_number(dtype: DType) -> float:
+    """The largest finite number of a float dtype."""
+    return float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]

@@ -185,7 +185,7 @@ def parse_expression(text: str, values: dict[str, Tensor]) -> Tensor:
 
     Known are numbers, the names in ``values``, ``+ - * / ** @``, parentheses, indices (whole numbers and slices) and the
     functions in ``FUNCTIONS``, with ``axis=`` where NumPy has it; ``max(a, b)`` is ``maximum(a, b)``. Everything else is a
-    UserError that shows the place. ``a ** b`` with a name in ``b`` is e^(b ln a).
+    UserError that shows the place. ``a ** b`` with a name in ``b`` needs a >= 0.
     """
     return _Walk(_Source.of("expression", text), values).run()
 
@@ -330,7 +330,7 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
         return base ** float(exponent)
     if (base.numpy() < 0).any():
         raise UserError(
-            "a ** b with a name in b is e^(b ln a), which needs a >= 0, "
+            "a ** b with a name in b has a gradient for b, which is a ** b ln a, only where a >= 0, "
             f"but a is {base.item() if base.size == 1 else base.tolist()}: write the exponent as a number, such as a ** 2"
         )
     return base**exponent

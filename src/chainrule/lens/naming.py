@@ -63,6 +63,8 @@ def formula(node: Node, named: dict[Node, str]) -> str:
             return f"{left} {_SYMBOLS[name]} {right}"
         case "negative", [one]:
             return f"-{one}"
+        case "tensor_power", [base, exponent]:
+            return f"{base} ** {exponent}"
         case "power", [one]:
             return f"{one} ** {_operand(number(node.attributes['exponent']))}"
     return f"{node.operation.name}({', '.join(named[one] for one in node.inputs)})"

@@ -34,6 +34,7 @@ from chainrule.ops.elementwise import (
     stop_gradient,
     subtract,
     tanh,
+    tensor_power,
     where,
     zeros_like,
 )
@@ -138,6 +139,7 @@ __all__ = [
     "sum_pool2d",
     "sum_pool2d_spread",
     "tanh",
+    "tensor_power",
     "transpose",
     "where",
     "zeros_like",

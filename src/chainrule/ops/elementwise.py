@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import as_dtype, bool_, is_float
+from chainrule.graph.dtypes import as_dtype, bool_, is_float, largest_number
 from chainrule.graph.node import Array, Node, Role, TensorType, leaf
 from chainrule.ops.broadcast import broadcast
 from chainrule.ops.primitive import OUTPUT, Blocked, Primitive, Rule, Spec, rows
@@ -217,6 +217,44 @@ power: Primitive = Primitive(
         Spec(((3, 5),), {"exponent": 1.7}, domain=(0.4, 2.0)),
         Spec(((3, 5),), {"exponent": -2.0}, dtypes=("float64",), domain=(0.4, 2.0)),
         Spec(((3,),), {"exponent": 3.0}, dtypes=("int32",)),
+    ),
+    elementwise=True,
+)
+
+
+def _tensor_power_by_base(z: Node, u: Node) -> Node:
+    """u y x^(y - 1): 0 where y is 0, also where x^-1 is infinite; and where y is infinite and x^(y - 1) is 0."""
+    x, y = z.inputs
+    largest = largest_number(z.dtype)
+    vanishes = logical_and(equal(y, zeros_like(y)), less(abs_(x), full(x.type, 16 / largest)))  # above all subnormals
+    slope = tensor_power(where(vanishes, full(x.type, 1.0), x), subtract(y, full(y.type, 1.0)))
+    ends = logical_and(equal(abs_(y), full(y.type, math.inf)), equal(slope, zeros_like(slope)))
+    return multiply(u, multiply(where(ends, zeros_like(y), y), slope))
+
+
+def _tensor_power_by_exponent(z: Node, u: Node) -> Node:
+    """u z ln x: 0 where z is 0, as 0^y is for every y > 0, and at 0^0. nan for x < 0, where z is known at points only."""
+    x, y = z.inputs
+    zero = zeros_like(x)
+    flat = logical_or(equal(z, zero), logical_and(equal(x, zero), equal(y, zero)))
+    return multiply(u, multiply(z, log(where(flat, full(x.type, 1.0), x))))
+
+
+tensor_power: Primitive = Primitive(
+    "tensor_power",
+    Role.SCALER,
+    "z = x ** y: (...), (...) -> (...), floats. As pow in C99: x ** 0 and 1 ** y are 1, x < 0 needs a whole y, else z is nan.",
+    shape=_float("power"),
+    reference=np.power,
+    vjp=(_tensor_power_by_base, _tensor_power_by_exponent),
+    local=("y * x^(y - 1)", "x^y ln x"),
+    saves=(0, 1, OUTPUT),
+    spec=rows(
+        Spec(((3, 5), (3, 5)), domain=(0.4, 2.0)),
+        Spec(((3,), (3,)), dtypes=("float64",), domain=(0.4, 2.0)),
+        Spec(((), ()), dtypes=("float64",), domain=(0.4, 2.0)),
+        Spec(((4,), (4,)), dtypes=("bfloat16",), domain=(0.4, 2.0)),
+        Spec(((2, 0), (2, 0))),
     ),
     elementwise=True,
 )

@@ -243,19 +243,19 @@ class Tensor:
         return _binary("divide", ops.divide, other, self, floats=True)
 
     def __pow__(self, exponent: Any) -> Tensor:
-        """``x ** 2`` for a number; ``x ** y`` for a tensor is e^(y ln x), so x must be positive there."""
+        """``x ** 2``, and ``x ** y`` element by element, with NumPy's values: a negative x needs a whole y, else nan.
+
+        The gradient for y is nan where x is negative. Integers can only be raised to a number that is whole and not negative.
+        """
         if isinstance(exponent, np.integer | np.floating):
             exponent = exponent.item()
         if isinstance(exponent, int | float):
             node = self.node if is_float(self.dtype) or (isinstance(exponent, int) and exponent >= 0) else self._floats()
             return Tensor(ops.power(node, exponent=float(exponent)))
-        return (as_tensor(exponent) * self.log()).exp()
+        return _raised(self, exponent)
 
     def __rpow__(self, base: Any) -> Tensor:
-        if isinstance(base, int | float) and base <= 0:
-            raise UserError(f"power: {base} ** tensor is e^(tensor * ln {base}), which needs a positive base")
-        weak = isinstance(base, int | float)
-        return (self * as_tensor(base, promote_with_number(self.dtype, float(base)) if weak else None).log()).exp()
+        return _raised(base, self)
 
     def __neg__(self) -> Tensor:
         return Tensor(ops.negative(self.node))
@@ -626,6 +626,16 @@ def _several(what: str, given: tuple[Any, ...]) -> tuple[int, ...]:
         shown = given[0] if len(given) == 1 else given
         raise UserError(f"{what} must be whole numbers, such as (2, 3), got {shown!r}")
     return numbers
+
+
+def _raised(base: Any, exponent: Any) -> Tensor:
+    x, y = compose.together("power", *operands("power", base, exponent))
+    if not is_float(x.dtype):
+        raise UserError(
+            f"power: {x.dtype} ** {y.dtype} with a tensor of exponents is not defined here, as a negative one gives no "
+            "integer: make one side a float, such as x.astype('float32') ** y or 2.0 ** y"
+        )
+    return Tensor(ops.tensor_power(x, y))
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
