@@ -17,8 +17,9 @@ from chainrule.cpu import cores, threads
 from chainrule.cpu.emit import Function, Module
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.limits import measure_limits
+from chainrule.cpu.limits import WAYS, Limits, Way, measure_limits, traffic_kernel
 from chainrule.cpu.machine_code import assembly
+from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.runner import runner_module
 from chainrule.cpu.target import AVX512, NEON, Target, host_target
 from chainrule.errors import InternalError, UserError
@@ -485,8 +486,50 @@ def test_limits_are_plausible() -> None:
     threads.set_threads(1)
     limits = measure_limits()
     assert 1 < limits.fma_gflops["float64"] < limits.fma_gflops["float32"] < 1000
-    assert 0.5 < limits.copy_gb_per_s < 1000
     assert limits.threads == 1
+    sizes, speeds = zip(*limits.traffic, strict=True)
+    assert sizes[0] == 8 << 10
+    assert sizes[-1] == 128 << 20
+    assert list(sizes) == sorted(sizes)
+    assert list(speeds) == sorted(speeds, reverse=True)
+    assert 0.5 < limits.memory_gb_per_s == speeds[-1] <= speeds[0] == limits.cache_gb_per_s < 10_000
+
+
+@pytest.mark.parametrize("way", WAYS, ids=repr)
+def test_a_kernel_that_measures_traffic_reads_and_writes_all_that_it_is_counted_for(way: Way) -> None:
+    target, nbytes, units = host_target(), 1024, 2
+    kernel = traffic_kernel(way, units, target)
+    table = aligned_memory((units + 1) * 64)
+    table.view(np.int64)[:2] = nbytes, 3
+    arrays = [aligned_memory(units * nbytes) for _ in range(way.arrays)]
+    for number, array in enumerate(arrays, 1):
+        array.view(np.float32)[:] = number
+    program = Executable([Stage((Call(kernel, tuple(range(way.arrays + 1))),))], way.arrays + 1, target)
+    for slot, array in enumerate([table, *arrays]):
+        program.bind(slot, array.ctypes.data)
+    program.run()
+    added = sum(range(1, way.reads + 1))
+    if way.writes:
+        assert (arrays[-1].view(np.float32) == added).all()
+    else:  # in each of the four sums of a unit one round in four, three times; the last sum is what stays behind the table
+        lanes = target.vector_bytes // 4
+        sums = table.view(np.float32)[16:].reshape(units, 16)[:, :lanes]
+        assert (sums == 3 * added * nbytes / 4 / lanes / 4).all()
+
+
+def test_the_least_time_is_that_of_operations_at_their_peak_or_of_bytes_as_near_as_they_can_lie() -> None:
+    limits = Limits({"float32": 100.0, "float64": 50.0}, ((1_000, 100.0), (10_000, 20.0), (100_000, 10.0)), 1)
+    assert limits.least_seconds(1_000_000, 0) == pytest.approx(1e-5)
+    assert limits.least_seconds(1_000_000, 0, "float64") == pytest.approx(2e-5)
+    # 10,000 bytes at 100 GB/s, 90,000 at 20 and 50,000 at 10: 100 + 4,500 + 5,000 ns
+    assert limits.least_seconds(0, 500) == pytest.approx(5e-9)
+    assert limits.least_seconds(0, 20_000) == pytest.approx(600e-9)
+    assert limits.least_seconds(0, 150_000) == pytest.approx(9_600e-9)
+    assert limits.least_seconds(0, 150_000, pieces=15) == pytest.approx(1_500e-9)  # all of them near
+    assert limits.least_seconds(1_000_000, 150_000) == pytest.approx(1e-5)
+    better = limits.or_better(Limits({"float32": 90.0, "float64": 60.0}, ((1_000, 90.0), (10_000, 30.0), (100_000, 9.0)), 1))
+    assert better.fma_gflops == {"float32": 100.0, "float64": 60.0}
+    assert better.traffic == ((1_000, 100.0), (10_000, 30.0), (100_000, 10.0))
 
 
 # ---- targets

@@ -30,6 +30,11 @@ def suits(geometry: Geometry) -> bool:
     return geometry.is_depthwise and geometry.filters == geometry.channels
 
 
+def _pixels(g: Geometry) -> int:
+    """Numbers of the image and the output."""
+    return g.batch * (math.prod(g.output) + math.prod(g.image)) * g.channels
+
+
 def _axis(g: Geometry, number: int) -> Axis:
     return Axis(
         g.image[number],
@@ -82,8 +87,8 @@ def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> Steps:
         f"{slide.dtype} {g} {per_unit}",
         generate,
         -(-g.batch * slide.result[0] // per_unit),
-        operations=2 * g.multiply_adds,
-        bytes=g.batch * (math.prod(g.output) + math.prod(g.image)) * g.channels * itemsize,
+        operations=2 * g.multiply_adds_inside,
+        bytes=(_pixels(g) - (g.unseen if operand == "image" else 0)) * itemsize,
     )
     pack = _packed_weight(g, slide.dtype)
     return Steps(
@@ -179,8 +184,8 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         f"{dtype} {g} {per_unit}",
         generate,
         units,
-        operations=2 * g.multiply_adds,
-        bytes=g.batch * (math.prod(g.output) + math.prod(g.image)) * g.channels * itemsize,
+        operations=2 * g.multiply_adds_inside,
+        bytes=(_pixels(g) - g.unseen) * itemsize,
     )
     finish = Kernel(
         "depthwise_weight_finish",

@@ -231,7 +231,8 @@ class Executable:
 
 def _least_seconds(kernel: Kernel) -> float:
     """What a kernel takes on one thread, at least."""
-    return max(kernel.operations / _OPERATIONS_PER_SECOND, kernel.bytes / _BYTES_PER_SECOND)
+    operations = max(kernel.operations, kernel.direct_operations)  # what an algorithm saves, its transforms cost in part
+    return max(operations / _OPERATIONS_PER_SECOND, kernel.bytes / _BYTES_PER_SECOND)
 
 
 def _check(stage: Stage, slots: int) -> None:

@@ -36,7 +36,8 @@ class Kernel:
 
     ``signature`` says everything that the code depends on besides the target: kernels of one signature share their code.
     ``generate(target, name)`` gives the module that defines the function ``name``; None where only the code itself was kept.
-    ``operations`` (multiply-adds count two) and ``bytes`` (read and written once) are of all units together, for the profile.
+    ``operations`` (multiply-adds count two) and ``bytes`` (read and written once) are of all units together, for the profile:
+    no less than this can be done. ``direct_operations``: those that the definition takes, where the algorithm takes others.
     """
 
     family: str
@@ -46,6 +47,7 @@ class Kernel:
     scratch_bytes: int = 0
     operations: int = 0
     bytes: int = 0
+    direct_operations: int = 0
     kept_name: str = ""
     """The name, where only that was kept."""
 

@@ -8,6 +8,7 @@ reduction over the last axis is carried in a register, others in their place in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,18 +28,26 @@ _UNSIGNED = ("uint8", "bool")
 
 def loop_kernel(nest: Nest, target: Target) -> Kernel:
     """The kernel of ``nest``; operands in the order of their numbers."""
-    points = 1
-    for size in nest.sizes:
-        points *= size
-    arithmetic = sum(1 for one in nest.body if one.inputs) + len(nest.reductions)
+    points = [math.prod(nest.sizes[: depth + 1]) for depth in _depths(nest)]
+    arithmetic = sum(count for one, count in zip(nest.body, points, strict=True) if one.inputs)
     return Kernel(
         "loops",
         repr(nest),
         lambda target, name: _generate(nest, target, name),
         nest.units,
-        operations=points * arithmetic,
+        operations=arithmetic + math.prod(nest.sizes) * len(nest.reductions),
         bytes=sum(_traffic(nest, access) for access in _accesses(nest)),
     )
+
+
+def _depths(nest: Nest) -> list[int]:
+    """Per instruction the innermost axis that it varies along, where it is computed; -1 for none."""
+    depths: list[int] = []
+    for one in nest.body:
+        strides = one.access.strides if one.access else one.attribute("strides") if one.name == "index" else ()
+        own = max((axis for axis, stride in enumerate(strides) if stride and nest.sizes[axis] > 1), default=-1)
+        depths.append(max([own, *(depths[i] for i in one.inputs)]))
+    return depths
 
 
 def _accesses(nest: Nest) -> set[Access]:
@@ -67,7 +76,7 @@ class _Emission:
         self.f, self.nest = f, nest
         self.last = len(nest.sizes) - 1
         self.bases = [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(nest.operands)]
-        self.depths = self._depths()
+        self.depths = _depths(nest)
         self.masks = self._masks(target)
         most = nest.sizes[-1]
         self.lanes = max(1, min(target.lanes(self._widest()), _power_of_two_up_to(2 * most - 1 if self.masks else most)))
@@ -76,15 +85,6 @@ class _Emission:
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
         self.unit_rows: Value | None = None
-
-    def _depths(self) -> list[int]:
-        """Per instruction the innermost axis that it varies along; -1 for none."""
-        depths: list[int] = []
-        for one in self.nest.body:
-            strides = one.access.strides if one.access else one.attribute("strides") if one.name == "index" else ()
-            own = max((axis for axis, stride in enumerate(strides) if stride and self.nest.sizes[axis] > 1), default=-1)
-            depths.append(max([own, *(depths[i] for i in one.inputs)]))
-        return depths
 
     def _widest(self) -> int:
         """Bytes of the widest number that is worked on in vectors."""

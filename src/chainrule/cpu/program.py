@@ -20,7 +20,7 @@ from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.limits import Limits
 from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.profile import ProgramProfile, profiled
-from chainrule.cpu.recipe import Recipe, View, keep_recipe, kept_recipe, leaves_in_order, recipe_name
+from chainrule.cpu.recipe import CallRow, Recipe, View, keep_recipe, kept_recipe, leaves_in_order, recipe_name
 from chainrule.cpu.target import Target, host_target
 from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node
@@ -191,7 +191,8 @@ class Program:
         Cells have their values back afterwards."""
         kept = [(array, array.copy()) for array in self._bound.values() if array.flags.writeable]
         try:
-            return profiled(self._executable, self._origins, list(self._bound.values()), runs, limits)
+            dtypes = [_arithmetic(call, self._recipe) for stage in self._recipe.stages for call in stage]
+            return profiled(self._executable, self._origins, dtypes, list(self._bound.values()), runs, limits)
         finally:
             for array, values in kept:
                 np.copyto(array, values)
@@ -209,6 +210,11 @@ class Program:
             assert memory is not None, "what is lent memory leaves its outputs with the lender"
         strides = [stride * dtype.itemsize for stride in view.strides]
         return np.ndarray(self._shapes[number], dtype, memory, begin + view.start * dtype.itemsize, strides)
+
+
+def _arithmetic(call: CallRow, recipe: Recipe) -> str:
+    """The dtype of the multiply-adds of a call: float64 where an operand is."""
+    return "float64" if any(recipe.regions[region].dtype == "float64" for region, _ in call.operands) else "float32"
 
 
 def _arena_rows(recipe: Recipe) -> list[ArenaRow]:

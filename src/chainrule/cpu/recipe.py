@@ -87,7 +87,10 @@ class Recipe:
         ]
         content = {
             "regions": [list(asdict(one).values()) for one in self.regions],
-            "kernels": [[one.family, one.name, one.units, one.scratch_bytes, one.operations, one.bytes] for one in kernels],
+            "kernels": [
+                [one.family, one.name, one.units, one.scratch_bytes, one.operations, one.bytes, one.direct_operations]
+                for one in kernels
+            ],
             "stages": stages,
             "outputs": [[one.region, one.start, one.strides] for one in self.outputs],
             "leaves": list(self.leaves.items()),
@@ -102,8 +105,8 @@ class Recipe:
     def decoded(cls, data: bytes) -> Recipe:
         content = json.loads(data)
         kernels = [
-            Kernel(family, "", None, units, scratch_bytes, operations, nbytes, name)
-            for family, name, units, scratch_bytes, operations, nbytes in content["kernels"]
+            Kernel(family, "", None, units, scratch_bytes, operations, nbytes, direct_operations, name)
+            for family, name, units, scratch_bytes, operations, nbytes, direct_operations in content["kernels"]
         ]
         stages = [
             tuple(CallRow(kernels[number], tuple(map(tuple, operands)), origin) for number, operands, origin in stage)

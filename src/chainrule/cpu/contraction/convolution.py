@@ -55,8 +55,8 @@ def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlat
         lambda target, name: _generate(_Nest(correlation, target, dtype), name),
         nest.blocking.units,
         nest.scratch_bytes,
-        operations=2 * geometry.multiply_adds,
-        bytes=nest.itemsize * nest.traffic,
+        operations=2 * geometry.multiply_adds_inside,
+        bytes=nest.itemsize * (nest.traffic - (geometry.unseen if source == "image" else 0)),
     )
     rows = nest.blocking.rows * correlation.output[1] if nest.blocking.column_blocks == 1 else None
     steps = [Step(packing_kernel(packing, dtype), ("weight", "packed")), Step(kernel, (source, "packed", "out"), rows)]

@@ -39,8 +39,8 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         lambda target, name: _generate(_Nest(geometry, target, dtype), name),
         nest.units,
         nest.scratch_bytes,
-        operations=2 * geometry.multiply_adds,
-        bytes=nest.itemsize * nest.traffic,
+        operations=2 * geometry.multiply_adds_inside,
+        bytes=nest.itemsize * (nest.traffic - geometry.unseen),
     )
     aligned = geometry.groups == 1 or nest.panels.columns % nest.filters == 0
     if nest.chunks == 1:

@@ -50,7 +50,8 @@ def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, sourc
         lambda target, name: _generate(_Nest(tiling, target, dtype, source == "image"), name),
         nest.units,
         nest.scratch_bytes,
-        operations=2 * geometry.multiply_adds,
+        operations=2 * tiling.multiply_adds,
+        direct_operations=2 * geometry.multiply_adds_inside,
         bytes=nest.itemsize * (tiling.elements + (9 * tiling.channels * tiling.filters if fused else nest.layout.elements)),
     )
     if fused:

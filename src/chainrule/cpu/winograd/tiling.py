@@ -52,6 +52,11 @@ class Tiling:
         return self.batch * self.rows * self.columns
 
     @property
+    def multiply_adds(self) -> int:
+        """Of the products, which are nearly all of the work: for each frequency (tiles, channels) by (channels, filters)."""
+        return self.frequencies * self.tiles * self.channels * self.filters
+
+    @property
     def elements(self) -> int:
         """Of the source and the output."""
         source = self.source[0] * self.source[1] * self.channels

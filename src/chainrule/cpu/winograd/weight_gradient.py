@@ -55,7 +55,8 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
             lambda target, name: _generate_fused(_Nest(nest.tiling, target, dtype), name),
             nest.filter_blocks,
             nest.scratch_bytes,
-            operations=2 * geometry.multiply_adds,
+            operations=2 * nest.tiling.multiply_adds,
+            direct_operations=2 * geometry.multiply_adds_inside,
             bytes=nest.itemsize * (nest.tiling.elements + _TAPS * geometry.channels * geometry.filters),
         )
         return Steps([Step(fused, ("image", "upstream", "out"))])
@@ -65,7 +66,8 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         lambda target, name: _generate_sums(_Nest(nest.tiling, target, dtype), name),
         nest.units,
         nest.scratch_bytes,
-        operations=2 * geometry.multiply_adds,
+        operations=2 * nest.tiling.multiply_adds,
+        direct_operations=2 * geometry.multiply_adds_inside,
         bytes=nest.itemsize * (nest.tiling.elements + nest.sums),
     )
     finish = Kernel(
