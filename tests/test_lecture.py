@@ -294,7 +294,7 @@ def test_L7_where_all_are_negative_the_gradient_is_exactly_zero() -> None:
     x = cr.tensor(-np.abs(random(5, 2)), dtype="float64")
     scores = x @ w - 100.0
     error = (F.relu(scores) - 1.0).__pow__(2).sum()
-    error.backward()
+    error.backward(retain_graph=True)
     assert w.grad is not None
     assert w.grad.tolist() == [0, 0]
     assert explain(error).notes == [

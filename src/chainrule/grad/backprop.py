@@ -12,7 +12,9 @@ Gradients are emitted as nodes of the same graph. So they run on any engine, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
@@ -38,11 +40,12 @@ def backprop(
         upstream = _one(output)
     elif upstream.type != output.type:
         raise UserError(f"backward: the upstream gradient is {upstream.type}, the output is {output.type}: they must be alike")
-    order = _between(wanted, output)
+    places = [_places(node) for node in wanted]
+    targets = {place for several in places for place in several}
+    order = _between(targets, output)
     on_the_way = set(order)
     gradients: dict[Node, Node] = {output: upstream}
     found: dict[Node, Node] = {}
-    targets = set(wanted)
     for node in reversed(order):
         upstream = gradients.pop(node, None)
         if upstream is None:  # every path from the output to it passes a blocker
@@ -56,7 +59,13 @@ def backprop(
             if gradient is not None:
                 so_far = gradients.get(one)
                 gradients[one] = gradient if so_far is None else _add_up(one, so_far, gradient)
-    return [found.get(node) for node in wanted]
+    arrived = [[found[place] for place in several if place in found] for several in places]
+    return [functools.reduce(add, parts) if parts else None for parts in arrived]
+
+
+def _places(node: Node) -> tuple[Node, ...]:
+    """Where gradients arrive for ``node``: what ran stands among the inputs of others as what is remembered of it."""
+    return (node,) if node.remembered is None or node.remembered is node else (node, node.remembered)
 
 
 def _one(output: Node) -> Node:
@@ -68,7 +77,7 @@ def _one(output: Node) -> Node:
     return full(output.type, 1.0)
 
 
-def _between(wanted: Sequence[Node], output: Node) -> list[Node]:
+def _between(wanted: Iterable[Node], output: Node) -> list[Node]:
     """The nodes that lie on a differentiable path from some wanted node to the output, inputs first."""
     reaches = {node for node in wanted if node.requires_grad}
     order = topological_order([output], follow=lambda node: node.requires_grad)
@@ -77,7 +86,17 @@ def _between(wanted: Sequence[Node], output: Node) -> list[Node]:
         if node in reaches or any(one in reaches for one in node.inputs):
             reaches.add(node)
             between.append(node)
+        elif node.is_freed:
+            refuse_freed(node)
     return between
+
+
+def refuse_freed(node: Node, name: str = "backward", instead: str = "add up the errors and go backward once") -> NoReturn:
+    """Nothing is known any more of what led here."""
+    raise UserError(
+        f"{name}: the graph that led to {node.type}, from {node.operation.name} at {node.origin}, is freed: backward() went "
+        f"through it already; let that call keep it with backward(retain_graph=True), or {instead}"
+    )
 
 
 def _add_up(node: Node, so_far: Node, gradient: Node) -> Node:

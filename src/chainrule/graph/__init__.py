@@ -2,7 +2,7 @@
 
 from chainrule.graph.check import check
 from chainrule.graph.graph import Graph, topological_order
-from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Array, Node, Role, TensorType, leaf
+from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Array, Node, Remembered, Role, TensorType, leaf
 from chainrule.graph.origin import Origin, current_module, current_origin, from_one_line, inside_module, originating_from
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Graph",
     "Node",
     "Origin",
+    "Remembered",
     "Role",
     "TensorType",
     "check",

@@ -1,8 +1,12 @@
 """A node: one value of a computation, and how it came to be.
 
-A node is made once and never changed. It is either a *leaf* (a constant, a parameter, an input: no inputs, no primitive
-applied) or the result of a primitive applied to the values of its inputs. A computation that runs at once keeps the
-array in ``value``; one that is only traced has ``None`` there.
+A node is made once, and stays as it is until ``backward()`` frees its graph. It is either a *leaf* (a constant, a parameter,
+an input: no inputs, no primitive applied) or the result of a primitive applied to the values of its inputs. A computation that
+runs at once keeps the array in ``value``; one that is only traced has ``None`` there.
+
+The graph must not keep what nobody reads again. So where values are large, a node that ran does not have as inputs the nodes
+that it was given, which hold their arrays, but what is ``Remembered`` of them: all but the value, unless a gradient rule reads
+that.
 """
 
 from __future__ import annotations
@@ -67,8 +71,9 @@ class Node:
     """One value of a computation: ``operation`` applied to ``inputs``, of ``type``.
 
     ``requires_grad`` is true where a gradient can arrive at a parameter or an input through this node. ``origin`` says
-    which layer of the model and which line of the user's program made it. ``owner`` is, on a leaf, a weak reference to
-    the cell (parameter, buffer, tensor) whose value it is. ``label`` is a name to show, empty for most.
+    which layer of the model and which line of the user's program made it. ``owner`` is a weak reference to the cell
+    (parameter, buffer, tensor) whose value it is, on a leaf and where a hidden value's gradient is to be kept. ``label`` is a
+    name to show, empty for most. ``remembered`` stands for this node among the inputs of others, once it was taken.
     """
 
     __slots__ = (
@@ -79,6 +84,7 @@ class Node:
         "operation",
         "origin",
         "owner",
+        "remembered",
         "requires_grad",
         "type",
         "value",
@@ -105,6 +111,7 @@ class Node:
         self.label = label
         self.owner = owner
         self.origin = current_origin() if origin is None else origin
+        self.remembered: Remembered | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -126,6 +133,17 @@ class Node:
     def is_leaf(self) -> bool:
         return not self.inputs
 
+    @property
+    def is_freed(self) -> bool:
+        """Whether ``backward()`` has freed what this was computed from."""
+        return self.requires_grad and not self.inputs and self.operation.role is not Role.LEAF
+
+    def free(self) -> None:
+        """Let go of what this was computed from."""
+        self.inputs = ()
+        if self.remembered is not None:
+            self.remembered.free()
+
     def over(self, inputs: Sequence[Node]) -> Node:
         """The same operation on other values of the same types, without a value of its own."""
         given = tuple(inputs)
@@ -136,6 +154,53 @@ class Node:
     def __repr__(self) -> str:
         label = f" {self.label!r}" if self.label else ""
         return f"<Node {self.operation.name}{label} {self.type}>"
+
+
+class Remembered(Node):
+    """What the graph keeps of a node that ran: all but its value, which is here only if a gradient rule reads it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, node: Node) -> Remembered:
+        """The same each time, so that what comes back from several users of ``node`` is added up in one place."""
+        if node.remembered is not None:
+            return node.remembered
+        made = cls.__new__(cls)
+        made.operation = node.operation
+        made.inputs = node.inputs
+        made.type = node.type
+        made.attributes = node.attributes
+        made.value = None
+        made.requires_grad = node.requires_grad
+        made.label = node.label
+        made.owner = node.owner
+        made.origin = node.origin
+        node.remembered = made
+        return made
+
+    def held(self, value: Array) -> Node:
+        """The node with its value, which somebody has: to compute with again."""
+        made = Node(
+            self.operation,
+            self.inputs,
+            self.type,
+            self.attributes,
+            value,
+            self.requires_grad,
+            self.label,
+            self.owner,
+            self.origin,
+        )
+        made.remembered = self
+        return made
+
+    @property
+    def remembered(self) -> Remembered:  # type: ignore[override]
+        return self
+
+    def free(self) -> None:
+        self.inputs, self.value = (), None
 
 
 @dataclass(frozen=True, slots=True)

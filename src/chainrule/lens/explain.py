@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError, unknown_value
-from chainrule.grad import backprop, local_kind
-from chainrule.graph import Array, Graph, Node
+from chainrule.grad import backprop, local_kind, refuse_freed
+from chainrule.graph import Array, Graph, Node, leaf
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.names import display_width
 from chainrule.graph.show import Detail, svg
@@ -19,7 +19,7 @@ from chainrule.lens.describe import in_sum, local_text, on_edge, row_to_json, sl
 from chainrule.lens.naming import formula, is_number, local_formula, names
 from chainrule.lens.remarks import remarks
 from chainrule.lens.rows import Edge, Row, Step, Summand
-from chainrule.ops import history, is_tracing
+from chainrule.ops import Primitive, history, is_tracing, why_no_value
 from chainrule.tensor import Tensor
 
 MOST_BOXES = 60  # a drawing of more nodes shows layers instead
@@ -38,6 +38,7 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
     node = loss.node
     _check(node)
     graph = Graph(node)
+    values = _values(graph)
     leaves = [one for one in graph.nodes if one.is_leaf and one.requires_grad]
     targets = leaves if wanted is None else [_wanted(graph, one, i) for i, one in enumerate(wanted)]
     upstreams: dict[Node, Array] = {}
@@ -51,7 +52,23 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
 
     with history("nothing"):
         backprop(node, targets, visit=visit)
-    return Explanation(graph, targets, upstreams, downstreams)
+    return Explanation(graph, targets, values, upstreams, downstreams)
+
+
+def _values(graph: Graph) -> dict[Node, Array]:
+    """All forward values; those that were freed, as no gradient rule reads them, are computed again."""
+    values: dict[Node, Array] = {}
+    with history("nothing"):
+        for node in graph.nodes:
+            if node.is_freed:
+                refuse_freed(node, "explain", "explain before")
+            ran = node
+            if node.value is None and isinstance(node.operation, Primitive):
+                ran = node.operation(*[leaf(values[one]) for one in node.inputs], **node.attributes)
+            elif node.value is None:
+                raise UserError(f"explain: a constant {why_no_value(node)}")
+            values[node] = _numbers_of(ran)
+    return values
 
 
 def _check(node: Node) -> None:
@@ -73,6 +90,8 @@ def _wanted(graph: Graph, tensor: Tensor, position: int) -> Node:
     node = tensor.node
     if not node.requires_grad:
         raise UserError(f"explain: wanted[{position}], {node.type}, asks for no gradient: make it with requires_grad=True")
+    if node not in graph.index and node.remembered in graph.index:
+        node = node.remembered
     if node not in graph.index:
         label = f" {node.label!r}" if node.label else ""
         raise UserError(
@@ -100,6 +119,7 @@ class Explanation:
         self,
         graph: Graph,
         wanted: Sequence[Node],
+        values: dict[Node, Array],
         upstreams: dict[Node, Array],
         downstreams: dict[tuple[Node, int], Array],
     ) -> None:
@@ -127,7 +147,7 @@ class Explanation:
                 self._names[node],
                 formula(node, self._names),
                 node,
-                _numbers_of(node),
+                values[node],
                 upstreams.get(node),
                 summands(node),
                 tuple(edge(node, i) for i in range(len(node.inputs)) if (node, i) in downstreams),

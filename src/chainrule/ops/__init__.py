@@ -55,9 +55,11 @@ from chainrule.ops.primitive import (
     history,
     history_kept,
     is_tracing,
+    remember,
     run_reference,
     running_on,
     set_default_engine,
+    why_no_value,
 )
 from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
@@ -120,6 +122,7 @@ __all__ = [
     "power",
     "precision",
     "random_bits",
+    "remember",
     "reshape",
     "round_to",
     "rsqrt",
@@ -142,5 +145,6 @@ __all__ = [
     "tensor_power",
     "transpose",
     "where",
+    "why_no_value",
     "zeros_like",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import DType, bfloat16, float32, float64, promote
-from chainrule.graph.node import Node, leaf
+from chainrule.graph.node import Node, Remembered, leaf
 from chainrule.ops.broadcast import broadcast
 from chainrule.ops.contract import matmul
 from chainrule.ops.elementwise import add, cast, cos, full, log, multiply, scaled, sqrt, subtract
@@ -27,8 +27,11 @@ def to_dtype(node: Node, dtype: DType) -> Node:
 
 def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
     """``node`` in ``shape``. A reshape of a reshape is one reshape, or none: graphs stay readable."""
-    while node.shape != shape and node.operation is reshape:
-        node = node.inputs[0]
+    while node.shape != shape and node.operation is reshape and node.inputs:
+        before = node.inputs[0]
+        if node.value is not None and isinstance(before, Remembered) and before.value is None:
+            before = before.held(node.value.reshape(before.shape))
+        node = before
     return node if node.shape == shape else reshape(node, shape=shape)
 
 

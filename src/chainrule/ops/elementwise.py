@@ -374,11 +374,11 @@ maximum: Primitive = Primitive(
     shape=_number("maximum"),
     reference=np.maximum,
     vjp=(
-        lambda z, u: where(less(z.inputs[0], z.inputs[1]), zeros_like(u), u),
-        lambda z, u: where(less(z.inputs[0], z.inputs[1]), u, zeros_like(u)),
+        lambda z, u: where(less(z.inputs[0], z), zeros_like(u), u),  # x < z where x < y; relu's result is kept anyway
+        lambda z, u: where(less(z.inputs[0], z), u, zeros_like(u)),
     ),
     local=("1 where x >= y, else 0", "1 where y > x, else 0"),
-    saves=(0, 1),
+    saves=(0, OUTPUT),
     spec=(*_TWO_ROWS, _INT_TWO),
     elementwise=True,
 )
@@ -390,11 +390,11 @@ minimum: Primitive = Primitive(
     shape=_number("minimum"),
     reference=np.minimum,
     vjp=(
-        lambda z, u: where(less(z.inputs[1], z.inputs[0]), zeros_like(u), u),
-        lambda z, u: where(less(z.inputs[1], z.inputs[0]), u, zeros_like(u)),
+        lambda z, u: where(less(z, z.inputs[0]), zeros_like(u), u),
+        lambda z, u: where(less(z, z.inputs[0]), u, zeros_like(u)),
     ),
     local=("1 where x <= y, else 0", "1 where y < x, else 0"),
-    saves=(0, 1),
+    saves=(0, OUTPUT),
     spec=(*_TWO_ROWS, _INT_TWO),
     elementwise=True,
 )

@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.errors import InternalError, UserError
 from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
-from chainrule.graph.node import CONSTANT, NO_ATTRIBUTES, Array, Node, Role, TensorType
+from chainrule.graph.node import CONSTANT, NO_ATTRIBUTES, Array, Node, Remembered, Role, TensorType
 
 Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
@@ -70,7 +70,8 @@ class Primitive:
     - ``vjp``: per input a rule that emits the downstream gradient, None for an input that gets none; or one
       ``EachInput`` rule; or ``Blocked``.
     - ``local``: per input the local gradient as a formula, for people.
-    - ``saves``: the forward values that the rules read: positions of inputs, and ``OUTPUT``.
+    - ``saves``: the forward values that the rules read: positions of inputs, and ``OUTPUT``. Of a switcher, the rule for one
+      input reads the other. All other values are freed as soon as nobody holds them.
     - ``elementwise``: each output element depends only on the input elements at its own place.
     - ``rearranges``: the reference computes nothing, so NumPy has nothing to warn of.
     """
@@ -97,8 +98,8 @@ class Primitive:
     def __call__(self, *inputs: Node, **attributes: Any) -> Node:
         """The node of this primitive applied to ``inputs``; runs it at once unless only tracing.
 
-        What runs at once remembers its inputs where a gradient may come back to them, and forgets them elsewhere, so that
-        memory is freed; ``history`` widens that to everything or narrows it to nothing.
+        What runs at once remembers its inputs where a gradient may come back to them, their values where a rule reads them,
+        and forgets all else, so that memory is freed; ``history`` widens that to everything or narrows it to nothing.
         """
         type_ = self.shape(*map(_type_of, inputs), **attributes)
         engine, history = _mode.engine, _mode.history
@@ -115,14 +116,36 @@ class Primitive:
         values = []
         for one in inputs:
             if one.value is None:
-                raise UserError(
-                    f"{self.name}: an input was traced at {one.origin} and has no value: use it only inside the traced function"
-                )
+                raise UserError(f"{self.name}: an input {why_no_value(one)}")
             values.append(one.value)
         value = engine(self, values, attributes, type_)
-        if requires_grad or history == "everything":
+        if history == "everything":
             return Node(self, inputs, type_, attributes, value, requires_grad)
+        if requires_grad:
+            for array in values:
+                if array.nbytes >= _LARGE:
+                    inputs = self._remembered(inputs)
+                    break
+            return Node(self, inputs, type_, attributes, value, True)
         return Node(CONSTANT, (), type_, NO_ATTRIBUTES, value)
+
+    def _remembered(self, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
+        """What a node that ran keeps of its inputs: those on the way of a gradient; of large values, those that rules read."""
+        saves = self.saves
+        remembered = []
+        for place, one in enumerate(inputs):
+            value = one.value
+            assert value is not None
+            if value.nbytes >= _LARGE:
+                read = place in saves and (self.role is not Role.SWITCHER or inputs[1 - place].requires_grad)
+                if one.inputs:
+                    one = remember(one)
+                    if read:
+                        one.value = value
+                elif not read and not one.requires_grad and 0 not in value.strides:  # what is repeated is small itself
+                    one = Remembered.of(one)
+            remembered.append(one)
+        return tuple(remembered)
 
     def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
         """Gradient of the error with respect to input ``position`` of ``node``, as nodes; None where none passes."""
@@ -143,6 +166,31 @@ class Primitive:
 
 
 REGISTRY: dict[str, Primitive] = {}
+
+
+def remember(node: Node) -> Remembered:
+    """What the graph keeps of a value that ran: the number itself only where the rules of its own primitive read it."""
+    kept = node.remembered
+    if kept is None:
+        kept = Remembered.of(node)
+        if OUTPUT in node.operation.saves:  # type: ignore[attr-defined]  # only results of primitives are remembered
+            kept.value = node.value
+    return kept
+
+
+_LARGE = 1 << 14
+"""Bytes of a value from which on it is worth a node of its own to forget it."""
+
+
+def why_no_value(node: Node) -> str:
+    """The end of a message that begins with what has no value."""
+    if isinstance(node, Remembered):
+        return (
+            f"was computed at {node.origin} and is freed: its own tensor is gone, and no gradient rule reads it; hold on to "
+            "the tensor, or compute it within chainrule.ops.history('everything')"
+        )
+    return f"was traced at {node.origin} and has no value: use it only inside the traced function"
+
 
 Engine = Callable[[Primitive, Sequence[Array], Mapping[str, Any], TensorType], Array]
 """Runs one primitive on arrays. The reference engine is ``run_reference``; the compiled one lives outside this package."""

@@ -6,7 +6,7 @@ they lie. It is made when a graph of this structure first comes by, and used aga
     graph that ran ──> structure ──> known? ── no ──> backprop over stand-ins without values ──> program
                                        └── yes ──> its program ──> gradients
 
-Elsewhere the gradient's nodes run one by one, as the forward pass did.
+Elsewhere the gradient's nodes run one by one, as the forward pass did. Afterwards the graph is freed, unless it is retained.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule import forks, ops
-from chainrule.grad import backprop
+from chainrule.errors import InternalError
+from chainrule.grad import backprop, refuse_freed
 from chainrule.graph import Array, Node, leaf, topological_order
 from chainrule.tensor.engines import work
+from chainrule.tensor.tracing import active_trace
 
 _WORTH_A_PROGRAM = 1 << 20
 """Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
@@ -33,10 +35,18 @@ def differentiable_nodes(output: Node) -> list[Node]:
     return topological_order([output], follow=lambda node: node.requires_grad)
 
 
-def gradients(output: Node, upstream: Node | None, as_program: bool) -> list[tuple[Node, Node | None]]:
-    """Each node that is somebody's value, and the gradient that arrives there, as ``backprop`` gives it."""
+def gradients(output: Node, upstream: Node | None, as_program: bool, retain: bool) -> list[tuple[Node, Node | None]]:
+    """Each node whose gradient somebody keeps, and what arrives there, as ``backprop`` gives it. Frees the graph unless it is
+    to be ``retained``."""
     order = differentiable_nodes(output)
-    wanted = [node for node in order if node.owner is not None]
+    trace = active_trace()
+    freed: set[Node] = set() if trace is None else trace.freed
+    wanted = []
+    for node in order:
+        if node.owner is not None:
+            wanted.append(node)
+        if node in freed or (not node.inputs and node.is_freed):
+            refuse_freed(node)
     found = None
     if as_program and output.value is not None and _is_worth_a_program(order):
         if upstream is not None and upstream.value is not None:
@@ -45,6 +55,12 @@ def gradients(output: Node, upstream: Node | None, as_program: bool) -> list[tup
         found = _program_of(structure).run(structure)
     if found is None:
         found = backprop(output, wanted, upstream)
+    if not retain and trace is not None:  # the program needs the graph; what is refused node by node is refused here too
+        freed.update([node for node in order if node.inputs and node.operation is not ops.stop_gradient])
+    elif not retain:
+        for node in order:
+            if node.inputs:
+                node.free()
     return list(zip(wanted, found, strict=True))
 
 
@@ -53,7 +69,7 @@ def _is_worth_a_program(order: Sequence[Node]) -> bool:
     done = 0
     for node in order:
         if isinstance(node.operation, ops.Primitive):
-            done += work(node.operation, [_value(one) for one in node.inputs], node.type)
+            done += work(node.operation, node.inputs, node.type)
             if done >= _WORTH_A_PROGRAM:
                 return True
     return False
@@ -80,6 +96,7 @@ class _Structure:
         self.output, self.on_the_way, self.wanted, self.upstream = output, order, wanted, upstream
         numbers: dict[Node, int] = {}
         self.nodes: list[Node] = []  # those on the way, and before each what it takes from outside
+        self.values: list[Array] = []  # of those nodes that have one: rules read no others
         key: list[Any] = [ops.contraction_precision()]
         for node in (*self.on_the_way, *(() if upstream is None else (upstream,))):
             taken = []
@@ -87,24 +104,22 @@ class _Structure:
                 if one not in numbers:  # no gradient passes to it
                     numbers[one] = len(numbers)
                     self.nodes.append(one)
-                    value = _value(one)
-                    key.append((value.dtype, value.shape, value.strides))
+                    key.append((one.type, self._lies(one)))
                 taken.append(numbers[one])
             numbers[node] = len(numbers)
             self.nodes.append(node)
-            key.append((node.operation, *taken, *node.attributes.items(), node.type, _value(node).strides))
+            key.append((node.operation, *taken, *node.attributes.items(), node.type, self._lies(node)))
         key.append(tuple([numbers[one] for one in wanted]))
         key.append(upstream is None)
         self.key = tuple(key)
 
-    @property
-    def values(self) -> list[Array]:
-        return [_value(node) for node in self.nodes]
-
-
-def _value(node: Node) -> Array:
-    assert node.value is not None
-    return node.value
+    def _lies(self, node: Node) -> tuple[int, ...] | None:
+        """The strides of the value, which is noted; None without a value."""
+        value = node.value
+        if value is None:
+            return None
+        self.values.append(value)
+        return value.strides
 
 
 class _Gradient:
@@ -124,8 +139,12 @@ class _Gradient:
             upstream = None if structure.upstream is None else stand_ins[structure.upstream]
             found = backprop(stand_ins[structure.output], [stand_ins[one] for one in structure.wanted], upstream)
             outputs = [one for one in found if one is not None]
-            made = {stand_ins[node]: operand.node for node, operand in zip(structure.nodes, operands, strict=True)}
+            with_values = [stand_ins[node] for node in structure.nodes if node.value is not None]
+            made = {node: operand.node for node, operand in zip(with_values, operands, strict=True)}
+            without = set(stand_ins.values()).difference(with_values)
             for node in topological_order(outputs, follow=lambda one: one not in made):
+                if node in without:
+                    raise InternalError(f"a gradient rule reads {node!r}, made at {node.origin}, which no `saves` declares")
                 made[node] = node.over([made[one] for one in node.inputs]) if node.inputs else node
         self._program = LentProgram([made[one] for one in outputs], operands)
         self._arrives = [one is not None for one in found]

@@ -13,7 +13,7 @@ from typing import Any
 
 from chainrule import ops
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph import Array, TensorType
+from chainrule.graph import Array, Node, TensorType
 from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.ops import Primitive
 
@@ -52,8 +52,8 @@ def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[st
         return ops.run_reference(primitive, values, attributes, type_)
 
 
-def work(primitive: Primitive, values: Sequence[Array], type_: TensorType) -> int:
-    """How much there is to do: multiply-adds of a contraction, else elements."""
+def work(primitive: Primitive, values: Sequence[Array | Node], type_: TensorType) -> int:
+    """How much there is to do: multiply-adds of a contraction, else elements. Only the shapes of ``values`` are looked at."""
     if primitive.elementwise:
         return type_.size
     if primitive is ops.conv2d or primitive is ops.conv2d_input_gradient:

@@ -12,7 +12,8 @@ import numpy as np
 from chainrule import ops
 from chainrule.arguments import as_whole, as_whole_numbers, shape_of, whole_number
 from chainrule.errors import UserError
-from chainrule.graph import INPUT, Array, Graph, Node, TensorType, leaf
+from chainrule.grad import refuse_freed
+from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf
 from chainrule.graph.dtypes import (
     DType,
     as_dtype,
@@ -77,7 +78,9 @@ class Tensor:
 
     @property
     def graph(self) -> Graph:
-        """The whole computation that led here."""
+        """The whole computation that led here. ``backward()`` frees it."""
+        if self.node.is_freed:
+            refuse_freed(self.node, "graph", "look at the graph before")
         return Graph(self.node)
 
     @property
@@ -89,6 +92,8 @@ class Tensor:
     def _value(self) -> Array:
         value = self.node.value
         if value is None:
+            if isinstance(self.node, Remembered):
+                raise UserError(f"the value of {self.node!r} {ops.why_no_value(self.node)}")
             raise UserError(
                 f"the value of {self.node!r} was asked for while tracing, at {self.node.origin}: inside a traced function "
                 "a tensor has a shape and a dtype but no numbers yet; return it, or choose with where() instead of if"
@@ -183,7 +188,7 @@ class Tensor:
             shown = node.value.astype(np.float32) if node.dtype == bfloat16 else node.value
             numbers = np.array2string(shown, separator=", ", threshold=60, edgeitems=3, prefix="Tensor(", precision=5)
         facts = [str(node.type)]
-        if not node.is_leaf:
+        if node.operation.role is not Role.LEAF:
             facts.append(f"from {node.operation.name} at {node.origin}")
         elif node.requires_grad:
             facts.append("requires_grad")
@@ -191,11 +196,15 @@ class Tensor:
 
     # ---- gradients
 
-    def backward(self, upstream: Tensor | Array | None = None, *, create_graph: bool = False) -> None:
+    def backward(
+        self, upstream: Tensor | Array | None = None, *, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Add d self / d p to ``p.grad`` for every parameter and every ``requires_grad`` tensor p that this depends on.
 
         ``upstream`` is the gradient of the error with respect to this, needed where this is not one number.
-        ``create_graph`` keeps the gradients' own graph, so that they can be differentiated again.
+        The graph, with the values in between, is freed then, so that an error can be kept as a number: a second ``backward()``
+        through it is refused unless the first had ``retain_graph=True``. ``create_graph`` keeps the gradients' own graph, so
+        that they can be differentiated again, and retains this one unless ``retain_graph`` says otherwise.
         """
         if not self.requires_grad:
             raise UserError(
@@ -204,8 +213,9 @@ class Tensor:
             )
         seed = None if upstream is None else as_tensor(upstream, self.dtype).node
         as_program = not create_graph and runs_natively()
+        retain = (create_graph or ops.history_kept() == "everything") if retain_graph is None else retain_graph
         with ops.history("gradients" if create_graph else "nothing"):
-            for node, gradient in gradients(self.node, seed, as_program):
+            for node, gradient in gradients(self.node, seed, as_program, retain):
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
                     _refuse_to_leave_the_trace(owner)
@@ -503,7 +513,7 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A tensor made with ``requires_grad`` gets a twin with its own ``grad``; any other never changes and is shared."""
-        if self.node.is_leaf and self.requires_grad:
+        if self.requires_grad and self.node.operation.role is Role.LEAF:
             return tensor(self, requires_grad=True)
         return Tensor(self.node)
 

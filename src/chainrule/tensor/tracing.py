@@ -32,6 +32,7 @@ class Trace:
         self.flags: dict[Any, bool] = {}  # modules whose ``training`` was asked for
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
+        self.freed: set[Node] = set()  # what backward() went through: outside of a trace it would be gone
 
     def read(self, cell: Cell) -> Node:
         return self.writes[cell] if cell in self.writes else self.old_value(cell)
