@@ -15,10 +15,10 @@ _GUARD = 256
 _CANARY = 0xA5
 
 
-def guarded(nbytes: int, fill: int = 0xFF) -> np.ndarray:
-    """``nbytes`` of memory, filled, between guards; a view that begins at a cache line."""
-    raw = np.full(nbytes + 2 * _GUARD + 64, _CANARY, np.uint8)
-    begin = _GUARD + -(raw.ctypes.data + _GUARD) % 64
+def guarded(nbytes: int, fill: int = 0xFF, align: int = 64) -> np.ndarray:
+    """``nbytes`` of memory, filled, between guards; a view that begins at a multiple of ``align``, as a cache line does."""
+    raw = np.full(nbytes + 2 * _GUARD + align, _CANARY, np.uint8)
+    begin = _GUARD + -(raw.ctypes.data + _GUARD) % align
     view = raw[begin : begin + nbytes]
     view[:] = fill
     return view

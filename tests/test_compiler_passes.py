@@ -61,9 +61,12 @@ def simplified(f: Callable[..., Any], *shapes: tuple[int, ...], dtype: str = "fl
 @pytest.mark.parametrize(
     ("f", "left"),
     [
-        (lambda x: x + 0, {}),
-        (lambda x: 0 + x, {}),
+        (lambda x: x + -0.0, {}),
+        (lambda x: -0.0 + x, {}),
         (lambda x: x - 0, {}),
+        (lambda x: x + 0, {"add": 1, "broadcast": 1}),  # -0 + 0 is 0, which 1 / x tells from -0
+        (lambda x: x - -0.0, {"subtract": 1, "broadcast": 1}),
+        (lambda x: x.astype("int32") + 0, {"cast": 1}),
         (lambda x: x * 1, {}),
         (lambda x: x / 1, {}),
         (lambda x: 0 - (0 - x), {"subtract": 2, "broadcast": 1}),
@@ -74,6 +77,8 @@ def simplified(f: Callable[..., Any], *shapes: tuple[int, ...], dtype: str = "fl
         (lambda x: x.T.T, {}),
         (lambda x: x.reshape(15).reshape(5, 3).reshape(3, 5), {}),
         (lambda x: (x * 2) * 3, {"multiply": 1, "broadcast": 1}),
+        (lambda x: (x * 1e-30) * 1e-30, {"multiply": 2, "broadcast": 1}),  # 1e-60 is no float32, but 1e38 times it is one
+        (lambda x: (x * 1e30) * 1e30, {"multiply": 2, "broadcast": 1}),
         (lambda x: x.exp() + x.exp(), {"exp": 1, "add": 1}),
         (lambda x: x * x.exp() + x.exp() * x, {"exp": 1, "multiply": 1, "add": 1}),
         (lambda x: (-x).sum(0), {"sum": 1, "negative": 1}),

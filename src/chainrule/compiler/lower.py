@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from chainrule import ops
 from chainrule.compiler.fuse import SMALL, Cluster, Fusion, IndexMap, base_of, moved_map
 from chainrule.compiler.layout import REDUCTIONS
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store, Strides, collapsed
-from chainrule.compiler.simplify import number_of
+from chainrule.compiler.simplify import number_in, number_of
 from chainrule.compiler.values import COPY, dense_strides, is_movement, only_unit_axes_change
 from chainrule.graph import Node
 from chainrule.graph.dtypes import DType
@@ -192,8 +194,8 @@ class Lowering:
 
     def _pad(self, task: HeavyTask) -> None:
         node, attributes, output = task.node, task.node.attributes, task.output
-        number = attributes.get("value", 0.0)
-        fill = Instruction("constant", node.dtype.name, attributes=(("number", number),))
+        number = np.asarray(attributes.get("value", 0.0), node.dtype)
+        fill = Instruction("constant", node.dtype.name, attributes=(("number", number_in(number)),))
         self._nest(node.shape, [fill], [(0, output)], task.origin)
         start = sum(low * stride for low, stride in zip(attributes["low"], output.strides, strict=True))
         strides = tuple((inner + 1) * s for inner, s in zip(attributes["interior"], output.strides, strict=True))
@@ -367,7 +369,7 @@ class _Body:
         self.axes = max(len(cluster.space or ()), 1)
         self.instructions: list[Instruction] = []
         self.operands: list[Buffer] = []
-        self.known: dict[Instruction, int] = {}
+        self.known: dict[tuple[Instruction, str], int] = {}
         self.made: dict[tuple[Node, IndexMap], int] = {}
         self.own = {root for root in cluster.roots if root.operation not in REDUCTIONS}
 
@@ -377,10 +379,11 @@ class _Body:
         return self.operands.index(buffer)
 
     def emit(self, instruction: Instruction) -> int:
-        if instruction not in self.known:
-            self.known[instruction] = len(self.instructions)
+        key = instruction, str(instruction.attributes)  # 0.0 equals -0.0
+        if key not in self.known:
+            self.known[key] = len(self.instructions)
             self.instructions.append(instruction)
-        return self.known[instruction]
+        return self.known[key]
 
     def access(self, place: Place, index: IndexMap, dtype: DType) -> Access:
         start, strides = place.start, [0] * self.axes

@@ -8,6 +8,7 @@ max(0, x), which is stored anyway, not of x.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.compiler.rewrite import Rewriter
 from chainrule.graph import Graph, Node, TensorType, leaf
-from chainrule.graph.dtypes import is_float
+from chainrule.graph.dtypes import is_float, is_normal
 from chainrule.graph.node import CONSTANT, Array
 from chainrule.ops import Primitive
 
@@ -83,8 +84,14 @@ def number_of(node: Node) -> float | None:
     while node.operation in (ops.broadcast, ops.reshape, ops.transpose) and node.size:
         node = node.inputs[0]
     if node.operation is CONSTANT and node.value is not None and node.size == 1:
-        return float(node.value.reshape(()))
+        return number_in(node.value)
     return None
+
+
+def number_in(value: Array) -> float:
+    """The one number of an array, as it is: a float would round an int64."""
+    number = value.reshape(())
+    return float(number) if is_float(value.dtype) else int(number)
 
 
 def _folded(node: Node) -> Node | None:
@@ -133,14 +140,20 @@ def _constant_of(node: Node, shape: tuple[int, ...]) -> Array:
 
 
 def _add(z: Node) -> Node | None:
+    """Without a summand of -0, or of an integer 0: for a float, -0 + 0 is 0."""
     a, b = z.inputs
-    if number_of(b) == 0:
+    if _is_zero(b, is_float(z.dtype)):
         return a
-    return b if number_of(a) == 0 else None
+    return b if _is_zero(a, is_float(z.dtype)) else None
 
 
 def _subtract(z: Node) -> Node | None:
-    return z.inputs[0] if number_of(z.inputs[1]) == 0 else None
+    return z.inputs[0] if _is_zero(z.inputs[1], False) else None
+
+
+def _is_zero(node: Node, negative: bool) -> bool:
+    number = number_of(node)
+    return number == 0 and (math.copysign(1, number) < 0) == negative
 
 
 def _multiply(z: Node) -> Node | None:
@@ -154,7 +167,7 @@ def _multiply(z: Node) -> Node | None:
         if other.operation is ops.multiply:  # number * (number * x)
             for inner, x in (other.inputs, reversed(other.inputs)):
                 second = number_of(inner)
-                if second is not None:
+                if second is not None and is_normal(z.dtype, number * second):  # one by one they may not overflow
                     return ops.scaled(x, number * second)
     return None
 

@@ -472,7 +472,8 @@ def _round_to(f: Function, x: Value, dtype: str, narrow: str) -> Value:
 
 
 def cast(f: Function, x: Value, source: str, to: str) -> Value:
-    """As NumPy's astype: towards zero for integers, x != 0 for bool."""
+    """As NumPy's astype on x86: towards zero for integers, x != 0 for bool. What no int32 or int64 holds, and nan, becomes the
+    smallest one; a uint8 is what is left of an int32."""
     if source == to:
         return x
     floats = {"float32": 32, "float64": 64, "bfloat16": 32}
@@ -484,10 +485,11 @@ def cast(f: Function, x: Value, source: str, to: str) -> Value:
             return x
         return f.convert("fptrunc" if floats[to] < floats[source] else "fpext", x, element)
     if source in floats:
-        whole = f.call(
-            f"llvm.fptosi.sat.{suffix(with_element(x.type, 'i64'))}.{suffix(x.type)}", with_element(x.type, "i64"), x
-        )
-        return whole if element == "i64" else f.convert("trunc", whole, element)
+        bits = 64 if element == "i64" else 32
+        type_ = with_element(x.type, f"i{bits}")
+        whole = f.call(f"llvm.fptosi.sat.{suffix(type_)}.{suffix(x.type)}", type_, x)
+        whole = f.select(f.compare("olt", x, 2.0 ** (bits - 1)), whole, f.number(-(1 << (bits - 1)), type_))
+        return whole if element == f"i{bits}" else f.convert("trunc", whole, element)
     if to in floats:
         return f.convert("uitofp" if source in _UNSIGNED else "sitofp", x, element)
     bits, wanted = {"i1": 1, "i8": 8, "i32": 32, "i64": 64}[element_of(x.type)], {"i8": 8, "i32": 32, "i64": 64}[element]

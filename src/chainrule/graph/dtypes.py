@@ -11,6 +11,7 @@ is float32, ``2 * flag`` is int64).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -33,6 +34,12 @@ _RANK: dict[DType, int] = {dtype: rank for rank, dtype in enumerate(PROMOTION_CH
 _BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in PROMOTION_CHAIN}
 _FLOATS = frozenset((bfloat16, float32, float64))
 _INTEGERS = frozenset((uint8, int32, int64))
+_NORMAL: dict[DType, tuple[float, float]] = {
+    bfloat16: (2.0**-126, (2 - 2.0**-7) * 2.0**127),
+    float32: (2.0**-126, (2 - 2.0**-23) * 2.0**127),
+    float64: (2.0**-1022, (2 - 2.0**-52) * 2.0**1023),
+}
+"""The smallest and the largest number that a float has all its digits for."""
 
 
 def as_dtype(dtype: object) -> DType:
@@ -72,6 +79,20 @@ def promote_with_number(dtype: DType, number: bool | int | float) -> DType:
     if isinstance(number, int):
         return int64 if dtype == bool_ else dtype
     return dtype if is_float(dtype) else float32
+
+
+def holds(dtype: DType, number: float) -> bool:
+    """Whether a Python number is one of ``dtype``: within its range, and whole where it has only whole numbers."""
+    if is_float(dtype):
+        return not math.isfinite(number) or abs(number) <= _NORMAL[dtype][1]
+    least, most = (0, 1) if dtype == bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return math.isfinite(number) and number == int(number) and least <= number <= most
+
+
+def is_normal(dtype: DType, number: float) -> bool:
+    """Whether a number has all the digits that the floats of ``dtype`` have: it is not 0, not too small and not too large."""
+    smallest, largest = _NORMAL[dtype]
+    return smallest <= abs(number) <= largest
 
 
 def is_float(dtype: DType) -> bool:

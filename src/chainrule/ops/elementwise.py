@@ -476,7 +476,8 @@ def _cast_reference(x: Array, *, dtype: Any) -> Array:
 cast: Primitive = Primitive(
     "cast",
     Role.DISTRIBUTOR,
-    "z = x in another dtype (towards zero for integers, x != 0 for bool): (...) -> (...). The gradient is cast back.",
+    "z = x in another dtype (towards zero for integers, x != 0 for bool): (...) -> (...). The gradient is cast back. On x86, "
+    "what no int32 or int64 holds, and nan, becomes the smallest one, and a uint8 the lowest byte of that int32.",
     shape=lambda x, *, dtype: TensorType(x.shape, as_dtype(dtype)),
     reference=_cast_reference,
     vjp=(lambda z, u: cast(u, dtype=z.inputs[0].dtype),),

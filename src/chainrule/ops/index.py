@@ -59,6 +59,8 @@ gather: Primitive = Primitive(
 
 def _scatter_shape(u: TensorType, indices: TensorType, *, axis: int, size: int) -> TensorType:
     _check_integers("scatter_add", indices)
+    if u.dtype == bool_:
+        raise UserError(f"scatter_add: is not defined for bool, got {u}: cast to int32 first to count")
     end = axis + len(indices.shape)
     if u.shape[axis:end] != indices.shape:
         raise UserError(f"scatter_add: axes {axis} to {end - 1} of {u} do not match the indices {indices}")

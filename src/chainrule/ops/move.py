@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from chainrule.errors import UserError
+from chainrule.graph.dtypes import holds
 from chainrule.graph.node import Array, Node, Role, TensorType
 from chainrule.ops.primitive import EachInput, Primitive, Spec, rows
 
@@ -141,6 +142,10 @@ def _pad_shape(
         raise UserError(f"pad: {x} needs {len(x.shape)} of each, got low {low}, high {high}, interior {interior}")
     if any(amount < 0 for amount in (*low, *high, *interior)):
         raise UserError(f"pad: amounts must not be negative, got low {low}, high {high}, interior {interior}: slice to cut")
+    if value and not holds(x.dtype, value):
+        raise UserError(
+            f"pad: {value} does not fit dtype {x.dtype}: pad with a number that does, or cast to a wider dtype first"
+        )
     spans = (_dilated(size, between + 1) for size, between in zip(x.shape, interior, strict=True))
     return TensorType(tuple(a + span + b for a, span, b in zip(low, spans, high, strict=True)), x.dtype)
 

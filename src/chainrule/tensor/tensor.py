@@ -497,7 +497,9 @@ class Tensor:
                 )
             low.append(one[0])
             high.append(one[1])
-        return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=float(value)))
+        whole = as_whole(value)  # a float would round an int64
+        number = float(value) if whole is None else whole
+        return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=number))
 
     def __getitem__(self, key: Any) -> Tensor:
         from chainrule.tensor.indexing import index

@@ -1,0 +1,219 @@
+"""What is compiled against the reference engine, in every dtype that it takes: the whole registry, and what is composed of it.
+
+Each program runs on 1, 2, 3 and 5 threads, several times, in memory full of rubbish between guards, and leaves the same bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import UserError, ops
+from chainrule.cpu import threads
+from chainrule.cpu.memory import PAGE
+from chainrule.cpu.program import Program
+from chainrule.graph import Graph, Node, TensorType, leaf
+from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, as_dtype, bool_, is_float
+from chainrule.ops import REGISTRY, Primitive, run_reference, running_on
+from chainrule.tensor import Tensor
+from kernels import assert_guards_hold, guarded
+
+DTYPES = [dtype.name for dtype in PROMOTION_CHAIN]
+RELATIVE = {"float64": 1e-11, "float32": 5e-6, "bfloat16": 2e-2}
+SMALLEST = {"float64": 1e-307, "float32": 1e-37, "bfloat16": 1e-37}
+"""What is smaller counts as 0 in kernels."""
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards() -> Iterator[None]:
+    before = threads.thread_count()
+    yield
+    threads.set_threads(before)
+
+
+def compiled(graph: Graph, given: Mapping[Node, np.ndarray]) -> list[np.ndarray]:
+    """The outputs of ``graph`` as a program gives them, whatever the number of threads and whatever memory held before."""
+    program = Program(graph)
+    arena = guarded(program.arena_bytes, align=PAGE)
+    program.lend(arena)
+    for node, array in given.items():
+        if program.needs(node):
+            program.bind(node, np.ascontiguousarray(array))
+    first: list[np.ndarray] = []
+    for count, rubbish in itertools.product((1, 2, 3, 5), (0xFF, 0x7F)):
+        threads.set_threads(count)
+        arena[:] = rubbish  # nan and -1; large numbers
+        program.run()
+        outputs = [program.output(number).copy() for number in range(len(graph.outputs))]
+        assert_guards_hold(arena, "the arena")
+        first = first or outputs
+        for one, other in zip(first, outputs, strict=True):
+            assert one.tobytes() == other.tobytes(), f"other bits with {count} threads"
+    return first
+
+
+def assert_equal(found: np.ndarray, expected: np.ndarray, what: str, absolute: float = 0.0, signs: bool = False) -> None:
+    """In type, and in value up to rounding: nan and infinities where they should be; ``signs``: of zeros too."""
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype), what
+    if not is_float(expected.dtype):
+        np.testing.assert_array_equal(found, expected, what)
+        if expected.dtype == bool_:
+            assert (found.view(np.uint8) <= 1).all(), f"{what}: a bool is 0 or 1"
+        return
+    name = expected.dtype.name
+    one, other = found.astype(np.float64), expected.astype(np.float64)
+    np.testing.assert_allclose(one, other, RELATIVE[name], max(absolute, SMALLEST[name]), err_msg=what)
+    if signs:
+        zero = (other == 0) & (one == 0)
+        np.testing.assert_array_equal(np.signbit(one[zero]), np.signbit(other[zero]), f"{what}: signs of zeros")
+
+
+# ---- elementwise: special values
+
+ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
+    "cast": [{"dtype": dtype} for dtype in PROMOTION_CHAIN],
+    "round_to": [{"dtype": dtype} for dtype in PROMOTION_CHAIN],
+    "power": [{"exponent": p} for p in (0.0, 1.0, 2.0, 3.0, 7.0, 65.0, -1.0, -2.0, 0.5, -0.5, 1.7)],
+}
+LIMITS = [
+    0.5,
+    1.5,
+    255,
+    256,
+    -1,
+    -0.5,
+    300,
+    2.0**31,
+    -(2.0**31),
+    2.0**31 - 1,
+    3e9,
+    -3e9,
+    2.0**63,
+    -(2.0**63),
+    1e19,
+    1e38,
+    1e300,
+]
+SPECIAL = [0.0, -0.0, 1.0, np.nan, np.inf, -np.inf, *LIMITS]
+
+
+def special(shape: tuple[int, ...], dtype: DType, seed: int) -> np.ndarray:
+    """Random numbers, and many of those at which something ends."""
+    rng = np.random.default_rng(seed)
+    if dtype == bool_:
+        return np.asarray(rng.integers(0, 2, shape).astype(bool))
+    if is_float(dtype):
+        numbers, ends = rng.standard_normal(shape) * 10.0 ** rng.integers(-3, 4, shape), np.array(SPECIAL)
+        with np.errstate(over="ignore"):
+            return np.where(rng.random(shape) < 0.5, rng.choice(ends, shape), numbers).astype(dtype)
+    limits = np.iinfo(dtype)
+    anything = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    ends = np.array([limits.min, limits.max, 0, 1, 2, 3, limits.max // 2 + 1], dtype)
+    return np.where(rng.random(shape) < 0.5, rng.choice(ends, shape), anything)
+
+
+def elementwise_nodes(dtype: DType, shape: tuple[int, ...]) -> tuple[list[Node], dict[Node, np.ndarray]]:
+    """Every elementwise primitive that takes ``dtype``, of the same few inputs."""
+    with running_on(None):
+        flag, *inputs = [leaf(TensorType(shape, one)) for one in (bool_, dtype, dtype, dtype)]
+        nodes = []
+        for name, primitive in REGISTRY.items():
+            if not primitive.elementwise:
+                continue
+            count = len(primitive.spec[0].inputs)
+            operands = [flag, *inputs][:count] if name == "where" else inputs[:count]
+            for attributes in ATTRIBUTES.get(name) or [dict(primitive.spec[0].attributes)]:
+                try:
+                    nodes.append(primitive(*operands, **attributes))
+                except UserError:
+                    assert (name, dtype.name) not in MUST_BE_TAKEN
+    values = {node: special(shape, node.dtype, seed) for seed, node in enumerate((flag, *inputs))}
+    return nodes, values
+
+
+MUST_BE_TAKEN = {(name, dtype) for name in ("add", "maximum", "less", "where") for dtype in DTYPES if dtype != "bool"}
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5, 1117)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elementwise_primitives_at_special_values(dtype: str, shape: tuple[int, ...]) -> None:
+    nodes, values = elementwise_nodes(as_dtype(dtype), shape)
+    found = compiled(Graph(*nodes), values)
+    for node, one in zip(nodes, found, strict=True):
+        assert isinstance(node.operation, Primitive)
+        expected = run_reference(node.operation, [values[i] for i in node.inputs], node.attributes, node.type)
+        name = node.operation.name
+        assert_equal(one, expected, f"{name} {dict(node.attributes)}", signs=name not in ("maximum", "minimum"))
+
+
+# ---- numbers in the program: each is the one that was written
+
+WRITTEN: list[tuple[str, list[float], Callable[[Tensor], Tensor]]] = [
+    ("int64", [1, 2, 3], lambda x: x + (2**53 + 1)),
+    ("int64", [1, 2, 3], lambda x: x * (2**62 + 1)),
+    ("int64", [2**53, 2**53 + 1], lambda x: x == 2**53 + 1),
+    ("int64", [1, 2, 3], lambda x: cr.where(x > 1, 2**62 + 1, x)),
+    ("int64", [5, 2**62 + 3], lambda x: cr.maximum(x, 2**62 + 1)),
+    ("bfloat16", [1, 2], lambda x: x.pad([(1, 2)], 0.1)),
+    ("float32", [-0.0, 0.0], lambda x: 1 / (x + 0.0)),
+    ("float32", [-0.0, 0.0], lambda x: 1 / (x - -0.0)),
+    ("float32", [1, -1], lambda x: 1 / cr.where(x > 0, 0.0, -0.0) + 1 / cr.where(x > 0, -0.0, x)),
+    ("float32", [1e38, 1e-10], lambda x: x * 1e-30 * 1e-30),
+    ("float32", [1e-37, -1e-35], lambda x: x * 1e30 * 1e30),
+]
+
+
+@pytest.mark.parametrize(("dtype", "numbers", "f"), WRITTEN)
+def test_a_number_is_the_one_that_was_written(dtype: str, numbers: list[float], f: Callable[[Tensor], Tensor]) -> None:
+    x = cr.tensor(np.array(numbers).astype(as_dtype(dtype)))
+    with cr.engine("reference"):
+        expected = f(x).numpy()
+    np.testing.assert_array_equal(cr.compile(f)(x).numpy(), expected)
+
+
+def test_a_border_of_a_number_that_no_float_holds() -> None:
+    for pad in (cr.Tensor.pad, cr.compile(cr.Tensor.pad)):
+        assert pad(cr.tensor([7]), [(1, 0)], 2**53 + 1).tolist() == [2**53 + 1, 7]
+
+
+def test_floats_that_no_integer_holds() -> None:
+    """As NumPy has it on x86."""
+    x = [np.nan, np.inf, -np.inf, 2.0**31, -3e9, 2.0**63, -1e19, 300, -1, 255.9]
+    least, lowest = -(2**31), -(2**63)
+    expected = {
+        "int32": [least, least, least, least, least, least, least, 300, -1, 255],
+        "int64": [lowest, lowest, lowest, 2**31, -3 * 10**9, lowest, lowest, 300, -1, 255],
+        "uint8": [0, 0, 0, 0, 0, 0, 0, 44, 255, 255],
+    }
+    for dtype, numbers in expected.items():
+        f = cr.compile(lambda x, dtype=dtype: x.astype(dtype))
+        assert f(np.array(x)).numpy().tolist() == numbers
+        assert f(np.array(x * 5)).numpy().tolist() == numbers * 5, "in vectors"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "text"),
+    [
+        ("uint8", -1, "pad: -1 does not fit dtype uint8: pad with a number that does, or cast to a wider dtype first"),
+        ("uint8", 0.5, "pad: 0.5 does not fit dtype uint8: pad with a number that does, or cast to a wider dtype first"),
+        ("int64", 2**63, f"pad: {2**63} does not fit dtype int64: pad with a number that does, or cast to a wider dtype first"),
+        ("int32", np.nan, "pad: nan does not fit dtype int32: pad with a number that does, or cast to a wider dtype first"),
+        ("bool", 2, "pad: 2 does not fit dtype bool: pad with a number that does, or cast to a wider dtype first"),
+        ("float32", 1e39, "pad: 1e+39 does not fit dtype float32: pad with a number that does, or cast to a wider dtype first"),
+    ],
+)
+def test_pad_refuses_a_number_that_does_not_fit(dtype: str, value: float, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cr.zeros((2,), dtype).pad([(1, 1)], value)
+    assert str(caught.value) == text
+
+
+def test_scatter_add_refuses_bool() -> None:
+    with pytest.raises(UserError) as caught:
+        ops.scatter_add(leaf(np.ones(3, bool)), leaf(np.zeros(3, np.int64)), axis=0, size=2)
+    assert str(caught.value) == "scatter_add: is not defined for bool, got bool[3]: cast to int32 first to count"
