@@ -53,7 +53,9 @@ def run(nest: Nest, given: Sequence[np.ndarray], made: Sequence[np.ndarray], tar
     function = load([kernel], target)[kernel.name]
     native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(function.address)
     addresses = np.array([one.ctypes.data for one in arrays], np.int64)
-    native(addresses.ctypes.data, 0, nest.units, None)
+    scratch = guarded(kernel.scratch_bytes)
+    native(addresses.ctypes.data, 0, nest.units, scratch.ctypes.data)
+    assert_guards_hold(scratch, "scratch")
     for number, array in enumerate(arrays):
         assert_guards_hold(array, f"operand {number}")
     for array, before in zip(arrays, given, strict=False):
@@ -99,6 +101,35 @@ def test_the_largest_and_the_smallest_of_every_dtype(dtype: str, target: str) ->
         found = run(extremes_of(rows, columns, dtype), (x,), made, TARGETS[target])
         for one, expected in zip(found, (np.max(x, 1), np.max(x, 0), np.min(x, 1), np.min(x, 0)), strict=True):
             np.testing.assert_array_equal(one, expected)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32"])
+def test_sums_over_any_axes_of_any_length(dtype: str, target: str) -> None:
+    """Shorter and longer than what is added up in a row; two sums over different axes in one nest, in units of the first."""
+    wide = as_dtype(dtype)
+    rng = np.random.default_rng(0)
+    for sizes in ((3, 5, 40), (70, 4, 9), (2, 100, 3), (40, 3, 35), (5, 33, 33), (1, 2, 1200)):
+        x = rng.integers(-1, 2, sizes).astype(wide)
+        dense = (sizes[1] * sizes[2], sizes[2], 1)
+        for axes, other in ((0,), (1, 2)), ((0, 2), (1,)), ((0, 1), (2,)), ((0, 1, 2), (1, 2)):
+            rows = -(-sizes[0] // 2)
+            reductions, made, wanted = [], [], []
+            for number, reduced in enumerate((axes, other)):
+                kept = [axis for axis in range(3) if axis not in reduced]
+                strides = [0, 0, 0]
+                for place, axis in enumerate(kept):
+                    strides[axis] = int(np.prod([sizes[one] for one in kept[place + 1 :]]))
+                shape = tuple(sizes[axis] for axis in kept)
+                by_unit = int(np.prod(shape)) if 0 in reduced else 0
+                reductions.append(Reduction(0, "sum", Access(1 + number, dtype, 0, tuple(strides), by_unit)))
+                units = [x[:rows], x[rows:]] if by_unit and rows < sizes[0] else [x]
+                wanted.append(np.stack([one.astype(np.float64).sum(reduced) for one in units]).astype(wide))
+                made.append(np.zeros(wanted[-1].shape, wide))
+            load = Instruction("load", dtype, access=Access(0, dtype, 0, dense))
+            sums = run(Nest(sizes, rows, (load,), (), tuple(reductions)), [x], made, TARGETS[target])
+            for found, right in zip(sums, wanted, strict=True):
+                np.testing.assert_array_equal(found.reshape(right.shape), right, err_msg=f"{sizes} {axes} {other}")
 
 
 def test_units_that_end_within_a_vector() -> None:

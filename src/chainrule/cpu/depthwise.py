@@ -2,7 +2,8 @@
 
 There is little arithmetic per pixel, so what counts is to stream. The convolution and the gradient of its input are a window
 that slides (see ``sliding``): sums of pixels times the weight, which is packed so that a tap's channels lie side by side. The
-gradient of the weight keeps the sums of one row of the window in registers while it walks over the rows of a unit.
+gradient of the weight takes the sums of a tile and one row of the window in registers while it walks over the rows of a unit;
+where these are many, some at a time are added up apart, so that rounding errors do not grow with the number of pixels.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _MOST_COLUMNS = 7
 _MOST_PARTIAL_RESULTS = 128
 _PIXELS_PER_TAP = 4
 """At least so many pixels to a unit, for each number of a partial result."""
+_PIXELS_IN_A_ROW = 1024
+"""Whose tiles are added up one by one."""
 
 
 def suits(geometry: Geometry) -> bool:
@@ -164,19 +167,36 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         min(rows, _PIXELS_PER_TAP * taps // max(g.output[1], 1)),
     )
     units = -(-rows // per_unit)
-    slots = sliding.vectors_of(target, g.channels, slide.element).slots
+    vectors = sliding.vectors_of(target, g.channels, slide.element)
+    slots = vectors.slots
+    in_a_row = max(1, _PIXELS_IN_A_ROW // max(g.output[1], 1))
+    is_long = per_unit > in_a_row
 
     def generate(target: Target, name: str) -> Module:
         module = Module(target.vector_bits, target.has_fma)
         f, bases = sliding.kernel_function(module, name, ("image", "upstream", "partial"))
+        type_ = vector(vectors.lanes, slide.element)
+
+        def clear(sums: Value) -> None:
+            length = f.number(taps * slots * itemsize, "i64")
+            f.call("llvm.memset.p0.i64", "void", sums, f.number(0, "i8"), length, f.number(0, "i1"))
+
         with sliding.each_unit(f) as unit:
             mine = f.at(bases["partial"], unit * (taps * slots), slide.element)
-            length = f.number(taps * slots * itemsize, "i64")
-            f.call("llvm.memset.p0.i64", "void", mine, f.number(0, "i8"), length, f.number(0, "i1"))
-            operation = _Correlation(bases["image"], bases["upstream"], mine, g.kernel[1], slots)
-            with sliding.each_part(f, unit, per_unit, g.batch, g.output[0]) as (n, first, last):
+            clear(mine)
+            sums = f["scratch"] if is_long else mine
+            operation = _Correlation(bases["image"], bases["upstream"], sums, g.kernel[1], slots)
+            with sliding.each_part(f, unit, per_unit, g.batch, g.output[0]) as (n, begin, end):
                 pixels = f.index(n * math.prod(g.image)), f.index(n * math.prod(g.output))
-                slide.emit(f, target, operation, pixels, (first, last))
+                if is_long:
+                    with f.loop(begin, end, in_a_row) as first:
+                        clear(sums)
+                        slide.emit(f, target, operation, pixels, (first, f.index(f.least(first + in_a_row, end))))
+                        with f.loop(0, taps * slots, vectors.lanes) as number:
+                            place = f.at(mine, number, slide.element)
+                            f.store(f.load(place, type_) + f.load(f.at(sums, number, slide.element), type_), place)
+                else:
+                    slide.emit(f, target, operation, pixels, (begin, end))
         return module
 
     gather = Kernel(
@@ -184,6 +204,7 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         f"{dtype} {g} {per_unit}",
         generate,
         units,
+        scratch_bytes=taps * slots * itemsize if is_long else 0,
         operations=2 * g.multiply_adds_inside,
         bytes=(_pixels(g) - g.unseen) * itemsize,
     )
@@ -227,13 +248,14 @@ class _Correlation(Operation):
                 f.store(f.multiply_add(value, upstream.get(), f.load(place, spot.type)), place)
                 continue
             if tap not in self._sums:
-                self._sums[tap] = f.variable(spot.type, f.load(self._place(spot, tap), spot.type))
+                self._sums[tap] = f.variable(spot.type, f.zero(spot.type))
             total = self._sums[tap]
             total.set(f.multiply_add(value, upstream.get(), total.get()))
 
     def end_row(self, spot: Spot) -> None:
         for tap, total in self._sums.items():
-            spot.f.store(total.get(), self._place(spot, tap))
+            place = self._place(spot, tap)
+            spot.f.store(total.get() + spot.f.load(place, spot.type), place)
 
     def _place(self, spot: Spot, tap: int | Value) -> Value:
         number = spot.f.index((self._first + tap) * self.slots) + spot.slot
@@ -241,18 +263,19 @@ class _Correlation(Operation):
 
 
 def _generate_finish(target: Target, name: str, g: Geometry, dtype: str, units: int) -> Module:
-    """Units are taps: partial results (units, taps, slots) to (C, taps)."""
+    """Units are taps: partial results (units, taps, slots) to (C, taps), added up in double."""
     element, taps = LLVM_TYPES[dtype], math.prod(g.kernel)
     vectors = sliding.vectors_of(target, g.channels, element)
     type_ = vector(vectors.lanes, element)
     module = Module(target.vector_bits, target.has_fma)
     f, bases = sliding.kernel_function(module, name, ("partial", "out"))
     with sliding.each_unit(f) as tap, f.loop(0, vectors.count) as number:
-        total = f.variable(type_, f.zero(type_))
+        wide = vector(vectors.lanes, "double")
+        total = f.variable(wide, f.zero(wide))
         with f.loop(0, units) as unit:
             place = f.index((f.index(unit * taps) + tap) * vectors.slots) + f.index(number * vectors.lanes)
-            total.set(total.get() + f.load(f.at(bases["partial"], place, element), type_))
-        found, start = total.get(), vectors.start(f, number)
+            total.set(total.get() + f.widened(f.load(f.at(bases["partial"], place, element), type_)))
+        found, start = f.narrowed(total.get(), element), vectors.start(f, number)
         for lane in range(vectors.lanes):
             f.store(f.extract(found, lane), f.at(bases["out"], f.index((start + lane) * taps) + tap, element))
     return module

@@ -402,6 +402,14 @@ class Function:
         type_ = with_element(value.type, element)
         return self.op(f"{how} {value.type} {value.text} to {type_}", type_)
 
+    def widened(self, value: Value) -> Value:
+        """A float as a double."""
+        return value if element_of(value.type) == "double" else self.convert("fpext", value, "double")
+
+    def narrowed(self, value: Value, element: str) -> Value:
+        """A double as ``element``, a float or a double."""
+        return value if element_of(value.type) == element else self.convert("fptrunc", value, element)
+
     # ---- calls
 
     def call(self, name: str, result: str, *values: Value) -> Value:

@@ -3,13 +3,16 @@
 Loop order: units, then the axes of the nest, outermost first; the last axis in vectors, of which the last one may be a part,
 by mask; where the processor or an access has no masks, what is left over goes element by element. A value is computed in the
 outermost loop in which everything that it depends on is known. Reads each load once per point, writes each store once; a
-reduction over the last axis is carried in a register, others in their place in memory.
+reduction over the last axis is carried in a register, others in their place in memory. Sums of floats are cut (see ``_Sum``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction
@@ -24,6 +27,9 @@ REGISTER_TYPES = {**LLVM_TYPES, "bool": "i1", "bfloat16": "float"}
 """How values of a dtype lie in a register: a bool is one bit, a bfloat16 is a float that was rounded."""
 
 _UNSIGNED = ("uint8", "bool")
+_FLOATS = ("float32", "float64", "bfloat16")
+_IN_A_ROW = 32
+"""Terms of a sum of floats that are added up in their own width: then they go to a sum in double."""
 
 
 def loop_kernel(nest: Nest, target: Target) -> Kernel:
@@ -35,6 +41,7 @@ def loop_kernel(nest: Nest, target: Target) -> Kernel:
         repr(nest),
         lambda target, name: _generate(nest, target, name),
         nest.units,
+        sum(one.wide_bytes for one in _sums(nest).values()),
         operations=arithmetic + math.prod(nest.sizes) * len(nest.reductions),
         bytes=sum(_traffic(nest, access) for access in _accesses(nest)),
     )
@@ -48,6 +55,82 @@ def _depths(nest: Nest) -> list[int]:
         own = max((axis for axis, stride in enumerate(strides) if stride and nest.sizes[axis] > 1), default=-1)
         depths.append(max([own, *(depths[i] for i in one.inputs)]))
     return depths
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """How the terms of a sum of floats come together, so that its rounding error does not grow with its length.
+
+    At most ``_IN_A_ROW`` terms are added up in the width of the numbers, then such a block goes to a double of its own in the
+    scratch memory; a bfloat16 goes there at once. Over the last axis a block is a register of the innermost loop, else it is
+    what lies in the places of the result. Higham, "The accuracy of floating point summation" (1993), has the bounds.
+    """
+
+    nest: Nest
+    reduction: Reduction
+    begin: int
+    """Of its doubles, in the scratch memory."""
+
+    @property
+    def access(self) -> Access:
+        return self.reduction.access
+
+    @cached_property
+    def reduced(self) -> list[int]:
+        """The axes that it gathers, outermost first."""
+        return [axis for axis, stride in enumerate(self.access.strides) if stride == 0]
+
+    @property
+    def is_across(self) -> bool:
+        """Whether it gathers along the last axis."""
+        return self.access.strides[-1] == 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether blocks come together in the places of the result."""
+        return not self.is_across and self.access.dtype != "bfloat16"
+
+    def length(self, axis: int) -> int:
+        """Indices of an axis in one unit."""
+        return self.nest.rows if axis == 0 else self.nest.sizes[axis]
+
+    @cached_property
+    def block(self) -> tuple[int, int] | None:
+        """Of what comes together in the places: the axis that is cut, and how many of its indices make a block; None: it is
+        short enough as a whole."""
+        terms = 1
+        for axis in reversed(self.reduced if self.is_narrow else []):
+            if terms * self.length(axis) > _IN_A_ROW:
+                return axis, max(1, _IN_A_ROW // terms)
+            terms *= self.length(axis)
+        return None
+
+    @cached_property
+    def is_wide(self) -> bool:
+        """Whether there are doubles in the scratch memory."""
+        if self.is_across:
+            return len(self.reduced) > 1
+        return not self.is_narrow or self.block is not None
+
+    def kept(self, axis: int) -> list[int]:
+        """The axes within ``axis`` that it keeps."""
+        return [one for one in range(axis + 1, len(self.nest.sizes)) if self.access.strides[one]]
+
+    @property
+    def wide_bytes(self) -> int:
+        places = math.prod(self.nest.sizes[axis] for axis in self.kept(self.reduced[0]))
+        return -(-places * 8 // 64) * 64 if self.is_wide else 0
+
+
+def _sums(nest: Nest) -> dict[Reduction, _Sum]:
+    """Of the reductions of a nest those that add up floats."""
+    found: dict[Reduction, _Sum] = {}
+    begin = 0
+    for one in nest.reductions:
+        if one.kind == "sum" and one.access.dtype in _FLOATS and 0 in one.access.strides:
+            found[one] = _Sum(nest, one, begin)
+            begin += found[one].wide_bytes
+    return found
 
 
 def _accesses(nest: Nest) -> set[Access]:
@@ -85,6 +168,7 @@ class _Emission:
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
         self.unit_rows: Value | None = None
+        self.sums = _sums(nest)
 
     def _widest(self) -> int:
         """Bytes of the widest number that is worked on in vectors."""
@@ -112,45 +196,92 @@ class _Emission:
             self.unit_rows = end - begin
             self._at_depth(-1)
             for one in nest.reductions:
-                self._clear(one)
+                if one not in self.sums:
+                    self._clear(one)
             self._axis(0, begin, end)
 
     def _axis(self, axis: int, begin: int | Value, end: int | Value) -> None:
         f = self.f
+        sums = [one for one in self.sums.values() if one.reduced[0] == axis]
+        for one in sums:
+            self._begin_sum(one)
         if axis == self.last:
             self._innermost(begin, end)
+        else:
+            with self._blocks(axis, begin, end) as (first, last), f.loop(first, last) as index:
+                self.indices[axis] = index
+                self._at_depth(axis)
+                self._axis(axis + 1, 0, self.nest.sizes[axis + 1])
+        for one in sums:
+            self._end_sum(one)
+
+    @contextmanager
+    def _blocks(self, axis: int, begin: int | Value, end: int | Value) -> Iterator[tuple[int | Value, int | Value]]:
+        """The blocks of an axis, from and to, after each of which sums go to their doubles."""
+        cut = [(one, one.block[1]) for one in self.sums.values() if one.block is not None and one.block[0] == axis]
+        if not cut:
+            yield begin, end
             return
-        with f.loop(begin, end) as index:
-            self.indices[axis] = index
-            self._at_depth(axis)
-            self._axis(axis + 1, 0, self.nest.sizes[axis + 1])
+        length = min(block for _, block in cut)
+        with self.f.loop(begin, end, length) as first:
+            yield first, self.f.least(first + length, end)
+            for one, _ in cut:
+                self._to_doubles(one, axis)
 
     def _innermost(self, begin: int | Value, end: int | Value) -> None:
         """The vector axis: whole vectors, then what is left over, as part of a vector or one by one."""
         f, nest, lanes = self.f, self.nest, self.lanes
         across = [one for one in nest.reductions if one.access.strides[self.last] == 0]
         carried = {id(one): f.variable(vector(lanes, self._register(one)), self._identity(one, lanes)) for one in across}
+        is_long = min(nest.sizes[-1], nest.rows if self.last == 0 else nest.sizes[-1]) > _IN_A_ROW * lanes
+        wide = {
+            id(one): f.variable(vector(lanes, "double"), f.zero(vector(lanes, "double")))
+            for one in across
+            if is_long and one in self.sums
+        }
+
+        def points(first: int | Value, last: int | Value, lanes: int, sums: dict[int, Any]) -> None:
+            """From ``first`` to ``last``, a multiple of ``lanes``, in blocks if that is long."""
+            if not wide:
+                with f.loop(first, last, lanes) as index:
+                    self._point(index, lanes, sums)
+                return
+            with f.loop(first, last, _IN_A_ROW * lanes) as block:
+                with f.loop(block, f.least(block + _IN_A_ROW * lanes, last), lanes) as index:
+                    self._point(index, lanes, sums)
+                for one in across:
+                    if id(one) in wide:
+                        wide[id(one)].set(wide[id(one)].get() + f.widened(sums[id(one)].get()))
+                        sums[id(one)].set(self._identity(one, lanes))
+
         middle: int | Value = end
         if lanes > 1:
             span = end - begin if isinstance(end, int) and isinstance(begin, int) else f.index(end) - begin
             middle = begin + (span // lanes) * lanes
-            with f.loop(begin, middle, lanes) as index:
-                self._point(index, lanes, carried)
+            points(begin, middle, lanes, carried)
         rest_is_possible = lanes == 1 or not (isinstance(end, int) and isinstance(begin, int) and end == middle)
         if rest_is_possible and lanes > 1 and self.masks:
             self._edge(middle, end, carried)
             rest_is_possible = False
         single = {id(one): f.variable(self._register(one), self._identity(one, 1)) for one in across}
-        if rest_is_possible:
-            with f.loop(middle if lanes > 1 else begin, end) as index:
+        if rest_is_possible and lanes > 1:
+            with f.loop(middle, end) as index:
                 self._point(index, 1, single)
+        elif rest_is_possible:
+            points(begin, end, 1, single)
         for one in across:
-            total = self._horizontal(one, carried[id(one)].get()) if lanes > 1 else None
             rest = single[id(one)].get()
-            found = rest if total is None else self._combine(one, total, rest)
+            total = carried[id(one)].get() if lanes > 1 else rest
+            if id(one) in wide:
+                total, rest = wide[id(one)].get() + f.widened(total), f.widened(rest)
+            if lanes > 1:
+                total = self._combine(one, self._horizontal(one, total), rest)
+            if one in self.sums:
+                self._add_across(self.sums[one], total)
+                continue
             place = self._address(one.access, upto=self.last)
             so_far = self._load_from(place, one.access, 1)
-            self._store_to(self._combine(one, so_far, found), place, one.access, 1)
+            self._store_to(self._combine(one, so_far, total), place, one.access, 1)
 
     def _edge(self, middle: int | Value, end: int | Value, carried: dict[int, Any]) -> None:
         """The part of a vector from ``middle`` on."""
@@ -175,7 +306,9 @@ class _Emission:
             self._store(self._value(store.value, lanes), store.access, lanes)
         for one in nest.reductions:
             value = self._value(one.value, lanes)
-            if id(one) in carried:
+            if one in self.sums and one.access.dtype == "bfloat16" and id(one) not in carried:
+                self._add_to_doubles(self.sums[one], value, lanes)
+            elif id(one) in carried:
                 variable = carried[id(one)]
                 if self.edge is not None:
                     value = f.select(f.lane_mask(self.edge, lanes), value, self._identity(one, lanes))
@@ -300,6 +433,98 @@ class _Emission:
                 low, high = f.extract(value, 0), f.extract(value, 1)
             value = self._combine(one, low, high)
         return value
+
+    # ---- sums of floats
+
+    def _begin_sum(self, one: _Sum) -> None:
+        """Nothing so far: before the outermost axis that it gathers."""
+        for lanes in self._places(one, one.reduced[0]):
+            if one.is_narrow:
+                self._store_number(one, self.f.zero(vector(lanes, self._register(one.reduction))))
+            if one.is_wide:
+                self.f.store(self.f.zero(vector(lanes, "double")), self._double(one))
+
+    def _to_doubles(self, one: _Sum, axis: int) -> None:
+        """What came together in the places within ``axis`` goes to their doubles."""
+        f = self.f
+        for lanes in self._places(one, axis):
+            place, double = self._address(one.access), self._double(one)
+            number = f.load(place, vector(lanes, self._register(one.reduction)))
+            f.store(f.load(double, vector(lanes, "double")) + f.widened(number), double)
+            f.store(f.zero(number.type), place)
+
+    def _add_to_doubles(self, one: _Sum, value: Value, lanes: int) -> None:
+        """A value at a point goes to its double, lane by lane."""
+        f = self.f
+        kept = self.indices[self.last]
+        with f.loop(0, lanes if self.edge is None else self.edge) as lane:
+            self.indices[self.last] = f.index(kept) + lane
+            double = self._double(one)
+            term = f.op(f"extractelement {value.type} {value.text}, i64 {lane.text}", "float") if lanes > 1 else value
+            f.store(f.load(double, "double") + f.widened(term), double)
+        self.indices[self.last] = kept
+
+    def _add_across(self, one: _Sum, total: Value) -> None:
+        """What the innermost loop found."""
+        f = self.f
+        if one.is_wide:
+            double = self._double(one)
+            f.store(f.load(double, "double") + f.widened(total), double)
+        else:
+            self._store_number(one, total)
+
+    def _end_sum(self, one: _Sum) -> None:
+        """The doubles are the result."""
+        if not one.is_wide:
+            return
+        f = self.f
+        for lanes in self._places(one, one.reduced[0]):
+            total = f.load(self._double(one), vector(lanes, "double"))
+            if one.is_narrow:
+                total = total + f.widened(f.load(self._address(one.access), vector(lanes, self._register(one.reduction))))
+            self._store_number(one, total)
+
+    def _store_number(self, one: _Sum, total: Value) -> None:
+        """A number of the result, or some side by side, rounded to its dtype."""
+        f, dtype = self.f, one.access.dtype
+        total = f.narrowed(total, self._register(one.reduction))
+        if dtype == "bfloat16":
+            total = round_to_bfloat16(f, total)
+        f.store(to_memory(f, total, dtype), self._address(one.access, upto=self.last if one.is_across else None))
+
+    def _places(self, one: _Sum, axis: int) -> Iterator[int]:
+        """Loops over the places of the result within ``axis``, some side by side at a time: yields how many."""
+        f, kept, sizes = self.f, one.kept(axis), self.nest.sizes
+        before = list(self.indices)
+
+        def walk(axes: Sequence[int]) -> Iterator[int]:
+            if not axes:
+                yield 1
+                return
+            inner, begin = axes[0], 0
+            if inner == self.last and self.lanes > 1 and one.access.strides[inner] == 1:
+                begin = sizes[inner] // self.lanes * self.lanes
+                with f.loop(0, begin, self.lanes) as index:
+                    self.indices[inner] = index
+                    yield self.lanes
+            if begin < sizes[inner]:
+                with f.loop(begin, sizes[inner]) as index:
+                    self.indices[inner] = index
+                    yield from walk(axes[1:])
+
+        yield from walk(kept)
+        self.indices = before
+
+    def _double(self, one: _Sum) -> Value:
+        """The address of the double of the place at the present indices."""
+        place: Value | int = 0
+        stride = 1
+        for axis in reversed(one.kept(one.reduced[0])):
+            place = self.indices[axis] * stride + place
+            stride *= self.nest.sizes[axis]
+        return self.f.at(self.f.at(self.f["scratch"], one.begin, "i8"), place, "double")
+
+    # ---- other reductions
 
     def _clear(self, one: Reduction) -> None:
         """Set the places that this unit gathers into to the reduction's identity: those it reaches, and no others."""

@@ -19,6 +19,9 @@ from chainrule.cpu.target import Target
 
 Padding = tuple[Pair, Pair]
 
+_IN_A_ROW = 64
+"""Terms of a sum that are added up in their own width."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -57,6 +60,11 @@ class Pool:
         """Places of the output are read, the image is written."""
         rows, columns = (sliding.adjoint_lines(self.axis(number)) for number in (0, 1))
         return Slide(self.dtype, self.channels, self.output, self.image, rows, columns, self.window)
+
+    @property
+    def most_windows(self) -> int:
+        """That hold one pixel."""
+        return math.prod(max(len(line.taps) for line in sliding.adjoint_lines(self.axis(number))) for number in (0, 1))
 
     def bytes(self, images: int, outputs: int) -> int:
         """Of so many tensors of each size."""
@@ -129,7 +137,7 @@ def max_pool_route(
             # winners lie in the scratch memory, from those of the row ``begin`` on
             shift = places + f.index(begin * output[1])
             forward.emit(f, target, _Winner(bases["image"], f["scratch"], shift), (pixels, places), (begin, end))
-            route = _Route(f["scratch"], shift, bases["upstream"], bases["out"])
+            route = _Route(f["scratch"], shift, bases["upstream"], bases["out"], pool.most_windows > _IN_A_ROW)
             adjoint.emit(f, target, route, (places, pixels), (first, last))
         return module
 
@@ -157,7 +165,8 @@ def sum_pool(
 ) -> Steps:
     """Operands "image" (N, H, W, C), "out" (N, OH, OW, C): the sum over each window, zeros in the border."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
-    return _one_kernel("sum_pool", pool, pool.forward(), ("image", "out"), _Sum, pool.bytes(1, 1))
+    terms = math.prod(window)
+    return _one_kernel("sum_pool", pool, pool.forward(), ("image", "out"), _sum_of(terms), pool.bytes(1, 1))
 
 
 def sum_pool_spread(
@@ -173,7 +182,8 @@ def sum_pool_spread(
 ) -> Steps:
     """Operands "upstream" (N, OH, OW, C), "out" (N, H, W, C): each number added to every pixel of its window."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
-    return _one_kernel("sum_pool_spread", pool, pool.adjoint(), ("upstream", "out"), _Sum, pool.bytes(1, 1))
+    terms = pool.most_windows
+    return _one_kernel("sum_pool_spread", pool, pool.adjoint(), ("upstream", "out"), _sum_of(terms), pool.bytes(1, 1))
 
 
 def _one_kernel(
@@ -230,6 +240,29 @@ class _Sum(Operation):
 
     def end(self, spot: Spot, place: Pixel, state: State) -> None:
         spot.store(state[0].get(), self.out, place)
+
+
+class _WideSum(_Sum):
+    """The sum of very many pixels, added up in double."""
+
+    def columns(self, registers: int, pixel_bytes: int) -> int:
+        return _columns(registers // 4, pixel_bytes)
+
+    def begin(self, spot: Spot, place: Pixel, first: Pixel, tap: Value) -> State:
+        type_ = with_element(spot.type, "double")
+        return [spot.f.variable(type_, spot.f.zero(type_))]
+
+    def take(self, spot: Spot, pixel: Pixel, uses: Sequence[tuple[State, int | Value]]) -> None:
+        value = spot.f.widened(spot.load(self.image, pixel))
+        for (total,), _ in uses:
+            total.set(total.get() + value)
+
+    def end(self, spot: Spot, place: Pixel, state: State) -> None:
+        spot.store(spot.f.narrowed(state[0].get(), element_of(spot.type)), self.out, place)
+
+
+def _sum_of(terms: int) -> Callable[..., Operation]:
+    return _Sum if terms <= _IN_A_ROW else _WideSum
 
 
 class _Largest(_Sum):
@@ -307,17 +340,21 @@ class _Winner(_WithTaps):
 
 
 class _Route(_WithTaps):
-    """The sum of ``upstream`` over the windows that the pixel won; ``winners`` as ``_Winner`` leaves them."""
+    """The sum of ``upstream`` over the windows that the pixel won, in double where these may be very many.
 
-    def __init__(self, winners: Value, shift: Value, upstream: Value, out: Value) -> None:
-        self.winners, self.shift, self.upstream, self.out = winners, shift, upstream, out
+    ``winners`` as ``_Winner`` leaves them.
+    """
+
+    def __init__(self, winners: Value, shift: Value, upstream: Value, out: Value, is_wide: bool) -> None:
+        self.winners, self.shift, self.upstream, self.out, self.is_wide = winners, shift, upstream, out, is_wide
         self.reads, self.beside = [upstream], [(out, True)]
 
     def columns(self, registers: int, pixel_bytes: int) -> int:
         return _columns(registers // 4, pixel_bytes)
 
     def begin(self, spot: Spot, place: Pixel, first: Pixel, tap: Value) -> State:
-        return [spot.f.variable(spot.type, spot.f.zero(spot.type))]
+        type_ = with_element(spot.type, "double") if self.is_wide else spot.type
+        return [spot.f.variable(type_, spot.f.zero(type_))]
 
     def take(self, spot: Spot, pixel: Pixel, uses: Sequence[tuple[State, int | Value]]) -> None:
         f, whole = spot.f, _whole(spot.type)
@@ -326,10 +363,11 @@ class _Route(_WithTaps):
         winner = f.load(winners, whole)
         for (total,), tap in uses:
             won = f.compare("eq", winner, self.lanes(spot, tap))
-            total.set(total.get() + f.select(won, upstream, f.zero(spot.type)))
+            term = f.select(won, upstream, f.zero(spot.type))
+            total.set(total.get() + (f.widened(term) if self.is_wide else term))
 
     def end(self, spot: Spot, place: Pixel, state: State) -> None:
-        spot.store(state[0].get(), self.out, place)
+        spot.store(spot.f.narrowed(state[0].get(), element_of(spot.type)), self.out, place)
 
 
 def _columns(most: int, pixel_bytes: int) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import bool_
+from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.graph.node import Array, Role, TensorType
 from chainrule.ops.primitive import Primitive, Spec, rows
 
@@ -56,12 +58,36 @@ def _sum_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
     return TensorType(tuple([size for axis, size in enumerate(x.shape) if axis not in axes]), x.dtype)
 
 
+_IN_A_ROW = 128
+"""Terms that NumPy may add up one by one in float32."""
+
+
+def dtype_of_sum(dtype: np.dtype[Any], terms: int) -> np.dtype[Any]:
+    """What numbers of ``dtype`` are added up in, so that the error does not grow with the number of ``terms``."""
+    return float64 if terms > _IN_A_ROW and dtype == float32 else dtype
+
+
+def sum_over(x: Array, axes: tuple[int, ...]) -> Array:
+    """The sum over axes, in the dtype of ``x``. NumPy adds up in pairs along innermost axes, elsewhere one by one."""
+    dtype = x.dtype
+    if x.size > _IN_A_ROW and dtype == float32:
+        one_by_one, in_pairs = 1, x.flags.c_contiguous
+        for axis in range(x.ndim - 1, -1, -1):
+            if axis not in axes:
+                in_pairs = False
+            elif not in_pairs:
+                one_by_one *= x.shape[axis]
+        dtype = dtype_of_sum(dtype, one_by_one)
+    total: Array = np.add.reduce(x, axis=axes, dtype=dtype)
+    return total if dtype is x.dtype else np.asarray(total, x.dtype)
+
+
 sum_: Primitive = Primitive(
     "sum",
     Role.DISTRIBUTOR,
     "z = the sum over axes, which vanish: (..., n, ...) -> (..., ...). Every summand gets the whole gradient.",
     shape=_sum_shape,
-    reference=lambda x, *, axes: np.add.reduce(x, axis=axes, dtype=x.dtype),
+    reference=sum_over,
     vjp=(lambda z, u: broadcast(u, shape=z.inputs[0].shape, axes=z.attributes["axes"]),),
     local=("1",),
     saves=(),

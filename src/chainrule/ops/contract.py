@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.node import Array, Node, Role, TensorType
-from chainrule.ops.broadcast import broadcast
+from chainrule.ops.broadcast import broadcast, sum_over
 from chainrule.ops.elementwise import multiply
 from chainrule.ops.move import reshape, transpose
 from chainrule.ops.precision import operand
@@ -205,8 +205,7 @@ def _weight_gradient_reference(
     c, o = image.shape[1], upstream.shape[1]
     columns = _patch_matrix(image, kernel, stride, padding, dilation, groups)
     per_image = _channel_matrix(upstream, groups) @ columns.swapaxes(2, 3)
-    total: Array = per_image.sum(axis=0)
-    return total.reshape(o, c // groups, *kernel)
+    return sum_over(per_image, (0,)).reshape(o, c // groups, *kernel)
 
 
 def _geometry(z: Node) -> dict[str, object]:

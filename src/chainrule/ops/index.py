@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype, bool_, is_integer
 from chainrule.graph.node import Array, Role, TensorType
+from chainrule.ops.broadcast import dtype_of_sum
 from chainrule.ops.primitive import Blocked, Primitive, Spec, rows
 
 
@@ -70,10 +71,10 @@ def _scatter_shape(u: TensorType, indices: TensorType, *, axis: int, size: int) 
 def _scatter_reference(u: Array, indices: Array, *, axis: int, size: int) -> Array:
     _check_range("scatter_add", indices, size)
     before, after = u.shape[:axis], u.shape[axis + indices.ndim :]
-    out = np.zeros((*before, size, *after), dtype=u.dtype)
+    out = np.zeros((*before, size, *after), dtype_of_sum(u.dtype, indices.size))
     flat = u.reshape(*before, indices.size, *after)
     np.add.at(np.moveaxis(out, axis, 0), indices.reshape(-1), np.moveaxis(flat, axis, 0))
-    return out
+    return out.astype(u.dtype, copy=False)
 
 
 scatter_add: Primitive = Primitive(

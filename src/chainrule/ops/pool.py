@@ -6,6 +6,7 @@ Max pooling is three primitives, closed under differentiation: ``max_pool2d`` pi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.node import Array, Node, Role, TensorType
+from chainrule.ops.broadcast import dtype_of_sum
 from chainrule.ops.primitive import Primitive, Spec
 from chainrule.ops.windows import Padding, Pair, cropped, output_sizes, padded, taps
 
@@ -78,10 +80,11 @@ def _route_reference(x: Array, upstream: Array, *, window: Pair, stride: Pair, p
     masks = _winners(x, window, stride, padding, dilation)
     (top, bottom), (left, right) = padding
     n, c, h, w = x.shape
-    image = np.zeros((n, c, top + h + bottom, left + w + right), dtype=upstream.dtype)
+    dtype = dtype_of_sum(upstream.dtype, len(masks))
+    image = np.zeros((n, c, top + h + bottom, left + w + right), dtype)
     for view, mask in zip(taps(image, window, stride, dilation, (upstream.shape[2], upstream.shape[3])), masks, strict=True):
         view += np.where(mask, upstream, 0)
-    return np.ascontiguousarray(cropped(image, padding))
+    return np.ascontiguousarray(cropped(image, padding), upstream.dtype)
 
 
 def _pick_shape(
@@ -163,10 +166,10 @@ max_pool2d_pick: Primitive = Primitive(
 def _sum_pool_reference(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
     out = output_sizes("sum_pool2d", x.shape[2:], window, stride, padding, (1, 1))
     views = taps(padded(x, padding), window, stride, (1, 1), out)
-    total = views[0].copy()
+    total = views[0].astype(dtype_of_sum(x.dtype, len(views)))
     for view in views[1:]:
         total += view
-    return total
+    return total.astype(x.dtype)
 
 
 def _spread_shape(u: TensorType, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> TensorType:
@@ -178,10 +181,11 @@ def _spread_shape(u: TensorType, *, size: Pair, window: Pair, stride: Pair, padd
 
 def _spread_reference(u: Array, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> Array:
     (top, bottom), (left, right) = padding
-    image = np.zeros((*u.shape[:2], size[0] + top + bottom, size[1] + left + right), dtype=u.dtype)
+    shape = (*u.shape[:2], size[0] + top + bottom, size[1] + left + right)
+    image = np.zeros(shape, dtype_of_sum(u.dtype, math.prod(window)))
     for view in taps(image, window, stride, (1, 1), (u.shape[2], u.shape[3])):
         view += u
-    return np.ascontiguousarray(cropped(image, padding))
+    return np.ascontiguousarray(cropped(image, padding), u.dtype)
 
 
 def _sum_pool_vjp(z: Node, u: Node) -> Node:

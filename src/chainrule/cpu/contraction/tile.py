@@ -9,7 +9,7 @@ convolution's window. ``b`` lies in *panels*: for each k the V vectors of column
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chainrule.cpu.edges import load_columns, store_columns
@@ -99,7 +99,8 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
 
     Loop order: tiles of rows, segments, k. Reads the table ``rows`` of addresses of a's rows (plus ``offset`` elements), the
     panel ``b`` and the table ``segments``, also their ``lengths`` where they differ and their ``depths`` in b where they jump.
-    Writes the rows in the table ``places`` from ``column`` on, added to what is there where ``accumulate`` holds.
+    Writes the rows in the table ``places`` from ``column`` on; where ``accumulate`` holds, what is there is added at the end:
+    so rounding errors grow with the length of a block and with the number of blocks, not with their product.
     """
     parameters = [("ptr noalias", "rows"), ("ptr noalias", "places"), ("i64", "tiles"), ("ptr noalias", "b")]
     parameters += [("i64", "offset"), ("i64", "column"), ("ptr noalias", "segments")]
@@ -110,7 +111,8 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
     with f.loop(0, f["tiles"]) as t:
         first = f.index(t * tile.rows)
         places = [f.at(f.at(f["places"], first, "ptr"), m, "ptr") for m in range(tile.rows)]
-        sums = _begin(f, tile, places)
+        type_ = vector(tile.lanes, tile.element)
+        sums = [[f.variable(type_, f.zero(type_)) for _ in range(tile.vectors)] for _ in places]
         sources = [f.load(f.at(f.at(f["rows"], first, "ptr"), m, "ptr"), "ptr") for m in range(tile.rows)]
         sources = [f.at(source, f["offset"], tile.element) for source in sources]
         panel = f.variable("ptr", f["b"])
@@ -123,22 +125,21 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
         _finish(f, tile, sums, places)
 
 
-def _begin(f: Function, tile: Tile, places: Sequence[Value]) -> list[list[Variable]]:
-    type_ = vector(tile.lanes, tile.element)
-    sums = [[f.variable(type_, f.zero(type_)) for _ in range(tile.vectors)] for _ in places]
-    with f.when(f["accumulate"]):
-        for place, row in zip(places, sums, strict=True):
-            address = f.at(f.load(place, "ptr"), f["column"], tile.element)
-            for v, count in enumerate(tile.counts()):
-                row[v].set(load_columns(f, f.at(address, v * tile.lanes, tile.element), type_, count))
-    return sums
-
-
 def _finish(f: Function, tile: Tile, sums: Sequence[Sequence[Variable]], places: Sequence[Value]) -> None:
-    for place, row in zip(places, sums, strict=True):
+    """All rows are read before one is written: the last ones may be one and the same."""
+
+    def each(row: Sequence[Variable], place: Value) -> Iterator[tuple[Variable, Value, int]]:
         address = f.at(f.load(place, "ptr"), f["column"], tile.element)
         for v, count in enumerate(tile.counts()):
-            store_columns(f, row[v].get(), f.at(address, v * tile.lanes, tile.element), count)
+            yield row[v], f.at(address, v * tile.lanes, tile.element), count
+
+    with f.when(f["accumulate"]):
+        for place, row in zip(places, sums, strict=True):
+            for total, address, count in each(row, place):
+                total.set(total.get() + load_columns(f, address, total.type, count))
+    for place, row in zip(places, sums, strict=True):
+        for total, address, count in each(row, place):
+            store_columns(f, total.get(), address, count)
 
 
 def _segment(

@@ -5,11 +5,14 @@
 In the tile, rows are (tap, channel), columns are filters and k counts pixels. A unit makes a block of filters times a block of
 channels, over all pixels or over a chunk of them. Loop order: blocks of pixels (copy the image's rows into a strip with a
 border, pack the upstream gradient into panels), panels of filters, tiles of rows. Sums are kept as (channel, tap, filter) and
-turned at the end; those of chunks are added by a second step, in order, so results do not depend on threads.
+turned at the end; those of chunks are added by a second step, in order, so results do not depend on threads. Where a unit has
+many blocks, some at a time are added up apart, so that rounding errors do not grow with the number of pixels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +30,8 @@ _SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
 _CHANNELS = 256  # of a unit at most
 _PANEL_BYTES = 6 * 1024  # of a panel of upstream gradients: with a column of the strip it stays in the L1 cache
 _WANTED_UNITS = 8
+_BLOCKS_IN_A_ROW = 64
+"""Blocks of pixels that are added up one by one."""
 
 
 def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
@@ -153,6 +158,11 @@ class _Nest:
         return -(-self.output_rows // self.chunk_rows)
 
     @property
+    def is_long(self) -> bool:
+        """Whether a unit has more blocks than are added up in a row."""
+        return self.chunk_rows > _BLOCKS_IN_A_ROW * self.block_rows
+
+    @property
     def units(self) -> int:
         return self.chunks * self.blocks
 
@@ -163,7 +173,7 @@ class _Nest:
         upstream = geometry.output[0] * geometry.output[1] * geometry.filters
         return geometry.batch * (image + upstream) + self.one.window * self.one.channels * geometry.filters
 
-    # ---- scratch: strip, packed upstream, sums (of a single chunk), addresses of rows, their places, segments
+    # ---- scratch: strip, packed upstream, sums (of a single chunk), part (of many blocks), rows: addresses, places, segments
 
     @property
     def packs(self) -> bool:
@@ -194,12 +204,17 @@ class _Nest:
         return whole_lines(self.unit_sums * self.itemsize) if self.chunks == 1 else 0
 
     @property
+    def part_bytes(self) -> int:
+        return whole_lines(self.unit_sums * self.itemsize) if self.is_long else 0
+
+    @property
     def table_bytes(self) -> int:
         return 8 * (self.channels * self.one.window + self.tile_rows)
 
     @property
     def scratch_bytes(self) -> int:
-        return self.strip_bytes + self.packed_bytes + self.sum_bytes + 2 * self.table_bytes + 8 * self.block_rows
+        sums = self.sum_bytes + self.part_bytes
+        return self.strip_bytes + self.packed_bytes + sums + 2 * self.table_bytes + 8 * self.block_rows
 
 
 def _generate(nest: _Nest, name: str) -> Module:
@@ -220,7 +235,8 @@ class _Emission:
         self.strip = f["scratch"]
         self.packed = f.at(self.strip, nest.strip_bytes, "i8")
         self.sums = f.at(self.packed, nest.packed_bytes, "i8")
-        self.rows = f.at(self.sums, nest.sum_bytes, "i8")
+        self.part = f.at(self.sums, nest.sum_bytes, "i8")
+        self.rows = f.at(self.part, nest.part_bytes, "i8")
         self.places = f.at(self.rows, nest.table_bytes, "i8")
         self.segments = f.at(self.places, nest.table_bytes, "i8")
         nest.strip.emit_copy(module)
@@ -231,6 +247,8 @@ class _Emission:
             self._sweep(module, "sweep", panels.vectors)
         if panels.rest:
             self._sweep(module, "sweep_rest", panels.rest_vectors)
+        if nest.is_long:
+            _add_part(module, self.element, nest.panels.lanes)
         if nest.packs:
             _pack_pixels(module, self.element, panels, self.one.output_channels)
         low, width = self.one.low, nest.strip.width
@@ -260,21 +278,22 @@ class _Emission:
         channels = f.index(f.least(one.channels - first_channel, nest.channels))
         source = f.at(self.image, f.index(group * one.channels) + first_channel, self.element)
         sums = self.sums if nest.chunks == 1 else f.at(self.out, f.index(unit * nest.unit_sums), self.element)
-        tiles = self._rows(channels, sums)
+        tiles = self._rows(channels, self.part if nest.is_long else sums)
         first_panel = f.index(filter_block * nest.unit_panels)
         last_panel = f.index(f.least(first_panel + nest.unit_panels, nest.panels.count))
         first_filter = f.index(group * one.columns) + f.index(first_panel * nest.panels.width)
         upstream = f.at(self.upstream, first_filter, self.element)
         begin = f.index(chunk * nest.chunk_rows)
         end = f.index(f.least(begin + nest.chunk_rows, nest.output_rows))
-        with f.loop(begin, end, nest.block_rows) as first:
+        numbers = f.index(channels * (one.window * nest.filters))
+        with self._parts(begin, end, sums, numbers) as (since, until), f.loop(since, until, nest.block_rows) as first:
             last = f.index(f.least(first + nest.block_rows, end))
             strip_begin = self._segments(first, last)
             strip_end = nest.strip.first_row(f, last - 1) + (nest.strip.border_rows + 1)
             f.call("copy_rows", "void", source, self.strip, strip_begin, strip_end, channels)
             pixels = f.at(upstream, f.index(first * (one.output[1] * one.output_channels)), self.element)
             counts = (f.index((last - first) * one.output[1]), last - first)
-            accumulate = f.compare("ne", first, begin)
+            accumulate = f.compare("ne", first, since)
             self._panels(tiles, pixels, counts, (first_panel, last_panel), accumulate)
         if nest.chunks == 1:
             pitch = one.channels * one.window
@@ -284,6 +303,18 @@ class _Emission:
             f.call(
                 "turn_sums", "void", sums, f.at(self.out, place, self.element), *size, f.index(pitch), f.index(1), f.index(0)
             )  # fmt: skip
+
+    @contextmanager
+    def _parts(self, begin: Value, end: Value, sums: Value, count: Value) -> Iterator[tuple[Value, Value]]:
+        """Rows from ``begin`` to ``end`` in parts whose blocks are added up in a row; the parts go to the ``sums``."""
+        f, nest = self.f, self.nest
+        if not nest.is_long:
+            yield begin, end
+            return
+        length = _BLOCKS_IN_A_ROW * nest.block_rows
+        with f.loop(begin, end, length) as first:
+            yield first, f.index(f.least(first + length, end))
+            f.call("add_part", "void", self.part, sums, count, f.compare("ne", first, begin))
 
     def _rows(self, channels: Value, sums: Value) -> Value:
         """List the rows (tap, channel): where they are read and where their sums are; returns how many tiles they fill."""
@@ -365,6 +396,19 @@ def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> No
         if panels.rest:
             with f.when(f.compare("sgt", f["last"], panels.full)):
                 copy(pixel, f.index(panels.full), panels.rest_vectors, panels.rest)
+
+
+def _add_part(module: Module, element: str, lanes: int) -> None:
+    """The function add_part(part, sums, count, accumulate): ``count`` sums, a multiple of ``lanes``, become or get ``part``."""
+    parameters = [("ptr noalias", "part"), ("ptr noalias", "sums"), ("i64", "count"), ("i1", "accumulate")]
+    f = module.function("add_part", parameters, internal=True, inline=False)
+    type_ = vector(lanes, element)
+    with f.loop(0, f["count"], lanes) as i:
+        place = f.at(f["sums"], i, element)
+        found = f.variable(type_, f.load(f.at(f["part"], i, element), type_))
+        with f.when(f["accumulate"]):
+            found.set(found.get() + f.load(place, type_))
+        f.store(found.get(), place)
 
 
 def _generate_sum(nest: _Nest, name: str) -> Module:

@@ -48,10 +48,6 @@ def emit_product(module: Module, name: str, product: Product) -> None:
             for r in range(product.rows)
         ]  # fmt: skip
         sums = [[f.variable(type_, f.zero(type_)) for _ in row] for row in places]
-        with f.when(f["accumulate"]):
-            for totals, row in zip(sums, places, strict=True):
-                for total, place in zip(totals, row, strict=True):
-                    total.set(f.load(place, type_))
 
         def steps(count: int) -> None:
             a_now, b_now = a.get(), b.get()
@@ -69,6 +65,10 @@ def emit_product(module: Module, name: str, product: Product) -> None:
             steps(_STEPS)
         with f.loop(whole, f["depth"]):
             steps(1)
+        with f.when(f["accumulate"]):  # at the end, so that rounding errors do not grow with all of k
+            for totals, row in zip(sums, places, strict=True):
+                for total, place in zip(totals, row, strict=True):
+                    total.set(total.get() + f.load(place, type_))
         for totals, row in zip(sums, places, strict=True):
             for total, place in zip(totals, row, strict=True):
                 f.store(total.get(), place)
