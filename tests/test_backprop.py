@@ -223,7 +223,8 @@ def test_backward_reaches_parameters_and_inputs_and_nothing_else() -> None:
     np.testing.assert_array_equal(gradient_of(w), [[4, -4]])
     np.testing.assert_array_equal(gradient_of(x), [4, 8])
     assert b.grad is None
-    assert hidden.grad is None
+    with pytest.warns(UserWarning, match="is a hidden value, whose gradient is not kept"):
+        assert hidden.grad is None
 
 
 def test_gradients_have_the_shape_and_dtype_of_what_they_belong_to() -> None:

@@ -201,7 +201,10 @@ def test_adam_and_adamw_can_take_over_from_each_other() -> None:
             "SGD: a group must be a dict with 'params' and options, got {'parameters': []}",
         ),
         (lambda: optim.SGD(nn.Sequential(nn.ReLU())), "SGD: can only update parameters, got ReLU"),
-        (lambda: optim.SGD([cr.zeros((2,))]), "SGD: can only update parameters, got Tensor"),
+        (
+            lambda: optim.SGD([cr.zeros((2,))]),
+            "SGD: float32[2] asks for no gradient: make it with requires_grad=True, or a Parameter",
+        ),
         (lambda: optim.SGD([nn.Buffer(np.zeros(2))]), "SGD: can only update parameters, got Buffer"),
         (lambda: optim.clip_grad_norm_([parameter(1)], 0.0), "clip_grad_norm_: max_norm must be above 0, got 0.0"),
     ],

@@ -197,6 +197,12 @@ class Module:
             for module, mode in modes:
                 module.training = mode
 
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Freeze every parameter here and below (``wanted=False``), or let them learn: see ``Parameter.requires_grad``."""
+        for parameter in self.parameters():
+            parameter.requires_grad = wanted
+        return self
+
     def zero_grad(self) -> None:
         for parameter in self.parameters():
             parameter.grad = None
@@ -211,7 +217,7 @@ class Module:
                 if is_float(cell.dtype):
                     if cell not in converted:
                         converted[cell] = type(cell)(cell.numpy(), wanted)
-                        converted[cell].name = cell.name
+                        converted[cell].name, converted[cell].requires_grad = cell.name, cell.requires_grad
                     module._cells[name] = converted[cell]
         return self
 
@@ -273,13 +279,14 @@ class Module:
             cell.assign(value)
 
     def unused_parameters(self, loss: Tensor) -> list[str]:
-        """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them."""
+        """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them. Frozen ones, which none
+        is to reach, are not among them."""
         reached = {
             node.owner()
             for node in topological_order([loss.node], follow=lambda node: node.requires_grad)
             if node.owner is not None
         }
-        return [name for name, cell in self.named_parameters() if cell not in reached]
+        return [name for name, cell in self.named_parameters() if cell.requires_grad and cell not in reached]
 
     # ---- showing
 

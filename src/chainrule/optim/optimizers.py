@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
+from chainrule.graph import INPUT
 from chainrule.graph.dtypes import DType, float32, float64, promote
-from chainrule.tensor import Buffer, Parameter, Tensor, Updates, functions
+from chainrule.ops import is_tracing
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions
 from chainrule.tensor.engines import runs_natively
 
 _WORTH_A_PROGRAM = 1 << 14
@@ -25,7 +27,7 @@ _WORTH_A_PROGRAM = 1 << 14
 class Group:
     """Parameters that share their options. ``lr`` and what schedules may change are cells; the rest are numbers."""
 
-    def __init__(self, parameters: list[Parameter], options: Mapping[str, Any], cells: Iterable[str]) -> None:
+    def __init__(self, parameters: list[Tensor], options: Mapping[str, Any], cells: Iterable[str]) -> None:
         self.parameters = parameters
         self.options = {name: _plain(value) for name, value in options.items() if name not in cells}
         self.cells = {name: Buffer(np.array(options[name], np.float64)) for name in cells}
@@ -54,7 +56,8 @@ class Optimizer(ABC):
     """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
 
     ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
-    options. A parameter without a gradient is left alone.
+    options. Tensors made with ``requires_grad=True`` can be learned too, outside compiled functions. A parameter without a
+    gradient is left alone, and so is a frozen one (``requires_grad = False``), even if an earlier gradient stands in ``grad``.
     """
 
     changing: tuple[str, ...] = ("lr",)
@@ -64,12 +67,14 @@ class Optimizer(ABC):
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
+        if isinstance(params, Tensor):
+            raise UserError(f"{type(self).__name__}: got one tensor, {params.node.type}: put it into a list")
         given = list(params)
         if not given:
             raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.groups: list[Group] = []
-        seen: set[Parameter] = set()
+        seen: set[Tensor] = set()
         for group in groups:
             if not isinstance(group, dict) or "params" not in group:
                 raise UserError(f"{type(self).__name__}: a group must be a dict with 'params' and options, got {group!r}")
@@ -80,19 +85,33 @@ class Optimizer(ABC):
                     f"{type(self).__name__}: unknown option {sorted(unknown)[0]!r} of a group. Known: {', '.join(defaults)}"
                 )
             self._check(options)
-            members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
+            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
             for one in members:
-                if not isinstance(one, Parameter):
-                    raise UserError(f"{type(self).__name__}: can only update parameters, got {type(one).__name__}")
+                self._check_member(one)
                 if one in seen:
-                    raise UserError(f"{type(self).__name__}: parameter {one.name or one.shape} is given twice")
+                    name = one.name if isinstance(one, Parameter) else one.node.label
+                    raise UserError(f"{type(self).__name__}: parameter {name or one.shape} is given twice")
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
-        self.state: dict[Parameter, dict[str, Buffer]] = {}
+        self.state: dict[Tensor, dict[str, Buffer]] = {}
         self._updates = Updates()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_updates": Updates()}  # a copy, or another process, makes its own
+
+    def _check_member(self, one: Any) -> None:
+        kind = type(self).__name__
+        if isinstance(one, Parameter):
+            return
+        if not isinstance(one, Tensor) or isinstance(one, Cell):
+            raise UserError(f"{kind}: can only update parameters, got {type(one).__name__}")
+        if not one.requires_grad:
+            raise UserError(f"{kind}: {one.node.type} asks for no gradient: make it with requires_grad=True, or a Parameter")
+        if one.node.operation is not INPUT:
+            raise UserError(
+                f"{kind}: {one.node.type}, from {one.node.operation.name} at {one.node.origin}, is computed from others: pass "
+                "those, or detach().requires_grad_() for a tensor of its own"
+            )
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a group by the names that they are kept under."""
@@ -106,7 +125,7 @@ class Optimizer(ABC):
                 raise UserError(f"{type(self).__name__}: {name} must be at least 0 and under 1, got {value}")
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters]
 
     @property
@@ -129,8 +148,16 @@ class Optimizer(ABC):
         The library's own methods, which have no side effects, run as one program where there is much to update: a pass over
         the parameters instead of one for each operation.
         """
-        parameters = self.parameters
-        if type(self) in _PURE and runs_natively() and sum([one.size for one in parameters]) >= _WORTH_A_PROGRAM:
+        learning = [one for one in self.parameters if one.requires_grad]
+        parameters = [one for one in learning if isinstance(one, Parameter)]
+        if len(parameters) < len(learning) and is_tracing():
+            plain = next(one for one in learning if not isinstance(one, Parameter))
+            raise UserError(
+                f"{type(self).__name__}: a compiled function cannot update {plain.node.type}, a tensor with "
+                "requires_grad=True: make it a Parameter"
+            )
+        worth = type(self) in _PURE and runs_natively() and len(parameters) == len(learning)
+        if worth and sum([one.size for one in parameters]) >= _WORTH_A_PROGRAM:
             frozen = tuple([tuple(group.options.items()) for group in self.groups])
             self._updates.run(self._step, parameters, self._cells(), frozen)
         else:
@@ -147,15 +174,15 @@ class Optimizer(ABC):
         with functions.no_grad():
             for group in self.groups:
                 for parameter in group.parameters:
-                    if parameter.grad is not None:
+                    if parameter.requires_grad and parameter.grad is not None:
                         wide = promote(parameter.dtype, float32)  # a bfloat16 cannot hold what 0.999 of itself is
                         self._update(group, parameter, parameter.grad.astype(wide))
 
     @abstractmethod
-    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         """Assign the parameter and its slots; ``gradient`` is float32 or wider."""
 
-    def _slot(self, parameter: Parameter, name: str) -> Buffer:
+    def _slot(self, parameter: Tensor, name: str) -> Buffer:
         """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
         slots = self.state.setdefault(parameter, {})
         if name not in slots:
@@ -166,7 +193,7 @@ class Optimizer(ABC):
         """The slots that no updated parameter of ``group`` lacks."""
         return self.always
 
-    def _slot_type(self, parameter: Parameter, name: str) -> tuple[tuple[int, ...], DType]:
+    def _slot_type(self, parameter: Tensor, name: str) -> tuple[tuple[int, ...], DType]:
         """Shape and dtype: a number for a count, else the parameter's."""
         return ((), float64) if name == "count" else (parameter.shape, promote(parameter.dtype, float32))
 
@@ -248,7 +275,7 @@ class SGD(Optimizer):
         if options["nesterov"] and options["momentum"] <= 0:
             raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
 
-    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         if group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
         if group.initial["momentum"] > 0:
@@ -285,7 +312,7 @@ class Adam(Optimizer):
         first, second = options.pop("betas")
         return {**options, "beta1": first, "beta2": second}
 
-    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         rate, first, second = group["lr"], group["beta1"], group["beta2"]
         value: Tensor = parameter
         if group["weight_decay"] and self.decoupled:
@@ -348,7 +375,7 @@ class RMSprop(Optimizer):
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, {**options, "centered": centered})
 
-    def _update(self, group: Group, parameter: Parameter, gradient: Tensor) -> None:
+    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         if group["weight_decay"]:
             gradient = gradient + parameter * group["weight_decay"]
         alpha, rate = group["alpha"], group["lr"].astype(gradient.dtype)
@@ -371,8 +398,9 @@ class RMSprop(Optimizer):
         return ("variance", "mean") if group["centered"] else self.always
 
 
-def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float) -> Tensor:
-    """Scale all gradients so that their common length is at most ``max_norm``; returns the length before.
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients so that their common length is at most ``max_norm``; returns the length before. Frozen parameters,
+    which no optimizer updates, do not count.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). No square overflows or
     vanishes. As in PyTorch, an infinite gradient makes the length infinite, all finite gradients 0 and itself nan; a nan makes
@@ -380,14 +408,14 @@ def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float
     """
     if not max_norm > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    several = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     if not several:
         raise UserError(
             "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
             "gives its parameters only once, or a list of them"
         )
     with functions.no_grad():
-        gradients = [(one, one.grad) for one in several if one.grad is not None]
+        gradients = [(one, one.grad) for one in several if one.requires_grad and one.grad is not None]
         if not gradients:
             return functions.zeros(())
         length = _length([gradient for _, gradient in gradients])

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Cell(Tensor):
     """A tensor that can be assigned another value of the same shape and dtype. ``name`` is its path in the model."""
 
-    __slots__ = ("_gradient_now", "_memory", "_memory_is_new", "_name", "_type", "_value_now")
+    __slots__ = ("_gradient_now", "_memory", "_memory_is_new", "_name", "_type", "_value_now", "_wants_grad")
 
     _operation = BUFFER
-    _wants_grad = False
+    _is_learned = False
 
     def __init__(self, value: Any, dtype: Any = None) -> None:
         array = tensor(value, dtype).numpy()
@@ -39,6 +39,7 @@ class Cell(Tensor):
         self._memory_is_new = False  # whether the memory holds the present value
         self._type = TensorType(array.shape, array.dtype)
         self._name = ""
+        self._wants_grad = self._is_learned
         self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
         self._gradient_now: Tensor | Callable[[], Tensor] | None = None
 
@@ -49,6 +50,41 @@ class Cell(Tensor):
         made._type = TensorType(shape, made._type.dtype)
         made._value_now = None
         return made
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are to arrive here. A parameter for which it is set to False is frozen: computations that read it
+        from then on pass it no gradient, and optimizers leave it alone, also where an earlier gradient stands in ``grad``.
+        Compiled functions are traced again when it changed."""
+        trace = active_trace()
+        if trace is not None and self._is_learned:
+            trace.asks.setdefault(self, self._wants_grad)
+        return self._wants_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if not self._is_learned:
+            if not wanted:
+                return
+            label = f" {self._name!r}" if self._name else ""
+            raise UserError(f"requires_grad: buffer{label} is not learned: make it a Parameter")
+        if bool(wanted) is self.requires_grad:
+            return
+        self._wants_grad = bool(wanted)
+        trace = active_trace()
+        if trace is None:
+            self._node = None  # type: ignore[assignment]  # the next reader gets another leaf
+        else:
+            trace.changed(self)
+
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        self.requires_grad = wanted
+        return self
+
+    def retain_grad(self) -> None:
+        """Nothing: the gradient of a parameter is kept anyway."""
+        if not self.requires_grad:
+            super().retain_grad()  # says that there is none
 
     @property
     def grad(self) -> Tensor | None:
@@ -95,7 +131,7 @@ class Cell(Tensor):
         if trace is not None:
             return trace.read(self)
         if self._node is None:
-            self._node = self._leaf(self.numbers())
+            self._node = self._leaf(self.numbers(), self._wants_grad)
         return self._node
 
     def numbers(self) -> Array:
@@ -139,8 +175,8 @@ class Cell(Tensor):
     def dtype(self) -> DType:
         return self._type.dtype
 
-    def _leaf(self, value: Array | TensorType) -> Node:
-        return leaf(value, self._operation, requires_grad=self._wants_grad, label=self._name, owner=weakref.ref(self))
+    def _leaf(self, value: Array | TensorType, wants_grad: bool) -> Node:
+        return leaf(value, self._operation, requires_grad=wants_grad, label=self._name, owner=weakref.ref(self))
 
     def assign(self, value: Any) -> None:
         """Take over the numbers of ``value``, which must have this shape; its dtype is converted."""
@@ -161,21 +197,24 @@ class Cell(Tensor):
         self._node = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        made = memo[id(self)] = _made_again(type(self), np.array(self.numbers()), self._name)
+        made = memo[id(self)] = _made_again(*self._to_make_again())
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (type(self), np.array(self.numbers()), self._name)
+        return _made_again, self._to_make_again()
+
+    def _to_make_again(self) -> tuple[Any, ...]:
+        return type(self), np.array(self.numbers()), self._name, self._wants_grad
 
     def __repr__(self) -> str:
         label = f"{self._name}: " if self._name else ""
         return f"{type(self).__name__}({label}{super().__repr__()[len('Tensor(') :]}"
 
 
-def _made_again(kind: type[Cell], value: Array, name: str) -> Cell:
+def _made_again(kind: type[Cell], value: Array, name: str, wants_grad: bool) -> Cell:
     """A cell as another one was, without its gradient, its history, and its place in programs."""
     made = kind(value)
-    made._name = name
+    made._name, made._wants_grad = name, wants_grad
     return made
 
 
@@ -199,11 +238,11 @@ def _zeros(type_: TensorType, present: bool) -> Array:
 
 
 class Parameter(Cell):
-    """A cell that is learned: gradients arrive in ``grad``, optimizers assign it."""
+    """A cell that is learned: gradients arrive in ``grad``, optimizers assign it. ``requires_grad = False`` freezes it."""
 
     __slots__ = ()
     _operation = PARAMETER
-    _wants_grad = True
+    _is_learned = True
 
     def __init__(self, value: Any, dtype: Any = None) -> None:
         super().__init__(value, dtype)

@@ -5,7 +5,8 @@
 
 The decorated function means what the plain one means. Cells (parameters, buffers, optimizer state, the random counter) are
 captured: the program reads and writes their memory. Python values read while tracing are frozen into the program; the
-``training`` flags of modules, and whether a cell had a gradient, are guarded: where they changed, the function is traced again.
+``training`` flags of modules, and whether a parameter asks for gradients or a cell had one, are guarded: where they changed,
+the function is traced again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class _Traced:
     gradients: list[tuple[Cell, Callable[[], Tensor] | None]]  # fetches it; None where the gradient was cleared
     input_gradients: list[tuple[int, int]]  # place among the inputs, output
     flags: dict[Any, bool]
+    asks: dict[Cell, bool]
     had_gradient: dict[Cell, bool]
     checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
     results: Any
@@ -66,6 +68,9 @@ class _Traced:
         for module, mode in self.flags.items():
             if module.training is not mode:
                 return f"{type(module).__name__}.training changed from {mode} to {not mode}"
+        for cell, asked in self.asks.items():
+            if cell.requires_grad is not asked:
+                return f"{cell.name or 'a parameter'}.requires_grad changed from {asked} to {not asked}"
         for cell, had in self.had_gradient.items():
             if cell.has_gradient is not had:
                 now = "has" if cell.has_gradient else "has no"
@@ -139,12 +144,12 @@ class CompiledFunction(Generic[P, R]):
     def _trace(self, args: Any, options: Any, arrays: list[_Argument]) -> _Traced:
         from chainrule.cpu.program import Program
 
-        inputs: list[Tensor] = []
+        inputs: list[tuple[Tensor, Node]] = []  # with the leaf, as the function may put a leaf of its own in its place
         with tracing() as trace:
 
             def stand_in(argument: _Argument) -> Tensor:
                 made = placeholder(argument.array.shape, argument.array.dtype, argument.asks_for_gradient)
-                inputs.append(made)
+                inputs.append((made, made.node))
                 return made
 
             remaining = iter(arrays)
@@ -263,7 +268,7 @@ def _with_values(value: Any, program: Program) -> Any:
 class _Parts:
     """What a trace captured, as inputs and outputs of a graph; adds to ``outputs``."""
 
-    def __init__(self, trace: Trace, inputs: Sequence[Tensor], outputs: list[Node]) -> None:
+    def __init__(self, trace: Trace, inputs: Sequence[tuple[Tensor, Node]], outputs: list[Node]) -> None:
         self.trace, self.inputs, self.outputs = trace, list(inputs), outputs
         self.state: list[tuple[Node, int]] = []
         for cell, node in trace.writes.items():
@@ -272,9 +277,9 @@ class _Parts:
             (cell, None if gradient is None else self._output(gradient.node)) for cell, gradient in trace.gradients.items()
         ]
         self.input_gradients = [
-            (place, self._output(one.grad.node)) for place, one in enumerate(self.inputs) if one.grad is not None
+            (place, self._output(one.grad.node)) for place, (one, _) in enumerate(self.inputs) if one.grad is not None
         ]
-        places = {one.node: place for place, one in enumerate(self.inputs)}
+        places = {node: place for place, (_, node) in enumerate(self.inputs)}
         self.checks = [(places.get(node), self._output(node), check) for node, check in trace.checks]
 
     def _output(self, node: Node) -> int:
@@ -285,13 +290,14 @@ class _Parts:
         trace = self.trace
         return _Traced(
             program,
-            [one.node for one in self.inputs],
+            [node for _, node in self.inputs],
             [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
             list(trace.writes),
             [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.node)],
             [(cell, None if output is None else _looking(program, output)) for cell, output in self.gradients],
             self.input_gradients,
             dict(trace.flags),
+            dict(trace.asks),
             {cell: one is not None for cell, one in trace.gradient_reads.items()},
             self.checks,
             results,
@@ -327,7 +333,9 @@ def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
         cell.gradient_arrives(look)
     for place, output in traced.input_gradients:
         tensor = arrays[place].tensor
-        assert tensor is not None
+        if tensor is None:  # an array: in the plain function too, its tensor is gone
+            continue
+        tensor.requires_grad_()  # as the function may have asked
         found = _looking(program, output)()
         tensor.grad = found if tensor.grad is None else tensor.grad + found
     return _with_values(traced.results, program)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +31,10 @@ from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, gradients
 from chainrule.tensor.engines import runs_natively
-from chainrule.tensor.tracing import active_trace
+from chainrule.tensor.tracing import active_trace, beginning
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Tensor:
@@ -40,14 +44,14 @@ class Tensor:
     gradient is wanted: after ``error.backward()`` it is in ``grad``, of the same shape and dtype.
     """
 
-    __slots__ = ("__weakref__", "_node", "grad")
+    __slots__ = ("__weakref__", "_grad", "_node")
 
     _node: Node
-    grad: Tensor | None
+    _grad: Tensor | None
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self.grad = None
+        self._grad = None
 
     # ---- what it is
 
@@ -74,7 +78,12 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether a gradient passes here on its way back. It can be set, as by ``requires_grad_()``."""
         return self.node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
 
     @property
     def graph(self) -> Graph:
@@ -221,6 +230,83 @@ class Tensor:
                     _refuse_to_leave_the_trace(owner)
                     arrived = Tensor(gradient)
                     owner.grad = arrived if owner.grad is None else owner.grad + arrived
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that has arrived; None before the first. A hidden value keeps none, unless ``retain_grad()`` was called
+        before ``backward()``: whoever asks is warned."""
+        if self._grad is None:
+            node = self._node
+            if node.requires_grad and node.owner is None and node.operation.role is not Role.LEAF:
+                warnings.warn(
+                    f"grad: this {node.type}, from {node.operation.name} at {node.origin}, is a hidden value, whose gradient "
+                    "is not kept: call retain_grad() on it before backward()",
+                    stacklevel=2,
+                )
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        self._grad = gradient
+
+    def retain_grad(self) -> None:
+        """Keep the gradient that arrives at this hidden value in ``grad``, as that of a leaf is. To be called before
+        ``backward()``."""
+        node = self.node
+        if not node.requires_grad:
+            raise UserError(f"retain_grad: no gradient passes {node.type}: it depends on nothing that asks for one")
+        if node.owner is not None:
+            return
+        node.owner = weakref.ref(self)
+        if node.remembered is not None:  # else it is told when it is made
+            node.remembered.owner = node.owner
+
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Ask for the gradient of this value, here and now: what is computed from it from now on passes it back.
+
+        A value that nothing with a gradient led to, computed or not, becomes a leaf. One through which a gradient passes on its
+        way further back stays as it is (``retain_grad()`` keeps it), and cannot be told not to: ``detach()`` gives a value that
+        passes none. A parameter that does not ask for its gradient is frozen.
+        """
+        node = self.node
+        if bool(wanted) is node.requires_grad:
+            return self
+        if not wanted:
+            if node.operation.role is not Role.LEAF and node.operation is not ops.stop_gradient:
+                raise UserError(
+                    f"requires_grad_: {node.type}, from {node.operation.name} at {node.origin}, depends on what asks for a "
+                    "gradient: use detach() for a value through which none passes, or no_grad() around what computes it"
+                )
+            self._node = leaf(node.value, label=node.label) if node.value is not None else beginning(node, None, node.label)
+            return self
+        if not is_float(node.dtype):
+            raise UserError(f"requires_grad_: only floats can require a gradient, this is {node.type}: use astype('float32')")
+        trace = active_trace()
+        if node.value is not None:
+            self._node = leaf(node.value, INPUT, requires_grad=True, label=node.label, owner=weakref.ref(self))
+        else:
+            self._node = beginning(node, self, node.label)
+            if trace is not None:
+                trace.owners.add(id(self))
+        return self
+
+    def assign(self, value: Any) -> None:
+        """Of a leaf that asks for a gradient: from now on this is a name for the numbers of ``value``, of the same shape. What
+        was computed before keeps the old ones. Optimizers do that; all other tensors are immutable."""
+        node = self.node
+        if node.operation is not INPUT or not node.requires_grad:
+            raise UserError(
+                f"assign: {node.type} is no leaf that asks for a gradient, and all other tensors are immutable: build a new "
+                "one, or make it a Parameter"
+            )
+        if active_trace() is not None:
+            raise UserError(
+                f"assign: a compiled function cannot assign {node.type}, a tensor with requires_grad=True: make it a Parameter"
+            )
+        new = as_tensor(value, node.dtype)
+        if new.shape != node.shape:
+            raise UserError(f"assign: this tensor is {node.type}, the value has shape {new.shape}")
+        self._node = leaf(new.numpy(), INPUT, requires_grad=True, label=node.label, owner=node.owner)
 
     def detach(self) -> Tensor:
         """The same numbers, through which no gradient passes."""
@@ -566,7 +652,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
     if not is_float(value.dtype):
         raise UserError(f"tensor: only floats can require a gradient, this is {value.dtype}: pass dtype='float32'")
     made = Tensor.__new__(Tensor)
-    made.grad = None
+    made._grad = None
     made._node = leaf(value, INPUT, requires_grad=True, label=label, owner=weakref.ref(made))
     return made
 
@@ -589,7 +675,7 @@ def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
 def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool = False) -> Tensor:
     """A tensor without numbers, to trace a computation with."""
     made = Tensor.__new__(Tensor)
-    made.grad = None
+    made._grad = None
     owner = weakref.ref(made) if requires_grad else None
     made._node = leaf(
         TensorType(shape_of("placeholder: the shape", shape), as_dtype(dtype)), INPUT, requires_grad=requires_grad, owner=owner

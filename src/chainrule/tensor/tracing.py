@@ -29,18 +29,23 @@ class Trace:
         self.writes: dict[Cell, Node] = {}
         self.gradients: dict[Cell, Tensor | None] = {}
         self.gradient_reads: dict[Cell, Tensor | None] = {}  # a leaf for what stood in ``grad`` before; None where nothing did
+        self.asks: dict[Cell, bool] = {}  # parameters, and whether each asked for gradients when it was first looked at
+        self.views: dict[Cell, Node] = {}  # what is read of parameters for which that was changed since
         self.flags: dict[Any, bool] = {}  # modules whose ``training`` was asked for
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
         self.freed: set[Node] = set()  # what backward() went through: outside of a trace it would be gone
 
     def read(self, cell: Cell) -> Node:
+        if cell in self.views:
+            return self.views[cell]
         return self.writes[cell] if cell in self.writes else self.old_value(cell)
 
     def old_value(self, cell: Cell) -> Node:
         """The leaf that stands for the value that a cell had when tracing began."""
         if cell not in self.reads:
-            self.reads[cell] = cell._leaf(cell.type)
+            asks = self.asks.get(cell)
+            self.reads[cell] = cell._leaf(cell.type, cell.requires_grad if asks is None else asks)
         return self.reads[cell]
 
     def gradient(self, cell: Cell) -> Tensor | None:
@@ -54,10 +59,19 @@ class Trace:
 
     def write(self, cell: Cell, node: Node) -> None:
         """As when it is assigned at once, the history is cut: gradients arrive at the cell, and go no further back."""
-        cut = ops.stop_gradient
-        self.writes[cell] = Node(
-            cut, (node,), node.type, {}, None, cell._wants_grad, label=cell.name, owner=weakref.ref(cell)
-        )  # fmt: skip
+        self.writes[cell] = beginning(node, cell if cell.requires_grad else None, cell.name)
+        self.views.pop(cell, None)
+
+    def changed(self, cell: Cell) -> None:
+        """From now on ``cell`` asks for gradients, or no longer."""
+        value = self.writes[cell] if cell in self.writes else self.old_value(cell)
+        self.views[cell] = beginning(value, cell if cell.requires_grad else None, cell.name)
+
+
+def beginning(node: Node, owner: Tensor | None, label: str = "") -> Node:
+    """In a trace: the value of ``node`` as if it were a leaf, whose gradient arrives at ``owner``, if there is one."""
+    arrives = None if owner is None else weakref.ref(owner)
+    return Node(ops.stop_gradient, (node,), node.type, {}, None, owner is not None, label=label, owner=arrives)
 
 
 class _Active(threading.local):
