@@ -5,8 +5,12 @@ Each program runs on 1, 2, 3 and 5 threads, several times, in memory full of rub
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +23,11 @@ from chainrule.cpu.memory import PAGE
 from chainrule.cpu.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, as_dtype, bool_, is_float
-from chainrule.ops import REGISTRY, Primitive, run_reference, running_on
-from chainrule.tensor import Tensor
+from chainrule.nn import functional as F
+from chainrule.ops import REGISTRY, Primitive, Spec, run_reference, running_on
+from chainrule.tensor import Tensor, placeholder, tracing
 from kernels import assert_guards_hold, guarded
+from specs import drawn
 
 DTYPES = [dtype.name for dtype in PROMOTION_CHAIN]
 RELATIVE = {"float64": 1e-11, "float32": 5e-6, "bfloat16": 2e-2}
@@ -149,6 +155,223 @@ def test_elementwise_primitives_at_special_values(dtype: str, shape: tuple[int, 
         expected = run_reference(node.operation, [values[i] for i in node.inputs], node.attributes, node.type)
         name = node.operation.name
         assert_equal(one, expected, f"{name} {dict(node.attributes)}", signs=name not in ("maximum", "minimum"))
+
+
+# ---- all other primitives
+
+
+def variants(spec: Spec) -> Iterator[Spec]:
+    """The row in all dtypes: inputs that have one dtype in common keep one in common."""
+    groups = sorted(set(spec.dtypes))
+    for chosen in itertools.product(DTYPES, repeat=len(groups)):
+        renamed = dict(zip(groups, chosen, strict=True))
+        for dtype in PROMOTION_CHAIN if "dtype" in spec.attributes else [None]:
+            attributes = {**spec.attributes, **({} if dtype is None else {"dtype": dtype})}
+            yield dataclasses.replace(spec, dtypes=tuple(renamed[one] for one in spec.dtypes), attributes=attributes)
+
+
+@pytest.mark.parametrize("name", [name for name, one in REGISTRY.items() if not one.elementwise])
+def test_every_other_primitive_in_every_dtype(name: str) -> None:
+    primitive, values, nodes = REGISTRY[name], {}, []
+    largest = sorted(primitive.spec, key=lambda spec: -sum(map(math.prod, spec.inputs)))[:3]
+    distinct = {repr(one): one for spec in largest for one in variants(spec)}
+    for spec in distinct.values():
+        arrays = drawn(spec)
+        with running_on(None):
+            inputs = [leaf(TensorType(one.shape, one.dtype)) for one in arrays]
+            try:
+                nodes.append(primitive(*inputs, **spec.attributes))
+            except UserError:
+                continue
+        values.update(zip(inputs, arrays, strict=True))
+    for node, one in zip(nodes, compiled(Graph(*nodes), values), strict=True):
+        expected = run_reference(primitive, [values[i] for i in node.inputs], node.attributes, node.type)
+        assert_equal(one, expected, str(node.inputs), absolute=RELATIVE.get(node.dtype.name, 0))
+
+
+# shape, axis: in vectors and less, along the last axis and across, by one unit of work and by many
+REDUCED = [
+    ((1, 3), 1),
+    ((5, 7), 0),
+    ((3, 17), 1),
+    ((5, 4099), 0),
+    ((5, 4099), 1),
+    ((4099, 5), 0),
+    ((4099, 5), 1),
+    ((9, 7, 333), 1),
+    ((40000,), 0),
+]
+
+
+def summands(shape: tuple[int, ...], dtype: DType, seed: int) -> np.ndarray:
+    """All integers there are; of floats, a few that are not finite."""
+    if not is_float(dtype):
+        return special(shape, dtype, seed)
+    rng = np.random.default_rng(seed)
+    numbers = rng.standard_normal(shape)
+    numbers.reshape(-1)[rng.integers(0, numbers.size, 4)] = [np.nan, np.inf, -np.inf, -0.0]
+    return numbers.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [one for one in DTYPES if one != "bool"])
+def test_reductions_over_every_axis(dtype: str) -> None:
+    values, nodes = {}, []
+    with running_on(None):
+        for seed, (shape, axis) in enumerate(REDUCED):
+            x = leaf(TensorType(shape, as_dtype(dtype)))
+            values[x] = summands(shape, x.dtype, seed)
+            nodes.append(ops.sum_(x, axes=(axis,)))
+            nodes += [reduction(x, axis=axis) for reduction in (ops.max_, ops.min_, ops.argmax, ops.argmin)]
+    for node, found in zip(nodes, compiled(Graph(*nodes), values), strict=True):
+        assert isinstance(node.operation, Primitive)
+        expected = run_reference(node.operation, [values[node.inputs[0]]], node.attributes, node.type)
+        what = f"{node.operation.name} {node.inputs[0].type} {dict(node.attributes)}"
+        assert_equal(found, expected, what, absolute=1e-3 * (node.operation is ops.sum_))
+
+
+# ---- compositions, with their gradients
+
+IMAGE, LABELS = (2, 4, 7, 5), "labels"
+Shape = tuple[int, ...] | str
+COMPOSED: dict[str, tuple[list[Shape], Callable[..., Any]]] = {
+    "adaptive_avg_pool2d": ([IMAGE], lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
+    "affine": ([(3, 5), (5,), (5,)], lambda x, w, b: F.affine(x, w, b, (1, 5))),
+    "avg_pool2d": ([IMAGE], lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)),
+    "batch_norm": ([IMAGE, (4,), (4,)], lambda x, w, b: F.batch_norm(x, None, None, w, b)),
+    "binary_cross_entropy_with_logits": ([(3, 5), (3, 5)], lambda x, t: F.binary_cross_entropy_with_logits(x, t.sigmoid())),
+    "conv1d": ([(2, 3, 9), (4, 3, 2), (4,)], lambda x, w, b: F.conv1d(x, w, b, padding=1)),
+    "conv2d": ([IMAGE, (6, 2, 3, 2), (6,)], lambda x, w, b: F.conv2d(x, w, b, (2, 1), 1, groups=2)),
+    "conv_transpose2d": ([(2, 3, 3, 2), (3, 2, 2, 3)], lambda x, w: F.conv_transpose2d(x, w, None, 2, 1, 2, dilation=3)),
+    "cross_entropy": ([(6, 5), LABELS], lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1)),
+    "dropout": ([(3, 5)], lambda x: F.dropout(x, 0.5, False) * 2),
+    "flatten": ([IMAGE], lambda x: F.flatten(x) * 2),
+    "gelu": ([(3, 5)], lambda x: (F.gelu(x), F.gelu(x, "tanh"))),
+    "group_norm": ([IMAGE, (4,), (4,)], lambda x, w, b: F.group_norm(x, 2, w, b)),
+    "l1_loss": ([(3, 5), (3, 5)], F.l1_loss),
+    "layer_norm": ([(3, 37), (37,), (37,)], lambda x, w, b: F.layer_norm(x, 37, w, b)),
+    "leaky_relu": ([(3, 5)], F.leaky_relu),
+    "linear": ([(3, 5), (4, 5), (4,)], F.linear),
+    "log_softmax": ([(3, 5)], F.log_softmax),
+    "max_pool2d": ([IMAGE], lambda x: F.max_pool2d(x, 3, 2, 1)),
+    "mse_loss": ([(3, 5), (3, 5)], F.mse_loss),
+    "nll_loss": ([(6, 5), LABELS], lambda x, y: F.nll_loss(F.log_softmax(x), y, reduction="sum")),
+    "normalised": ([(3, 5)], lambda x: F.normalised(x, (1,), 1e-5)),
+    "relu": ([(3, 5)], F.relu),
+    "relu6": ([(3, 5)], lambda x: F.relu6(x * 5)),
+    "sigmoid": ([(3, 5)], F.sigmoid),
+    "silu": ([(3, 5)], F.silu),
+    "smooth_l1_loss": ([(3, 5), (3, 5)], F.smooth_l1_loss),
+    "softmax": ([(3, 5)], F.softmax),
+    "tanh": ([(3, 5)], F.tanh),
+}
+
+
+def numbers(shape: Shape, dtype: DType, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if isinstance(shape, str):  # labels of six rows and five classes, in an integer type of their own for each float
+        return rng.integers(0, 5, 6).astype({"float32": "int64", "float64": "int32", "bfloat16": "uint8"}[dtype.name])
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def with_gradients(f: Callable[..., Any], inputs: Sequence[Tensor]) -> list[Node]:
+    """The outputs, and the gradients of a weighted sum of them with respect to the inputs."""
+    found = f(*inputs)
+    outputs = list(found) if isinstance(found, tuple) else [found]
+    weights = [np.cos(np.arange(one.size)).reshape(one.shape) for one in outputs]
+    total = functools.reduce(
+        operator.add, [(one * cr.tensor(w, one.dtype)).sum() for one, w in zip(outputs, weights, strict=True)]
+    )
+    gradients = cr.grad(total, [one for one in inputs if one.requires_grad])
+    return [one.node for one in (*outputs, *gradients) if one is not None]
+
+
+def test_every_function_is_tried() -> None:
+    assert sorted(COMPOSED) == sorted(F.__all__)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_compositions_in_every_float(name: str) -> None:
+    shapes, f = COMPOSED[name]
+    nodes: list[Node] = []
+    values: dict[Node, np.ndarray] = {}
+    expected: list[Node] = []
+    for dtype in filter(is_float, PROMOTION_CHAIN):
+        arrays = [numbers(shape, dtype, seed) for seed, shape in enumerate(shapes)]
+        with cr.engine("reference"):
+            expected += with_gradients(f, [cr.tensor(one, requires_grad=is_float(one.dtype)) for one in arrays])
+        with tracing():
+            inputs = [placeholder(one.shape, one.dtype, requires_grad=is_float(one.dtype)) for one in arrays]
+            nodes += with_gradients(f, inputs)
+        values.update(zip([one.node for one in inputs], arrays, strict=True))
+    for number, (one, other) in enumerate(zip(compiled(Graph(*nodes), values), expected, strict=True)):
+        assert other.value is not None
+        size = float(np.abs(other.value.astype(np.float64)).max())
+        assert_equal(one, other.value, f"{name}, {number}", absolute=RELATIVE[other.dtype.name] * size)
+
+
+METHODS: dict[str, list[Callable[[Tensor], Tensor]]] = {
+    "sums": [
+        lambda x: x.sum(),
+        lambda x: x.sum((0, 2)),
+        lambda x: x.mean(1),
+        lambda x: x.mean(),
+        lambda x: x.var(0, ddof=1),
+        lambda x: x.any(1),
+        lambda x: x.all((0, 1)),
+    ],
+    "extremes": [
+        lambda x: x.max(),
+        lambda x: x.max((0, 2)),
+        lambda x: x.min(1, True),
+        lambda x: x.min(),
+        lambda x: x.argmax(),
+        lambda x: x.argmin(2),
+        lambda x: x.clip(1, 3),
+    ],
+    "places": [
+        lambda x: x[1:, ::2],
+        lambda x: x[[1, 0, 1]],
+        lambda x: x[:, -1],
+        lambda x: x.flip(1),
+        lambda x: x.swapaxes(0, 2),
+        lambda x: x.pad([(0, 1)] * 3, 1),
+        lambda x: cr.concatenate([x, x[:, :2]], 1),
+        lambda x: cr.stack([x, x > 1]),
+    ],
+    "arithmetic": [
+        lambda x: x * 3 - 1,
+        lambda x: -x,
+        lambda x: abs(x),
+        lambda x: x**3,
+        lambda x: 2 / (x + 1),
+        lambda x: 7 - x,
+        lambda x: x.sign(),
+        lambda x: x @ x.swapaxes(1, 2),
+        lambda x: x[0, 0] @ x[1, 1],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_tensor_does_in_every_dtype(name: str) -> None:
+    nodes: list[Node] = []
+    values: dict[Node, np.ndarray] = {}
+    expected: list[Tensor] = []
+    for dtype in PROMOTION_CHAIN:
+        array = np.random.default_rng(5).integers(0, 5, (3, 4, 5)).astype(dtype)
+        for f in METHODS[name]:
+            try:
+                with cr.engine("reference"):
+                    expected.append(f(cr.tensor(array)))
+            except UserError:
+                continue
+            with tracing():
+                x = placeholder(array.shape, dtype)
+                nodes.append(f(x).node)
+            values[x.node] = array
+    assert len(nodes) > 20
+    for number, (one, other) in enumerate(zip(compiled(Graph(*nodes), values), expected, strict=True)):
+        assert_equal(one, other.numpy(), f"{name}, {number}", absolute=RELATIVE.get(other.dtype.name, 0))
 
 
 # ---- numbers in the program: each is the one that was written
