@@ -132,12 +132,29 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
+def erfc(x: Array) -> Array:
+    return np.frompyfunc(math.erfc, 1, 1)(x.astype(np.float64)).astype(x.dtype)
+
+
+def sech_squared(x: Array) -> Array:
+    return np.square(2 * np.exp(-np.abs(x)) / (1 + np.exp(-2 * np.abs(x))))
+
+
+def softplus(x: Array) -> Array:
+    return np.logaddexp(np.zeros((), x.dtype), x)
+
+
 FUNCTIONS: dict[str, tuple[Emit, Callable[..., Any], float, tuple[float, float]]] = {
     "exp": (mathematics.exp, np.exp, 2, (-110, 95)),
     "log": (mathematics.log, np.log, 2, (0.4, 3.0)),
+    "expm1": (mathematics.expm1, np.expm1, 2, (-60, 95)),
+    "log1p": (mathematics.log1p, np.log1p, 2, (-1, 3)),
     "tanh": (mathematics.tanh, np.tanh, 4, (-25, 25)),
+    "sech_squared": (mathematics.sech_squared, sech_squared, 6, (-50, 50)),
+    "softplus": (mathematics.softplus, softplus, 2, (-100, 100)),
     "sigmoid": (mathematics.sigmoid, sigmoid, 4, (-100, 100)),
     "erf": (mathematics.erf, erf, 4, (-7, 7)),
+    "erfc": (mathematics.erfc, erfc, 6, (-7, 27)),
     "sqrt": (mathematics.sqrt, np.sqrt, 0.5001, (0, 100)),
     "rsqrt": (mathematics.rsqrt, lambda x: 1 / np.sqrt(x), 1.5, (0, 100)),
 }
@@ -337,7 +354,8 @@ def test_powers_of_tensors(target: str, dtype: str) -> None:
 @pytest.mark.parametrize(("target", "dtype"), CASES)
 def test_zeros_keep_their_signs(target: str, dtype: str) -> None:
     x = np.array([0.0, -0.0, 1e-30, -1e-30, INF, -INF], dtype)
-    for emit, reference in ((mathematics.tanh, np.tanh), (mathematics.erf, erf), (mathematics.sqrt, np.sqrt)):
+    odd = (mathematics.tanh, np.tanh), (mathematics.erf, erf), (mathematics.expm1, np.expm1), (mathematics.log1p, np.log1p)
+    for emit, reference in (*odd, (mathematics.sqrt, np.sqrt)):
         with np.errstate(invalid="ignore"):
             same_signs(native(emit, x, target=target), reference(x))
     same_signs(native(mathematics.sin, x, target=target), np.array([0, -0.0, 1, -1, NAN, NAN]))

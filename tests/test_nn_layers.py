@@ -80,6 +80,48 @@ def test_losses_of_extreme_logits_are_finite(logit: float) -> None:
     assert np.isfinite(scores.grad).all()
 
 
+INFINITE = math.inf
+WITHOUT_A_SHARE: dict[str, tuple[Any, list[float], float, list[float]]] = {  # loss, logits, its value and its slopes
+    "a probability of 0": (
+        lambda z: F.cross_entropy(z.reshape(1, -1), cr.tensor([[0.25, 0.75, 0.0]])),
+        [0.0, math.log(3), -INFINITE],
+        0.25 * math.log(4) + 0.75 * math.log(4 / 3),
+        [0.0, 0.0, 0.0],
+    ),
+    "a label": (lambda z: F.cross_entropy(z.reshape(1, -1), [1]), [0.0, 0.0, -INFINITE], math.log(2), [0.5, -0.5, 0.0]),
+    "a weight of 0": (
+        lambda z: F.cross_entropy(z.reshape(1, -1), [0], weight=[0.0, 1.0], reduction="sum"), [-INFINITE, 1.0], 0.0, [0.0, 0.0],
+    ),
+    "no other class": (lambda z: F.cross_entropy(z.reshape(1, -1), [0]), [3.0, -INFINITE], 0.0, [0.0, 0.0]),
+    "binary, 1": (lambda z: F.binary_cross_entropy_with_logits(z, [1.0]), [INFINITE], 0.0, [0.0]),
+    "binary, 0": (lambda z: F.binary_cross_entropy_with_logits(z, [0.0]), [-INFINITE], 0.0, [0.0]),
+    "binary, wrong": (lambda z: F.binary_cross_entropy_with_logits(z, [0.0]), [INFINITE], INFINITE, [1.0]),
+    "a distance": (lambda z: F.smooth_l1_loss(z, [0.0]), [-INFINITE], INFINITE, [-1.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", WITHOUT_A_SHARE)
+def test_infinite_logits_cost_nothing_where_they_have_no_share(name: str, compiled: bool) -> None:
+    loss, logits, value, slopes = WITHOUT_A_SHARE[name]
+
+    def run(z: cr.Tensor) -> list[Any]:
+        z = z * 1
+        error = loss(z)
+        return [error, *cr.grad(error, [z])]
+
+    found = (cr.compile(run) if compiled else run)(cr.tensor(logits, requires_grad=True))
+    assert found[0].item() == pytest.approx(value, abs=1e-7)
+    assert found[1].tolist() == pytest.approx(slopes, abs=1e-7)
+
+
+def test_a_probability_of_0_has_a_slope_of_its_own() -> None:
+    target = cr.tensor([[0.0, 1.0]], requires_grad=True)
+    F.cross_entropy(cr.tensor([[0.0, 0.0]]), target).backward()
+    assert target.grad is not None
+    np.testing.assert_allclose(target.grad, [[math.log(2), math.log(2)]], rtol=1e-6)
+
+
 def test_labels_of_any_integer_dtype_mean_the_same_also_when_a_class_is_ignored() -> None:
     scores = cr.tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
     expected = F.cross_entropy(scores, np.array([0, 2, 1, 1]), ignore_index=1).item()

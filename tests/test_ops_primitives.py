@@ -158,12 +158,22 @@ def test_the_law_of_the_role(primitive: Primitive, spec: Spec) -> None:
     elif primitive.role is Role.ROUTER:  # what arrives is handed on, no more and no less
         covering = sum(float(np.sum(value)) for value in passed.values())
         assert covering == pytest.approx(routed_total(primitive, node, u), rel=1e-9, abs=1e-12)
+    elif (
+        primitive.role is Role.NORMALISER
+    ):  # what is common to all along the axis changes nothing, so nothing is passed on there
+        for value in passed.values():
+            np.testing.assert_allclose(np.sum(value, primitive_axis(spec)), 0, atol=1e-12)
     elif primitive.role is Role.SCALER:  # a diagonal Jacobian: where u is zero, so is what is passed on
         hole = u.copy().reshape(-1)
         hole[: len(hole) // 2] = 0
         for i in passed:
             value = np.asarray(downstream(node, hole.reshape(u.shape), i).value).reshape(-1)
             assert not value[: len(hole) // 2].any()
+
+
+def primitive_axis(spec: Spec) -> int:
+    axis: int = spec.attributes["axis"]
+    return axis
 
 
 def ran_on_zeros(primitive: Primitive, spec: Spec) -> np.ndarray:

@@ -23,7 +23,10 @@ Step = tuple[int | None, int, int]
 IndexMap = tuple[Step, ...]
 """Per axis of a node: the loop axis it follows (None for none), stride and offset: index = stride * loop index + offset."""
 
-_EXPENSIVE = frozenset({ops.exp, ops.log, ops.sin, ops.cos, ops.tanh, ops.sigmoid, ops.erf, ops.tensor_power})
+_EXPENSIVE = frozenset(
+    {ops.exp, ops.expm1, ops.log, ops.log1p, ops.sin, ops.cos, ops.tanh, ops.sech_squared, ops.sigmoid, ops.softplus}
+    | {ops.erf, ops.erfc, ops.tensor_power}
+)
 _MOST_ROOTS = 24
 _MOST_LOADS = 24
 SMALL = 16384

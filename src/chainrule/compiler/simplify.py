@@ -44,6 +44,7 @@ class _Rules:
             "negative": _negative,
             "power": _power,
             "tensor_power": _tensor_power,
+            "log_softmax": lambda z: ops.log_softmax_composed(_x(z), z.attributes["axis"]),
             "cast": lambda z: _x(z) if _x(z).dtype == z.dtype else None,
             "round_to": lambda z: _x(z) if np.dtype(z.attributes["dtype"]) == z.dtype else None,
             "stop_gradient": _x,

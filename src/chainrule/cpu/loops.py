@@ -615,6 +615,11 @@ _FUNCTIONS: dict[str, _Emit] = {
     "tanh": lambda f, x: mathematics.tanh(f, x[0]),
     "sigmoid": lambda f, x: mathematics.sigmoid(f, x[0]),
     "erf": lambda f, x: mathematics.erf(f, x[0]),
+    "erfc": lambda f, x: mathematics.erfc(f, x[0]),
+    "expm1": lambda f, x: mathematics.expm1(f, x[0]),
+    "log1p": lambda f, x: mathematics.log1p(f, x[0]),
+    "sech_squared": lambda f, x: mathematics.sech_squared(f, x[0]),
+    "softplus": lambda f, x: mathematics.softplus(f, x[0]),
     "add": lambda f, x: x[0] + x[1],
     "subtract": lambda f, x: x[0] - x[1],
     "multiply": lambda f, x: f.op(

@@ -47,6 +47,8 @@ class _Format:
     cos: tuple[float, ...]  # (cos r - 1 + r^2 / 2) / r^4 in r^2
     erf: tuple[float, ...]  # erf(x) / x in x^2, |x| <= 1
     erfc: tuple[float, ...]  # -ln erfc(x), x >= 1
+    erfc_centre: float  # k, and (1 + 2 x) e^(x^2) erfc(x) in (x - k) / (x + k), x >= 0
+    scaled_erfc: tuple[float, ...]
 
 
 _FLOAT = _Format(
@@ -67,6 +69,11 @@ _FLOAT = _Format(
     cos=(0.0416666642, -0.00138883025, 2.45477386e-05),
     erf=(1.12837911, -0.37612626, 0.112835974, -0.0268543288, 0.00518931216, -0.000801885501, 7.88249745e-05),
     erfc=(0.000341962354, 1.1270889, 0.638142467, 0.103111453, -0.0218417067, 0.00294894585, -0.000186551712),
+    erfc_centre=2.0,
+    scaled_erfc=(
+        *(1.2769784, -0.09276382, -0.16603051, 0.16405098, -0.054217987, -0.008030456, 0.008710104, 0.0012518557),
+        *(-0.0014234299, -0.0004008141, 0.00017178888, 8.060236e-05),
+    ),
 )
 _DOUBLE = _Format(
     integer="i64",
@@ -113,6 +120,15 @@ _DOUBLE = _Format(
         *(1.8591234887288997e-05, -2.2168398241704738e-05, 8.46709272682243e-06, -2.0883233454373484e-06),
         *(3.648123420213575e-07, -4.530923031074751e-08, 3.833569578436844e-09, -1.9889327194207288e-10),
         4.7841387941070134e-12,
+    ),
+    erfc_centre=4.0,
+    scaled_erfc=(
+        *(1.2329951186255526, -0.13962111684056286, 0.015379652102620534, 0.0680970542547345, -0.10103906603634463),
+        *(0.09373283499688301, -0.06633036581160325, 0.03716751556122799, -0.01619773405928154, 0.005031969765430473),
+        *(-0.0007577733341269424, -0.0001992555477643379, 0.00015062219182222135, -2.4403077893153096e-05),
+        *(-1.1224608550871058e-05, 5.717804978216537e-06, 3.0101627607877694e-07, -8.352288678378558e-07),
+        *(6.301206090884694e-08, 1.1554930300507913e-07, -7.79759001533321e-09, -1.3789322128127174e-08),
+        -1.8526881213680997e-09,
     ),
 )
 _FORMATS = {"float": _FLOAT, "double": _DOUBLE}
@@ -191,8 +207,8 @@ def _exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
 
 
 def _halves(f: Function, a: Value) -> tuple[Value, Value]:
-    """``a`` as a sum of two doubles with 26 bits each (Veltkamp); products of such are exact."""
-    spread = _product(f, a, f.number(2.0**27 + 1, a.type))
+    """``a`` as a sum of two numbers with half of its bits each (Veltkamp); products of such are exact."""
+    spread = _product(f, a, f.number(2.0 ** ((_format(a).mantissa_bits + 2) // 2) + 1, a.type))
     high = spread - (spread - a)
     return high, a - high
 
@@ -285,6 +301,40 @@ def erf(f: Function, x: Value) -> Value:
     return f.select(f.compare("oge", magnitude, 1.0), large, small)
 
 
+def erfc(f: Function, x: Value) -> Value:
+    """e^(-x^2) P((|x| - k) / (|x| + k)) / (1 + 2 |x|), after Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x)
+    exp(x^2) erfc x" (1981), with x^2 in twice the precision; taken off 2 where x is negative."""
+    form = _format(x)
+    magnitude = _at_most(f, _absolute(f, x), 30.0)  # from there on it is 0; inf would be 0 times inf
+    quotient = (magnitude - form.erfc_centre) / (magnitude + form.erfc_centre)
+    scaled = _polynomial(f, quotient, form.scaled_erfc) / (magnitude + magnitude + 1.0)
+    square, rest = _exact_product(f, magnitude, magnitude)
+    found = _product(f, _exp(f, -square, -rest), scaled)
+    return f.select(f.compare("olt", x, 0.0), f.number(2.0, x.type) - found, found)
+
+
+def expm1(f: Function, x: Value) -> Value:
+    """e^x - 1, as 2 (2^(n-1) (e^r - 1) + 2^(n-1) - 1/2), which loses nothing near 0 and does not overflow too soon.
+
+    Beside ``exp`` of the same number it costs little: LLVM computes what both begin with once.
+    """
+    form = _format(x)
+    r, exponent = _split_exponent(f, x)
+    less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
+    scale = _from_bits(f, exponent + ((form.bias - 1) << form.mantissa_bits), x)
+    half = f.multiply_add(scale, less_one, scale - 0.5)
+    found = f.select(f.compare("ugt", x, form.exp_range[1]), x + math.inf, half + half)  # inf, or nan
+    found = f.select(f.compare("olt", x, -50.0), f.number(-1.0, x.type), found)
+    return f.select(f.compare("oeq", x, 0.0), x, found)  # -0 too
+
+
+def sech_squared(f: Function, x: Value) -> Value:
+    """(2 w / (1 + w^2))^2, w = e^-|x|."""
+    small = exp(f, -_absolute(f, x))
+    sech = (small + small) / f.multiply_add(small, small, f.number(1.0, x.type))
+    return _product(f, sech, sech)
+
+
 # ---- logarithm
 
 
@@ -319,6 +369,19 @@ def log(f: Function, x: Value) -> Value:
     found = f.select(f.compare("olt", x, math.inf), found, x)  # inf and nan are their own logarithms
     below = f.select(f.compare("oeq", x, 0.0), f.number(-math.inf, x.type), f.number(math.nan, x.type))
     return f.select(f.compare("ole", x, 0.0), below, found)
+
+
+def log1p(f: Function, x: Value) -> Value:
+    """ln(1 + x) = ln u + (x - (u - 1)) / u for u, which is 1 + x rounded."""
+    u = x + 1.0
+    found = log(f, u) + (x - (u - 1.0)) / u
+    found = f.select(f.compare("oeq", u, 0.0) | f.compare("oeq", u, math.inf), log(f, u), found)
+    return f.select(f.compare("oeq", u, 1.0), x, found)  # small ones, -0 too
+
+
+def softplus(f: Function, x: Value) -> Value:
+    """ln(1 + e^x) = max(0, x) + ln(1 + e^-|x|)."""
+    return maximum(f, f.number(0.0, x.type), x) + log1p(f, exp(f, -_absolute(f, x)))
 
 
 def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:

@@ -67,6 +67,7 @@ _ROLE_COLOURS = {  # edge and fill, light and dark
     Role.ROUTER: (("#009e73", "#d9f3ea"), ("#2dbb92", "#0b3328")),
     Role.MOVER: (("#56b4e9", "#f0f9fe"), ("#8fd0f5", "#1a2833")),
     Role.SCALER: (("#b8578f", "#f9e6f0"), ("#d98ab8", "#3a1d2e")),
+    Role.NORMALISER: (("#d55e00", "#fbe4d5"), ("#f0803c", "#3a1c08")),
     Role.BLOCKER: (("#1f2328", "#d8dce0"), ("#e6edf3", "#3a4048")),
     Role.LEAF: (("#8c959f", "#f6f8fa"), ("#7d8590", "#161b22")),
 }

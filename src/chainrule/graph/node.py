@@ -34,6 +34,7 @@ class Role(enum.Enum):
     ROUTER = "router"  # sends the whole upstream gradient to the inputs that won (max, pooling, where)
     MOVER = "mover"  # moves values to other places; the gradient moves back (reshape, pad, gather)
     SCALER = "scaler"  # scales each element's gradient by a number of its own: a diagonal Jacobian (exp, tanh)
+    NORMALISER = "normaliser"  # makes the numbers along an axis compete: what it passes on adds up to zero there (log_softmax)
     BLOCKER = "blocker"  # passes no gradient (comparison, argmax, stop_gradient)
     LEAF = "leaf"  # where gradients end: constants, parameters, inputs
 

@@ -10,7 +10,7 @@ from chainrule import ops
 from chainrule.arguments import whole_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, from_one_line
-from chainrule.graph.dtypes import bool_, int64, is_float, is_integer
+from chainrule.graph.dtypes import bool_, float32, int64, is_float, is_integer, largest_number, promote
 from chainrule.tensor import Tensor, as_tensor, functions, verify
 from chainrule.tensor.axes import Axes, as_axes
 
@@ -31,21 +31,32 @@ def _alike(name: str, x: Tensor, target: Any) -> Tensor:
     return found
 
 
+def _weighed(score: Tensor, weight: Tensor) -> Tensor:
+    """score * weight, where a weight of 0 makes 0 of an infinite score too: 0 ln 0 = 0."""
+    largest = largest_number(score.dtype)
+    return functions.where(weight == 0, score.clip(-largest, largest), score) * weight
+
+
 def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     """e^x / sum e^x along an axis, or several. The largest x is taken off first, so nothing overflows."""
-    shifted = (x - _along(x, axis, x.max(axis).detach())).exp()
-    return shifted / _along(x, axis, shifted.sum(axis))
+    wide = x.astype(promote(x.dtype, float32))  # e^z needs more digits of z than a bfloat16 has
+    found = log_softmax(wide, axis).exp()
+    return found.astype(x.dtype) if is_float(x.dtype) else found
 
 
 def log_softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     """x - ln sum e^x along an axis, or several."""
-    shifted = x - _along(x, axis, x.max(axis).detach())
-    return shifted - _along(x, axis, shifted.exp().sum(axis).log())
-
-
-def _along(x: Tensor, axis: Axes, reduced: Tensor) -> Tensor:
-    """What is left of ``x`` without ``axis``, repeated along it again."""
-    return Tensor(ops.broadcast(reduced.node, shape=x.shape, axes=as_axes("softmax", axis, x.ndim)))
+    axes = as_axes("softmax", axis, x.ndim)
+    x = x if is_float(x.dtype) else x.astype(float32)
+    if len(axes) == 1:
+        return Tensor(ops.log_softmax(x.node, axis=axes[0]))
+    if not axes:
+        return x * 0.0
+    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+    last = x.transpose(order)
+    flat = last.reshape(*last.shape[: -len(axes)], -1)
+    found = Tensor(ops.log_softmax(flat.node, axis=flat.ndim - 1)).reshape(last.shape)
+    return found.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 def mse_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
@@ -66,22 +77,20 @@ def smooth_l1_loss(x: Tensor, target: Any, reduction: str = "mean", beta: float 
         return l1_loss(x, target, reduction)
     apart = x - _alike("smooth_l1_loss", x, target)
     distance = apart.abs()
-    return _reduced(functions.where(distance < beta, apart * apart * (0.5 / beta), distance - beta / 2), reduction)
+    near = apart.clip(-beta, beta)  # the square of what is not chosen must not be infinite: its slope, times 0, would be nan
+    return _reduced(functions.where(distance < beta, near * near * (0.5 / beta), distance - beta / 2), reduction)
 
 
 def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: (1 - t) x + ln(1 + e^-x), computed so that nothing overflows.
+    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: t ln(1 + e^-x) + (1 - t) ln(1 + e^x), each term to all digits.
 
     ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
-    largest = functions.maximum(0.0, -x).detach()  # taken off first, so nothing overflows
-    tail = ((-largest).exp() + (-x - largest).exp()).log() + largest  # ln(1 + e^-x)
-    if pos_weight is not None:
-        tail = tail * ((as_tensor(pos_weight, x.dtype) - 1) * t + 1)
-    losses = (1 - t) * x + tail
+    positive = t if pos_weight is None else t * as_tensor(pos_weight, x.dtype)
+    losses = _weighed(Tensor(ops.softplus((-x).node)), positive) + _weighed(Tensor(ops.softplus(x.node)), 1 - t)
     if weight is not None:
         losses = losses * as_tensor(weight, x.dtype)
     return _reduced(losses, reduction)
@@ -125,7 +134,7 @@ def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: st
         target = target * (1 - smoothing) + smoothing / classes
     if weight is not None:
         target = target * _class_weights(weight, scores)
-    losses = -(target * scores).sum(1)
+    losses = -_weighed(scores, target).sum(1)
     return losses.sum() * (1 / (losses.size or 1)) if reduction == "mean" else _reduced(losses, reduction)
 
 
@@ -145,7 +154,7 @@ def _label_loss(
     if 0 <= ignore_index < classes:
         labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
     chosen = _one_hot(labels, classes)  # an ignored label is outside the classes: a row without any
-    weighed = scores if weight is None else scores * _class_weights(weight, scores)
+    weighed = scores if weight is None else _weighed(scores, _class_weights(weight, scores))
     kept = functions.where(chosen, weighed, 0.0)  # a class that was not chosen may score -inf
     if smoothing:
         counted = functions.where(chosen.any(1, keepdims=True), weighed, 0.0)

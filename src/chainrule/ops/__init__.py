@@ -11,11 +11,14 @@ from chainrule.ops.elementwise import (
     divide,
     equal,
     erf,
+    erfc,
     exp,
+    expm1,
     full,
     less,
     less_equal,
     log,
+    log1p,
     logical_and,
     logical_not,
     logical_or,
@@ -27,9 +30,11 @@ from chainrule.ops.elementwise import (
     round_to,
     rsqrt,
     scaled,
+    sech_squared,
     sigmoid,
     sign,
     sin,
+    softplus,
     sqrt,
     stop_gradient,
     subtract,
@@ -40,6 +45,7 @@ from chainrule.ops.elementwise import (
 )
 from chainrule.ops.index import gather, one_hot, scatter_add
 from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
+from chainrule.ops.normalise import log_softmax, log_softmax_composed
 from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
 from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, precision
 from chainrule.ops.primitive import (
@@ -92,7 +98,9 @@ __all__ = [
     "engine_in_use",
     "equal",
     "erf",
+    "erfc",
     "exp",
+    "expm1",
     "flip",
     "full",
     "gather",
@@ -102,6 +110,9 @@ __all__ = [
     "less",
     "less_equal",
     "log",
+    "log1p",
+    "log_softmax",
+    "log_softmax_composed",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -130,11 +141,13 @@ __all__ = [
     "running_on",
     "scaled",
     "scatter_add",
+    "sech_squared",
     "set_default_engine",
     "sigmoid",
     "sign",
     "sin",
     "slice_",
+    "softplus",
     "sqrt",
     "stop_gradient",
     "subtract",

@@ -277,12 +277,39 @@ def _sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1, small) / (1 + small)  # type: ignore[no-any-return]
 
 
+def _sech_squared(x: Array) -> Array:
+    small = np.exp(-np.abs(x))  # never overflows
+    return np.square(2 * small / (1 + small * small))  # type: ignore[no-any-return]
+
+
 def _erf(x: Array) -> Array:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
 
 
+def _erfc(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erfc, 1, 1)(x)).astype(x.dtype)
+
+
 exp: Primitive = _unary("exp", np.exp, lambda z, u: multiply(u, z), "e^x", OUTPUT, _ONE_ROWS, "z = e^x: (...) -> (...).")
 log: Primitive = _unary("log", np.log, lambda z, u: divide(u, _x(z)), "1 / x", 0, _POSITIVE_ROWS, "z = ln x: (...) -> (...).")
+expm1: Primitive = _unary(
+    "expm1",
+    np.expm1,
+    lambda z, u: multiply(u, exp(_x(z))),
+    "e^x",
+    0,
+    _ONE_ROWS,
+    "z = e^x - 1, to all digits where x is near 0: (...) -> (...).",
+)
+log1p: Primitive = _unary(
+    "log1p",
+    np.log1p,
+    lambda z, u: divide(u, add(full(z.type, 1.0), _x(z))),
+    "1 / (1 + x)",
+    0,
+    _POSITIVE_ROWS,
+    "z = ln(1 + x), to all digits where x is near 0: (...) -> (...).",
+)
 sqrt: Primitive = _unary(
     "sqrt",
     np.sqrt,
@@ -313,23 +340,49 @@ cos: Primitive = _unary(
     _ONE_ROWS,
     "z = cos x, radians: (...) -> (...).",
 )
+# Where tanh and sigmoid are rounded to 1, what their slopes 1 - z^2 and z (1 - z) are made of is gone: they are computed
+# from x instead, so that they are small numbers there and not 0.
 tanh: Primitive = _unary(
     "tanh",
     np.tanh,
-    lambda z, u: multiply(u, subtract(full(z.type, 1.0), power(z, exponent=2.0))),
-    "1 - tanh(x)^2",
-    OUTPUT,
+    lambda z, u: multiply(u, sech_squared(_x(z))),
+    "sech(x)^2 = 1 - tanh(x)^2",
+    0,
     _ONE_ROWS,
     "z = tanh(x): (...) -> (...).",
 )
-sigmoid: Primitive = _unary(
-    "sigmoid",
-    _sigmoid,
-    lambda z, u: multiply(u, multiply(z, subtract(full(z.type, 1.0), z))),
-    "z (1 - z)",
-    OUTPUT,
+sech_squared: Primitive = Primitive(
+    "sech_squared",
+    Role.SCALER,
+    "z = 1 / cosh(x)^2 = 1 - tanh(x)^2, the slope of tanh: (...) -> (...).",
+    _float("sech_squared"),
+    _sech_squared,
+    (lambda z, u: multiply(scaled(u, -2.0), multiply(tanh(_x(z)), z)),),
+    ("-2 tanh(x) sech(x)^2",),
+    (0, OUTPUT),
     _ONE_ROWS,
+    elementwise=True,
+)
+sigmoid: Primitive = Primitive(
+    "sigmoid",
+    Role.SCALER,
     "z = 1 / (1 + e^-x): (...) -> (...).",
+    _float("sigmoid"),
+    _sigmoid,
+    (lambda z, u: multiply(u, multiply(z, sigmoid(negative(_x(z))))),),
+    ("z (1 - z)",),
+    (0, OUTPUT),
+    _ONE_ROWS,
+    elementwise=True,
+)
+softplus: Primitive = _unary(
+    "softplus",
+    lambda x: np.logaddexp(np.zeros((), x.dtype), x),
+    lambda z, u: multiply(u, sigmoid(_x(z))),
+    "sigmoid(x)",
+    0,
+    _ONE_ROWS,
+    "z = ln(1 + e^x): (...) -> (...).",
 )
 erf: Primitive = _unary(
     "erf",
@@ -339,6 +392,15 @@ erf: Primitive = _unary(
     0,
     _ONE_ROWS,
     "z = erf(x), the error function: (...) -> (...).",
+)
+erfc: Primitive = _unary(
+    "erfc",
+    _erfc,
+    lambda z, u: multiply(u, scaled(exp(negative(power(_x(z), exponent=2.0))), -2 / math.sqrt(math.pi))),
+    "-2/sqrt(pi) e^(-x^2)",
+    0,
+    _ONE_ROWS,
+    "z = 1 - erf(x), to all digits where that is near 0: (...) -> (...).",
 )
 abs_: Primitive = Primitive(
     "abs",

@@ -25,7 +25,7 @@ _WORTH_A_PROGRAM = 1 << 16
 
 _NATIVE = frozenset(
     {one for one in ops.REGISTRY.values() if one.elementwise}
-    | {ops.sum_, ops.max_, ops.min_}
+    | {ops.sum_, ops.max_, ops.min_, ops.log_softmax}
     | {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient}
     | {ops.max_pool2d, ops.max_pool2d_route, ops.max_pool2d_pick, ops.sum_pool2d, ops.sum_pool2d_spread, ops.random_bits}
 )

@@ -71,6 +71,16 @@ def log(x: Any) -> Tensor:
     return as_tensor(x).log()
 
 
+def expm1(x: Any) -> Tensor:
+    """e^x - 1, to all digits where x is near 0."""
+    return as_tensor(x).expm1()
+
+
+def log1p(x: Any) -> Tensor:
+    """ln(1 + x), to all digits where x is near 0."""
+    return as_tensor(x).log1p()
+
+
 def sqrt(x: Any) -> Tensor:
     return as_tensor(x).sqrt()
 
@@ -97,6 +107,11 @@ def sigmoid(x: Any) -> Tensor:
 
 def erf(x: Any) -> Tensor:
     return as_tensor(x).erf()
+
+
+def erfc(x: Any) -> Tensor:
+    """1 - erf(x), to all digits where that is near 0."""
+    return as_tensor(x).erfc()
 
 
 def sign(x: Any) -> Tensor:

@@ -417,6 +417,14 @@ class Tensor:
     def log(self) -> Tensor:
         return Tensor(ops.log(self._floats()))
 
+    def expm1(self) -> Tensor:
+        """e^x - 1, to all digits where x is near 0."""
+        return Tensor(ops.expm1(self._floats()))
+
+    def log1p(self) -> Tensor:
+        """ln(1 + x), to all digits where x is near 0."""
+        return Tensor(ops.log1p(self._floats()))
+
     def sqrt(self) -> Tensor:
         return Tensor(ops.sqrt(self._floats()))
 
@@ -437,6 +445,10 @@ class Tensor:
 
     def erf(self) -> Tensor:
         return Tensor(ops.erf(self._floats()))
+
+    def erfc(self) -> Tensor:
+        """1 - erf(x), to all digits where that is near 0."""
+        return Tensor(ops.erfc(self._floats()))
 
     def sign(self) -> Tensor:
         return Tensor(ops.sign(self.node))
