@@ -80,6 +80,40 @@ def test_losses_of_extreme_logits_are_finite(logit: float) -> None:
     assert np.isfinite(scores.grad).all()
 
 
+NORMALISING: dict[str, Any] = {
+    "BatchNorm2d": lambda: nn.BatchNorm2d(4),
+    "BatchNorm2d in use": lambda: nn.BatchNorm2d(4),
+    "LayerNorm": lambda: nn.LayerNorm((4, 5, 5)),
+    "GroupNorm": lambda: nn.GroupNorm(2, 4),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", NORMALISING)
+def test_normalising_numbers_whose_squares_overflow_gives_nan_and_no_zeros(name: str, compiled: bool) -> None:
+    numbers = np.random.default_rng(0).uniform(-1, 1, (6, 4, 5, 5)).astype(np.float32)
+    for size in (1.0, 1e18, 1e30):
+        layer = NORMALISING[name]()
+        x = cr.tensor(numbers * np.float32(size), requires_grad=True)
+        if "in use" in name:
+            for _ in range(200):  # its statistics become those of the batch
+                layer(x)
+            layer.eval()
+
+        def run(x: cr.Tensor, layer: nn.Module = layer) -> list[Any]:
+            x = x * 1
+            y = layer(x)
+            return [y, *cr.grad((y * y * y).sum(), [x])]
+
+        values, slopes = (one.numpy() for one in (cr.compile(run) if compiled else run)(x))
+        if size == 1e30:
+            assert np.isnan(values).all()
+            assert np.isnan(slopes).all()
+        else:
+            assert np.isfinite(slopes).all()
+            assert values.std() == pytest.approx(1.0, rel=1e-2)
+
+
 INFINITE = math.inf
 WITHOUT_A_SHARE: dict[str, tuple[Any, list[float], float, list[float]]] = {  # loss, logits, its value and its slopes
     "a probability of 0": (

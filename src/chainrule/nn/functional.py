@@ -354,11 +354,20 @@ def _averages(size: int, places: int) -> Any:
 
 
 def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) / sqrt(variance + eps) over ``axes``, and the mean and the (biased) variance, with axes of size 1."""
+    """(x - mean) / sqrt(variance + eps) over ``axes``, and the mean and the (biased) variance, with axes of size 1.
+
+    Where the squares overflow, which in float32 takes numbers beyond 1e19, the variance is infinite and the result nan.
+    """
     mean = x.mean(axes, keepdims=True)
     apart = x - mean
     variance = (apart * apart).mean(axes, keepdims=True)
-    return apart * (variance + eps).rsqrt(), mean, variance
+    return apart * _inverse_deviation(variance, eps), mean, variance
+
+
+def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(variance + eps); nan where the variance is infinite, as its squares overflowed: 0 would make zeros of anything,
+    and nobody would see it."""
+    return functions.where(variance < math.inf, (variance + eps).rsqrt(), math.nan)
 
 
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
@@ -384,7 +393,7 @@ def batch_norm(
     if running_mean is None or running_var is None:
         found, _, _ = normalised(x, (0, *range(2, x.ndim)), eps)
     else:
-        found = (x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps).rsqrt()
+        found = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
     return affine(found, weight, bias, shape)
 
 
