@@ -196,7 +196,7 @@ def test_every_edge_is_upstream_times_local() -> None:
                 found = np.tensordot(row.upstream, local, axes) if axes else row.upstream.reshape(()) * local
             np.testing.assert_allclose(found, edge.downstream, rtol=1e-5, atol=1e-7, err_msg=f"{row.formula} for {edge.name}")
             checked += 1
-    assert checked > 30
+    assert checked > 25
 
 
 def test_upstream_is_the_sum_of_what_comes_back() -> None:
