@@ -118,3 +118,25 @@ def test_spread_takes_one_of_each_stretch(count: int, total: int) -> None:
 
 def test_spread_never_changes() -> None:
     assert spread(5, 50).tolist() == [9, 18, 29, 36, 43]
+
+
+# ---- one image by its number
+
+
+def test_an_image_and_its_class_by_number() -> None:
+    images = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2)
+    data = ArrayDataset(images, [2, 0, 1], name="three")
+    image, label = data[1]
+    assert image.shape == (1, 2, 2)
+    np.testing.assert_array_equal(image[0], images[1])
+    assert label == 0
+    assert type(label) is int
+    image[:] = 9  # a fresh array
+    np.testing.assert_array_equal(data[np.int64(-2)][0][0], images[1])
+    assert [label for _, label in data] == [2, 0, 1]
+    for number in (3, -4):
+        with pytest.raises(UserError, match=f"three: there is no image {number}: numbers go from 0 to 2, or from -1 to -3"):
+            data[number]
+    for several in (slice(2), [0, 1], True, "0"):
+        with pytest.raises(UserError, match=r"three: \[...\] takes the number of one image, got a \w+: for several use images"):
+            data[several]  # type: ignore[index]

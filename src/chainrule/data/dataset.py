@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chainrule.arguments import as_whole
 from chainrule.errors import UserError
 
 Images: TypeAlias = NDArray[Any]
@@ -41,6 +42,25 @@ class Dataset(ABC):
     def __len__(self) -> int:
         """Number of images N."""
         return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Images, int]:
+        """One image (C,H,W) and its class number; a negative index counts from the end. Several images at once: ``images``."""
+        number = as_whole(index)
+        if number is None:
+            raise UserError(
+                f"{self.name}: [...] takes the number of one image, got a {type(index).__name__}: for several use images(...) "
+                "and labels[...]"
+            )
+        place = number + len(self) if number < 0 else number
+        if not 0 <= place < len(self):
+            raise UserError(
+                f"{self.name}: there is no image {number}: numbers go from 0 to {len(self) - 1}, or from -1 to {-len(self)}"
+            )
+        return self.images([place])[0], int(self.labels[place])
+
+    def __iter__(self) -> Iterator[tuple[Images, int]]:
+        """Each image with its class number, one by one; a ``Loader`` gives batches."""
+        return (self[number] for number in range(len(self)))
 
     @abstractmethod
     def images(self, indices: ArrayLike) -> Images:
