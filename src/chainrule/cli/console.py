@@ -201,9 +201,9 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
 
 def summary_table(summary: Summary) -> None:
     """The layers of a model."""
-    words = ("layer", "kind", "output shape")
-    table = _table("", *((name, "left" if name in words else "right") for name in summary.header))
-    for row in summary.cells():
+    contents = summary.contents()
+    table = _table("", *((name.removesuffix(">"), "right" if name.endswith(">") else "left") for name in contents.header))
+    for row in contents.rows:
         table.add_row(*map(Text, row))
     show = console()
     show.print(table)

@@ -19,6 +19,7 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel
 from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.target import Target, host_target
 from chainrule.graph import Array
+from chainrule.graph.tables import Contents, Table
 
 _UNITS_PER_THREAD = 4
 _FMA_ROUNDS = 20_000
@@ -33,9 +34,9 @@ _ROUND_BYTES = 8 << 20
 _LINE = 64
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Of ``threads`` threads together.
+@dataclass(frozen=True, repr=False)
+class Limits(Table):
+    """Of ``threads`` threads together. Prints as a table.
 
     ``fma_gflops``: 10^9 operations per second by dtype, a multiply-add counted as two. ``traffic``: (bytes, 10^9 bytes per
     second), the fastest that so many bytes, gone over again and again, were read and written, both counted: ascending in bytes,
@@ -45,6 +46,11 @@ class Limits:
     fma_gflops: dict[str, float]
     traffic: tuple[tuple[int, float], ...]
     threads: int
+
+    def contents(self) -> Contents:
+        speeds = ", ".join(f"{speed:.0f} Gflop/s {dtype}" for dtype, speed in self.fma_gflops.items())
+        rows = [(f"{size >> 10:,}", f"{speed:.1f}") for size, speed in self.traffic]
+        return Contents(f"{speeds} on {self.threads} threads", ("KiB gone over again>", "GB/s read and written>"), rows)
 
     @property
     def memory_gb_per_s(self) -> float:

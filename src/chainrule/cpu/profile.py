@@ -70,7 +70,7 @@ class ProgramProfile(Table):
                 f"subnormal numbers, which count as zero: {self.subnormals} among inputs and cells; "
                 f"among the results of {self.flushing} kernels"
             )
-        return Contents(title, ("ms>", "%>", "Gflop/s>", "GB/s>", "share>", "kernel"), rows, notes)
+        return Contents(title, ("ms>", "%>", "Gflop/s>", "GB/s>", "share>", "kernel"), rows, notes, most=60)
 
     def _cells(self, row: KernelRow) -> tuple[str, ...]:
         seconds = max(row.seconds, 1e-12)

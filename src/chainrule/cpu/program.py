@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.compiler.report import PassReport
+from chainrule.compiler.report import PassReports
 from chainrule.cpu.code_cache import MissingCodeError
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.limits import Limits
@@ -26,6 +26,7 @@ from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node
 from chainrule.graph.dtypes import as_dtype
 from chainrule.graph.node import CONSTANT
+from chainrule.graph.tables import Contents, Table
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class ArenaRow:
     offset: int
     first: int
     last: int
+
+
+class ArenaPlan(Table, tuple[ArenaRow, ...]):
+    """The values of an arena, in the order of first use. Prints as a table."""
+
+    def contents(self) -> Contents:
+        rows = [(row.label, f"{row.nbytes:,}", f"{row.offset:,}", str(row.first), str(row.last)) for row in self]
+        end = max((row.offset + row.nbytes for row in self), default=0)
+        total = sum(row.nbytes for row in self)
+        title = f"{len(self)} values, {total:,} bytes in all, in {end:,} bytes of memory"
+        return Contents(title, ("value", "bytes>", "offset>", "first stage>", "last stage>"), rows, most=60)
 
 
 class Program:
@@ -82,15 +94,22 @@ class Program:
         return made
 
     @property
-    def passes(self) -> list[PassReport]:
+    def passes(self) -> PassReports:
         """What each pass changed; the times are 0 where a recipe was kept."""
-        return self._recipe.passes
+        return PassReports(self._recipe.passes)
 
     # ---- memory
 
-    def plan(self) -> list[ArenaRow]:
+    def plan(self) -> ArenaPlan:
         """The arena, value by value, in the order of first use."""
-        return _arena_rows(self._recipe)
+        return ArenaPlan(_arena_rows(self._recipe))
+
+    def __repr__(self) -> str:
+        kernels = sum(len(stage.calls) for stage in self.stages)
+        return (
+            f"<Program of {kernels} kernels in {len(self.stages)} stages for {self.target.name}, "
+            f"{self.arena_bytes:,} bytes of values in between>"
+        )
 
     @property
     def arena_bytes(self) -> int:

@@ -89,6 +89,15 @@ class Loader:
         whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole if self.drop_last or rest == 0 else whole + 1
 
+    def __repr__(self) -> str:
+        order = f"shuffled with seed {self._seed}" if self.shuffle else "in order"
+        done = ", ".join(getattr(one, "__name__", None) or repr(one) for one in self.transforms)
+        whole = f" of {self.batch_size}, {'the last left out if smaller' if self.drop_last else 'the last may be smaller'}"
+        return (
+            f"<Loader of {self.dataset!r}: {len(self)} batches{whole}, {order}, transforms [{done}], {self.workers} workers, "
+            f"next is batch {self._batch} of epoch {self._epoch}>"
+        )
+
     @property
     def cursor(self) -> dict[str, int]:
         """The next batch that a loop would deliver: ``{"seed", "epoch", "batch"}``, plain ints counted from 0."""

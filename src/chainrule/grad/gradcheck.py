@@ -18,6 +18,7 @@ from chainrule.errors import UserError
 from chainrule.grad.backprop import backprop
 from chainrule.graph.dtypes import float64, is_float
 from chainrule.graph.node import Array, Node, leaf
+from chainrule.graph.tables import Contents, Table
 from chainrule.ops.broadcast import sum_
 from chainrule.ops.compose import to_dtype
 from chainrule.ops.elementwise import add, multiply
@@ -27,13 +28,19 @@ Function = Callable[..., Node]
 _STEP = 1e-5  # central differences: error about step^2 + 1e-16 / step, least near 1e-5
 
 
-@dataclass(frozen=True)
-class Gradcheck:
-    """A check that passed: the largest relative error seen, and how many elements stood at a kink."""
+@dataclass(frozen=True, repr=False)
+class Gradcheck(Table):
+    """A check that passed: the largest relative error seen, and how many elements stood at a kink. Prints as a table."""
 
     order: int
     error: float
     kinks: int
+
+    def contents(self) -> Contents:
+        what = "gradients" if self.order == 1 else "gradients, and the gradients of gradients,"
+        header = ("order>", "largest relative error>", "elements at kinks>")
+        rows = [(str(self.order), f"{self.error:.2g}", str(self.kinks))]
+        return Contents(f"gradcheck: {what} agree with finite differences", header, rows)
 
 
 def gradcheck(f: Function, *inputs: Array, order: int = 1, tolerance: float = 1e-5, seed: int = 0) -> Gradcheck:

@@ -89,6 +89,9 @@ class inside_module:  # noqa: N801 - used like a function
         code = getattr(forward, "__code__", None)
         self._is_ours = code is not None and _is_ours[code.co_filename]
 
+    def __repr__(self) -> str:
+        return f"inside_module{self._now}"
+
     def __enter__(self) -> None:
         before = self._before = _here.module, _here.kind, _here.origin
         path, kind = _here.module, _here.kind = self._now
@@ -110,6 +113,9 @@ class originating_from:  # noqa: N801 - used like a function
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
+
+    def __repr__(self) -> str:
+        return f"originating_from({self._origin})"
 
     def __enter__(self) -> None:
         self._before, _here.fixed = _here.fixed, self._origin

@@ -9,27 +9,25 @@ from html import escape
 
 from chainrule.graph.names import display_width
 
-MOST_ROWS = 60
-"""Rows of a table that are shown; the others are counted."""
-
 
 @dataclass(frozen=True)
 class Contents:
     """What a table says: ``title`` above it, names of columns (with ">" at the end if numbers, which stand at the right),
-    rows of as many cells, and ``notes`` below it."""
+    rows of as many cells, and ``notes`` below it. Of many rows the first ``most`` are shown, and the others counted."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    most: int = 1_000
 
     @property
     def shown(self) -> Sequence[Sequence[str]]:
-        return self.rows[:MOST_ROWS]
+        return self.rows[: self.most]
 
     @property
     def below(self) -> list[str]:
-        hidden = len(self.rows) - MOST_ROWS
+        hidden = len(self.rows) - self.most
         return [*([f"... and {hidden} more rows"] if hidden > 0 else []), *self.notes]
 
     def text(self) -> str:

@@ -11,6 +11,7 @@ from chainrule.errors import unknown_value
 from chainrule.grad import LocalKind, local_diagonal, local_row
 from chainrule.graph import Array, Node, Role
 from chainrule.graph.names import source_line
+from chainrule.lens import numbers
 from chainrule.ops import REGISTRY
 
 MOST_JACOBIAN = 1024  # numbers of a Jacobian that is computed whole
@@ -23,6 +24,9 @@ class Step(NamedTuple):
     gradient: Array
     new: Array
 
+    def __repr__(self) -> str:
+        return f"<Step from {numbers.text(self.old)} by {numbers.text(self.gradient)} to {numbers.text(self.new)}>"
+
 
 class Summand(NamedTuple):
     """What one user of a value passes back to it."""
@@ -30,8 +34,11 @@ class Summand(NamedTuple):
     name: str  # of the user
     gradient: Array
 
+    def __repr__(self) -> str:
+        return f"<Summand {numbers.text(self.gradient)} from {self.name}>"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Edge:
     """From a node back to one of its inputs: downstream = upstream * local."""
 
@@ -41,6 +48,9 @@ class Edge:
     formula: str  # of the local gradient, in the names of the graph
     kind: LocalKind
     downstream: Array
+
+    def __repr__(self) -> str:
+        return f"<Edge to {self.name}: local gradient {self.formula}, downstream {numbers.text(self.downstream)}>"
 
     @property
     def input(self) -> Node:
@@ -71,7 +81,7 @@ class Edge:
         return local_row(self.node, self.position, unit)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Row:
     """What is known of one node. ``upstream`` is None where no gradient arrives; ``edges`` are those it passes on along."""
 
@@ -83,6 +93,11 @@ class Row:
     upstream: Array | None
     summands: tuple[Summand, ...]  # whose sum the upstream gradient is
     edges: tuple[Edge, ...]
+
+    def __repr__(self) -> str:
+        made = f" = {self.formula}" if self.formula else ""
+        upstream = "none" if self.upstream is None else numbers.text(self.upstream)
+        return f"<Row {self.name}{made}: {numbers.text(self.value)}, upstream {upstream}>"
 
     @property
     def operation(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from chainrule.graph import Graph, Node
 from chainrule.graph.dtypes import DType
+from chainrule.graph.tables import Contents, Table
 from chainrule.nn.module import Module
 from chainrule.tensor import placeholder, tracing
 
@@ -37,9 +38,9 @@ class LayerSummary:
     receptive_field: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Rows in the order in which the layers run, and totals. ``str()`` is a table."""
+@dataclass(frozen=True, repr=False)
+class Summary(Table):
+    """Rows in the order in which the layers run, and totals. Prints as a table."""
 
     model: str
     input_shape: tuple[int, ...]
@@ -48,11 +49,9 @@ class Summary:
     buffers: int
     multiply_adds: int
 
-    header = ("layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field")
-
-    def cells(self) -> list[tuple[str, ...]]:
-        """The rows of the table as text."""
-        return [
+    def contents(self) -> Contents:
+        header = ("layer", "kind", "output shape", "parameters>", "multiply-adds>", "receptive field>")
+        rows = [
             (
                 row.name,
                 row.kind,
@@ -63,25 +62,13 @@ class Summary:
             )
             for row in self.rows
         ]
+        return Contents(self.model, header, rows, [self.totals])
 
     @property
     def totals(self) -> str:
         buffers = f", {self.buffers:,} numbers in buffers" if self.buffers else ""
         shape = " x ".join(map(str, self.input_shape))
         return f"{self.parameters:,} parameters{buffers}, {self.multiply_adds:,} multiply-adds for an input of {shape}"
-
-    def __str__(self) -> str:
-        table = [self.header, *self.cells()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if i >= 3 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in table
-        ]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self.model, *(line.rstrip() for line in lines), self.totals])
 
 
 def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summary:

@@ -33,7 +33,7 @@ OUTPUT: Final = "output"
 class EachInput:
     """One gradient rule for every input of a primitive that takes any number: ``rule(node, upstream, position)``."""
 
-    rule: Callable[[Node, Node, int], Node]
+    rule: Callable[[Node, Node, int], Node] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Group:
         self.options = {name: _plain(value) for name, value in options.items() if name not in cells}
         self.cells = {name: Buffer(np.array(options[name], np.float64)) for name in cells}
         self.initial = {name: float(options[name]) for name in cells}
+        self.order = tuple(options)
 
     def __getitem__(self, name: str) -> Any:
         return self.cells[name] if name in self.cells else self.options[name]
@@ -39,6 +40,14 @@ class Group:
     def value(self, name: str) -> float:
         """An option as a number."""
         return float(self[name])
+
+    def __repr__(self) -> str:
+        return f"Group({self.written()}, {len(self.parameters)} parameters)"
+
+    def written(self) -> str:
+        """The options as they are now, also while a function is traced."""
+        now = {**{name: float(cell.numbers()) for name, cell in self.cells.items()}, **self.options}
+        return ", ".join(f"{name}={now[name]}" for name in self.order)
 
     def set(self, name: str, value: float) -> None:
         if name in self.cells:
@@ -243,10 +252,9 @@ class Optimizer(ABC):
                 slot.assign(np.asarray(state[key]) if key in state else np.zeros(slot.shape))
 
     def __repr__(self) -> str:
-        options = ", ".join(
-            f"{name}={self.groups[0].value(name) if name in self.changing else self.groups[0][name]}" for name in self.defaults
-        )
-        return f"{type(self).__name__}({options})"
+        if len(self.groups) == 1:
+            return f"{type(self).__name__}({self.groups[0].written()})"
+        return "\n  ".join([f"{type(self).__name__}(", *map(repr, self.groups)]) + "\n)"
 
 
 class SGD(Optimizer):

@@ -18,6 +18,9 @@ from chainrule.optim.optimizers import Group, Optimizer
 class Schedule(ABC):
     """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
 
+    shown: tuple[str, ...] = ()
+    """The attributes that its repr shows."""
+
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._steps = 0
@@ -42,6 +45,11 @@ class Schedule(ABC):
         """Call after every optimizer step (or every epoch, if the numbers given are epochs)."""
         self.steps = self._steps + 1
 
+    def __repr__(self) -> str:
+        given = [f"{name}={getattr(self, name)!r}" for name in self.shown]
+        now = [f"{name}={value:g}" for name, value in self.values(self._steps, self.optimizer.groups[0]).items()]
+        return f"{type(self).__name__}({', '.join([*given, f'steps={self._steps}', *now])})"
+
     def _apply(self, steps: int) -> None:
         for group in self.optimizer.groups:
             for name, value in self.values(steps, group).items():
@@ -50,6 +58,8 @@ class Schedule(ABC):
 
 class StepLR(Schedule):
     """The initial rate times ``gamma`` for every ``step_size`` steps taken."""
+
+    shown = ("step_size", "gamma")
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size, self.gamma = whole_number("StepLR: step_size", step_size, 1), gamma
@@ -65,6 +75,8 @@ class CosineAnnealingLR(Schedule):
     Loshchilov and Hutter, "SGDR" (2017).
     """
 
+    shown = ("T_max", "eta_min")
+
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803 - PyTorch's name
         self.T_max, self.eta_min = whole_number("CosineAnnealingLR: T_max", T_max, 1), eta_min
         super().__init__(optimizer)
@@ -76,6 +88,8 @@ class CosineAnnealingLR(Schedule):
 
 class LinearLR(Schedule):
     """Linear warm-up: from ``start_factor`` to ``end_factor`` times the initial rate in ``total_iters`` steps."""
+
+    shown = ("start_factor", "end_factor", "total_iters")
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
@@ -97,6 +111,8 @@ class OneCycleLR(Schedule):
 
     Smith and Topin, "Super-convergence" (2018).
     """
+
+    shown = ("max_lr", "total_steps", "pct_start", "anneal_strategy", "cycle_momentum")
 
     def __init__(
         self,
@@ -155,6 +171,8 @@ class OneCycleLR(Schedule):
 
 class SequentialLR(Schedule):
     """One schedule after the other: the next begins, from its own step 0, at each of ``milestones``."""
+
+    shown = ("schedules", "milestones")
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
         milestones = [whole_number("SequentialLR: a milestone", one, 0) for one in milestones]

@@ -76,7 +76,11 @@ class engine:  # noqa: N801 - used like a function
     def __init__(self, name: str) -> None:
         if name not in ENGINES:
             raise unknown_value("engine", name, ENGINES)
+        self._name = name
         self._before = ops.set_default_engine(native if name == "native" else ops.run_reference)
+
+    def __repr__(self) -> str:
+        return f"engine({self._name!r})"
 
     def __enter__(self) -> engine:
         return self

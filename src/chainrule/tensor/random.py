@@ -28,6 +28,10 @@ class Generator:
         self.state.name = "random.state"
         self._drawing = forks.renewed(threading.Lock())
 
+    def __repr__(self) -> str:
+        seed, drawn = self.state.numbers().tolist()
+        return f"Generator(seed={seed}, counter={drawn})"
+
     def seed(self, seed: int) -> None:
         """Begin again from ``seed``."""
         self.state.assign(np.array([_checked(seed), 0]))

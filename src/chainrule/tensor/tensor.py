@@ -195,7 +195,8 @@ class Tensor:
             numbers = "traced, no value yet"
         else:
             shown = node.value.astype(np.float32) if node.dtype == bfloat16 else node.value
-            numbers = np.array2string(shown, separator=", ", threshold=60, edgeitems=3, prefix="Tensor(", precision=5)
+            edge = {1: 3, 2: 3, 3: 2}.get(node.ndim, 1)  # along each axis: six of each of four would be 1,296 numbers
+            numbers = np.array2string(shown, separator=", ", threshold=60, edgeitems=edge, prefix="Tensor(", precision=5)
         facts = [str(node.type)]
         if node.operation.role is not Role.LEAF:
             facts.append(f"from {node.operation.name} at {node.origin}")

@@ -36,6 +36,9 @@ class Trace:
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
         self.freed: set[Node] = set()  # what backward() went through: outside of a trace it would be gone
 
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.reads)} cells read, {len(self.writes)} assigned, {len(self.gradients)} given a gradient>"
+
     def read(self, cell: Cell) -> Node:
         if cell in self.views:
             return self.views[cell]

@@ -29,6 +29,9 @@ class Updates:
     def __init__(self) -> None:
         self._programs: OrderedDict[Hashable, _Update] = OrderedDict()
 
+    def __repr__(self) -> str:
+        return f"<Updates of {len(self._programs)} programs>"
+
     def run(
         self, function: Callable[[], None], parameters: Sequence[Parameter], cells: Iterable[Cell], frozen: Hashable
     ) -> None:

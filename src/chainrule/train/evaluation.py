@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Loader
+from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
@@ -27,13 +28,26 @@ class Confusion:
     taken_for: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """``confusion[i, j]`` images of class i were taken for class j."""
+@dataclass(frozen=True, repr=False)
+class Evaluation(Table):
+    """``confusion[i, j]`` images of class i were taken for class j. Prints as a table, the worst class first."""
 
     loss: float
     confusion: Matrix
     classes: Sequence[str]
+
+    def contents(self) -> Contents:
+        title = f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f}% of {self.images:,} images"
+        rows = [
+            (
+                one.name,
+                f"{one.images:,}",
+                f"{100 * one.accuracy:.2f}",
+                ", ".join(f"{name} ({count:,})" for name, count in one.taken_for),
+            )
+            for one in self.worst_classes(len(self.classes))
+        ]
+        return Contents(title, ("class", "images>", "right, %>", "taken for"), rows, most=20)
 
     @property
     def images(self) -> int:

@@ -51,6 +51,10 @@ class TrainedModel:
         self.dtype, self.precision = facts["dtype"], run.config.precision
         self._dark_background = channels == 1 and facts["mean"][0] < 0.35
 
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.image_shape))
+        return f"<TrainedModel {type(self.model).__name__} for images {size}: {len(self.classes)} classes>"
+
     def predict(self, paths: Sequence[str | Path], top: int = 3, invert: bool = False) -> list[Prediction]:
         """The ``top`` classes of each image file, resized and converted to what the model was trained on.
 

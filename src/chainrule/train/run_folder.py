@@ -42,6 +42,9 @@ class RunFolder:
         self.curves = self.path / "curves.svg"
         self.result = self.path / "result.json"
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     @classmethod
     def new(cls, path: str | os.PathLike[str], config: Config) -> RunFolder:
         """A run that is yet to ``make`` its folder; a UserError if there is something of that name already."""

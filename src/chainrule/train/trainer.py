@@ -107,6 +107,10 @@ class Trainer:
         self.progress = Progress()
         self.evaluation: Evaluation | None = None
 
+    def __repr__(self) -> str:
+        config = self.config
+        return f"<Trainer of {config.model} on {config.data} in {self.folder.path}: step {self.progress.step} of {self.steps}>"
+
     def resume(self) -> None:
         """Go to where the folder's checkpoint left off; to the beginning if there is none yet."""
         if self.folder.checkpoint.exists():
