@@ -298,7 +298,7 @@ def planned(f: Callable[[], None], cells: list[cr.Buffer]) -> tuple[pipeline.Pla
         f()
     outputs = list(trace.writes.values())
     for cell in trace.writes:
-        trace.reads.setdefault(cell, cell._leaf(cell.type))
+        trace.reads.setdefault(cell, cell._leaf(cell.type, False))
     state = [(trace.reads[cell], place) for place, cell in enumerate(trace.writes)]
     plan = pipeline.plan(Graph(*outputs), state)
     leaves = {node: cell.numpy().copy() for cell, node in trace.reads.items()}

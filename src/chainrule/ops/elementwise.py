@@ -452,11 +452,11 @@ minimum: Primitive = Primitive(
     shape=_number("minimum"),
     reference=np.minimum,
     vjp=(
-        lambda z, u: where(less(z, z.inputs[0]), zeros_like(u), u),
-        lambda z, u: where(less(z, z.inputs[0]), u, zeros_like(u)),
+        lambda z, u: where(less(z.inputs[1], z.inputs[0]), zeros_like(u), u),
+        lambda z, u: where(less(z.inputs[1], z.inputs[0]), u, zeros_like(u)),
     ),
     local=("1 where x <= y, else 0", "1 where y < x, else 0"),
-    saves=(0, OUTPUT),
+    saves=(0, 1),
     spec=(*_TWO_ROWS, _INT_TWO),
     elementwise=True,
 )
