@@ -129,6 +129,12 @@ WITHOUT_A_SHARE: dict[str, tuple[Any, list[float], float, list[float]]] = {  # l
     "no other class": (lambda z: F.cross_entropy(z.reshape(1, -1), [0]), [3.0, -INFINITE], 0.0, [0.0, 0.0]),
     "binary, 1": (lambda z: F.binary_cross_entropy_with_logits(z, [1.0]), [INFINITE], 0.0, [0.0]),
     "binary, 0": (lambda z: F.binary_cross_entropy_with_logits(z, [0.0]), [-INFINITE], 0.0, [0.0]),
+    "binary, a weight of 0": (
+        lambda z: F.binary_cross_entropy_with_logits(z, [0.0, 0.0], weight=[0.0, 1.0], reduction="sum"),
+        [INFINITE, 0.0],
+        math.log(2),
+        [0.0, 0.5],
+    ),
     "binary, wrong": (lambda z: F.binary_cross_entropy_with_logits(z, [0.0]), [INFINITE], INFINITE, [1.0]),
     "a distance": (lambda z: F.smooth_l1_loss(z, [0.0]), [-INFINITE], INFINITE, [-1.0]),
 }  # fmt: skip

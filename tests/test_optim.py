@@ -345,6 +345,7 @@ LENGTHS: dict[str, tuple[str, list[float], float, list[float]]] = {
     "float64 overflows": ("float64", [3e200, 4e200], 5e200, [0.6, 0.8]),
     "float64 vanishes": ("float64", [3e-200, 4e-200], 5e-200, [3e-200, 4e-200]),
     "zeros": ("float64", [0.0, -0.0], 0.0, [0.0, -0.0]),
+    "nothing": ("float64", [], 0.0, []),
     "infinite": ("float32", [math.inf, 2.0], math.inf, [math.nan, 0.0]),
     "infinite, float64": ("float64", [-math.inf, 2.0], math.inf, [math.nan, 0.0]),
     "nan": ("float32", [math.nan, 2.0], math.nan, [math.nan, math.nan]),
@@ -356,7 +357,7 @@ LENGTHS: dict[str, tuple[str, list[float], float, list[float]]] = {
 @pytest.mark.parametrize("name", LENGTHS)
 def test_clipping_knows_the_length_whatever_the_size_of_its_squares(name: str, compiled: bool) -> None:
     dtype, numbers, length, clipped = LENGTHS[name]
-    one = cr.Parameter(cr.tensor([1.0, 1.0], dtype).numpy())
+    one = cr.Parameter(cr.tensor([1.0] * len(numbers), dtype).numpy())
 
     def clip(gradient: cr.Tensor) -> tuple[cr.Tensor, cr.Tensor]:
         one.grad = gradient

@@ -92,7 +92,7 @@ def binary_cross_entropy_with_logits(
     positive = t if pos_weight is None else t * as_tensor(pos_weight, x.dtype)
     losses = _weighed(Tensor(ops.softplus((-x).node)), positive) + _weighed(Tensor(ops.softplus(x.node)), 1 - t)
     if weight is not None:
-        losses = losses * as_tensor(weight, x.dtype)
+        losses = _weighed(losses, as_tensor(weight, x.dtype))
     return _reduced(losses, reduction)
 
 

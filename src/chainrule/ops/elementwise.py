@@ -346,7 +346,7 @@ tanh: Primitive = _unary(
     "tanh",
     np.tanh,
     lambda z, u: multiply(u, sech_squared(_x(z))),
-    "sech(x)^2 = 1 - tanh(x)^2",
+    "1 - tanh(x)^2",
     0,
     _ONE_ROWS,
     "z = tanh(x): (...) -> (...).",

@@ -438,7 +438,7 @@ def _length(tensors: Sequence[Tensor]) -> Tensor:
     first; the square of any narrower number is within the range of float64 as it is."""
     wide = [one.astype(float64) for one in tensors]
     scale: Tensor | None = None
-    if any(one.dtype == float64 for one in tensors):
+    if any(one.dtype == float64 and one.size for one in tensors):
         largest = functions.stack([one.abs().max() for one in wide if one.size]).max()
         scale = functions.where((largest > 0) & (largest < math.inf), largest, 1.0)
         wide = [one / scale for one in wide]
