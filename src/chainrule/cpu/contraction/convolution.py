@@ -226,6 +226,7 @@ class _Emission:
                 step=1,
                 b_step=vectors * lanes,
                 length=self.nest.segments.length,
+                in_a_row=self.nest.segments.in_a_row,
                 jumps=self.nest.segments.jumps,
             )
             emit_sweep(module, name, tile)

@@ -16,6 +16,9 @@ from functools import cached_property
 
 from chainrule.cpu.geometry import Geometry, Pair
 
+_IN_A_ROW = 512
+"""Steps of k that are summed up in registers: the error grows with them, and then to add to memory costs a hundredth."""
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -251,7 +254,8 @@ class Segments:
 
     ``length`` is that of all segments, None where they differ. A block is (first segment, segments, first k of the packed
     b), and ``depths`` are how far segments begin beyond that; a phase's blocks are ``phase_blocks[p]`` = (first block,
-    blocks). ``jumps``: the segments of some block do not follow each other in b.
+    blocks). ``jumps``: the segments of some block do not follow each other in b. ``in_a_row`` segments are summed up in
+    registers, then added to what is there; None: all of a block.
     """
 
     offsets: list[int]
@@ -261,11 +265,13 @@ class Segments:
     blocks: list[tuple[int, int, int]]
     phase_blocks: list[tuple[int, int]]
     jumps: bool
+    in_a_row: int | None
 
 
 def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments:
     """Cut runs into segments, and these into blocks, of at most ``block`` steps of k."""
-    common = _common_length([run.length for runs in runs_of_phases for run in runs], block)
+    most = min(block, _IN_A_ROW)
+    common = _common_length([run.length for runs in runs_of_phases for run in runs], most)
     segments: list[Run] = []
     depths: list[int] = []
     blocks: list[tuple[int, int, int]] = []
@@ -273,7 +279,7 @@ def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments
     jumps = False
     for runs in runs_of_phases:
         first_block = len(blocks)
-        pieces = [piece for run in runs for piece in _cut(run, common, block)]
+        pieces = [piece for run in runs for piece in _cut(run, common, most)]
         for group in _grouped(pieces, block):
             blocks.append((len(segments), len(group), group[0].depth))
             segments += group
@@ -283,7 +289,9 @@ def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments
             blocks.append((0, 0, 0))
         phase_blocks.append((first_block, len(blocks) - first_block))
     offsets, lengths = [piece.offset for piece in segments], [piece.length for piece in segments]
-    return Segments(offsets, lengths, depths, common, blocks, phase_blocks, jumps)
+    longest = max((sum(lengths[first : first + count]) for first, count, _ in blocks), default=0)
+    in_a_row = _IN_A_ROW // max(lengths) if longest > _IN_A_ROW else None
+    return Segments(offsets, lengths, depths, common, blocks, phase_blocks, jumps, in_a_row)
 
 
 def _common_length(lengths: Sequence[int], block: int) -> int | None:

@@ -216,6 +216,7 @@ class _Emission:
             b_step=vectors * lanes if nest.packs else nest.b_strides[1],
             padded=nest.packs,
             length=nest.segments.length,
+            in_a_row=nest.segments.in_a_row,
         )
 
     def unit(self, unit: Value) -> None:

@@ -10,6 +10,7 @@ convolution's window. ``b`` lies in *panels*: for each k the V vectors of column
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chainrule.cpu.edges import load_columns, store_columns
@@ -72,7 +73,8 @@ class Tile:
     """``columns`` are those stored, of the panel's ``vectors * lanes``; ``step`` is how far ``a`` advances with k;
     ``b_step`` how far b does: the panel's width, or the row of a matrix whose columns are read in place (then b is not
     ``padded`` with zeros up to whole vectors); ``length`` is that of every segment, None where they differ; ``jumps``: the
-    segments do not follow each other in b."""
+    segments do not follow each other in b; ``in_a_row``: how many are summed up before they are added to what is there, None
+    for all."""
 
     element: str
     lanes: int
@@ -84,6 +86,7 @@ class Tile:
     length: int | None
     padded: bool = True
     jumps: bool = False
+    in_a_row: int | None = None
 
     def counts(self) -> list[int]:
         """Columns stored from each vector."""
@@ -111,21 +114,36 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
     with f.loop(0, f["tiles"]) as t:
         first = f.index(t * tile.rows)
         places = [f.at(f.at(f["places"], first, "ptr"), m, "ptr") for m in range(tile.rows)]
-        type_ = vector(tile.lanes, tile.element)
-        sums = [[f.variable(type_, f.zero(type_)) for _ in range(tile.vectors)] for _ in places]
-        sources = [f.load(f.at(f.at(f["rows"], first, "ptr"), m, "ptr"), "ptr") for m in range(tile.rows)]
-        sources = [f.at(source, f["offset"], tile.element) for source in sources]
         panel = f.variable("ptr", f["b"])
-        with f.loop(0, f["count"]) as segment:
-            begin = f.load(f.at(f["segments"], segment, "i64"), "i64")
-            if tile.jumps:
-                depth = f.load(f.at(f["depths"], segment, "i64"), "i64")
-                panel.set(f.at(f["b"], f.index(depth * tile.b_step), tile.element))
-            _segment(f, tile, sums, sources, panel, begin, segment)
-        _finish(f, tile, sums, places)
+        type_ = vector(tile.lanes, tile.element)
+        with _segments(f, tile) as (since, until):
+            sums = [[f.variable(type_, f.zero(type_)) for _ in range(tile.vectors)] for _ in places]
+            sources = [f.load(f.at(f.at(f["rows"], first, "ptr"), m, "ptr"), "ptr") for m in range(tile.rows)]
+            sources = [f.at(source, f["offset"], tile.element) for source in sources]
+            with f.loop(since, until) as segment:
+                begin = f.load(f.at(f["segments"], segment, "i64"), "i64")
+                if tile.jumps:
+                    depth = f.load(f.at(f["depths"], segment, "i64"), "i64")
+                    panel.set(f.at(f["b"], f.index(depth * tile.b_step), tile.element))
+                _segment(f, tile, sums, sources, panel, begin, segment)
+            accumulate = f["accumulate"] if tile.in_a_row is None else f["accumulate"] | f.compare("ne", f.index(since), 0)
+            _finish(f, tile, sums, places, accumulate)
 
 
-def _finish(f: Function, tile: Tile, sums: Sequence[Sequence[Variable]], places: Sequence[Value]) -> None:
+@contextmanager
+def _segments(f: Function, tile: Tile) -> Iterator[tuple[int | Value, Value]]:
+    """The segments that are summed up in a row, from and to; of none at all a sum of nothing."""
+    if tile.in_a_row is None:
+        yield 0, f["count"]
+        return
+    some = f.select(f.compare("sgt", f["count"], 0), f["count"], f.index(1))
+    with f.loop(0, some, tile.in_a_row) as since:
+        yield since, f.index(f.least(since + tile.in_a_row, f["count"]))
+
+
+def _finish(
+    f: Function, tile: Tile, sums: Sequence[Sequence[Variable]], places: Sequence[Value], accumulate: Value
+) -> None:  # fmt: skip
     """All rows are read before one is written: the last ones may be one and the same."""
 
     def each(row: Sequence[Variable], place: Value) -> Iterator[tuple[Variable, Value, int]]:
@@ -133,7 +151,7 @@ def _finish(f: Function, tile: Tile, sums: Sequence[Sequence[Variable]], places:
         for v, count in enumerate(tile.counts()):
             yield row[v], f.at(address, v * tile.lanes, tile.element), count
 
-    with f.when(f["accumulate"]):
+    with f.when(accumulate):
         for place, row in zip(places, sums, strict=True):
             for total, address, count in each(row, place):
                 total.set(total.get() + load_columns(f, address, total.type, count))
