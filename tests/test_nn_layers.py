@@ -317,7 +317,24 @@ REFUSED = [
         "layer features.0 (Conv2d) got shape (2, 1, 8, 8) with 1 channels, but in_channels=3: "
         "pass in_channels=1, or an input of 3 channels",
     ),
-    ((3, 8, 8), nn.Conv2d(3, 4, 3), "layer features.0 (Conv2d) needs an input (N, C, H, W), got shape (3, 8, 8)"),
+    (
+        (3, 8, 8),
+        nn.Conv2d(3, 4, 3),
+        "layer features.0 (Conv2d) needs an input (N, C, H, W), got shape (3, 8, 8): a single one is passed as "
+        "x.expand_dims(0)",
+    ),
+    (
+        (2, 8, 9, 3),
+        nn.Conv2d(3, 4, 3),
+        "layer features.0 (Conv2d) got shape (2, 8, 9, 3) with in_channels=3: the channels seem to come last, but they are the "
+        "second axis, (N, C, H, W): pass x.transpose(0, 3, 1, 2)",
+    ),
+    (
+        (2, 8, 3),
+        nn.BatchNorm1d(3),
+        "layer features.0 (BatchNorm1d) got shape (2, 8, 3) with num_features=3: the channels seem to come last, but they are "
+        "the second axis: pass x.transpose(0, 2, 1)",
+    ),
     ((2, 3, 8, 8), nn.Conv1d(3, 4, 3), "layer features.0 (Conv1d) needs an input (N, C, L), got shape (2, 3, 8, 8)"),
     (
         (2, 1, 8, 8),
@@ -574,7 +591,20 @@ def test_ignored_labels_may_lie_anywhere() -> None:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: F.nll_loss(cr.zeros((2, 3)), [0.0, 1.0]), "nll_loss: labels must be integers (2,), got float32[2]"),
+        (
+            lambda: F.nll_loss(cr.zeros((2, 3)), [0.0, 1.0]),
+            "nll_loss: labels must be integers (2,), got float32[2]: convert them, labels.astype('int64')",
+        ),
+        (
+            lambda: F.cross_entropy(cr.zeros((2, 3)), [0.0, 1.0]),
+            "cross_entropy: labels must be integers (2,), got float32[2]: convert them, labels.astype('int64'), or pass "
+            "probabilities of shape (2, 3)",
+        ),
+        (
+            lambda: F.cross_entropy([0, 1], cr.zeros((2, 3))),
+            "cross_entropy: logits must be floats (N, classes, ...), got int64[2], and a target float32[2, 3]: swap them, "
+            "it is cross_entropy(logits, labels)",
+        ),
         (
             lambda: F.cross_entropy(cr.zeros((2, 3)), np.zeros((2, 4), np.float32)),
             "cross_entropy: the prediction has shape (2, 3), the target (2, 4): reshape one of them",

@@ -390,8 +390,9 @@ def test_moves(shape: tuple[int, ...], data: st.DataObject, dtype: str) -> None:
     order = data.draw(st.permutations(range(len(shape))))
     same(t.transpose(order), x.transpose(order))
     same(t.T, x.T)
-    if len(shape) > 1:
+    if len(shape) != 2:
         same(t.transpose(*order), x.transpose(order))
+    if len(shape) > 1:
         same(t.swapaxes(order[0], order[1] - len(shape)), x.swapaxes(order[0], order[1]))
     same(t.flip(), np.asarray(np.flip(x)))
     same(t.flip(tuple(order[:2])), np.asarray(np.flip(x, tuple(order[:2]))))
@@ -856,7 +857,7 @@ def test_data_that_is_no_tensor_is_explained() -> None:
     ragged = refused(lambda: cr.tensor([[1, 2], [3]]))
     assert ragged.startswith("tensor: the data is no regular array (")
     assert ragged.endswith("): rows must have equal lengths")
-    assert refused(lambda: cr.tensor(["a"])).startswith("dtype str")
+    assert refused(lambda: cr.tensor(["a"])) == "tensor: needs numbers, got ['a']: dtype str32 is not supported"
     assert refused(lambda: cr.tensor([1, 2], requires_grad=True)) == (
         "tensor: only floats can require a gradient, this is int64: pass dtype='float32'"
     )

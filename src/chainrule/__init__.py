@@ -3,8 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import ChainruleError, InternalError, UserError
+from chainrule.errors import ChainruleError, ChainruleWarning, InternalError, UserError
 from chainrule.graph.dtypes import bfloat16, bool_, float32, float64, int32, int64, uint8
+from chainrule.habits import LIBRARY, absent
 from chainrule.ops.precision import precision
 from chainrule.tensor import random
 from chainrule.tensor.cells import Buffer, Parameter
@@ -54,6 +55,7 @@ from chainrule.tensor.tracing import trace
 __all__ = [
     "Buffer",
     "ChainruleError",
+    "ChainruleWarning",
     "InternalError",
     "Parameter",
     "Tensor",
@@ -146,7 +148,7 @@ if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for so
     def __getattr__(name: str) -> Any:
         module = _LATER.get(name)
         if module is None:
-            raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+            raise absent("module 'chainrule'", name, LIBRARY)
         loaded = importlib.import_module(module)
         value = loaded if module == f"{__name__}.{name}" else getattr(loaded, name)
         globals()[name] = value  # from now on without this function

@@ -1,16 +1,24 @@
-"""Whole numbers among arguments, such as sizes, axes and seeds: what counts as a whole number is said here alone.
+"""What public calls are given: whole numbers such as sizes, axes and seeds, and arguments that a function does not have.
 
-An integer of Python or NumPy, or an array or tensor that holds a single integer: whatever ``operator.index`` takes. It takes
-bools too, but a bool is a flag that was passed in the wrong place, and no size.
+What counts as a whole number is said here alone: an integer of Python or NumPy, or an array or tensor that holds a single
+integer, whatever ``operator.index`` takes. It takes bools too, but a bool is a flag in the wrong place, and no size.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
-from collections.abc import Iterable
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from chainrule.errors import UserError
+from chainrule.habits import remark_on_call, unknown_argument
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 _INTEGERS = frozenset({int})
 
@@ -74,3 +82,62 @@ def size_for_axes(what: str, size: Any, axes: int, at_least: int) -> int | tuple
         return several
     pair = " or a pair (height, width)" if axes == 2 else ""
     raise UserError(f"{what} must be a whole number of at least {at_least}{pair}, got {size!r}")
+
+
+# ---- calls
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, where a call whose arguments do not fit raises a UserError that names the function and the arguments."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except TypeError:
+            misfit = misfit_of(function, args, options)
+            if misfit is None:
+                raise
+            error = misfit
+        raise error
+
+    return called
+
+
+def explained_methods(kind: type[T]) -> type[T]:
+    """A class whose own public methods that take arguments are all ``explained``."""
+    for name, method in list(vars(kind).items()):
+        if isinstance(method, FunctionType) and not name.startswith("_"):
+            setattr(kind, name, explained(method))
+    return kind
+
+
+def misfit_of(
+    function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any], name: str = ""
+) -> UserError | None:
+    """What is wrong with the arguments of a call; None if they fit, and something else went wrong."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        reason = str(error)
+    else:
+        return None
+    call = name or function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    parameters = {key: one for key, one in signature.parameters.items() if key != "self"}
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        for keyword in options:
+            if keyword not in parameters:
+                named = [key for key, one in parameters.items() if one.kind is not one.VAR_POSITIONAL]
+                return unknown_argument(call, keyword, named)
+    shown = ", ".join(map(_shown, parameters.values()))
+    remark = remark_on_call(call) if "too many" in reason else ""
+    return UserError(f"{call}: {reason}: it is called as {call}({shown})" + (f"; {remark}" if remark else ""))
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+    default = parameter.default
+    if default is parameter.empty:
+        return star + parameter.name
+    return f"{parameter.name}={default.name if hasattr(default, 'itemsize') else repr(default)}"

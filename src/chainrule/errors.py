@@ -14,6 +14,10 @@ class UserError(ChainruleError, ValueError):
     """Something that was passed in does not fit: the message names the place, the values and the remedy."""
 
 
+class ChainruleWarning(UserWarning):
+    """Something works, but hardly as it was meant: the message names the place, the values and the remedy."""
+
+
 class InternalError(ChainruleError, RuntimeError):
     """A bug in chainrule: please report it with the message."""
 

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from chainrule.errors import UserError, unknown_value
+from chainrule.habits import DTYPES
 
 DType = np.dtype[Any]
 
@@ -48,7 +49,7 @@ def as_dtype(dtype: object) -> DType:
         return dtype
     if isinstance(dtype, str):
         if dtype not in _BY_NAME:
-            raise unknown_value("dtype", dtype, _BY_NAME)
+            raise _unknown(dtype)
         return _BY_NAME[dtype]
     if dtype is float:
         return float32
@@ -57,10 +58,18 @@ def as_dtype(dtype: object) -> DType:
             raise TypeError
         found = np.dtype(dtype).newbyteorder("=")  # type: ignore[call-overload]
     except TypeError:
-        raise unknown_value("dtype", dtype, _BY_NAME) from None
+        raise _unknown(dtype) from None
     if found not in _RANK:
         raise UserError(f"dtype {found.name} is not supported: convert to one of {', '.join(_BY_NAME)} first")
     return found  # type: ignore[no-any-return]
+
+
+def _unknown(dtype: object) -> UserError:
+    short = str(dtype).removeprefix("torch.")
+    name = short if short in _BY_NAME else DTYPES.get(short)
+    if name is None:
+        return unknown_value("dtype", dtype, _BY_NAME)
+    return UserError(f"unknown dtype {dtype!r}: it is called {name!r} here. Known: {', '.join(_BY_NAME)}")
 
 
 def promote(*dtypes: DType) -> DType:

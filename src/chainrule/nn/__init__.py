@@ -1,5 +1,8 @@
 """Layers, losses and their functions, with PyTorch's names, arguments, defaults and parameter names."""
 
+from typing import TYPE_CHECKING, Any
+
+from chainrule.habits import LAYERS, absent
 from chainrule.nn import functional, init
 from chainrule.nn.containers import ModuleList, Sequential
 from chainrule.nn.layers import (
@@ -64,3 +67,8 @@ __all__ = [
     "functional",
     "init",
 ]
+
+if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for a layer
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.nn'", name, LAYERS)

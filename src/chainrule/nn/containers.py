@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
+from chainrule.arguments import whole_number
 from chainrule.errors import UserError
 from chainrule.nn.module import Module
 
 
 class _Row(Module):
-    """Children named 0, 1, 2, ..."""
+    """Children named 0, 1, 2, ..., or as the keys of a dict."""
 
-    def _extend(self, modules: Iterable[Any]) -> None:
-        for module in modules:
+    def _extend(self, modules: Any) -> None:
+        if isinstance(modules, Mapping):
+            named = list(modules.items())
+        elif isinstance(modules, Iterable):
+            named = [(str(place), module) for place, module in enumerate(modules, len(self))]
+        else:
+            raise UserError(f"{type(self).__name__}: needs layers, got a {type(modules).__name__}")
+        for name, module in named:
             if not isinstance(module, Module):
-                raise UserError(f"{type(self).__name__}: element {len(self)} must be a layer, got {type(module).__name__}")
-            setattr(self, str(len(self)), module)
+                hint = ": pass its members one by one, Sequential(*layers)" if isinstance(module, list | tuple) else ""
+                raise UserError(f"{type(self).__name__}: element {name} must be a layer, got {type(module).__name__}{hint}")
+            if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
+                raise UserError(
+                    f"{type(self).__name__}: {name!r} cannot be the name of a layer: it must be a text without dots that is no "
+                    f"attribute of {type(self).__name__}"
+                )
+            setattr(self, name, module)
 
-    def append(self, module: Module) -> None:
+    def append(self, module: Module) -> Self:
+        """Add a layer at the end; gives back the whole, as in PyTorch."""
         self._extend([module])
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several layers at the end; gives back the whole."""
+        self._extend(modules)
+        return self
 
     def __len__(self) -> int:
         return len(self._children)
@@ -28,22 +48,24 @@ class _Row(Module):
         return iter(self._children.values())
 
     def __getitem__(self, place: int | slice) -> Any:
-        modules = list(self._children.values())
+        names = list(self._children)
         if isinstance(place, slice):
             part = type(self)()
-            part._extend(modules[place])
+            chosen = {name: self._children[name] for name in names[place]}
+            part._extend(chosen.values() if all(map(str.isdecimal, names)) else chosen)
             return part
-        if not -len(modules) <= place < len(modules):
-            raise IndexError(f"{type(self).__name__} has {len(modules)} elements, there is no {place}")
-        return modules[place]
+        number = whole_number(f"{type(self).__name__}: the place of a layer", place)
+        if not -len(names) <= number < len(names):
+            raise IndexError(f"{type(self).__name__} has {len(names)} elements, there is no {number}")
+        return self._children[names[number]]
 
 
 class Sequential(_Row):
-    """One module after the other: each gets what the one before returned."""
+    """One module after the other: each gets what the one before returned. ``Sequential(OrderedDict(...))`` names them."""
 
-    def __init__(self, *modules: Module) -> None:
+    def __init__(self, *modules: Any) -> None:
         super().__init__()
-        self._extend(modules)
+        self._extend(modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else modules)
 
     def forward(self, x: Any) -> Any:
         for module in self:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from chainrule.arguments import as_whole, as_whole_numbers, shape_of, size_for_a
 from chainrule.errors import UserError
 from chainrule.graph import leaf
 from chainrule.graph.dtypes import is_float, promote
+from chainrule.habits import FUNCTIONAL, absent
+from chainrule.nn.conversion import on_tensors, remark_on_dtype
 from chainrule.nn.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -28,7 +30,7 @@ from chainrule.nn.losses import (
 )
 from chainrule.ops import compose
 from chainrule.ops.windows import output_sizes
-from chainrule.tensor import Tensor, functions, random
+from chainrule.tensor import Cell, Tensor, functions, random
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -61,6 +63,12 @@ __all__ = [
     "softmax",
     "tanh",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.nn.functional'", name, FUNCTIONAL)
+
 
 Pair = tuple[int, int]
 Size = int | Sequence[int]
@@ -113,14 +121,21 @@ def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
 # ---- linear and convolution
 
 
+@on_tensors
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b: (..., in), weight (out, in), bias (out) -> (..., out)."""
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        have = f"weight {weight.shape}" + ("" if bias is None else f" and bias {bias.shape}")
+        raise UserError(f"linear: weight must be (out, in) and bias (out), got {have}")
     if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise UserError(f"linear: weight {weight.shape} expects {weight.shape[1]} features on the last axis, got {x.shape}")
+    if x.dtype is not weight.dtype:
+        remark_on_dtype("linear", x, weight)
     product = x @ weight.T
     return product if bias is None else product + bias
 
 
+@on_tensors
 def conv2d(
     x: Tensor,
     weight: Tensor,
@@ -137,11 +152,12 @@ def conv2d(
     steps, spread = pair("stride", stride), pair("dilation", dilation)
     kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
     border, groups = sides(padding, kernel, steps, spread), whole_number("groups", groups, 1)
-    image, filters = _contraction_operands(x, weight)
+    image, filters = _contraction_operands("conv2d", x, weight)
     found = ops.conv2d(image, filters, stride=steps, padding=border, dilation=spread, groups=groups)
     return _with_bias(Tensor(found), bias)
 
 
+@on_tensors
 def conv1d(
     x: Tensor,
     weight: Tensor,
@@ -168,6 +184,7 @@ def _single(name: str, size: Any, at_least: int) -> int:
     return found if isinstance(found, int) else found[0]
 
 
+@on_tensors
 def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
@@ -213,7 +230,7 @@ def conv_transpose2d(
     edges = (border[0], border[0]), (border[1], border[1])
     places = output_sizes("conv_transpose2d", (size[0], size[1]), (weight.shape[2], weight.shape[3]), steps, edges, spread)
     beyond = [place - have for place, have in zip(places, x.shape[2:], strict=True)]
-    image, filters = _contraction_operands(x, weight)
+    image, filters = _contraction_operands("conv_transpose2d", x, weight)
     if any(beyond):  # an output_padding of a stride or more: windows that no element of x stands for
         image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
     found = ops.conv2d_input_gradient(
@@ -228,7 +245,9 @@ def conv_transpose2d(
     return _with_bias(Tensor(found), bias)
 
 
-def _contraction_operands(x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+    if x.dtype is not weight.dtype:
+        remark_on_dtype(name, x, weight)
     dtype = promote(x.dtype, weight.dtype)
     return ops.operand(compose.to_dtype(x.node, dtype)), ops.operand(compose.to_dtype(weight.node, dtype))
 
@@ -267,6 +286,7 @@ def _pool_geometry(
     return window, steps, (both[0], both[1]), spread
 
 
+@on_tensors
 def max_pool2d(
     x: Tensor,
     kernel_size: Size,
@@ -280,6 +300,7 @@ def max_pool2d(
     return Tensor(ops.max_pool2d(x.node, window=window, stride=steps, padding=border, dilation=spread))
 
 
+@on_tensors
 def avg_pool2d(
     x: Tensor,
     kernel_size: Size,
@@ -311,6 +332,7 @@ def _counts(size: int, places: int, window: int, stride: int, padding: int, incl
     return np.minimum(begin + window, last) - np.maximum(begin, first)
 
 
+@on_tensors
 def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | None] | None) -> Tensor:
     """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size). None keeps an axis as it is.
 
@@ -377,26 +399,54 @@ def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[i
     return x if bias is None else x + bias.reshape(shape)
 
 
+@on_tensors
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise per channel, the second axis, by given statistics, or by the batch's own where they are None.
+    """Normalise per channel, the second axis, by given statistics; in training, or where they are None, by the batch's own.
 
-    Ioffe and Szegedy, "Batch normalization" (2015). (N, C, ...) -> (N, C, ...).
+    In training, running statistics, which must be buffers, move by ``momentum`` towards the batch's. Ioffe and Szegedy,
+    "Batch normalization" (2015). (N, C, ...) -> (N, C, ...).
     """
+    if x.ndim < 2:
+        raise UserError(f"batch_norm: needs an input (N, C, ...), got {x.shape}")
+    if not isinstance(training, bool) or isinstance(eps, bool):
+        raise UserError(f"batch_norm: training must be True or False and eps a number, got {training!r} and {eps!r}")
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    if running_mean is None or running_var is None:
-        found, _, _ = normalised(x, (0, *range(2, x.ndim)), eps)
+    for name, given in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if given is not None and given.shape != shape[1:2]:
+            raise UserError(f"batch_norm: {name} must have one number for each of the {x.shape[1]} channels, got {given.shape}")
+    if running_mean is None or running_var is None or training:
+        found, mean, variance = normalised(x, (0, *range(2, x.ndim)), eps)
+        if running_mean is not None and running_var is not None:
+            track(running_mean, running_var, mean.reshape(-1), variance.reshape(-1), x.size // x.shape[1], momentum)
     else:
         found = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
     return affine(found, weight, bias, shape)
 
 
+def track(running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
+    """Move running statistics by ``share`` towards those of a batch of ``count`` values; the variance is the unbiased one."""
+    if not isinstance(running_mean, Cell) or not isinstance(running_var, Cell):
+        raise UserError(
+            "batch_norm: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "
+            "cr.Buffer(variance), or None for both, or training=False"
+        )
+    if count < 2:
+        raise UserError("batch_norm: one value per channel has no variance to track: train on batches of at least 2")
+    with functions.no_grad():
+        running_mean.assign(running_mean * (1 - share) + mean.detach() * share)
+        running_var.assign(running_var * (1 - share) + (variance * (count / (count - 1))).detach() * share)
+
+
+@on_tensors
 def layer_norm(
     x: Tensor,
     normalized_shape: int | Sequence[int],
@@ -412,6 +462,7 @@ def layer_norm(
     return affine(found, weight, bias, shape)
 
 
+@on_tensors
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -427,35 +478,42 @@ def group_norm(
 # ---- activations
 
 
-def relu(x: Tensor) -> Tensor:
-    """max(0, x). At 0 the gradient is 0."""
+@on_tensors
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    """max(0, x). At 0 the gradient is 0. ``inplace``, here and elsewhere, means nothing: tensors are immutable."""
     return functions.maximum(0.0, x)
 
 
-def relu6(x: Tensor) -> Tensor:
+@on_tensors
+def relu6(x: Tensor, inplace: bool = False) -> Tensor:
     """min(6, max(0, x)). At 0 and 6 the gradient is 0."""
     return functions.minimum(6.0, relu(x))
 
 
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+@on_tensors
+def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x."""
     return functions.where(x > 0, x, x * negative_slope)
 
 
+@on_tensors
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + e^-x)."""
     return x.sigmoid()
 
 
+@on_tensors
 def tanh(x: Tensor) -> Tensor:
     return x.tanh()
 
 
-def silu(x: Tensor) -> Tensor:
+@on_tensors
+def silu(x: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x)."""
     return x * x.sigmoid()
 
 
+@on_tensors
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """x Phi(x), Phi the normal distribution function; approximate='tanh': x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 
@@ -472,7 +530,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 # ---- others
 
 
-def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+@on_tensors
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training, zero each element with probability p and divide the rest by 1 - p.
 
     Srivastava and others, "Dropout" (2014).
@@ -487,6 +546,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return functions.where(kept, x * (1 / (1 - p)), 0.0)
 
 
+@on_tensors
 def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
     """Axes ``start_dim`` to ``end_dim`` as one."""
     axes = max(x.ndim, 1)

@@ -97,8 +97,15 @@ class _Convolution(Module):
     def _check(self, x: Tensor) -> None:
         shape = ("N", "C", "L") if self.spatial_axes == 1 else ("N", "C", "H", "W")
         if x.ndim != len(shape):
-            raise UserError(f"{layer_name(self)} needs an input ({', '.join(shape)}), got shape {x.shape}")
+            single = ": a single one is passed as x.expand_dims(0)" if x.ndim == len(shape) - 1 else ""
+            raise UserError(f"{layer_name(self)} needs an input ({', '.join(shape)}), got shape {x.shape}{single}")
         if x.shape[1] != self.in_channels:
+            if x.shape[-1] == self.in_channels:
+                order = (0, x.ndim - 1, *range(1, x.ndim - 1))
+                raise UserError(
+                    f"{layer_name(self)} got shape {x.shape} with in_channels={self.in_channels}: the channels seem to come "
+                    f"last, but they are the second axis, ({', '.join(shape)}): pass x.transpose{order}"
+                )
             raise UserError(
                 f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but in_channels={self.in_channels}: "
                 f"pass in_channels={x.shape[1]}, or an input of {self.in_channels} channels"

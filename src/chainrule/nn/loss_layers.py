@@ -12,67 +12,76 @@ from chainrule.tensor import Tensor
 class MSELoss(Module):
     """(x - target)^2."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
-        return losses.mse_loss(x, target, self.reduction)
+        return losses.mse_loss(x, target, reduction=self.reduction)
 
 
 class L1Loss(Module):
     """|x - target|."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
-        return losses.l1_loss(x, target, self.reduction)
+        return losses.l1_loss(x, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(Module):
     """Squared within ``beta``, absolute beyond."""
 
-    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__()
         self.reduction, self.beta = reduction, beta
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
-        return losses.smooth_l1_loss(x, target, self.reduction, self.beta)
+        return losses.smooth_l1_loss(x, target, reduction=self.reduction, beta=self.beta)
 
 
 class CrossEntropyLoss(Module):
     """-ln softmax(logits)[target]."""
 
     def __init__(
-        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
         self.weight, self.ignore_index = weight, ignore_index
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
-        return losses.cross_entropy(logits, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+        return losses.cross_entropy(
+            logits,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class NLLLoss(Module):
     """-log_probabilities[target]."""
 
-    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+    def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__()
         self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
 
     def forward(self, log_probabilities: Tensor, target: Any) -> Tensor:
-        return losses.nll_loss(log_probabilities, target, self.weight, self.ignore_index, self.reduction)
+        return losses.nll_loss(log_probabilities, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(Module):
     """Binary cross-entropy of the sigmoid of the logits."""
 
-    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+    def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__()
         self.weight, self.reduction, self.pos_weight = weight, reduction, pos_weight
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
-        return losses.binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)
+        return losses.binary_cross_entropy_with_logits(
+            x, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )

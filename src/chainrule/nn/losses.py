@@ -11,7 +11,8 @@ from chainrule.arguments import whole_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, from_one_line
 from chainrule.graph.dtypes import bool_, float32, int64, is_float, is_integer, largest_number, promote
-from chainrule.tensor import Tensor, as_tensor, functions, verify
+from chainrule.nn.conversion import as_input, on_tensors
+from chainrule.tensor import Tensor, functions, verify
 from chainrule.tensor.axes import Axes, as_axes
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -25,7 +26,7 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def _alike(name: str, x: Tensor, target: Any) -> Tensor:
     """The target as a tensor of the prediction's dtype and shape."""
-    found = as_tensor(target, x.dtype)
+    found = as_input(f"{name}: target", target, x.dtype)
     if found.shape != x.shape:
         raise UserError(f"{name}: the prediction has shape {x.shape}, the target {found.shape}: reshape one of them")
     return found
@@ -37,16 +38,18 @@ def _weighed(score: Tensor, weight: Tensor) -> Tensor:
     return functions.where(weight == 0, score.clip(-largest, largest), score) * weight
 
 
-def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
+@on_tensors
+def softmax(x: Tensor, dim: Axes = -1) -> Tensor:
     """e^x / sum e^x along an axis, or several. The largest x is taken off first, so nothing overflows."""
     wide = x.astype(promote(x.dtype, float32))  # e^z needs more digits of z than a bfloat16 has
-    found = log_softmax(wide, axis).exp()
+    found = log_softmax(wide, dim).exp()
     return found.astype(x.dtype) if is_float(x.dtype) else found
 
 
-def log_softmax(x: Tensor, axis: Axes = -1) -> Tensor:
+@on_tensors
+def log_softmax(x: Tensor, dim: Axes = -1) -> Tensor:
     """x - ln sum e^x along an axis, or several."""
-    axes = as_axes("softmax", axis, x.ndim)
+    axes = as_axes("softmax", dim, x.ndim)
     x = x if is_float(x.dtype) else x.astype(float32)
     if len(axes) == 1:
         return Tensor(ops.log_softmax(x.node, axis=axes[0]))
@@ -59,48 +62,54 @@ def log_softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     return found.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
-def mse_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+@on_tensors
+def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """(x - target)^2."""
     return _reduced((x - _alike("mse_loss", x, target)) ** 2, reduction)
 
 
-def l1_loss(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+@on_tensors
+def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """|x - target|."""
     return _reduced((x - _alike("l1_loss", x, target)).abs(), reduction)
 
 
-def smooth_l1_loss(x: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+@on_tensors
+def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. Girshick, "Fast R-CNN" (2015)."""
     if beta < 0:
         raise UserError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
-        return l1_loss(x, target, reduction)
+        return l1_loss(x, target, reduction=reduction)
     apart = x - _alike("smooth_l1_loss", x, target)
     distance = apart.abs()
     near = apart.clip(-beta, beta)  # the square of what is not chosen must not be infinite: its slope, times 0, would be nan
     return _reduced(functions.where(distance < beta, near * near * (0.5 / beta), distance - beta / 2), reduction)
 
 
+@on_tensors
 def binary_cross_entropy_with_logits(
-    x: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+    x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
     """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: t ln(1 + e^-x) + (1 - t) ln(1 + e^x), each term to all digits.
 
     ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
-    positive = t if pos_weight is None else t * as_tensor(pos_weight, x.dtype)
+    positive = t if pos_weight is None else t * as_input("binary_cross_entropy_with_logits: pos_weight", pos_weight, x.dtype)
     losses = _weighed(Tensor(ops.softplus((-x).node)), positive) + _weighed(Tensor(ops.softplus(x.node)), 1 - t)
     if weight is not None:
-        losses = _weighed(losses, as_tensor(weight, x.dtype))
+        losses = _weighed(losses, as_input("binary_cross_entropy_with_logits: weight", weight, x.dtype))
     return _reduced(losses, reduction)
 
 
+@on_tensors
 @from_one_line
 def cross_entropy(
     logits: Tensor,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -110,22 +119,29 @@ def cross_entropy(
     ``weight`` (classes) weighs the classes; labels equal to ``ignore_index`` do not count; ``label_smoothing`` mixes so
     much of the uniform distribution into the target. The mean is taken over the weights of the labels that count.
     """
+    labels = as_input("cross_entropy: target", target)
     if logits.ndim < 2 or not is_float(logits.dtype):
-        raise UserError(f"cross_entropy: logits must be floats (N, classes, ...), got {logits.node.type}")
+        swapped = labels.ndim == logits.ndim + 1 and is_float(labels.dtype)
+        hint = f", and a target {labels.node.type}: swap them, it is cross_entropy(logits, labels)" if swapped else ""
+        raise UserError(f"cross_entropy: logits must be floats (N, classes, ...), got {logits.node.type}{hint}")
     if not 0 <= label_smoothing <= 1:
         raise UserError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
-    labels = as_tensor(target)
-    scores = log_softmax(logits, axis=1)
+    if is_float(labels.dtype) and labels.shape != logits.shape and labels.ndim == logits.ndim - 1:
+        raise UserError(_float_labels("cross_entropy", labels, logits.shape))
+    scores = log_softmax(logits, dim=1)
     if is_float(labels.dtype):
         return _probability_loss(scores, _alike("cross_entropy", logits, labels), weight, reduction, label_smoothing)
     return _label_loss("cross_entropy", scores, labels, weight, ignore_index, reduction, label_smoothing)
 
 
+@on_tensors
 def nll_loss(
-    log_probabilities: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+    log_probabilities: Tensor, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
     """-log_probabilities[target]: (N, classes, ...), labels (N, ...). ``cross_entropy`` without its softmax."""
-    return _label_loss("nll_loss", log_probabilities, as_tensor(target), weight, ignore_index, reduction, 0.0)
+    return _label_loss(
+        "nll_loss", log_probabilities, as_input("nll_loss: target", target), weight, ignore_index, reduction, 0.0
+    )
 
 
 def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
@@ -139,7 +155,7 @@ def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: st
 
 
 def _class_weights(weight: Any, scores: Tensor) -> Tensor:
-    found = as_tensor(weight, scores.dtype)
+    found = as_input("weight", weight, scores.dtype)
     if found.shape != (scores.shape[1],):
         raise UserError(f"weight must have one number for each of the {scores.shape[1]} classes, got shape {found.shape}")
     return found.reshape(1, -1, *(1,) * (scores.ndim - 2))
@@ -173,12 +189,23 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
 
 def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_index: int = -100) -> None:
     """Labels must be integers (N, ...) from 0 to classes - 1, or ``ignore_index``; the values are looked at where known."""
+    if len(scores) < 2:
+        raise UserError(f"{name}: scores must be (N, classes, ...), got shape {scores}")
     expected = (scores[0], *scores[2:])
     if not is_integer(labels.dtype):
-        raise UserError(f"{name}: labels must be integers {expected}, got {labels.node.type}")
+        raise UserError(_float_labels(name, labels, scores))
     if labels.shape != expected:
         raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}")
     verify(labels, lambda value: _check_label_values(name, value, scores, ignore_index))
+
+
+def _float_labels(name: str, labels: Tensor, scores: tuple[int, ...]) -> str:
+    """What to say of labels that are no integers."""
+    probabilities = f", or pass probabilities of shape {scores}" if name == "cross_entropy" else ""
+    return (
+        f"{name}: labels must be integers {(scores[0], *scores[2:])}, got {labels.node.type}: "
+        f"convert them, labels.astype('int64'){probabilities}"
+    )
 
 
 def _check_label_values(name: str, value: Array, scores: tuple[int, ...], ignore_index: int) -> None:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arguments import explained, explained_methods, misfit_of
 from chainrule.errors import UserError
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
+from chainrule.habits import MODULE, absent
+from chainrule.nn.conversion import as_input
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
 
 if TYPE_CHECKING:
@@ -30,13 +33,27 @@ class _Named:
 _named = _Named()
 
 
+@explained_methods
 class Module:
     """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
 
     Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is
     the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm). NumPy arrays
-    are taken as tensors.
+    are taken as tensors, by layers of this package nested lists of numbers too.
     """
+
+    _takes_a_tensor = False
+    """Whether ``forward`` is one of this package whose first input is a tensor: anything that holds numbers is made one."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("chainrule.nn."):
+            if "__init__" in vars(cls):
+                cls.__init__ = explained(cls.__init__)  # type: ignore[method-assign]
+            if "forward" in vars(cls):
+                cls._takes_a_tensor = next(iter(cls.forward.__annotations__.values())) == "Tensor"
+        elif "forward" in vars(cls):
+            cls._takes_a_tensor = False
 
     def __init__(self) -> None:
         self._children: dict[str, Module]
@@ -49,15 +66,31 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not current_module():
             self._name_everything()
-            inputs = tuple(tensor(one) if isinstance(one, np.ndarray) else one for one in inputs)
         kind = type(self).__name__
         with inside_module(self._path or kind, kind, type(self).forward):
             try:
+                for one in inputs:
+                    if not isinstance(one, Tensor):
+                        inputs = self._converted(inputs)
+                        break
+                if options:
+                    options = {name: tensor(one) if isinstance(one, np.ndarray) else one for name, one in options.items()}
                 return self.forward(*inputs, **options)
             except UserError as error:
                 if not str(error).startswith(("layer ", kind)):  # a layer further in may have said where
                     error.args = (f"{layer_name(self)}: {error}",)
                 raise
+            except TypeError:
+                misfit = misfit_of(self.forward, inputs, options, layer_name(self))
+                if misfit is None:
+                    raise
+        raise misfit
+
+    def _converted(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arrays as tensors; for a layer whose only input is a tensor, numbers and nested lists too."""
+        if self._takes_a_tensor and inputs and not isinstance(inputs[0], Tensor):
+            inputs = (as_input("the input", inputs[0]), *inputs[1:])
+        return tuple([tensor(one) if isinstance(one, np.ndarray) else one for one in inputs])
 
     def _name_everything(self) -> None:
         """Tell every layer and cell its path from here, the outermost module that is called."""
@@ -101,7 +134,7 @@ class Module:
                 return found[name]
         if name in ("_cells", "_children"):
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__()")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise absent(type(self).__name__, name, MODULE)
 
     def __delattr__(self, name: str) -> None:
         _named.version += 1

@@ -48,7 +48,7 @@ class _BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         if not self.training and self.track_running_stats:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         count = x.size // self.num_features
         if self.training and count < 2:
             raise UserError(
@@ -58,7 +58,7 @@ class _BatchNorm(Module):
         axes = (0, *range(2, x.ndim))
         found, mean, variance = F.normalised(x, axes, self.eps)
         if self.training and self.track_running_stats:
-            self._track(mean.reshape(-1), variance.reshape(-1) * (count / (count - 1)))
+            self._track(mean.reshape(-1), variance.reshape(-1), count)
         return F.affine(found, self.weight, self.bias, (1, self.num_features, *(1,) * (x.ndim - 2)))
 
     def _check(self, x: Tensor) -> None:
@@ -66,12 +66,17 @@ class _BatchNorm(Module):
             shapes = " or ".join(f"({', '.join(shape)})" for shape in self.input_shapes)
             raise UserError(f"{layer_name(self)} needs an input {shapes}, got shape {x.shape}")
         if x.shape[1] != self.num_features:
+            if x.shape[-1] == self.num_features:
+                raise UserError(
+                    f"{layer_name(self)} got shape {x.shape} with num_features={self.num_features}: the channels seem to come "
+                    f"last, but they are the second axis: pass x.transpose{(0, x.ndim - 1, *range(1, x.ndim - 1))}"
+                )
             raise UserError(
                 f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but num_features={self.num_features}: "
                 f"pass num_features={x.shape[1]}"
             )
 
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics towards the batch's: by ``momentum``, or to the mean over all batches."""
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -80,8 +85,7 @@ class _BatchNorm(Module):
             batches = self.num_batches_tracked + 1
             self.num_batches_tracked.assign(batches)
             share = 1 / batches.astype(mean.dtype) if self.momentum is None else self.momentum
-            self.running_mean.assign(self.running_mean * (1 - share) + mean.detach() * share)
-            self.running_var.assign(self.running_var * (1 - share) + variance.detach() * share)
+        F.track(self.running_mean, self.running_var, mean, variance, count, share)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.errors import UserError
 from chainrule.graph import INPUT
 from chainrule.graph.dtypes import DType, float32, float64, promote
+from chainrule.habits import OPTIMIZER, absent
 from chainrule.ops import is_tracing
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions
 from chainrule.tensor.engines import runs_natively
@@ -61,6 +63,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
 
 
+@explained_methods
 class Optimizer(ABC):
     """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
 
@@ -104,6 +107,16 @@ class Optimizer(ABC):
             self.groups.append(Group(members, options, self.changing))
         self.state: dict[Tensor, dict[str, Buffer]] = {}
         self._updates = Updates()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("chainrule.optim."):
+            cls.__init__ = explained(cls.__init__)  # type: ignore[method-assign]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent(type(self).__name__, name, OPTIMIZER)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_updates": Updates()}  # a copy, or another process, makes its own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from itertools import islice
@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule import grad as gradients
 from chainrule import ops
-from chainrule.arguments import as_whole, shape_of, whole_number
+from chainrule.arguments import as_whole, explained, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
@@ -24,22 +24,28 @@ from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands, owned_
 # ---- making
 
 
+@explained
 def zeros(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
     return full(shape, 0, dtype)
 
 
+@explained
 def ones(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
     return full(shape, 1, dtype)
 
 
+@explained
 def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tensor:
     sizes = shape_of("the shape of a tensor", shape)
+    if as_whole(dtype) is not None:
+        raise UserError(f"the dtype of a tensor cannot be {dtype}: the shape is one argument, such as zeros((2, 3))")
     try:
         return Tensor(leaf(np.full(sizes, value, dtype=as_dtype(dtype))))
     except OverflowError:
         raise UserError(f"full: {value} does not fit dtype {as_dtype(dtype)}") from None
 
 
+@explained
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
     """Numbers from ``start`` (0 if only one number is given) to before ``stop``, ``step`` apart."""
     for name, number in (("start", start), ("stop", stop), ("step", step)):
@@ -50,6 +56,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     return as_tensor(values, None if dtype is None else as_dtype(dtype))
 
 
+@explained
 def from_dlpack(source: Any) -> Tensor:
     """A tensor of a copy of any CPU array that speaks DLPack (PyTorch, JAX, NumPy, ...)."""
     try:
@@ -63,81 +70,100 @@ def from_dlpack(source: Any) -> Tensor:
 # ---- functions of one tensor
 
 
+@explained
 def exp(x: Any) -> Tensor:
     return as_tensor(x).exp()
 
 
+@explained
 def log(x: Any) -> Tensor:
     return as_tensor(x).log()
 
 
+@explained
 def expm1(x: Any) -> Tensor:
     """e^x - 1, to all digits where x is near 0."""
     return as_tensor(x).expm1()
 
 
+@explained
 def log1p(x: Any) -> Tensor:
     """ln(1 + x), to all digits where x is near 0."""
     return as_tensor(x).log1p()
 
 
+@explained
 def sqrt(x: Any) -> Tensor:
     return as_tensor(x).sqrt()
 
 
+@explained
 def rsqrt(x: Any) -> Tensor:
     return as_tensor(x).rsqrt()
 
 
+@explained
 def sin(x: Any) -> Tensor:
     return as_tensor(x).sin()
 
 
+@explained
 def cos(x: Any) -> Tensor:
     return as_tensor(x).cos()
 
 
+@explained
 def tanh(x: Any) -> Tensor:
     return as_tensor(x).tanh()
 
 
+@explained
 def sigmoid(x: Any) -> Tensor:
     return as_tensor(x).sigmoid()
 
 
+@explained
 def erf(x: Any) -> Tensor:
     return as_tensor(x).erf()
 
 
+@explained
 def erfc(x: Any) -> Tensor:
     """1 - erf(x), to all digits where that is near 0."""
     return as_tensor(x).erfc()
 
 
+@explained
 def sign(x: Any) -> Tensor:
     return as_tensor(x).sign()
 
 
+@explained
 def abs(x: Any) -> Tensor:
     return as_tensor(x).abs()
 
 
+@explained
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     return as_tensor(x).clip(low, high)
 
 
+@explained
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).sum(axis, keepdims)
 
 
+@explained
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).mean(axis, keepdims)
 
 
+@explained
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).max(axis, keepdims)
 
 
+@explained
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).min(axis, keepdims)
 
@@ -145,20 +171,24 @@ def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 # ---- functions of several
 
 
+@explained
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of each pair; on a tie the gradient goes to ``x``."""
     return _binary("maximum", ops.maximum, x, y)
 
 
+@explained
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of each pair; on a tie the gradient goes to ``x``."""
     return _binary("minimum", ops.minimum, x, y)
 
 
+@explained
 def matmul(x: Any, y: Any) -> Tensor:
     return as_tensor(x) @ as_tensor(y)
 
 
+@explained
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """``x`` where the condition holds, else ``y``, broadcast against each other."""
     nodes = (as_tensor(condition).node, *operands("where", x, y))
@@ -170,6 +200,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     return Tensor(ops.where(*(compose.broadcast_to(node, shape) for node in nodes)))
 
 
+@explained
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """One after the other along an axis that all have."""
     parts = [as_tensor(one) for one in tensors]
@@ -180,11 +211,13 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return Tensor(ops.concatenate(*(one.astype(dtype).node for one in parts), axis=place))
 
 
+@explained
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """One after the other along a new axis."""
     return concatenate([as_tensor(one).expand_dims(axis) for one in tensors], axis)
 
 
+@explained
 def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
     """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes)."""
     return Tensor(
@@ -192,6 +225,7 @@ def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
     )
 
 
+@explained
 def stop_gradient(x: Any) -> Tensor:
     """The same numbers, through which no gradient passes."""
     return as_tensor(x).detach()
@@ -207,13 +241,21 @@ def no_grad() -> Iterator[None]:
         yield
 
 
-def grad(output: Tensor, inputs: Sequence[Tensor], upstream: Any = None, *, create_graph: bool = False) -> list[Tensor | None]:
+@explained
+def grad(
+    output: Tensor, inputs: Tensor | Iterable[Tensor], upstream: Any = None, *, create_graph: bool = False
+) -> list[Tensor | None]:
     """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone.
 
     ``upstream`` is the gradient of the error with respect to ``output``, needed where that is not one number. A parameter
     that was assigned since stands for the value that the output was computed from.
     """
+    if not isinstance(output, Tensor):
+        raise UserError(f"grad: output must be a tensor, got a {type(output).__name__}")
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs) if isinstance(inputs, Iterable) else [inputs]
     for place, one in enumerate(inputs):
+        if not isinstance(one, Tensor):
+            raise UserError(f"grad: input {place} must be a tensor, got a {type(one).__name__}")
         if not one.requires_grad:
             raise UserError(f"grad: input {place}, {one.node.type}, asks for no gradient: make it with requires_grad=True")
     owned = owned_nodes(output)
@@ -228,6 +270,7 @@ def grad(output: Tensor, inputs: Sequence[Tensor], upstream: Any = None, *, crea
     return results
 
 
+@explained
 def gradcheck(
     f: Callable[..., Tensor], *inputs: Any, order: int = 1, tolerance: float = 1e-5, seed: int = 0
 ) -> gradients.Gradcheck:

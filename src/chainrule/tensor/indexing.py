@@ -16,6 +16,7 @@ from chainrule.graph import Node, leaf
 from chainrule.graph.dtypes import bool_, int64, is_integer
 from chainrule.ops import compose
 from chainrule.tensor.tensor import Tensor
+from chainrule.tensor.tracing import verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,15 @@ def _span(key: slice, size: int) -> tuple[int, int, int, bool]:
 
 
 def _from_zero(indices: Node, size: int, axis: int) -> Node:
-    """Negative indices counted from the end; a UserError for one outside (known only where there are numbers)."""
-    value = indices.value
-    if value is not None:
+    """Negative indices counted from the end; a UserError for one outside, also once a traced function runs."""
+
+    def check(value: Any) -> None:
         wrong = (value < -size) | (value >= size)
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise UserError(f"index {value[place]} at {list(place)} is outside axis {axis}, which has {size} elements")
+
+    verify(Tensor(indices), check)
     wide = compose.to_dtype(indices, int64)
     return ops.where(ops.less(wide, ops.zeros_like(wide)), ops.add(wide, ops.full(wide.type, size)), wide)
 

@@ -269,7 +269,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
 
 
 def _size(a: Tensor, axis: int | None = None) -> int:
-    return a.size if axis is None else a.shape[axis]
+    return int(a.size) if axis is None else a.shape[axis]
 
 
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import as_whole, as_whole_numbers, shape_of, whole_number
+from chainrule.arguments import as_whole, as_whole_numbers, explained, explained_methods, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.grad import refuse_freed
 from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf
@@ -27,6 +28,7 @@ from chainrule.graph.dtypes import (
     promote,
     promote_with_number,
 )
+from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, gradients
@@ -37,6 +39,17 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+class _Count(int):
+    """A number of elements, which is a number and no function: PyTorch's ``x.size(0)`` is told so."""
+
+    __slots__ = ()
+
+    def __call__(self, axis: Any = None) -> Any:
+        place = "" if axis is None else f"[{axis}]"
+        raise UserError(f"size: x.size is the number of elements, {int(self)}, as in NumPy: write x.shape{place}")
+
+
+@explained_methods
 class Tensor:
     """An immutable array of one of seven dtypes that knows how it was computed.
 
@@ -50,8 +63,15 @@ class Tensor:
     _grad: Tensor | None
 
     def __init__(self, node: Node) -> None:
+        if not isinstance(node, Node):
+            raise UserError(f"Tensor: takes a node of a graph, got a {type(node).__name__}: of data, cr.tensor(data) makes one")
         self._node = node
         self._grad = None
+
+    if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent("Tensor", name, TENSOR)
 
     # ---- what it is
 
@@ -74,7 +94,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return _Count(math.prod(self.shape))
 
     @property
     def requires_grad(self) -> bool:
@@ -555,8 +575,13 @@ class Tensor:
         return Tensor(compose.to_shape(self.node, (*self.shape[:start_axis], rest)))
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
-        """The axes in another order; reversed by default."""
+        """The axes in another order; reversed by default. As in NumPy, the arguments are the whole order, no pair to swap."""
         order = _several("transpose: axes", axes)
+        if len(axes) == 2 and (self.ndim != 2 or [i % 2 for i in order] == [0, 1]):
+            raise UserError(
+                f"transpose: {axes} could be the order of the axes of {self.node.type}, as in NumPy, or two axes to swap, as "
+                f"in PyTorch: write swapaxes{axes} to swap them, or pass the order of all axes as a tuple"
+            )
         chosen = tuple(i + self.ndim if i < 0 else i for i in order) or tuple(reversed(range(self.ndim)))
         return Tensor(ops.transpose(self.node, axes=chosen))
 
@@ -637,6 +662,7 @@ def owned_nodes(error: Tensor) -> list[Node]:
 # ---- making tensors
 
 
+@explained
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str = "") -> Tensor:
     """A tensor of a copy of ``data``: numbers, nested lists, a NumPy array, anything with ``__array__``.
 
@@ -656,7 +682,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
     except OverflowError as error:
         raise UserError(f"tensor: {error}: choose a wider dtype") from None
     if array.dtype.kind in "OSU":
-        as_dtype(array.dtype)  # refuses what is no number
+        raise UserError(f"tensor: needs numbers, got {reprlib.repr(data)}: dtype {array.dtype.name} is not supported")
     if dtype is None:
         dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
     value = array.astype(as_dtype(dtype), copy=False)
@@ -750,6 +776,10 @@ def _raised(base: Any, exponent: Any) -> Tensor:
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    if keepdims is False:
+        return Tensor(node)
+    if keepdims is not True and not isinstance(keepdims, np.bool_):
+        raise UserError(f"keepdims must be True or False, got {keepdims!r}: several axes are passed as a tuple, axis=(0, 1)")
     if not keepdims:
         return Tensor(node)
     return Tensor(compose.to_shape(node, tuple(1 if i in axes else size for i, size in enumerate(shape))))

@@ -1,0 +1,305 @@
+"""What people write who come from PyTorch, and how the same is said here: one table for each kind of name.
+
+Tensors have NumPy's names, layers and their functions PyTorch's. The tables are looked at only where a name is not there or an
+argument does not fit, so they cost nothing else; ``x`` is the tensor, ``w`` a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from chainrule.errors import UserError, unknown_value
+
+_IMMUTABLE = "tensors are immutable: make a new one, such as x = x + 1, or assign a whole parameter: w.assign(w - step)"
+_ON_THE_CPU = "everything is in the memory of the CPU: leave it out"
+
+TENSOR: dict[str, str] = {
+    "add": "write x + y",
+    "add_": _IMMUTABLE,
+    "amax": "write x.max(axis)",
+    "amin": "write x.min(axis)",
+    "argsort": "sort with NumPy: np.argsort(x.numpy())",
+    "bfloat16": "write x.astype('bfloat16')",
+    "bmm": "write x @ y",
+    "bool": "write x.astype('bool')",
+    "byte": "write x.astype('uint8')",
+    "chunk": "take slices: x[:n], x[n:]",
+    "clamp": "write x.clip(low, high)",
+    "clamp_max": "write x.clip(None, high)",
+    "clamp_min": "write x.clip(low)",
+    "clone": "write x.copy(), or x itself, as tensors are immutable",
+    "contiguous": "how a tensor lies in memory is no concern here: leave it out",
+    "cpu": _ON_THE_CPU,
+    "cuda": _ON_THE_CPU,
+    "cumsum": "compute with NumPy: np.cumsum(x.numpy())",
+    "data": "write x.detach(); to change a parameter, w.assign(value)",
+    "device": _ON_THE_CPU,
+    "dim": "write x.ndim",
+    "div": "write x / y",
+    "dot": "write x @ y",
+    "double": "write x.astype('float64')",
+    "eq": "write x == y",
+    "expand": "write x.broadcast_to(shape)",
+    "expand_as": "write x.broadcast_to(y.shape)",
+    "fill_": _IMMUTABLE,
+    "float": "write x.astype('float32')",
+    "ge": "write x >= y",
+    "gelu": "write nn.functional.gelu(x)",
+    "grad_fn": "write x.node, which knows its operation and its inputs",
+    "gt": "write x > y",
+    "half": "float16 is not supported: write x.astype('bfloat16')",
+    "index_select": "index with the integers: x[indices]",
+    "int": "write x.astype('int32')",
+    "is_contiguous": "how a tensor lies in memory is no concern here: leave it out",
+    "is_cuda": _ON_THE_CPU,
+    "is_leaf": "write x.node.is_leaf",
+    "isfinite": "test with NumPy: np.isfinite(x.numpy())",
+    "isinf": "test with NumPy: np.isinf(x.numpy())",
+    "isnan": "write x != x",
+    "le": "write x <= y",
+    "log_softmax": "write nn.functional.log_softmax(x, dim=1)",
+    "logsumexp": "write largest + (x - largest).exp().sum(axis).log(), with largest = x.max()",
+    "long": "write x.astype('int64')",
+    "lt": "write x < y",
+    "masked_fill": "write cr.where(mask, value, x)",
+    "matmul": "write x @ y",
+    "mm": "write x @ y",
+    "moveaxis": "write x.transpose(2, 0, 1), the new order of all axes",
+    "movedim": "write x.transpose(2, 0, 1), the new order of all axes",
+    "mul": "write x * y",
+    "mv": "write x @ y",
+    "narrow": "take a slice: x[:, start:stop]",
+    "ndimension": "write x.ndim",
+    "ne": "write x != y",
+    "neg": "write -x",
+    "nelement": "write x.size",
+    "norm": "write (x * x).sum().sqrt()",
+    "numel": "write x.size",
+    "permute": "write x.transpose(2, 0, 1), the new order of all axes",
+    "pow": "write x ** 2",
+    "prod": "multiply with NumPy: np.prod(x.numpy()), or write x.log().sum().exp() where x is positive",
+    "ravel": "write x.flatten()",
+    "reciprocal": "write 1 / x",
+    "relu": "write nn.functional.relu(x), or cr.maximum(x, 0)",
+    "repeat": "write cr.concatenate([x, x], axis), or x.broadcast_to(shape)",
+    "reshape_as": "write x.reshape(y.shape)",
+    "round": "round with NumPy: np.round(x.numpy())",
+    "select": "write x[:, i]",
+    "silu": "write nn.functional.silu(x)",
+    "softmax": "write nn.functional.softmax(x, dim=1)",
+    "sort": "sort with NumPy: np.sort(x.numpy())",
+    "split": "take slices: x[:n], x[n:]",
+    "square": "write x * x",
+    "std": "write x.var(axis, ddof=1).sqrt()",
+    "stride": "how a tensor lies in memory is no concern here: leave it out",
+    "sub": "write x - y",
+    "t": "write x.T",
+    "to": "everything is in the memory of the CPU; for another dtype write x.astype('float32')",
+    "topk": "sort with NumPy: np.argsort(x.numpy())",
+    "true_divide": "write x / y",
+    "type": "write x.dtype, or x.astype('float32')",
+    "type_as": "write x.astype(y.dtype)",
+    "unbind": "loop over it: for row in x",
+    "unsqueeze": "write x.expand_dims(axis)",
+    "view": "write x.reshape(2, -1)",
+    "view_as": "write x.reshape(y.shape)",
+}
+
+MODULE: dict[str, str] = {
+    "add_module": "assign the layer: setattr(model, name, layer)",
+    "bfloat16": "write model.astype('bfloat16')",
+    "compile": "compile the training step: @cr.compile",
+    "cpu": _ON_THE_CPU,
+    "cuda": _ON_THE_CPU,
+    "double": "write model.astype('float64')",
+    "float": "write model.astype('float32')",
+    "get_parameter": "write dict(model.named_parameters())[name]",
+    "get_submodule": "write dict(model.named_modules())[name]",
+    "half": "float16 is not supported: write model.astype('bfloat16')",
+    "register_buffer": "assign it: self.name = cr.Buffer(value)",
+    "register_module": "assign the layer: setattr(model, name, layer)",
+    "register_parameter": "assign it: self.name = cr.Parameter(value)",
+    "to": "everything is in the memory of the CPU; for another dtype write model.astype('float64')",
+    "type": "write model.astype('float32')",
+}
+
+OPTIMIZER: dict[str, str] = {
+    "add_param_group": "pass all groups when it is made: SGD([{'params': ..., 'lr': ...}, ...])",
+    "param_groups": "write optimizer.groups; optimizer.lr = 0.1 sets the rate of all, groups[0].set('lr', 0.1) of one",
+}
+
+LIBRARY: dict[str, str] = {
+    "BoolTensor": "write cr.tensor(data, dtype='bool')",
+    "FloatTensor": "write cr.tensor(data, dtype='float32')",
+    "LongTensor": "write cr.tensor(data, dtype='int64')",
+    "Generator": "write cr.random.Generator(seed)",
+    "absolute": "write cr.abs(x)",
+    "add": "write x + y",
+    "allclose": "compare with NumPy: np.allclose(x.numpy(), y.numpy())",
+    "amax": "write cr.max(x, axis)",
+    "array": "write cr.tensor(data)",
+    "as_tensor": "write cr.tensor(data)",
+    "asarray": "write cr.tensor(data)",
+    "autograd": "write loss.backward(), or cr.grad(loss, inputs)",
+    "bfloat": "write cr.bfloat16",
+    "bmm": "write x @ y",
+    "bool": "write cr.bool_, or 'bool'",
+    "cat": "write cr.concatenate(tensors, axis)",
+    "clamp": "write cr.clip(x, low, high)",
+    "cuda": _ON_THE_CPU,
+    "cumsum": "compute with NumPy: np.cumsum(x.numpy())",
+    "device": _ON_THE_CPU,
+    "div": "write x / y",
+    "dot": "write x @ y",
+    "double": "write cr.float64",
+    "einsum": "use @, reshape and transpose",
+    "empty": "write cr.zeros(shape)",
+    "empty_like": "write cr.zeros(x.shape, x.dtype)",
+    "enable_grad": "gradients are recorded unless cr.no_grad() says otherwise: leave it out",
+    "expand_dims": "write x.expand_dims(axis)",
+    "eye": "write cr.tensor(np.eye(n))",
+    "flatten": "write x.flatten(1)",
+    "float": "write cr.float32",
+    "float16": "float16 is not supported: use cr.bfloat16",
+    "from_numpy": "write cr.tensor(array)",
+    "full_like": "write cr.full(x.shape, value, x.dtype)",
+    "half": "float16 is not supported: use cr.bfloat16",
+    "inference_mode": "write cr.no_grad()",
+    "int": "write cr.int32",
+    "is_tensor": "write isinstance(x, cr.Tensor)",
+    "linspace": "write cr.tensor(np.linspace(a, b, n))",
+    "load": "write model.load_state_dict(cr.formats.load_safetensors(path)[0])",
+    "log_softmax": "write cr.nn.functional.log_softmax(x, dim=1)",
+    "long": "write cr.int64",
+    "mm": "write x @ y",
+    "mul": "write x * y",
+    "norm": "write (x * x).sum().sqrt()",
+    "ones_like": "write cr.ones(x.shape, x.dtype)",
+    "permute": "write x.transpose(2, 0, 1), the new order of all axes",
+    "pow": "write x ** 2",
+    "rand": "write cr.random.uniform((2, 3))",
+    "randint": "write cr.tensor(np.random.default_rng(seed).integers(low, high, shape))",
+    "randn": "write cr.random.normal((2, 3))",
+    "randperm": "write np.random.default_rng(seed).permutation(n)",
+    "relu": "write cr.nn.functional.relu(x)",
+    "reshape": "write x.reshape(2, -1)",
+    "save": "write cr.formats.save_safetensors(path, model.state_dict())",
+    "set_grad_enabled": "write cr.no_grad() around what shall not be recorded",
+    "set_num_threads": "write cr.set_threads(n)",
+    "softmax": "write cr.nn.functional.softmax(x, dim=1)",
+    "square": "write x * x",
+    "squeeze": "write x.squeeze(axis)",
+    "std": "write x.var(axis, ddof=1).sqrt()",
+    "transpose": "write x.transpose(2, 0, 1), the new order of all axes",
+    "unsqueeze": "write x.expand_dims(axis)",
+    "utils": "data sets and loaders are in cr.data",
+    "var": "write x.var(axis)",
+    "vstack": "write cr.concatenate(tensors, 0)",
+    "zeros_like": "write cr.zeros(x.shape, x.dtype)",
+}
+
+LAYERS: dict[str, str] = {
+    "BCELoss": "use BCEWithLogitsLoss on the scores before the sigmoid, which keeps more digits",
+    "Dropout2d": "use Dropout, which drops each element on its own",
+    "Embedding": "index a parameter with the integers: table[indices]",
+    "HuberLoss": "use SmoothL1Loss(beta=delta) times delta",
+    "LogSoftmax": "use functional.log_softmax(x, dim=1) in forward",
+    "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
+    "Unflatten": "write x.reshape(...) in forward",
+    "ZeroPad2d": "pass padding to the convolution, or write x.pad(...) in forward",
+    "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_",
+}
+
+FUNCTIONAL: dict[str, str] = {
+    "binary_cross_entropy": "use binary_cross_entropy_with_logits on the scores before the sigmoid, which keeps more digits",
+    "embedding": "index a parameter with the integers: table[indices]",
+    "normalize": "write x / (x * x).sum(1, keepdims=True).sqrt()",
+    "one_hot": "write cr.one_hot(labels, classes)",
+    "pad": "write x.pad(((0, 0), (0, 0), (1, 1), (1, 1))): (before, after) for each axis",
+    "softplus": "write cr.maximum(x, 0) + cr.log(1 + cr.exp(-cr.abs(x)))",
+}
+
+DTYPES: dict[str, str] = {
+    "byte": "uint8",
+    "double": "float64",
+    "float": "float32",
+    "int": "int32",
+    "long": "int64",
+}
+"""PyTorch's names of dtypes; in front of any name it may also say ``torch.``."""
+
+_LEFT_OUT: dict[str, str] = {
+    "allow_unused": "leave it out: an input that the output does not depend on gets None",
+    "closure": "step takes no closure: call backward() before it",
+    "device": _ON_THE_CPU,
+    "inplace": _IMMUTABLE,
+    "map_location": _ON_THE_CPU,
+    "memory_format": "how a tensor lies in memory is no concern here: leave it out",
+    "non_blocking": _ON_THE_CPU,
+    "out": "tensors are immutable: take the result",
+    "padding_mode": "only zeros: pad the input before it, or leave it out",
+    "pin_memory": _ON_THE_CPU,
+    "reduce": "write reduction='mean', 'sum' or 'none'",
+    "retain_graph": "leave it out: the graph stays",
+    "return_indices": "only the values: leave it out",
+    "set_to_none": "leave it out: a gradient that was cleared is None",
+    "size_average": "write reduction='mean' or reduction='sum'",
+    "unbiased": "write ddof=1 for unbiased=True, ddof=0 (as it is) for False",
+}
+"""Arguments of PyTorch that have no counterpart."""
+
+_RENAMED: dict[str, tuple[str, ...]] = {
+    "a": ("x",),
+    "axes": ("axis",),
+    "axis": ("dim",),
+    "correction": ("ddof",),
+    "data": ("x",),
+    "dim": ("axis",),
+    "dims": ("axis",),
+    "end_dim": ("end_axis",),
+    "input": ("x", "logits", "log_probabilities", "data", "tensors"),
+    "keepdim": ("keepdims",),
+    "learning_rate": ("lr",),
+    "max": ("high",),
+    "min": ("low",),
+    "num_classes": ("classes",),
+    "other": ("y",),
+    "size": ("shape",),
+    "start_dim": ("start_axis",),
+}
+"""Arguments that are called otherwise here: the first of these that the function has."""
+
+_CALLS: dict[str, str] = {
+    "full": "the shape is one argument: full((2, 3), 7.0)",
+    "ones": "the shape is one argument: ones((2, 3))",
+    "zeros": "the shape is one argument: zeros((2, 3))",
+    "Sequential": "the layers are passed one by one: Sequential(*layers)",
+}
+"""What to say of a call with too many arguments."""
+
+
+def absent(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
+    """The error for an attribute that ``owner`` lacks; it says how the same is written, where the table knows it."""
+    remedy = table.get(name)
+    if remedy is None and table is TENSOR and name.endswith("_") and not name.startswith("_"):
+        remedy = _IMMUTABLE
+    return AttributeError(f"{owner} has no attribute {name!r}" + (f": {remedy}" if remedy else ""))
+
+
+def unknown_argument(call: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for an argument that the function ``call`` lacks; it says what it is called, where the tables know it."""
+    names = list(known)
+    renamed = next((one for one in _RENAMED.get(name, ()) if one in names), None)
+    if renamed is not None:
+        return UserError(f"{call}: there is no argument {name!r}: it is called {renamed!r} here")
+    if name in _LEFT_OUT:
+        return UserError(f"{call}: there is no argument {name!r}: {_LEFT_OUT[name]}")
+    if not names:
+        return UserError(f"{call}: there is no argument {name!r}: it takes none")
+    error = unknown_value("argument", name, names)
+    return UserError(f"{call}: {error}")
+
+
+def remark_on_call(call: str) -> str:
+    """What to say of a call with too many arguments, beyond how the function is called."""
+    return _CALLS.get(call, "")
