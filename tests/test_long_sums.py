@@ -115,6 +115,20 @@ def test_sums_over_large_windows(engine: str) -> None:
     np.testing.assert_allclose(found[:, :, 39, 39], 1600 * float(np.float32(0.1)), rtol=2 * UNIT)
 
 
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_many_rows_added_at_one_place(engine: str) -> None:
+    """What an index gets that comes very often: the gradient of a row of an embedding."""
+    for after in (1, 5, 40):
+        rng = np.random.default_rng(0)
+        indices = np.where(rng.random(20_000) < 0.9, 3, rng.integers(0, 7, 20_000))
+        x = np.full((2, 20_000, after), 0.1, np.float32)
+        wanted = np.bincount(indices, minlength=7) * float(np.float32(0.1))
+        with cr.engine(engine):
+            add = cr.compile(lambda x, i: Tensor(ops.scatter_add(x.node, i.node, axis=1, size=7)))
+            found = add(cr.tensor(x), cr.tensor(indices)).numpy()
+        np.testing.assert_allclose(found, np.broadcast_to(wanted[:, None], (2, 7, after)), rtol=8 * UNIT)
+
+
 def test_the_mean_of_equal_numbers() -> None:
     """Along a row of 9 million it was 0.09974."""
     x = cr.tensor(np.full((4, 3, 1500, 1500), 0.1, np.float32))
