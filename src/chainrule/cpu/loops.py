@@ -610,6 +610,7 @@ _FUNCTIONS: dict[str, _Emit] = {
     "log": lambda f, x: mathematics.log(f, x[0]),
     "sqrt": lambda f, x: mathematics.sqrt(f, x[0]),
     "rsqrt": lambda f, x: mathematics.rsqrt(f, x[0]),
+    "inverse_deviation": lambda f, x: mathematics.sqrt(f, x[0]) / x[0],
     "sin": lambda f, x: mathematics.sin(f, x[0]),
     "cos": lambda f, x: mathematics.cos(f, x[0]),
     "tanh": lambda f, x: mathematics.tanh(f, x[0]),

@@ -387,9 +387,7 @@ def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Te
 
 
 def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
-    """1 / sqrt(variance + eps); nan where the variance is infinite, as its squares overflowed: 0 would make zeros of anything,
-    and nobody would see it."""
-    return functions.where(variance < math.inf, (variance + eps).rsqrt(), math.nan)
+    return Tensor(ops.inverse_deviation((variance + eps).node))
 
 
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -328,6 +328,16 @@ rsqrt: Primitive = _unary(
     _POSITIVE_ROWS,
     "z = 1 / sqrt(x): (...) -> (...).",
 )
+inverse_deviation: Primitive = _unary(
+    "inverse_deviation",
+    lambda x: np.sqrt(x) / x,
+    lambda z, u: multiply(scaled(u, -0.5), power(z, exponent=3.0)),
+    "-1/2 x^(-3/2)",
+    OUTPUT,
+    _POSITIVE_ROWS,
+    "z = 1 / sqrt(x) of a variance: (...) -> (...). nan where it is infinite, as the squares in it overflowed: rsqrt, which "
+    "is 0 there, would make zeros of all numbers, and nobody would see it.",
+)
 sin: Primitive = _unary(
     "sin", np.sin, lambda z, u: multiply(u, cos(_x(z))), "cos(x)", 0, _ONE_ROWS, "z = sin x, radians: (...) -> (...)."
 )
