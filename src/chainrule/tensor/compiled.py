@@ -112,6 +112,11 @@ class CompiledFunction(Generic[P, R]):
             raise UserError(f"{self.__name__} has not run yet: call it, or prepare(...) it with example arguments")  # type: ignore[attr-defined]
         return self._last.program
 
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__qualname__", type(self._function).__name__)
+        programs = sum(map(len, self._traced.values()))
+        return f"<CompiledFunction {name}: {programs} programs, traced {len(self._reasons)} times>"
+
     def explain_retrace(self) -> str:
         """Why the function was traced, each time, one line a tracing."""
         return "\n".join(self._reasons) or "not traced yet"
