@@ -111,6 +111,31 @@ def test_simplify_takes_a_constant_factor_out_of_a_sum() -> None:
     assert set(product.inputs) == {total, w}
 
 
+def test_a_sum_of_differences_is_not_a_difference_of_sums() -> None:
+    """Taken apart, it would keep nothing of 13.2 from sums of 10^8."""
+    rng = np.random.default_rng(0)
+    offset = rng.uniform(1e4, 2e4, 4).astype(np.float32)
+    x = (offset + rng.standard_normal((10_000, 4)) * 0.1).astype(np.float32)
+    apart = x.astype(np.float64) - offset
+    found = cr.compile(lambda x, offset: ((x - offset).sum(0), ((x - offset) * offset).sum(0)))(x, offset)
+    np.testing.assert_allclose(found[0].numpy(), apart.sum(0), rtol=1e-4)
+    np.testing.assert_allclose(found[1].numpy(), (apart * offset).sum(0), rtol=1e-4)
+
+
+def test_a_number_stays_in_a_sum_that_would_overflow_without_it() -> None:
+    x = np.full(3, 3e38, np.float32)
+    found = cr.compile(lambda x: ((x / 3).sum(), (x * 0.25).sum(), (x * 0.1 * x.sign()).sum()))(x)
+    np.testing.assert_allclose([one.item() for one in found], [3e38, 2.25e38, 0.9e38], rtol=1e-6)
+
+
+def test_what_a_mean_leaves_adds_up_to_nothing() -> None:
+    x = np.random.default_rng(0).uniform(1e6, 2e6, (100, 3)).astype(np.float32)
+    x[7, 2] = np.inf
+    with np.errstate(invalid="ignore"):
+        found = cr.compile(lambda x: (x - x.mean(0)).sum(0))(x).numpy()
+    np.testing.assert_array_equal(found, [0, 0, np.nan])
+
+
 def test_simplify_leaves_batch_normalisation_two_sums_backward() -> None:
     network = nn.BatchNorm2d(4)
 
@@ -298,7 +323,7 @@ def planned(f: Callable[[], None], cells: list[cr.Buffer]) -> tuple[pipeline.Pla
         f()
     outputs = list(trace.writes.values())
     for cell in trace.writes:
-        trace.reads.setdefault(cell, cell._leaf(cell.type, False))
+        trace.old_value(cell)
     state = [(trace.reads[cell], place) for place, cell in enumerate(trace.writes)]
     plan = pipeline.plan(Graph(*outputs), state)
     leaves = {node: cell.numpy().copy() for cell, node in trace.reads.items()}

@@ -18,7 +18,7 @@ from chainrule import ops
 from chainrule.compiler.fuse import SMALL, Cluster, Fusion, IndexMap, base_of, moved_map
 from chainrule.compiler.layout import REDUCTIONS
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store, Strides, collapsed
-from chainrule.compiler.simplify import number_in, number_of
+from chainrule.compiler.simplify import number_in, number_of, sum_of_mean
 from chainrule.compiler.values import COPY, dense_strides, is_movement, only_unit_axes_change
 from chainrule.graph import Node
 from chainrule.graph.dtypes import DType
@@ -326,17 +326,12 @@ class Lowering:
         if apart.operation is not ops.subtract or apart in self.fusion.stored:
             return None
         x, mean = apart.inputs
-        if mean.operation is not ops.broadcast or tuple(mean.attributes["axes"]) != tuple(axes):
+        found = sum_of_mean(mean, x, axes)
+        if found is None or found[0] not in self.partial_of:
             return None
-        mean = mean.inputs[0]
-        for share, total in (mean.inputs, mean.inputs[::-1]) if mean.operation is ops.multiply else ():
-            number = number_of(share)
-            if total.operation is ops.sum_ and total.inputs[0] is x and number is not None and total in self.partial_of:
-                found = self.partial_of[total]
-                same = total.attributes["axes"] == axes and found.space == cluster.space
-                if same and abs(number * (x.size // total.size) - 1) < 1e-6:
-                    return _Spread(x, total, number, found.task, found.partial)
-        return None
+        total, share = found
+        gathered = self.partial_of[total]
+        return _Spread(x, total, share, gathered.task, gathered.partial) if gathered.space == cluster.space else None
 
     def _about_unit_mean(self, body: _Body, root: Node, index: IndexMap, spread: _Spread) -> int:
         """The square of x less the mean of its unit: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for

@@ -2,7 +2,7 @@
 
 Constants are folded, what is computed twice is computed once, identities vanish. Two rules look at sums, so that
 normalisation needs the fewest passes over memory: a factor that is the same along the axes of a sum leaves the sum, and a
-sum of terms that have such factors is taken term by term. And one looks at masks: whether max(0, x) is positive is asked of
+sum of products that have such factors is taken term by term. And one looks at masks: whether max(0, x) is positive is asked of
 max(0, x), which is stored anyway, not of x.
 """
 
@@ -255,22 +255,42 @@ def _sum(z: Node) -> Node | None:
             if x.operation is ops.multiply and one.operation in (ops.multiply, ops.divide) and _same_along(one.inputs[1], axes):
                 inner = ops.sum_(ops.multiply(one.inputs[0], other), axes=axes)
                 return one.operation(inner, _without(one.inputs[1], axes))
+    if x.operation is ops.subtract:
+        total = sum_of_mean(x.inputs[1], x.inputs[0], axes)
+        if total is not None:  # what a mean leaves adds up to 0, or to nan where the sum is not finite
+            return ops.scaled(total[0], 0.0)
     if x.operation in (ops.add, ops.subtract) and any(_has_factor(one, axes) for one in x.inputs):
         return x.operation(*(ops.sum_(one, axes=axes) for one in x.inputs))
     return None
 
 
 def _same_along(node: Node, axes: Any) -> bool:
-    return node.operation is ops.broadcast and set(axes) <= set(node.attributes["axes"])
+    """Whether it is a factor that leaves a sum along the axes. A number stays: it may be there so that nothing overflows, as
+    1/n is in the sum of x/n, and to multiply by it costs nothing."""
+    return node.operation is ops.broadcast and set(axes) <= set(node.attributes["axes"]) and number_of(node) is None
+
+
+def sum_of_mean(mean: Node, x: Node, axes: Any) -> tuple[Node, float] | None:
+    """If ``mean`` is the mean of ``x`` along ``axes``, broadcast: the sum that it was made of, and the share of one element."""
+    if mean.operation is not ops.broadcast or tuple(mean.attributes["axes"]) != tuple(axes):
+        return None
+    mean = mean.inputs[0]
+    for share, total in (mean.inputs, mean.inputs[::-1]) if mean.operation is ops.multiply else ():
+        number = number_of(share)
+        is_sum = total.operation is ops.sum_ and total.inputs[0] is x and total.attributes["axes"] == axes
+        if is_sum and number is not None and abs(number * (x.size // total.size) - 1) < 1e-6:
+            return total, number
+    return None
 
 
 def _has_factor(node: Node, axes: Any) -> bool:
-    """Whether its sum is cheaper than by its elements: it is constant along the axes, or a product with such a factor."""
+    """Whether it is a product with a factor that is constant along the axes. What is constant itself does not count: taken
+    apart, the sum of x - c would be a difference of two large sums."""
     if node.operation is ops.negative:
         return _has_factor(node.inputs[0], axes)
     if node.operation in (ops.multiply, ops.divide):
-        return any(_same_along(one, axes) and number_of(one) is None for one in node.inputs)
-    return _same_along(node, axes) and number_of(node) is None
+        return any(_same_along(one, axes) for one in node.inputs)
+    return False
 
 
 def _without(node: Node, axes: Any) -> Node:
