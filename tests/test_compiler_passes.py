@@ -276,7 +276,7 @@ def test_fuse_stores_a_value_where_it_is_also_gathered() -> None:
 
 
 def test_softmax_takes_three_loops() -> None:
-    found = fused(lambda x: nn.functional.softmax(x, axis=1), (300, 50))
+    found = fused(lambda x: nn.functional.softmax(x, dim=1), (300, 50))
     assert [one.space for one in found.clusters].count((300, 50)) == 3, "largest; sum of exponentials; their share in it"
     assert sum(one.points for one in found.clusters) == 3 * 300 * 50 + 300, "and a logarithm per row"
 
