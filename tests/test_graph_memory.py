@@ -201,6 +201,18 @@ def test_gradients_of_gradients_retain_the_graph_unless_told_otherwise() -> None
         loss.backward()
 
 
+def test_the_function_grad_leaves_the_graph_alone() -> None:
+    x = wanted(4)
+    loss = (x.sin() * x).sum()
+    for _ in range(2):
+        (slope,) = cr.grad(loss, [x])
+    loss.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), slope.numpy())
+    with pytest.raises(UserError, match="is freed"):
+        cr.grad(loss, [x])
+    np.testing.assert_allclose(slope.numpy(), np.cos(x.numpy()) * x.numpy() + np.sin(x.numpy()), rtol=1e-5)
+
+
 def test_compiled_functions_refuse_a_second_backward_as_plain_ones_do() -> None:
     w = cr.Parameter([1.0, 2.0])
 
@@ -211,9 +223,16 @@ def test_compiled_functions_refuse_a_second_backward_as_plain_ones_do() -> None:
         loss.backward()
         return loss
 
-    for f in (twice, cr.compile(twice)):
+    def slope_after() -> cr.Tensor | None:
+        loss = (w * w).sum()
+        loss.backward()
+        return cr.grad(loss, [w])[0]
+
+    for f, g in ((twice, slope_after), (cr.compile(twice), cr.compile(slope_after))):
         with pytest.raises(UserError, match=r"backward: the graph that led to .* is freed"):
             f(False)
+        with pytest.raises(UserError, match=r"backward: the graph that led to .* is freed"):
+            g()
         f(True)
         np.testing.assert_array_equal(w.grad.numpy(), [6, 24])
 

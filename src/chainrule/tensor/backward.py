@@ -31,22 +31,21 @@ _programs: OrderedDict[Any, _Gradient] = OrderedDict()
 
 
 def differentiable_nodes(output: Node) -> list[Node]:
-    """The nodes that a gradient of ``output`` can pass, inputs first."""
-    return topological_order([output], follow=lambda node: node.requires_grad)
+    """The nodes that a gradient of ``output`` can pass, inputs first; a UserError where the graph is freed."""
+    order = topological_order([output], follow=lambda node: node.requires_grad)
+    trace = active_trace()
+    freed = () if trace is None else trace.freed
+    for node in order:
+        if node in freed or (not node.inputs and node.is_freed):
+            refuse_freed(node)
+    return order
 
 
 def gradients(output: Node, upstream: Node | None, as_program: bool, retain: bool) -> list[tuple[Node, Node | None]]:
     """Each node whose gradient somebody keeps, and what arrives there, as ``backprop`` gives it. Frees the graph unless it is
     to be ``retained``."""
     order = differentiable_nodes(output)
-    trace = active_trace()
-    freed: set[Node] = set() if trace is None else trace.freed
-    wanted = []
-    for node in order:
-        if node.owner is not None:
-            wanted.append(node)
-        if node in freed or (not node.inputs and node.is_freed):
-            refuse_freed(node)
+    wanted = [node for node in order if node.owner is not None]
     found = None
     if as_program and output.value is not None and _is_worth_a_program(order):
         if upstream is not None and upstream.value is not None:
@@ -55,13 +54,20 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
         found = _program_of(structure).run(structure)
     if found is None:
         found = backprop(output, wanted, upstream)
-    if not retain and trace is not None:  # the program needs the graph; what is refused node by node is refused here too
-        freed.update([node for node in order if node.inputs and node.operation is not ops.stop_gradient])
-    elif not retain:
-        for node in order:
-            if node.inputs:
-                node.free()
+    if not retain:
+        _free(order)
     return list(zip(wanted, found, strict=True))
+
+
+def _free(order: Sequence[Node]) -> None:
+    """Let go of a graph: none of these nodes can be gone through again."""
+    trace = active_trace()
+    if trace is not None:  # the program needs the graph; what is refused node by node is refused here too
+        trace.freed.update([node for node in order if node.inputs and node.operation is not ops.stop_gradient])
+        return
+    for node in order:
+        if node.inputs:
+            node.free()
 
 
 def _is_worth_a_program(order: Sequence[Node]) -> bool:

@@ -19,7 +19,8 @@ from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axis
-from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands, owned_nodes
+from chainrule.tensor.backward import differentiable_nodes
+from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands
 
 # ---- making
 
@@ -248,7 +249,7 @@ def grad(
     """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone.
 
     ``upstream`` is the gradient of the error with respect to ``output``, needed where that is not one number. A parameter
-    that was assigned since stands for the value that the output was computed from.
+    that was assigned since stands for the value that the output was computed from. The graph stays as it is.
     """
     if not isinstance(output, Tensor):
         raise UserError(f"grad: output must be a tensor, got a {type(output).__name__}")
@@ -258,7 +259,7 @@ def grad(
             raise UserError(f"grad: input {place} must be a tensor, got a {type(one).__name__}")
         if not one.requires_grad:
             raise UserError(f"grad: input {place}, {one.node.type}, asks for no gradient: make it with requires_grad=True")
-    owned = owned_nodes(output)
+    owned = [node for node in differentiable_nodes(output.node) if node.owner is not None]
     nodes = [[node for node in owned if node.owner is not None and node.owner() is one] or [one.node] for one in inputs]
     seed = None if upstream is None else as_tensor(upstream, output.dtype).node
     with ops.history("gradients" if create_graph else "nothing"):

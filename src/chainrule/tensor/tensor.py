@@ -31,7 +31,7 @@ from chainrule.graph.dtypes import (
 from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
-from chainrule.tensor.backward import differentiable_nodes, gradients
+from chainrule.tensor.backward import gradients
 from chainrule.tensor.engines import runs_natively
 from chainrule.tensor.tracing import active_trace, beginning
 
@@ -652,11 +652,6 @@ def _refuse_to_leave_the_trace(owner: Tensor) -> None:
             f"backward: the traced function uses {owner.node.type}, made outside with requires_grad=True: pass it as an "
             "argument, or make it a Parameter"
         )
-
-
-def owned_nodes(error: Tensor) -> list[Node]:
-    """The nodes at which gradients arrive for somebody: values of parameters and of ``requires_grad`` tensors."""
-    return [node for node in differentiable_nodes(error.node) if node.owner is not None]
 
 
 # ---- making tensors
