@@ -40,12 +40,13 @@ def reductions(length: int) -> dict[str, tuple[Primitive, list[tuple[int, ...]],
 def products(length: int) -> dict[str, tuple[Primitive, list[tuple[int, ...]], dict[str, Any]]]:
     """Matrix products, convolutions of many channels, and gradients of weights by each family of kernels."""
     side = round(length**0.5)
-    gradient, small = ops.conv2d_weight_gradient, side // 2
+    gradient, small, channels = ops.conv2d_weight_gradient, side // 2, min(length // 9, 2048)
     return {
         "matmul": (ops.matmul, [(8, length), (length, 16)], {}),
         "matmul, turned": (ops.matmul, [(length, 8), (length, 40)], {}),
         "vectors": (ops.matmul, [(length,), (length,)], {}),
         "convolution": (ops.conv2d, [(1, length // 9, 4, 4), (4, length // 9, 3, 3)], {**WINDOW, "groups": 1}),
+        "winograd forward": (ops.conv2d, [(2, channels, 16, 16), (64, channels, 3, 3)], {**WINDOW, "groups": 1}),
         "1 x 1": (gradient, [(1, 8, side, side), (1, 8, side, side)], {**WINDOW, "groups": 1, "kernel": (1, 1)}),
         "5 x 5": (gradient, [(1, 4, small, small), (1, 40, small - 4, small - 4)], {**WINDOW, "groups": 1, "kernel": (5, 5)}),
         "winograd": (gradient, [(4, 8, small, small), (4, 8, small - 2, small - 2)], {**WINDOW, "groups": 1, "kernel": (3, 3)}),
@@ -95,7 +96,9 @@ def test_the_error_of_products_grows_with_the_length_of_blocks_and_with_their_nu
     these numbers errors are an eighth of what they may be."""
     for length in (900, 40_000, 360_000):
         row = round(length**0.5)
-        block = {"1 x 1": 2 * row + 64, "5 x 5": row // 2 + 64, "winograd": 128, "depthwise": 128}.get(case, 128)
+        block = {"1 x 1": 2 * row + 64, "5 x 5": row // 2 + 64, "winograd": 128, "depthwise": 128, "winograd forward": 300}.get(
+            case, 128
+        )
         found = error(*products(length)[case], numbers, "native")
         assert found <= block + length / 2048, f"{length} terms: {found:.0f} u"
 

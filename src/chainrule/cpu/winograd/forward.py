@@ -16,7 +16,7 @@ from chainrule.cpu.geometry import Geometry
 from chainrule.cpu.kernel import Kernel, Step, Steps
 from chainrule.cpu.target import Target
 from chainrule.cpu.winograd.blocking import Blocking, choose_blocking
-from chainrule.cpu.winograd.products import Product, emit_product
+from chainrule.cpu.winograd.products import CHANNELS_IN_A_ROW, Product, emit_product
 from chainrule.cpu.winograd.tile_transform import TileTransform, image_transform
 from chainrule.cpu.winograd.tiling import (
     LINE_BYTES,
@@ -192,7 +192,10 @@ def _generate(nest: _Nest, name: str) -> Module:
                 b = f.at(chunk_weight, f.index(within * layout.panel_elements) + f.index(frequency * layout.plane), element)
                 column = f.index(within * layout.width)
                 place = f.at(products, f.index(frequency * nest.plane) + column, element)
-                f.call("product", "void", a, b, place, blocks, f.index(one.channels), f.number(0, "i1"))
+                for begin in range(0, one.channels, CHANNELS_IN_A_ROW):
+                    depth = f.index(min(one.channels - begin, CHANNELS_IN_A_ROW))
+                    operands = f.at(a, begin, element), f.at(b, begin * layout.width, element), place
+                    f.call("product", "void", *operands, blocks, depth, f.number(int(begin > 0), "i1"))
             filters = f.index(chunk * layout.width)
             count = f.index(f.least(one.filters - filters, f.index((chunk_end - chunk) * layout.width)))
             f.call("transform_output", "void", products, half, f.at(out, filters, element), first, last, count)

@@ -8,6 +8,8 @@ from chainrule.cpu.emit import Module, vector
 
 _STEPS = 4
 """Steps of k in one round of the inner loop."""
+CHANNELS_IN_A_ROW = 512
+"""That are summed up in registers, before they are added to what is there: the error grows with them."""
 
 
 @dataclass(frozen=True)
