@@ -531,7 +531,7 @@ def test_resume_with_other_options(option: list[Any], run: Path) -> None:
         ("5", "argument of type 'int' is not iterable"),
         ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
         ({"epochs": "two"}, "epochs must be a whole number of at least 1, got 'two'"),
-        ({"augment": 7}, "'int' object has no attribute 'split'"),
+        ({"augment": 7}, "augment must be a text, got 7"),
         ({"colour": "red"}, "Config.__init__() got an unexpected keyword argument 'colour'"),
     ],
 )

@@ -367,7 +367,7 @@ def test_layers_take_arrays_lists_and_numbers_wherever_they_stand() -> None:
     assert nn.MSELoss()([1.0], [3.0]).item() == 4
     for wrong in ("text", None, [[1.0], [2.0, 3.0]]):
         text = refused(lambda wrong=wrong: nn.Sequential(nn.ReLU(), linear)(wrong))  # type: ignore[misc]
-        assert text.startswith("layer 0 (ReLU): the input must be a tensor, an array or nested lists of numbers: tensor: ")
+        assert text.startswith("layer 0 (ReLU): the input must be a tensor, an array or nested lists of numbers: ")
 
 
 # ---- dtypes that cost more, or mean something else, than people think

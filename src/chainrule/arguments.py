@@ -84,6 +84,35 @@ def size_for_axes(what: str, size: Any, axes: int, at_least: int) -> int | tuple
     raise UserError(f"{what} must be a whole number of at least {at_least}{pair}, got {size!r}")
 
 
+def real_number(what: str, value: Any) -> float:
+    """``value`` as a float of Python; a UserError if it is no number: text, None, a flag, several numbers."""
+    if type(value) is float or type(value) is int:
+        return float(value)
+    single = not isinstance(value, bool | str | bytes | complex) and hasattr(value, "__float__") and _single(value)
+    if not single or getattr(value, "dtype", None) == "bool":
+        raise UserError(f"{what} must be a number, got {value!r}")
+    return float(value.item() if hasattr(value, "item") else value)
+
+
+def _single(value: Any) -> bool:
+    return getattr(value, "size", 1) == 1 and getattr(getattr(value, "dtype", None), "kind", "f") not in "OSUc"
+
+
+def pixels(size: Any) -> tuple[int, int]:
+    """The size of an image, (height, width); a UserError if it is no such pair."""
+    pair = as_whole_numbers(size)
+    if pair is None or len(pair) != 2 or min(pair) < 1:
+        raise UserError(f"the size of an image must be (height, width) in pixels, got {size!r}")
+    return pair[0], pair[1]
+
+
+def members_of(what: str, values: Any, remedy: str) -> list[Any]:
+    """``values`` as a list; a UserError that ends with the remedy if it is nothing to loop over."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise UserError(f"{what} must be a list, got a {type(values).__name__}: {remedy}")
+    return list(values)
+
+
 # ---- calls
 
 

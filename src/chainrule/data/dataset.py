@@ -165,6 +165,8 @@ def check_labels(labels: ArrayLike, classes: Sequence[str] | None, name: str) ->
         raise UserError(f"{name}: there are no labels")
     if numbers.dtype.kind not in "iu":
         raise UserError(f"{name}: labels are {numbers.dtype}: expected whole numbers; convert with .astype(np.int64)")
+    if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray)):
+        raise UserError(f"{name}: classes must be a list of names, got {classes!r}")
     count = len(classes) if classes is not None else _MOST_UNNAMED_CLASSES
     wrong = np.flatnonzero((numbers < 0) | (numbers >= count))
     if wrong.size:

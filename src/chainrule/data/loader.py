@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.arguments import whole_number
+from chainrule.arguments import explained, whole_number
 from chainrule.data.augment import Transform
 from chainrule.data.dataset import Dataset, Images, Labels
 from chainrule.errors import UserError
@@ -52,6 +52,7 @@ class Loader:
         UserError: an argument does not fit. Errors of the data set or a transform reach the loop as they are.
     """
 
+    @explained
     def __init__(
         self,
         dataset: Dataset,
@@ -109,6 +110,8 @@ class Loader:
         Raises:
             UserError: a value is missing, negative, or the epoch has no such batch.
         """
+        if not isinstance(cursor, Mapping):
+            raise UserError(f"cursor must be a dict with seed, epoch and batch, got a {type(cursor).__name__}")
         missing = [key for key in ("seed", "epoch", "batch") if key not in cursor]
         if missing:
             raise UserError(f"cursor lacks {missing[0]!r}: expected seed, epoch and batch, got {dict(cursor)}")

@@ -21,7 +21,17 @@ def save_safetensors(
     """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically."""
     from safetensors.numpy import save
 
+    if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
+        raise UserError(
+            f"save_safetensors: tensors must be a dict of names and arrays, got a {type(tensors).__name__}: pass "
+            "model.state_dict()"
+        )
     arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "OSU":
+            raise UserError(f"save_safetensors: {name!r} holds no numbers, but {array.dtype.name}")
+    if metadata is not None and not all(isinstance(one, str) for item in metadata.items() for one in item):
+        raise UserError(f"save_safetensors: metadata must be texts by texts, got {metadata!r}")
     write_atomically(path, save(arrays, metadata=dict(metadata) if metadata else None))
 
 
@@ -33,6 +43,8 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
     """
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"load_safetensors: path must be the path of a file, got {path!r}")
     source = Path(path)
     if not source.is_file():
         raise UserError(f"{source} does not exist: expected a safetensors file")

@@ -35,6 +35,11 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
         raise UserError(
             "explain: needs numbers, and a traced function has none yet: call it outside, on the loss that comes back"
         )
+    if not isinstance(loss, Tensor):
+        raise UserError(
+            f"explain: needs a loss, one float number that was computed, got a {type(loss).__name__}: an expression as text is "
+            'for the command, chainrule explain "(w @ x - y)**2"'
+        )
     node = loss.node
     _check(node)
     graph = Graph(node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chainrule.arguments import whole_number
+from chainrule.arguments import pixels
 from chainrule.errors import UserError, unknown_value
 from chainrule.models.lenet import lenet
 from chainrule.models.mlp import mlp
@@ -17,7 +17,7 @@ def build(name: str, channels: int, classes: int, size: tuple[int, int]) -> Modu
     """The model ``name`` for images (N, channels, *size); a UserError for an unknown name or images that are too small."""
     if name not in MODELS:
         raise unknown_value("model", name, MODELS)
-    channels, classes = whole_number("build: channels", channels, 1), whole_number("build: classes", classes, 1)
+    size = pixels(size)
     try:
         return MODELS[name](channels, classes, size)
     except UserError as error:

@@ -4,11 +4,13 @@ recognition" (1998)."""
 from __future__ import annotations
 
 from chainrule import nn
+from chainrule.arguments import pixels
 from chainrule.errors import UserError
 
 
 def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
     """For images (N, channels, *size) -> scores (N, classes). 61,706 parameters for MNIST."""
+    size = pixels(size)
     if min(size) < 12:
         raise UserError(
             "its two 5 x 5 convolutions and poolings need at least 12 x 12 pixels: use larger images, or the model mlp"

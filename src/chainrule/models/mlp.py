@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from chainrule import nn
+from chainrule.arguments import pixels, whole_number
 
 
 def mlp(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
     """channels * height * width - 512 - 256 - classes, ReLU between: (N, channels, *size) -> (N, classes)."""
+    height, width = pixels(size)
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(channels * size[0] * size[1], 512),
+        nn.Linear(whole_number("channels", channels, 1) * height * width, 512),
         nn.ReLU(),
         nn.Linear(512, 256),
         nn.ReLU(),

@@ -64,7 +64,9 @@ def as_input(what: str, value: Any, dtype: DType | None = None) -> Tensor:
     try:
         return as_tensor(value, dtype)
     except UserError as error:
-        raise UserError(f"{what} must be a tensor, an array or nested lists of numbers: {error}") from None
+        raise UserError(
+            f"{what} must be a tensor, an array or nested lists of numbers: {str(error).removeprefix('tensor: ')}"
+        ) from None
 
 
 # ---- dtypes that cost more, or mean something else, than people think

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import as_whole, as_whole_numbers, shape_of, size_for_axes, whole_number
+from chainrule.arguments import as_whole, as_whole_numbers, real_number, shape_of, size_for_axes, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import leaf
 from chainrule.graph.dtypes import is_float, promote
@@ -417,6 +417,8 @@ def batch_norm(
         raise UserError(f"batch_norm: needs an input (N, C, ...), got {x.shape}")
     if not isinstance(training, bool) or isinstance(eps, bool):
         raise UserError(f"batch_norm: training must be True or False and eps a number, got {training!r} and {eps!r}")
+    if (running_mean is None) is not (running_var is None):
+        raise UserError("batch_norm: pass both running_mean and running_var, or None for both")
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
     for name, given in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if given is not None and given.shape != shape[1:2]:
@@ -465,6 +467,8 @@ def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalise each example over groups of channels. Wu and He, "Group normalization" (2018). (N, C, ...) -> same."""
+    if x.ndim < 2:
+        raise UserError(f"group_norm: needs an input (N, C, ...), got {x.shape}")
     channels, num_groups = x.shape[1], whole_number("group_norm: num_groups", num_groups)
     if num_groups < 1 or channels % num_groups:
         raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
@@ -534,7 +538,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
 
     Srivastava and others, "Dropout" (2014).
     """
-    if not 0 <= p <= 1:
+    if not 0 <= real_number("dropout: p", p) <= 1:
         raise UserError(f"dropout: p must be a probability, 0 to 1, got {p}")
     if not training or p == 0:
         return x

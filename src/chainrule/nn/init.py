@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from chainrule.arguments import real_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.tensor import Parameter, random
 
@@ -22,22 +23,28 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
+def _parameter(parameter: Parameter) -> Parameter:
+    if not isinstance(parameter, Parameter):
+        raise UserError(f"only parameters can be initialised, got a {type(parameter).__name__}")
+    return parameter
+
+
 def uniform_(parameter: Parameter, low: float, high: float) -> None:
     """Evenly over [low, high)."""
-    parameter.assign(random.uniform(parameter.shape, low, high, parameter.dtype))
+    parameter.assign(random.uniform(_parameter(parameter).shape, low, high, parameter.dtype))
 
 
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
-    parameter.assign(random.normal(parameter.shape, mean, std, parameter.dtype))
+    parameter.assign(random.normal(_parameter(parameter).shape, mean, std, parameter.dtype))
 
 
 def constant_(parameter: Parameter, value: float) -> None:
-    parameter.assign(np.full(parameter.shape, value, parameter.dtype))
+    parameter.assign(np.full(_parameter(parameter).shape, real_number("constant_: value", value), parameter.dtype))
 
 
 def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
     """Evenly within +- sqrt(6 / ((1 + a^2) fan_in)); ``a`` is the negative slope of the rectifier that follows."""
-    bound = math.sqrt(6 / ((1 + a * a) * fans(parameter.shape)[0]))
+    bound = math.sqrt(6 / ((1 + a * a) * fans(_parameter(parameter).shape)[0]))
     uniform_(parameter, -bound, bound)
 
 
@@ -45,12 +52,12 @@ def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
     """Normal with standard deviation sqrt(2 / fan), the fan of inputs or, ``mode="fan_out"``, of outputs."""
     if mode not in ("fan_in", "fan_out"):
         raise unknown_value("mode", mode, ("fan_in", "fan_out"))
-    normal_(parameter, 0.0, math.sqrt(2 / fans(parameter.shape)[0 if mode == "fan_in" else 1]))
+    normal_(parameter, 0.0, math.sqrt(2 / fans(_parameter(parameter).shape)[0 if mode == "fan_in" else 1]))
 
 
 def xavier_uniform_(parameter: Parameter) -> None:
     """Evenly within +- sqrt(6 / (fan_in + fan_out))."""
-    bound = math.sqrt(6 / sum(fans(parameter.shape)))
+    bound = math.sqrt(6 / sum(fans(_parameter(parameter).shape)))
     uniform_(parameter, -bound, bound)
 
 

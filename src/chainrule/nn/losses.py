@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import whole_number
+from chainrule.arguments import real_number, whole_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, from_one_line
 from chainrule.graph.dtypes import bool_, float32, int64, is_float, is_integer, largest_number, promote
@@ -77,7 +77,7 @@ def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
 @on_tensors
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. Girshick, "Fast R-CNN" (2015)."""
-    if beta < 0:
+    if real_number("smooth_l1_loss: beta", beta) < 0:
         raise UserError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(x, target, reduction=reduction)
@@ -124,7 +124,7 @@ def cross_entropy(
         swapped = labels.ndim == logits.ndim + 1 and is_float(labels.dtype)
         hint = f", and a target {labels.node.type}: swap them, it is cross_entropy(logits, labels)" if swapped else ""
         raise UserError(f"cross_entropy: logits must be floats (N, classes, ...), got {logits.node.type}{hint}")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= real_number("cross_entropy: label_smoothing", label_smoothing) <= 1:
         raise UserError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
     if is_float(labels.dtype) and labels.shape != logits.shape and labels.ndim == logits.ndim - 1:
         raise UserError(_float_labels("cross_entropy", labels, logits.shape))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arguments import explained, explained_methods, misfit_of
+from chainrule.arguments import explained, explained_methods, misfit_of, shape_of
 from chainrule.errors import UserError
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
@@ -191,6 +191,8 @@ class Module:
 
     def apply(self, f: Callable[[Module], Any]) -> Self:
         """Call ``f`` with every module, innermost first."""
+        if not callable(f):
+            raise UserError(f"apply: needs a function of a module, got a {type(f).__name__}")
         for module in reversed(list(self.modules())):
             f(module)
         return self
@@ -211,8 +213,10 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch statistics are used), here and below."""
+        if not isinstance(mode, bool | np.bool_):
+            raise UserError(f"train: mode must be True or False, got {mode!r}")
         for module in self.modules():
-            module.__dict__["_training"] = mode
+            module.__dict__["_training"] = bool(mode)
         return self
 
     def eval(self) -> Self:
@@ -314,6 +318,8 @@ class Module:
     def unused_parameters(self, loss: Tensor) -> list[str]:
         """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them. Frozen ones, which none
         is to reach, are not among them."""
+        if not isinstance(loss, Tensor):
+            raise UserError(f"unused_parameters: needs the loss, a tensor, got a {type(loss).__name__}")
         reached = {
             node.owner()
             for node in topological_order([loss.node], follow=lambda node: node.requires_grad)
@@ -330,7 +336,7 @@ class Module:
         """
         from chainrule.nn.summary import summarise
 
-        return summarise(self, tuple(input_shape), as_dtype(dtype))
+        return summarise(self, shape_of("summary: input_shape", input_shape), as_dtype(dtype))
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of the representation."""

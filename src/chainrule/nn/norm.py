@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arguments import shape_of, whole_number
+from chainrule.arguments import real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
 from chainrule.nn.module import Module, layer_name
 from chainrule.tensor import Buffer, Parameter, Tensor, functions
+
+
+def _positive_or_zero(what: str, value: float) -> float:
+    found = real_number(what, value)
+    if not found >= 0:
+        raise UserError(f"{what} must be at least 0, got {value}")
+    return found
 
 
 class _BatchNorm(Module):
@@ -36,7 +43,11 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         num_features = whole_number(f"{type(self).__name__}: num_features", num_features, 1)
-        self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        kind = type(self).__name__
+        self.num_features, self.eps, self.affine = num_features, _positive_or_zero(f"{kind}: eps", eps), affine
+        self.momentum = None if momentum is None else real_number(f"{kind}: momentum", momentum)
+        if self.momentum is not None and not 0 <= self.momentum <= 1:
+            raise UserError(f"{kind}: momentum must be from 0 to 1, the share of the new batch, got {momentum}")
         self.track_running_stats = track_running_stats
         wide = as_dtype(dtype)
         self.weight = Parameter(np.ones(num_features, wide)) if affine else None
@@ -116,7 +127,7 @@ class LayerNorm(Module):
         shape = shape_of("LayerNorm: normalized_shape", normalized_shape)
         if not shape or math.prod(shape) < 1:
             raise UserError(f"LayerNorm: normalized_shape must be sizes of at least 1, got {normalized_shape!r}")
-        self.normalized_shape, self.eps = shape, eps
+        self.normalized_shape, self.eps = shape, _positive_or_zero("LayerNorm: eps", eps)
         self.weight = Parameter(np.ones(shape, as_dtype(dtype))) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, as_dtype(dtype))) if elementwise_affine and bias else None
 
@@ -143,7 +154,8 @@ class GroupNorm(Module):
         num_channels = whole_number("GroupNorm: num_channels", num_channels, 1)
         if num_channels % num_groups:
             raise UserError(f"GroupNorm: num_channels={num_channels} must divide into num_groups={num_groups}")
-        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.num_groups, self.num_channels = num_groups, num_channels
+        self.eps = _positive_or_zero("GroupNorm: eps", eps)
         self.weight = Parameter(np.ones(num_channels, as_dtype(dtype))) if affine else None
         self.bias = Parameter(np.zeros(num_channels, as_dtype(dtype))) if affine else None
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arguments import explained, explained_methods
-from chainrule.errors import UserError
+from chainrule.arguments import explained, explained_methods, members_of, real_number
+from chainrule.errors import UserError, unknown_value
 from chainrule.graph import INPUT
 from chainrule.graph.dtypes import DType, float32, float64, promote
 from chainrule.habits import OPTIMIZER, absent
 from chainrule.ops import is_tracing
-from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions, tensor
 from chainrule.tensor.engines import runs_natively
 
 _WORTH_A_PROGRAM = 1 << 14
@@ -37,7 +37,12 @@ class Group:
         self.order = tuple(options)
 
     def __getitem__(self, name: str) -> Any:
+        self._known(name)
         return self.cells[name] if name in self.cells else self.options[name]
+
+    def _known(self, name: str) -> None:
+        if name not in self.cells and name not in self.options:
+            raise unknown_value("option", name, self.order)
 
     def value(self, name: str) -> float:
         """An option as a number."""
@@ -52,6 +57,9 @@ class Group:
         return ", ".join(f"{name}={now[name]}" for name in self.order)
 
     def set(self, name: str, value: float) -> None:
+        self._known(name)
+        if not isinstance(value, bool | Tensor):
+            real_number(f"option {name}", value)
         if name in self.cells:
             self.cells[name].assign(np.array(value, np.float64))
         else:
@@ -61,6 +69,17 @@ class Group:
 def _plain(value: Any) -> Any:
     """A NumPy scalar, or an array of one number, as a number of Python."""
     return value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
+
+
+_PARAMETERS = "pass model.parameters()"
+
+
+def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
+    """The pair of Adam's shares, each a number; whether they are in range is checked with the other options."""
+    pair = members_of(f"{kind}: betas", betas, "pass two numbers, such as (0.9, 0.999)")
+    if len(pair) != 2:
+        raise UserError(f"{kind}: betas must be two numbers, such as (0.9, 0.999), got {betas!r}")
+    return pair[0], pair[1]
 
 
 @explained_methods
@@ -81,7 +100,7 @@ class Optimizer(ABC):
         self.defaults = defaults
         if isinstance(params, Tensor):
             raise UserError(f"{type(self).__name__}: got one tensor, {params.node.type}: put it into a list")
-        given = list(params)
+        given = members_of(f"{type(self).__name__}: params", params, _PARAMETERS)
         if not given:
             raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
@@ -97,7 +116,11 @@ class Optimizer(ABC):
                     f"{type(self).__name__}: unknown option {sorted(unknown)[0]!r} of a group. Known: {', '.join(defaults)}"
                 )
             self._check(options)
-            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            members = (
+                [group["params"]]
+                if isinstance(group["params"], Tensor)
+                else members_of(f"{type(self).__name__}: params of a group", group["params"], _PARAMETERS)
+            )
             for one in members:
                 self._check_member(one)
                 if one in seen:
@@ -141,6 +164,8 @@ class Optimizer(ABC):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         for name, value in options.items():
+            if not isinstance(self.defaults[name], bool):
+                value = real_number(f"{type(self).__name__}: {name}", value)
             if name in ("lr", "eps", "weight_decay") and not (value >= 0 and math.isfinite(value)):
                 raise UserError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
             if name in ("momentum", "alpha", "beta1", "beta2") and not 0 <= value < 1:
@@ -157,6 +182,8 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, value: float) -> None:
+        if not isinstance(value, Tensor):
+            Optimizer._check(self, {"lr": value})  # of the rate alone
         for group in self.groups:
             group.set("lr", value)
 
@@ -238,6 +265,8 @@ class Optimizer(ABC):
         What the state does not mention begins again at zero.
         """
         kind = type(self).__name__
+        if not isinstance(state, Mapping):
+            raise UserError(f"{kind}: the state must be a dict, as state_dict() gives it, got a {type(state).__name__}")
         options = {
             f"group.{place}.{name}": cell for place, group in enumerate(self.groups) for name, cell in group.cells.items()
         }
@@ -257,12 +286,13 @@ class Optimizer(ABC):
             raise UserError(
                 f"optimizer state lacks {', '.join(missing)}: was it saved by another {kind}, or another optimizer?"
             )
+        values = {key: tensor(value) for key, value in state.items()}  # all are converted before one is assigned
         for key, cell in options.items():
-            cell.assign(np.asarray(state[key]))
+            cell.assign(values[key])
         for key, (parameter, name) in places.items():
             if key in state or name in self.state.get(parameter, {}):
                 slot = self._slot(parameter, name)
-                slot.assign(np.asarray(state[key]) if key in state else np.zeros(slot.shape))
+                slot.assign(values[key] if key in state else np.zeros(slot.shape))
 
     def __repr__(self) -> str:
         if len(self.groups) == 1:
@@ -325,12 +355,13 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay})
+        first, second = _two_betas(type(self).__name__, betas)
+        super().__init__(params, {"lr": lr, "beta1": first, "beta2": second, "eps": eps, "weight_decay": weight_decay})
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         if "betas" not in options:
             return options
-        first, second = options.pop("betas")
+        first, second = _two_betas(type(self).__name__, options.pop("betas"))
         return {**options, "beta1": first, "beta2": second}
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
@@ -427,9 +458,11 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     vanishes. As in PyTorch, an infinite gradient makes the length infinite, all finite gradients 0 and itself nan; a nan makes
     the length and all gradients nan. Without any gradient the length is 0.
     """
-    if not max_norm > 0:
+    if not real_number("clip_grad_norm_: max_norm", max_norm) > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    several = (
+        [parameters] if isinstance(parameters, Tensor) else members_of("clip_grad_norm_: parameters", parameters, _PARAMETERS)
+    )
     if not several:
         raise UserError(
             "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "

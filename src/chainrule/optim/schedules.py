@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from chainrule.arguments import whole_number
+from chainrule.arguments import explained, members_of, real_number, whole_number
 from chainrule.errors import UserError
 from chainrule.optim.optimizers import Group, Optimizer
 
@@ -22,9 +22,16 @@ class Schedule(ABC):
     """The attributes that its repr shows."""
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise UserError(f"{type(self).__name__}: needs an optimizer, got a {type(optimizer).__name__}")
         self.optimizer = optimizer
         self._steps = 0
         self._apply(0)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("chainrule.optim."):
+            cls.__init__ = explained(cls.__init__)  # type: ignore[method-assign]
 
     @abstractmethod
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -62,7 +69,7 @@ class StepLR(Schedule):
     shown = ("step_size", "gamma")
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size, self.gamma = whole_number("StepLR: step_size", step_size, 1), gamma
+        self.step_size, self.gamma = whole_number("StepLR: step_size", step_size, 1), real_number("StepLR: gamma", gamma)
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -78,7 +85,8 @@ class CosineAnnealingLR(Schedule):
     shown = ("T_max", "eta_min")
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803 - PyTorch's name
-        self.T_max, self.eta_min = whole_number("CosineAnnealingLR: T_max", T_max, 1), eta_min
+        self.T_max = whole_number("CosineAnnealingLR: T_max", T_max, 1)
+        self.eta_min = real_number("CosineAnnealingLR: eta_min", eta_min)
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
@@ -94,6 +102,8 @@ class LinearLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ) -> None:
+        start_factor = real_number("LinearLR: start_factor", start_factor)
+        end_factor = real_number("LinearLR: end_factor", end_factor)
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise UserError(f"LinearLR: factors must lie in (0, 1], got {start_factor} and {end_factor}")
         self.start_factor, self.end_factor = start_factor, end_factor
@@ -127,7 +137,8 @@ class OneCycleLR(Schedule):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        if not 0 <= pct_start <= 1:
+        max_lr = real_number("OneCycleLR: max_lr", max_lr)
+        if not 0 <= real_number("OneCycleLR: pct_start", pct_start) <= 1:
             raise UserError(f"OneCycleLR: pct_start must be from 0 to 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
             raise UserError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
@@ -175,12 +186,17 @@ class SequentialLR(Schedule):
     shown = ("schedules", "milestones")
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
-        milestones = [whole_number("SequentialLR: a milestone", one, 0) for one in milestones]
-        if len(schedulers) != len(milestones) + 1 or milestones != sorted(milestones):
+        schedules: list[Schedule] = members_of("SequentialLR: schedulers", schedulers, "pass one schedule for each part")
+        for one in schedules:
+            if not isinstance(one, Schedule):
+                raise UserError(f"SequentialLR: schedulers must be schedules, got a {type(one).__name__}")
+        steps = members_of("SequentialLR: milestones", milestones, "pass the step at which each schedule but the first begins")
+        milestones = [whole_number("SequentialLR: a milestone", one, 0) for one in steps]
+        if len(schedules) != len(milestones) + 1 or milestones != sorted(milestones):
             raise UserError(
-                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} ascending milestones, got {milestones}"
+                f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, got {milestones}"
             )
-        self.schedules, self.milestones = list(schedulers), milestones
+        self.schedules, self.milestones = schedules, milestones
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:

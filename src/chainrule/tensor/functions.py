@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule import grad as gradients
 from chainrule import ops
-from chainrule.arguments import as_whole, explained, shape_of, whole_number
+from chainrule.arguments import as_whole, explained, members_of, real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
@@ -40,6 +40,8 @@ def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tens
     sizes = shape_of("the shape of a tensor", shape)
     if as_whole(dtype) is not None:
         raise UserError(f"the dtype of a tensor cannot be {dtype}: the shape is one argument, such as zeros((2, 3))")
+    if not isinstance(value, bool | np.bool_):
+        real_number("full: value", value)
     try:
         return Tensor(leaf(np.full(sizes, value, dtype=as_dtype(dtype))))
     except OverflowError:
@@ -204,7 +206,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 @explained
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """One after the other along an axis that all have."""
-    parts = [as_tensor(one) for one in tensors]
+    parts = [as_tensor(one) for one in members_of("concatenate: tensors", tensors, "pass [x, y]")]
     if not parts:
         raise UserError("concatenate: needs at least one tensor, got none")
     dtype = promote(*(one.dtype for one in parts))
@@ -215,7 +217,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 @explained
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """One after the other along a new axis."""
-    return concatenate([as_tensor(one).expand_dims(axis) for one in tensors], axis)
+    return concatenate([as_tensor(one).expand_dims(axis) for one in members_of("stack: tensors", tensors, "pass [x, y]")], axis)
 
 
 @explained
@@ -281,8 +283,15 @@ def gradcheck(
     the left and the right one is right. ``order=2`` checks the gradient of the gradient too.
     """
 
+    if not callable(f):
+        raise UserError(f"gradcheck: f must be a function of tensors, got a {type(f).__name__}")
+    tolerance = real_number("gradcheck: tolerance", tolerance)
+
     def of_nodes(*nodes: Node) -> Node:
-        return f(*map(Tensor, nodes)).node
+        output: Any = f(*map(Tensor, nodes))
+        if not isinstance(output, Tensor):
+            raise UserError(f"gradcheck: f must return a tensor, got a {type(output).__name__}")
+        return output.node
 
     arrays: list[Array] = [as_tensor(one).numpy() for one in inputs]
     return gradients.gradcheck(of_nodes, *arrays, order=order, tolerance=tolerance, seed=seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.arguments import as_whole
 from chainrule.errors import UserError
 from chainrule.graph import Node, leaf
 from chainrule.graph.dtypes import bool_, int64, is_integer
@@ -95,7 +96,10 @@ def _array_keys(key: Any) -> list[_Places]:
     if isinstance(key, Tensor):
         node = key.node
     else:
-        array = np.asarray(key)
+        try:
+            array = np.asarray(key)
+        except ValueError:
+            raise UserError(f"an index must be a regular array: rows of {key!r} have different lengths") from None
         whole = array.dtype.kind in "iu" or (array.size == 0 and isinstance(key, list))
         node = leaf(array.astype(np.int64) if whole else array)
     if node.dtype == bool_:
@@ -111,7 +115,12 @@ def _array_keys(key: Any) -> list[_Places]:
 
 def _span(key: slice, size: int) -> tuple[int, int, int, bool]:
     """start, stop, positive step, and whether the result is to be flipped."""
-    begin, end, step = key.indices(size)
+    parts = [None if one is None else as_whole(one) for one in (key.start, key.stop, key.step)]
+    if parts[2] == 0 or any(
+        have is None and one is not None for have, one in zip(parts, (key.start, key.stop, key.step), strict=True)
+    ):
+        raise UserError(f"a slice must be of whole numbers, with a step other than 0, got {key}")
+    begin, end, step = slice(*parts).indices(size)
     places = range(begin, end, step)
     if not places:
         return 0, 0, 1, False

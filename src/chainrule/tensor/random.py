@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import forks
-from chainrule.arguments import shape_of, whole_number
+from chainrule.arguments import real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
@@ -38,10 +38,12 @@ class Generator:
 
     def uniform(self, shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
         """Numbers spread evenly over [low, high); where low is not 0, rounding may make one equal to high."""
+        low, high = real_number("uniform: low", low), real_number("uniform: high", high)
         return self._draw(compose.uniform, shape, dtype) * (high - low) + low
 
     def normal(self, shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
         """Normal numbers."""
+        mean, std = real_number("normal: mean", mean), real_number("normal: std", std)
         return self._draw(compose.normal, shape, dtype) * std + mean
 
     def _draw(self, draw: Draw, shape: int | Sequence[int], dtype: Any) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import as_whole, as_whole_numbers, explained, explained_methods, shape_of, whole_number
+from chainrule.arguments import as_whole, as_whole_numbers, explained, explained_methods, real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.grad import refuse_freed
 from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf
@@ -622,7 +622,7 @@ class Tensor:
             low.append(one[0])
             high.append(one[1])
         whole = as_whole(value)  # a float would round an int64
-        number = float(value) if whole is None else whole
+        number = real_number("pad: value", value) if whole is None else whole
         return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=number))
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -729,15 +729,24 @@ _NUMBERS = (int, float)  # a union would be built anew at every test
 def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
     """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
     if not isinstance(b, _NUMBERS):
-        second = as_tensor(b).node
-        first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else as_tensor(a).node
+        second = _operand(name, b).node
+        first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else _operand(name, a).node
     else:
-        first = as_tensor(a).node
+        first = _operand(name, a).node
         second = _weak(name, b, first.dtype)
     dtype = promote(first.dtype, second.dtype)
     if floats and not is_float(dtype):
         dtype = float32
     return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
+
+
+def _operand(name: str, data: Any) -> Tensor:
+    if isinstance(data, Tensor):
+        return data
+    try:
+        return tensor(data)
+    except UserError as error:
+        raise UserError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
 
 
 def _weak(name: str, number: int | float, dtype: DType) -> Node:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chainrule import ops
+from chainrule.errors import UserError
 from chainrule.graph import Graph, Node, leaf
 
 if TYPE_CHECKING:
@@ -113,9 +114,17 @@ def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:
 
     ``inputs`` give shapes and dtypes; their numbers are not looked at.
     """
-    from chainrule.tensor.tensor import placeholder
+    from chainrule.tensor.tensor import Tensor, placeholder
 
+    if not callable(f):
+        raise UserError(f"trace: f must be a function of tensors, got a {type(f).__name__}")
+    for place, one in enumerate(inputs):
+        if not isinstance(one, Tensor):
+            raise UserError(f"trace: input {place} must be a tensor, got a {type(one).__name__}: pass cr.tensor(data)")
     with tracing():
         output: Any = f(*(placeholder(one.shape, one.dtype) for one in inputs))
     outputs = output if isinstance(output, tuple | list) else (output,)
+    for one in outputs:
+        if not isinstance(one, Tensor):
+            raise UserError(f"trace: f must return a tensor or several, got a {type(one).__name__}")
     return Graph(*(one.node for one in outputs))

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.arguments import whole_number
+from chainrule.arguments import real_number, whole_number
 from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import MODELS
@@ -70,6 +70,14 @@ class Config:
             found = whole_number(option, number, low)
             if found is not number:  # of NumPy: files hold Python's
                 object.__setattr__(self, option.replace(" ", "_").replace("-", "_"), found)
+        real_number("momentum", self.momentum)
+        real_number("label smoothing", self.label_smoothing)
+        real_number("weight decay", self.weight_decay)
+        if self.lr is not None:
+            real_number("learning rate", self.lr)
+        for what, text in (("augment", self.augment), ("image size", self.image_size), ("image mode", self.image_mode)):
+            if not isinstance(text, str):
+                raise UserError(f"{what} must be a text, got {text!r}")
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise UserError(f"learning rate must be a finite number above 0, got {self.lr}")
         if not 0 <= self.momentum < 1:
