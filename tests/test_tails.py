@@ -140,10 +140,12 @@ TAILS: dict[str, Tail] = {
     "nll_loss of log_softmax": Tail(
         of_two(lambda z: F.nll_loss(F.log_softmax(z, 1), np.zeros(z.shape[0], int), reduction="none")), expected_of_label(0)
     ),
-    "mse_loss": Tail(lambda x: F.mse_loss(x, x.detach() * 0 + 1, "none"), lambda x: ((x - 1) ** 2, 2 * (x - 1), 2 + 0 * x)),
-    "l1_loss": Tail(lambda x: F.l1_loss(x, x.detach() * 0, "none"), lambda x: (abs(x), np.sign(x), 0 * x)),
+    "mse_loss": Tail(
+        lambda x: F.mse_loss(x, x.detach() * 0 + 1, reduction="none"), lambda x: ((x - 1) ** 2, 2 * (x - 1), 2 + 0 * x)
+    ),
+    "l1_loss": Tail(lambda x: F.l1_loss(x, x.detach() * 0, reduction="none"), lambda x: (abs(x), np.sign(x), 0 * x)),
     "smooth_l1_loss": Tail(
-        lambda x: F.smooth_l1_loss(x, x.detach() * 0, "none", beta=2.0),
+        lambda x: F.smooth_l1_loss(x, x.detach() * 0, reduction="none", beta=2.0),
         lambda x: (
             np.where(abs(x) < 2, x * x / 4, abs(x) - 1), np.where(abs(x) < 2, x / 2, np.sign(x)), np.where(abs(x) < 2, 0.5, 0)
         ),
