@@ -512,15 +512,15 @@ def test_names_follow_a_model_that_changes_between_calls() -> None:
 
 def test_names_are_given_again_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    usual = nn.Module.named_modules
+    usual = nn.Module._walk
 
     def interrupted(self: nn.Module, prefix: str = "") -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nn.Module, "named_modules", interrupted)
+    monkeypatch.setattr(nn.Module, "_walk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model(cr.ones((1, 2)))
-    monkeypatch.setattr(nn.Module, "named_modules", usual)
+    monkeypatch.setattr(nn.Module, "_walk", usual)
     model(cr.ones((1, 2)))
     assert [one.name for one in model.parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
 

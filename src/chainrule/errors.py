@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -20,6 +23,17 @@ class ChainruleWarning(UserWarning):
 
 class InternalError(ChainruleError, RuntimeError):
     """A bug in chainrule: please report it with the message."""
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def warn(message: str) -> None:
+    """Warn of something that is allowed, but hardly meant, at the line of the user's program that led here."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:

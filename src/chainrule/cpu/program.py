@@ -25,7 +25,6 @@ from chainrule.cpu.target import Target, host_target
 from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node
 from chainrule.graph.dtypes import as_dtype
-from chainrule.graph.node import CONSTANT
 from chainrule.graph.tables import Contents, Table
 
 
@@ -165,7 +164,7 @@ class Program:
     def _bind_constants(self) -> None:
         values = dict(self._recipe.constants)
         for node, region in self._leaves.items():
-            if node.operation is CONSTANT and node.value is not None:
+            if node.value is not None:  # a constant, or a leaf from outside of a traced function
                 values[region] = node.value
         self._constants = {region: np.ascontiguousarray(value) for region, value in values.items()}
         for region, value in self._constants.items():
@@ -185,6 +184,11 @@ class Program:
         """For a leaf, or the output of a number: where in ``addresses`` its address stands, and how many bytes to add to it."""
         region = self._leaves[where] if isinstance(where, Node) else self._recipe.outputs[where].region
         return self._places_of(region)
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether a run may end with a UserError, which comes when all has run: an index may be outside its axis."""
+        return bool(self._slots_of.get(self._recipe.status))
 
     @property
     def addresses(self) -> memoryview:

@@ -2,11 +2,12 @@
 
 from chainrule.graph.check import check
 from chainrule.graph.graph import Graph, topological_order
-from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Array, Node, Remembered, Role, TensorType, leaf
+from chainrule.graph.node import BUFFER, COMPILED, CONSTANT, INPUT, PARAMETER, Array, Node, Remembered, Role, TensorType, leaf
 from chainrule.graph.origin import Origin, current_module, current_origin, from_one_line, inside_module, originating_from
 
 __all__ = [
     "BUFFER",
+    "COMPILED",
     "CONSTANT",
     "INPUT",
     "PARAMETER",

@@ -223,6 +223,8 @@ CONSTANT = _LeafOperation("constant")
 PARAMETER = _LeafOperation("parameter")
 BUFFER = _LeafOperation("buffer")
 INPUT = _LeafOperation("input")
+COMPILED = _LeafOperation("result of a compiled function")
+"""A value with a history that no gradient can go back into."""
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 

@@ -21,6 +21,7 @@ from chainrule.lens.remarks import remarks
 from chainrule.lens.rows import Edge, Row, Step, Summand
 from chainrule.ops import Primitive, history, is_tracing, why_no_value
 from chainrule.tensor import Tensor
+from chainrule.tensor.backward import refuse_compiled
 
 MOST_BOXES = 60  # a drawing of more nodes shows layers instead
 
@@ -33,7 +34,7 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
     """
     if is_tracing():
         raise UserError(
-            "explain: needs numbers, and a traced function has none yet: call it outside, on the loss that comes back"
+            "explain: needs numbers, and a traced function has none yet: call it outside, on the loss of the plain function"
         )
     if not isinstance(loss, Tensor):
         raise UserError(
@@ -43,6 +44,7 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
     node = loss.node
     _check(node)
     graph = Graph(node)
+    refuse_compiled("explain", graph.nodes)
     values = _values(graph)
     leaves = [one for one in graph.nodes if one.is_leaf and one.requires_grad]
     targets = leaves if wanted is None else [_wanted(graph, one, i) for i, one in enumerate(wanted)]

@@ -16,6 +16,7 @@ from chainrule.graph.dtypes import DType, as_dtype, is_float
 from chainrule.habits import MODULE, absent
 from chainrule.nn.conversion import as_input
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
+from chainrule.tensor.watched import MISSING, Watched, changed, note
 
 if TYPE_CHECKING:
     from typing import Self
@@ -34,13 +35,15 @@ _named = _Named()
 
 
 @explained_methods
-class Module:
+class Module(Watched):
     """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
 
     Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is
     the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm). NumPy arrays
     are taken as tensors, by layers of this package nested lists of numbers too.
     """
+
+    _announced = frozenset({"_children", "_cells"})
 
     _takes_a_tensor = False
     """Whether ``forward`` is one of this package whose first input is a tensor: anything that holds numbers is made one."""
@@ -97,10 +100,10 @@ class Module:
         version = _named.version
         if _named.outermost() is self and version == _named.version_then:
             return
-        for path, module in self.named_modules():
+        for path, module in self._walk():
             module.__dict__["_path"] = path
             prefix = f"{path}." if path else ""
-            for name, cell in module._cells.items():
+            for name, cell in module.__dict__["_cells"].items():
                 cell.name = prefix + name
         _named.outermost, _named.version_then = weakref.ref(self), version  # last: this may be interrupted
 
@@ -111,6 +114,7 @@ class Module:
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}")
         if isinstance(value, Module | Cell) or name in self._children or name in self._cells:
             _named.version += 1
+            changed()
         if isinstance(value, Module):
             self._cells.pop(name, None)
             self.__dict__.pop(name, None)
@@ -123,14 +127,22 @@ class Module:
                 value.name = name
         elif isinstance(getattr(type(self), name, None), property):
             object.__setattr__(self, name, value)
+            return
         else:
             self._children.pop(name, None)
             self._cells.pop(name, None)
             self.__dict__[name] = value
+        self._was_set(name)
+
+    def _held(self, name: str) -> Any:
+        own = self.__dict__
+        places = (own, own.get("_cells", {}), own.get("_children", {}))
+        return next((one[name] for one in places if name in one), MISSING)
 
     def __getattr__(self, name: str) -> Any:
         for found in (self.__dict__.get("_cells", {}), self.__dict__.get("_children", {})):
             if name in found:
+                note(self, name, found[name])
                 return found[name]
         if name in ("_cells", "_children"):
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__()")
@@ -141,6 +153,7 @@ class Module:
         for found in (self._cells, self._children, self.__dict__):
             if name in found:
                 del found[name]
+                changed()
                 return
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
@@ -154,6 +167,12 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, with their paths."""
+        for path, module in self._walk(prefix):
+            note(module, "_children", module.__dict__["_children"])
+            yield path, module
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """As ``named_modules``, for what no result depends on."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -162,7 +181,7 @@ class Module:
                 continue
             seen.add(id(module))
             yield path, module
-            below = [(f"{path}.{name}" if path else name, child) for name, child in module._children.items()]
+            below = [(f"{path}.{name}" if path else name, child) for name, child in module.__dict__["_children"].items()]
             stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
@@ -201,22 +220,30 @@ class Module:
 
     @property
     def training(self) -> bool:
+        mode: bool = self.__dict__["_training"]
         trace = active_trace()
         if trace is not None:
-            trace.flags[self] = self.__dict__["_training"]
-        return bool(self.__dict__["_training"])
+            if self in trace.modes:
+                return trace.modes[self]
+            note(self, "_training", mode)
+        return mode
 
     @training.setter
     def training(self, mode: bool) -> None:
         """Of this module alone; ``train()`` and ``eval()`` reach those below too."""
-        self.__dict__["_training"] = bool(mode)
+        trace = active_trace()
+        if trace is not None:  # to be set by each run of the program
+            trace.modes[self] = bool(mode)
+        elif self.__dict__["_training"] is not bool(mode):
+            self.__dict__["_training"] = bool(mode)
+            self._was_set("_training")
 
     def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch statistics are used), here and below."""
         if not isinstance(mode, bool | np.bool_):
             raise UserError(f"train: mode must be True or False, got {mode!r}")
         for module in self.modules():
-            module.__dict__["_training"] = bool(mode)
+            module.training = bool(mode)
         return self
 
     def eval(self) -> Self:
@@ -249,6 +276,7 @@ class Module:
         wanted: DType = as_dtype(dtype)
         converted: dict[Cell, Cell] = {}  # one that several layers share stays shared
         _named.version += 1
+        changed()
         for module in self.modules():
             for name, cell in list(module._cells.items()):
                 if is_float(cell.dtype):

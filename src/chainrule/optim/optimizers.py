@@ -21,19 +21,20 @@ from chainrule.habits import OPTIMIZER, absent
 from chainrule.ops import is_tracing
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions, tensor
 from chainrule.tensor.engines import runs_natively
+from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
 _WORTH_A_PROGRAM = 1 << 14
 """Numbers to update from which on a program is faster than operation after operation."""
 
 
-class Group:
+class Group(Watched):
     """Parameters that share their options. ``lr`` and what schedules may change are cells; the rest are numbers."""
 
     def __init__(self, parameters: list[Tensor], options: Mapping[str, Any], cells: Iterable[str]) -> None:
-        self.parameters = parameters
-        self.options = {name: _plain(value) for name, value in options.items() if name not in cells}
-        self.cells = {name: Buffer(np.array(options[name], np.float64)) for name in cells}
-        self.initial = {name: float(options[name]) for name in cells}
+        self.parameters = WatchedList(parameters)
+        self.options = WatchedDict({name: _plain(value) for name, value in options.items() if name not in cells})
+        self.cells = WatchedDict({name: Buffer(np.array(options[name], np.float64)) for name in cells})
+        self.initial = WatchedDict({name: float(options[name]) for name in cells})
         self.order = tuple(options)
 
     def __getitem__(self, name: str) -> Any:
@@ -83,7 +84,7 @@ def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
 
 
 @explained_methods
-class Optimizer(ABC):
+class Optimizer(Watched, ABC):
     """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
 
     ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
@@ -91,6 +92,8 @@ class Optimizer(ABC):
     gradient is left alone, and so is a frozen one (``requires_grad = False``), even if an earlier gradient stands in ``grad``.
     """
 
+    _made_while_tracing = frozenset({"state"})
+    _unwatched = frozenset({"_updates"})
     changing: tuple[str, ...] = ("lr",)
     slots: tuple[str, ...] = ()
     """What is kept per parameter; ``always`` are those that no updated parameter lacks."""
@@ -104,7 +107,7 @@ class Optimizer(ABC):
         if not given:
             raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
-        self.groups: list[Group] = []
+        self.groups: WatchedList[Group] = WatchedList()
         seen: set[Tensor] = set()
         for group in groups:
             if not isinstance(group, dict) or "params" not in group:
@@ -128,7 +131,7 @@ class Optimizer(ABC):
                     raise UserError(f"{type(self).__name__}: parameter {name or one.shape} is given twice")
                 seen.add(one)
             self.groups.append(Group(members, options, self.changing))
-        self.state: dict[Tensor, dict[str, Buffer]] = {}
+        self.state: WatchedDict[Tensor, WatchedDict[str, Buffer]] = WatchedDict()
         self._updates = Updates()
 
     def __init_subclass__(cls) -> None:
@@ -233,7 +236,9 @@ class Optimizer(ABC):
 
     def _slot(self, parameter: Tensor, name: str) -> Buffer:
         """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
-        slots = self.state.setdefault(parameter, {})
+        slots = self.state.get(parameter)
+        if slots is None:
+            slots = self.state[parameter] = WatchedDict()
         if name not in slots:
             slots[name] = Buffer.zeros(*self._slot_type(parameter, name))
         return slots[name]

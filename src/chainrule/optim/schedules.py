@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from chainrule.arguments import explained, members_of, real_number, whole_number
 from chainrule.errors import UserError
 from chainrule.optim.optimizers import Group, Optimizer
+from chainrule.tensor import active_trace
+from chainrule.tensor.watched import Watched
 
 
-class Schedule(ABC):
+class Schedule(Watched, ABC):
     """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
 
     shown: tuple[str, ...] = ()
@@ -44,6 +46,12 @@ class Schedule(ABC):
 
     @steps.setter
     def steps(self, steps: int) -> None:
+        trace = active_trace()
+        if trace is not None and trace.notes is not None:
+            raise UserError(
+                f"{type(self).__name__}: the schedule takes a step inside a compiled function, where it would count only while "
+                "it is traced: call schedule.step() after the compiled function"
+            )
         taken = whole_number("schedule.steps", steps, 0)
         self._apply(taken)
         self._steps = taken

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainrule import forks, ops
-from chainrule.errors import InternalError
+from chainrule.errors import InternalError, UserError
 from chainrule.grad import backprop, refuse_freed
-from chainrule.graph import Array, Node, leaf, topological_order
+from chainrule.graph import COMPILED, Array, Node, leaf, topological_order
 from chainrule.tensor.engines import work
 from chainrule.tensor.tracing import active_trace
 
@@ -46,6 +46,10 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
     to be ``retained``."""
     order = differentiable_nodes(output)
     wanted = [node for node in order if node.owner is not None]
+    trace = active_trace()
+    if trace is not None and trace.notes is not None:
+        refuse_outside("backward: the compiled function", order)
+    refuse_compiled("backward", wanted)
     found = None
     if as_program and output.value is not None and _is_worth_a_program(order):
         if upstream is not None and upstream.value is not None:
@@ -57,6 +61,27 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
     if not retain:
         _free(order)
     return list(zip(wanted, found, strict=True))
+
+
+def refuse_outside(what: str, nodes: Iterable[Node]) -> None:
+    """Raise where a traced graph goes on into one that ran outside, whose values the program would not read again."""
+    for node in nodes:
+        if node.inputs and node.value is not None:
+            raise UserError(
+                f"{what} uses {node.type}, computed outside at {node.origin} from tensors that ask for gradients: pass it as "
+                "an argument, compute it inside, or use .detach() on it if no gradient is meant to pass"
+            )
+
+
+def refuse_compiled(what: str, nodes: Iterable[Node]) -> None:
+    """Raise where a gradient would go back into a compiled function, which keeps no graph of its results."""
+    for node in nodes:
+        if node.operation is COMPILED:
+            raise UserError(
+                f"{what}: the gradient would be lost at {node.type}, a result of the compiled function {node.label}, which "
+                f"keeps no graph: compute the error inside that function, or call the plain one, {node.label}.__wrapped__; "
+                "where no gradient is meant to pass, use .detach() on the result"
+            )
 
 
 def _free(order: Sequence[Node]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
-from chainrule.graph.dtypes import DType, is_float
+from chainrule.graph.dtypes import DType, as_dtype, is_float
 from chainrule.tensor.tensor import Tensor, as_tensor, tensor
 from chainrule.tensor.tracing import active_trace
 
@@ -32,12 +32,21 @@ class Cell(Tensor):
     _is_learned = False
 
     def __init__(self, value: Any, dtype: Any = None) -> None:
+        trace = active_trace()
+        if trace is not None and trace.notes is not None:
+            raise UserError(
+                f"{type(self).__name__}: a compiled function makes it, which happens only while it is traced: make parameters, "
+                "buffers, layers and optimizers outside of it"
+            )
         array = tensor(value, dtype).numpy()
+        self._begin(TensorType(array.shape, array.dtype), array)
+
+    def _begin(self, type_: TensorType, array: Array | None) -> None:
         # No value: a program wrote the memory since the cell was last looked at. Neither value nor memory: all is 0.
         self._value_now: Array | None = array
         self._memory: Array | None = None
         self._memory_is_new = False  # whether the memory holds the present value
-        self._type = TensorType(array.shape, array.dtype)
+        self._type = type_
         self._name = ""
         self._wants_grad = self._is_learned
         self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
@@ -46,9 +55,8 @@ class Cell(Tensor):
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
         """A cell of zeros, which take up no memory until they are used."""
-        made = cls(np.zeros((), dtype))
-        made._type = TensorType(shape, made._type.dtype)
-        made._value_now = None
+        made = cls.__new__(cls)
+        made._begin(TensorType(shape, as_dtype(dtype)), None)
         return made
 
     @property

@@ -3,39 +3,549 @@
     arguments ──> signature ──> traced before? ── yes ──> guards hold? ──> bind memory ──> one native call
                                      └── no ──> trace ──> passes ──> machine code ──┘
 
-The decorated function means what the plain one means. Cells (parameters, buffers, optimizer state, the random counter) are
-captured: the program reads and writes their memory. Python values read while tracing are frozen into the program; the
-``training`` flags of modules, and whether a parameter asks for gradients or a cell had one, are guarded: where they changed,
-the function is traced again.
+The decorated function means what the plain one means. Tensors, arrays and NumPy scalars among the arguments are inputs of the
+program. Cells (parameters, buffers, optimizer state, the random counter) are captured: the program reads and writes their
+memory. Everything else that Python read while tracing is frozen into the program, and guarded: where it is no longer what it
+was, the function is traced again. ``docs/compiled-functions.md`` says it sentence by sentence.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
 from chainrule import forks, ops
-from chainrule.errors import UserError
-from chainrule.graph import Array, Graph, Node, leaf
+from chainrule.errors import UserError, warn
+from chainrule.graph import COMPILED, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype
+from chainrule.tensor.backward import refuse_outside
 from chainrule.tensor.cells import Cell, in_memory, written
 from chainrule.tensor.engines import is_reference
+from chainrule.tensor.guards import Guards, Notes
+from chainrule.tensor.sameness import Identity, described, value_key
+from chainrule.tensor.surroundings import RandomStates, Surroundings
 from chainrule.tensor.tensor import Tensor, placeholder, tensor
 from chainrule.tensor.tracing import Trace, active_trace, tracing
+from chainrule.tensor.tree import flatten, paths, rebuilt
+from chainrule.tensor.watched import noting
 
 if TYPE_CHECKING:
     from chainrule.cpu.program import Program
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
+Q = ParamSpec("Q")
+T = TypeVar("T")
 _MOST_PROGRAMS = 16
-"""Programs that one function keeps; of more signatures, the ones used longest ago are forgotten."""
+"""Programs that one function keeps; of more, the ones used longest ago are forgotten."""
+_MOST_TYPES = 1024
+_MANY_TRACINGS = 5
+"""Tracings for one and the same reason from which on it is said."""
+
+
+class Change(NamedTuple):
+    """Why a function is traced once more: a sentence; what it is that changed, if that may come again and again, and then what
+    to do about it."""
+
+    sentence: str
+    cause: str = ""
+    remedy: str = ""
+
+
+class CompiledFunction(Generic[P, R]):
+    """What ``cr.compile`` makes of a function; call it like the function.
+
+    As a method of a class it has programs of its own for each instance, which go with the instance. What else a callable
+    object has, such as the ``parameters()`` of a model, is asked of that object.
+    """
+
+    def __init__(self, function: Callable[P, R], max_memory: int | None) -> None:
+        self._function, self._max_memory = function, max_memory
+        self.__wrapped__ = function
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
+        self.__qualname__: str = getattr(function, "__qualname__", self.__name__)
+        self.__doc__ = function.__doc__
+        self.__module__ = getattr(function, "__module__", __name__)
+        self._traced: OrderedDict[Hashable, list[_Traced]] = OrderedDict()
+        self._reasons: list[str] = []
+        self._causes: Counter[str] = Counter()
+        self._last_signature: _Signature | None = None
+        self._lock = forks.renewed(threading.RLock())
+        self._last: _Traced | None = None
+        self._methods: dict[int, tuple[weakref.ref[Any], CompiledFunction[Any, Any]]] = {}
+
+    @property
+    def _compiled_from(self) -> Callable[P, R]:
+        """The plain function, for whoever looks at what a traced function calls."""
+        return self._function
+
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
+        if active_trace() is not None or is_reference():  # part of another traced function's graph, or all is for NumPy
+            given, named = _as_tensors((args, options))
+            return self._function(*given, **named)
+        with self._lock:
+            call = _Call(args, options)
+            return cast(R, self._find(call).run(call.inputs, self.__name__))
+
+    def prepare(self, *args: P.args, **options: P.kwargs) -> Program:
+        """Trace and compile for these arguments without running anything."""
+        with self._lock:
+            return self._find(_Call(args, options)).program
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> CompiledFunction[P, R]: ...
+    @overload
+    def __get__(
+        self: CompiledFunction[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> CompiledFunction[Q, T]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> CompiledFunction[Any, Any]:
+        """As a method: the compiled function of this instance, made when it is first asked for, not keeping it alive."""
+        if instance is None:
+            return self
+        known = self._methods.get(id(instance))
+        if known is not None and known[0]() is instance:
+            return known[1]
+        methods, key = self._methods, id(instance)
+        try:
+            reference = weakref.ref(instance, lambda _: methods.pop(key, None))
+        except TypeError:
+            raise UserError(
+                f"compile: {self.__qualname__} is a method of {type(instance).__name__}, whose __slots__ allow no weak "
+                "references: add '__weakref__' to them"
+            ) from None
+        made: CompiledFunction[Any, Any] = CompiledFunction(_Method(self._function, reference), self._max_memory)
+        methods[key] = reference, made
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """What this has not, such as the parameters of a compiled model, the object has that was compiled."""
+        function = self.__dict__.get("_function")
+        if function is None or inspect.isroutine(function) or isinstance(function, _Method):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(function, name)
+
+    @property
+    def program(self) -> Program:
+        """The program that ran or was prepared last: its ``passes``, ``plan()`` and ``profile()``."""
+        if self._last is None:
+            raise UserError(f"{self.__name__} has not run yet: call it, or prepare(...) it with example arguments")
+        return self._last.program
+
+    def __repr__(self) -> str:
+        programs = sum(map(len, self._traced.values()))
+        return f"<CompiledFunction {self.__qualname__}: {programs} programs, traced {len(self._reasons)} times>"
+
+    def explain_retrace(self) -> str:
+        """Why the function was traced, each time, one line a tracing."""
+        return "\n".join(f"tracing {number}: {reason}" for number, reason in enumerate(self._reasons, 1)) or "not traced yet"
+
+    # ---- programs
+
+    def _find(self, call: _Call) -> _Traced:
+        known = self._traced.get(call.signature, ())
+        broken = None
+        for place in range(len(known) - 1, -1, -1):  # the one used last comes first
+            traced = known[place]
+            reason = traced.broken()
+            if reason is None:
+                if place != len(known) - 1:
+                    known.append(known.pop(place))  # type: ignore[union-attr]
+                self._traced.move_to_end(call.signature)
+                self._last, self._last_signature = traced, call.signature
+                return traced
+            broken = broken or reason
+        self._tell([broken] if broken is not None else self._news(call))
+        made = self._trace(call)
+        self._traced.setdefault(call.signature, []).append(made)
+        self._traced.move_to_end(call.signature)
+        while sum(map(len, self._traced.values())) > _MOST_PROGRAMS:
+            oldest = next(iter(self._traced))
+            self._traced[oldest].pop(0)
+            if not self._traced[oldest]:
+                del self._traced[oldest]
+        self._last, self._last_signature = made, call.signature
+        return made
+
+    def _news(self, call: _Call) -> list[Change]:
+        """Why no program fits: the arguments that are others than at the last call."""
+        before, now, names = self._last_signature, call.signature, call.names(self._function)
+        if before is None:
+            inputs = [f"{name} {key}" for name, key in zip(names, now.leaves, strict=True) if isinstance(key, _Input)]
+            return [Change(f"the first call: {', '.join(inputs) or 'no tensors'}")]
+        if before.structure != now.structure:
+            return [Change("the arguments have another structure")]
+        changes = [
+            changed_argument(name, old, new)
+            for name, old, new in zip(names, before.leaves, now.leaves, strict=True)
+            if old != new
+        ]
+        for what, old, new in zip(("the precision", "what is remembered for gradients"), before[2:], now[2:], strict=True):
+            if old != new:
+                changes.append(Change(f"{what} changed from {old} to {new}"))
+        return changes or [Change("its program was forgotten, as there were many others")]
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """Keep the reasons of a tracing, and warn of one that comes again and again."""
+        self._reasons.append("; ".join(one.sentence for one in changes))
+        for one in changes:
+            if one.cause:
+                self._causes[one.cause] += 1
+                if self._causes[one.cause] == _MANY_TRACINGS:
+                    warn(
+                        f"compile: {self.__name__} was traced {len(self._reasons)} times, {_MANY_TRACINGS} of them because "
+                        f"{one.sentence}. Each value is a program of its own: {one.remedy}"
+                    )
+
+    def _trace(self, call: _Call) -> _Traced:
+        from chainrule.cpu.program import Program
+
+        plain = self._function.bound() if isinstance(self._function, _Method) else self._function
+        objects = call.objects(self._function)
+        before = Surroundings(plain, objects)
+        states = RandomStates(before.generators)
+        with tracing() as trace, noting():
+            notes = trace.notes = Notes()
+            inputs = [one.stand_in(trace) for one in call.inputs]
+            leaves = [one.node for one in inputs]  # the function may put a leaf of its own in the place of one
+            given, named = call.with_inputs(inputs)
+            results = _Results(self._function(*given, **named), inputs)
+            call.refuse_changes(self.__name__, given, named, inputs, self._function)
+            drawn = states.drawn()
+            if drawn is not None:
+                raise UserError(
+                    f"compile: {self.__name__} draws from {drawn} while it is traced, and would get the same numbers at each "
+                    "call: draw with cr.random, or pass the numbers as an argument"
+                )
+            parts = _Parts(trace, inputs, leaves, results.outputs)
+            graph = Graph(*parts.outputs)
+            refuse_outside(f"compile: {self.__name__}", graph.nodes)
+        notes.settle()
+        after = Surroundings(plain, [*objects, *notes.objects()], notes.functions)
+        changed = [one.what for one in before.guards.values() if one.broken() is not None] + notes.side_effects()
+        if changed:
+            warn(
+                f"compile: {self.__name__} changes {', '.join(dict.fromkeys(changed))}, which a compiled function does only "
+                "while it is traced: return the value instead, or keep it in a cr.Buffer"
+            )
+        program = Program(graph, parts.state, max_memory=self._max_memory)
+        return parts.traced(program, results, Guards(notes, before, after))
+
+
+class _Method:
+    """A function as the method of an object that it does not keep alive."""
+
+    def __init__(self, function: Callable[..., Any], instance: weakref.ref[Any]) -> None:
+        self.function, self.instance = function, instance
+        functools.update_wrapper(self, function, updated=())
+
+    def bound(self) -> MethodType:
+        return MethodType(self.function, self.instance())
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.function(self.instance(), *args, **options)
+
+
+@overload
+def compile(function: Callable[P, R], *, max_memory: int | None = None) -> CompiledFunction[P, R]: ...
+@overload
+def compile(function: None = None, *, max_memory: int | None = None) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
+def compile(function: Callable[..., Any] | None = None, *, max_memory: int | None = None) -> Any:
+    """Compile ``function``, such as a whole training step: forward, backward, update.
+
+    It is traced at the first call with arguments of new shapes or dtypes, and runs as one native program from then on. Tensors,
+    NumPy arrays and NumPy scalars among the arguments are inputs, also within lists, dicts and dataclasses. All else that it
+    reads is frozen into the program, and where it changes, the function is traced again: other arguments, attributes of
+    modules, optimizers and schedules, globals, variables of enclosing functions, attributes of objects that the code names.
+    What cannot be noticed is what comes from outside of the program, such as the clock, a file or a fresh random generator.
+
+    ``max_memory``: bytes that the values in between may take; what needs more is refused with a UserError before anything runs.
+
+        @cr.compile
+        def step(images, labels):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+    """
+    if function is None:
+        return lambda f: compile(f, max_memory=max_memory)
+    if not callable(function):
+        raise UserError(f"compile: needs a function, got {type(function).__name__}")
+    return CompiledFunction(function, max_memory)
+
+
+# ---- arguments
+
+
+class _Input(NamedTuple):
+    """What a program must know of an input: shape and dtype, whether its gradient is wanted, and whether it is a scalar that
+    takes the dtype of whatever it meets."""
+
+    type: TensorType
+    asks_for_gradient: bool
+    weak: bool
+
+    def __str__(self) -> str:
+        return f"{self.type}{' that asks for a gradient' if self.asks_for_gradient else ''}"
+
+
+class _Given(NamedTuple):
+    """An input of one call: its numbers, and the tensor if it is one."""
+
+    array: Array
+    tensor: Tensor | None
+    key: _Input
+
+    def stand_in(self, trace: Trace) -> Tensor:
+        """What the traced function gets instead."""
+        made = placeholder(*self.key.type, self.key.asks_for_gradient)
+        if self.key.weak:
+            trace.weak.add(made.node)
+        return made
+
+
+class _Signature(NamedTuple):
+    """What decides which program fits."""
+
+    structure: Hashable
+    leaves: tuple[Hashable, ...]
+    precision: str
+    history: str
+
+
+class _Call:
+    """One call's arguments: which of them are inputs, and the signature of all."""
+
+    __slots__ = ("_all", "inputs", "leaves", "signature")
+
+    def __init__(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._all = (args, options)
+        self.leaves: list[Any] = []
+        self.inputs: list[_Given] = []
+        try:
+            structure = flatten(self._all, self.leaves)
+        except RecursionError:
+            raise UserError("compile: an argument contains itself: pass what is in it") from None
+        keys = tuple([self._key(one) for one in self.leaves])
+        self.signature = _Signature(structure, keys, ops.contraction_precision(), ops.history_kept())
+
+    def _key(self, leaf: Any) -> Hashable:
+        if isinstance(leaf, Tensor):
+            if isinstance(leaf, Cell):
+                return Identity(leaf)
+            node = leaf.node
+            key = _Input(node.type, node.requires_grad, False)
+            self.inputs.append(_Given(leaf.numpy() if node.value is None else node.value, leaf, key))
+            return key
+        if isinstance(leaf, np.ndarray | np.generic) or _converts[type(leaf)]:
+            array = np.asarray(leaf)
+            dtype = as_dtype(array.dtype)  # refuses what no tensor can be
+            array = array.astype(dtype, copy=False)  # the other order of bytes is not for programs
+            key = _Input(TensorType(array.shape, dtype), False, isinstance(leaf, float))
+            self.inputs.append(_Given(array, None, key))
+            return key
+        return value_key(leaf)
+
+    def with_inputs(self, inputs: Sequence[Any]) -> Any:
+        """The arguments, with these instead of the inputs."""
+        remaining = iter(inputs)
+        leaves = [
+            next(remaining) if isinstance(key, _Input) else leaf
+            for leaf, key in zip(self.leaves, self.signature.leaves, strict=True)
+        ]
+        return rebuilt(self._all, iter(leaves))
+
+    def names(self, function: Callable[..., Any]) -> list[str]:
+        """What to call each leaf: the parameter of ``function`` that it is passed for, and the way to it from there."""
+        args, options = self._all
+        found: list[str] = []
+        for place, one in enumerate(args):
+            found += paths(one, _parameter(function, place))
+        for name, one in options.items():
+            found += paths(one, name)
+        return found
+
+    def objects(self, function: Callable[..., Any]) -> list[tuple[str, Any]]:
+        """The leaves that are no inputs, with their names."""
+        named = zip(self.names(function), self.leaves, self.signature.leaves, strict=True)
+        return [(name, leaf) for name, leaf, key in named if not isinstance(key, _Input)]
+
+    def refuse_changes(self, name: str, given: Any, named: Any, inputs: Sequence[Tensor], function: Callable[..., Any]) -> None:
+        """Raise where the traced function changed a list, dict or dataclass that it was passed: the caller's own is another."""
+        leaves: list[Any] = []
+        structure = flatten((given, named), leaves)
+        expected: list[Any] = []
+        flatten(self.with_inputs(inputs), expected)
+        if structure != self.signature.structure or any(a is not b for a, b in zip(leaves, expected, strict=True)):
+            wrong = next((one for one, a, b in zip(self.names(function), leaves, expected, strict=False) if a is not b), "")
+            raise UserError(
+                f"compile: {name} changes an argument{f', {wrong},' if wrong else ''} in place, which its caller would not "
+                "see: return the new value"
+            )
+
+
+def _as_tensors(arguments: Any) -> Any:
+    """The arguments with arrays as tensors, for a function that runs as it is."""
+    leaves: list[Any] = []
+    flatten(arguments, leaves)
+    converted = [
+        tensor(one)
+        if not isinstance(one, Tensor | float) and (isinstance(one, np.ndarray | np.generic) or _converts[type(one)])
+        else one
+        for one in leaves
+    ]
+    return rebuilt(arguments, iter(converted))
+
+
+class _Converts(dict[type, bool]):
+    """Whether values of a type are arrays to NumPy, looked up once."""
+
+    def __missing__(self, kind: type) -> bool:
+        if len(self) > _MOST_TYPES:
+            self.clear()
+        found = self[kind] = any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__"))
+        return found
+
+
+_converts = _Converts()
+
+
+def _parameter(function: Callable[..., Any], place: int) -> str:
+    """The name of a function's parameter."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return f"argument {place + 1}"
+    if isinstance(function, _Method):
+        parameters = parameters[1:]
+    for number, one in enumerate(parameters):
+        if one.kind is inspect.Parameter.VAR_POSITIONAL:
+            return f"{one.name}[{place - number}]"
+        if number == place:
+            return one.name
+    return f"argument {place + 1}"
+
+
+def changed_argument(name: str, old: Hashable, new: Hashable) -> Change:
+    """An argument that is another one than at the last call."""
+    if isinstance(new, _Input):
+        return Change(f"the argument {name} changed from {_described(old)} to {new}")
+    remedy = "pass it as a tensor or a NumPy scalar, such as np.float32(...), and it is an input of one program"
+    if isinstance(new, Identity):
+        remedy = "pass the tensors in it, or make it a dataclass"
+    same = _described(old) == _described(new)
+    after = f"another {_described(new).removeprefix('a ')}" if same else _described(new)
+    return Change(f"the argument {name} changed from {_described(old)} to {after}", f"argument {name}", remedy)
+
+
+def _described(key: Hashable) -> str:
+    if isinstance(key, _Input):
+        return str(key)
+    if isinstance(key, Identity):
+        return described(key.value)
+    assert isinstance(key, tuple)
+    kind, value = key
+    if kind is float and isinstance(value, str):  # as value_key writes what == does not tell apart
+        return described(float.fromhex(value))
+    return value if kind is complex else described(value)
+
+
+# ---- results
+
+
+class _Results:
+    """What a traced function returned: its tensors become outputs of the program."""
+
+    def __init__(self, found: Any, inputs: Sequence[Tensor]) -> None:
+        self.outputs: list[Node] = []
+        self._leaves: list[Any] = []
+        flatten(found, self._leaves)
+        places = {id(one): place for place, one in enumerate(inputs)}
+        for number, one in enumerate(self._leaves):
+            if isinstance(one, Tensor) and not isinstance(one, Cell):
+                self._leaves[number] = _Output(len(self.outputs), one.requires_grad, places.get(id(one)))
+                self.outputs.append(one.node)
+        self._tree = rebuilt(found, iter([None] * len(self._leaves)))  # an output of the program is a tuple itself
+
+    def values(self, program: Program, inputs: Sequence[_Given], name: str) -> Any:
+        return rebuilt(
+            self._tree, iter([one.value(program, inputs, name) if type(one) is _Output else one for one in self._leaves])
+        )
+
+
+class _Output(NamedTuple):
+    """A tensor among the results: the output of the program, whether it has a history, and which input it is, if any."""
+
+    number: int
+    has_history: bool
+    input: int | None
+
+    def value(self, program: Program, inputs: Sequence[_Given], name: str) -> Tensor:
+        if self.input is not None:
+            given = inputs[self.input].tensor
+            if given is not None:
+                return given
+        array = np.array(program.output(self.number), order="C")
+        if not self.has_history:
+            return Tensor(leaf(array))
+        made = Tensor.__new__(Tensor)
+        made.grad = None
+        made._node = leaf(array, COMPILED, requires_grad=True, label=name, owner=weakref.ref(made))
+        return made
+
+
+class _Parts:
+    """What a trace captured, as inputs and outputs of a graph; adds to ``outputs``."""
+
+    def __init__(self, trace: Trace, inputs: Sequence[Tensor], leaves: Sequence[Node], outputs: Sequence[Node]) -> None:
+        self.trace, self.leaves, self.outputs = trace, list(leaves), list(outputs)
+        self.state: list[tuple[Node, int]] = []
+        for cell, node in trace.writes.items():
+            self.state.append((trace.old_value(cell), self._output(node)))
+        self.gradients = [
+            (cell, None if gradient is None else self._output(gradient.node)) for cell, gradient in trace.gradients.items()
+        ]
+        self.input_gradients = [
+            (place, self._output(one.grad.node)) for place, one in enumerate(inputs) if one.grad is not None
+        ]
+        places = {node: place for place, node in enumerate(self.leaves)}
+        self.checks = [(places.get(node), self._output(node), check) for node, check in trace.checks]
+
+    def _output(self, node: Node) -> int:
+        self.outputs.append(node)
+        return len(self.outputs) - 1
+
+    def traced(self, program: Program, results: _Results, guards: Guards) -> _Traced:
+        trace = self.trace
+        return _Traced(
+            program,
+            self.leaves,
+            [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
+            list(trace.writes),
+            [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.node)],
+            [(cell, None if output is None else _looking(program, output)) for cell, output in self.gradients],
+            self.input_gradients,
+            [(weakref.ref(module), mode) for module, mode in trace.modes.items()],
+            guards,
+            dict(trace.asks),
+            {cell: one is not None for cell, one in trace.gradient_reads.items()},
+            self.checks,
+            results,
+        )
+
+
+# ---- running
 
 
 @dataclass
@@ -49,11 +559,12 @@ class _Traced:
     old_gradients: list[tuple[Cell, Node]]
     gradients: list[tuple[Cell, Callable[[], Tensor] | None]]  # fetches it; None where the gradient was cleared
     input_gradients: list[tuple[int, int]]  # place among the inputs, output
-    flags: dict[Any, bool]
+    modes: list[tuple[weakref.ref[Any], bool]]  # modules, and the ``training`` flag that each was given
+    guards: Guards
     asks: dict[Cell, bool]
     had_gradient: dict[Cell, bool]
     checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
-    results: Any
+    results: _Results
 
     def __post_init__(self) -> None:
         self.bound = [cell for cell, _ in self.cells]
@@ -62,288 +573,68 @@ class _Traced:
         for cell, node in self.cells:  # once for all: a cell's memory never moves
             self.program.bind(node, cell.memory())
         return_idle()  # what values of cells had, and operations before this; the program has an arena of its own
+        self.checks_computed = [(number, check) for place, number, check in self.checks if place is None]
+        self.may_refuse = bool(self.checks_computed) or self.program.may_refuse
 
-    def broken_guard(self) -> str | None:
+    def broken(self) -> Change | None:
         """What changed since tracing that the program does not know of; None if nothing did."""
-        for module, mode in self.flags.items():
-            if module.training is not mode:
-                return f"{type(module).__name__}.training changed from {mode} to {not mode}"
+        sentence = self.guards.broken()
+        if sentence is not None:
+            cause, remedy = (
+                sentence.partition(" changed ")[0],
+                "pass it as a tensor, or keep it in a cr.Buffer that is assigned",
+            )
+            return Change(sentence, cause, remedy)
         for cell, asked in self.asks.items():
             if cell.requires_grad is not asked:
-                return f"{cell.name or 'a parameter'}.requires_grad changed from {asked} to {not asked}"
+                return Change(f"{cell.name or 'a parameter'}.requires_grad changed from {asked} to {not asked}")
         for cell, had in self.had_gradient.items():
             if cell.has_gradient is not had:
                 now = "has" if cell.has_gradient else "has no"
-                return f"{cell.name or 'a cell'} {now} gradient, unlike when the function was traced"
+                return Change(f"{cell.name or 'a cell'} {now} gradient, unlike when the function was traced")
         return None
 
-
-class CompiledFunction(Generic[P, R]):
-    """What ``cr.compile`` makes of a function; call it like the function."""
-
-    def __init__(self, function: Callable[P, R], max_memory: int | None) -> None:
-        functools.update_wrapper(self, function)
-        self._function, self._max_memory = function, max_memory
-        self._traced: OrderedDict[Any, list[_Traced]] = OrderedDict()
-        self._reasons: list[str] = []
-        self._lock = forks.renewed(threading.RLock())
-        self._last: _Traced | None = None
-
-    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
-        if active_trace() is not None or is_reference():  # part of another traced function's graph, or all is for NumPy
-            return self._function(*_as_tensors(args), **_as_tensors(options))
-        with self._lock:
-            arrays: list[_Argument] = []
-            signature = (_signature((args, options), arrays), ops.contraction_precision(), ops.history_kept())
-            traced = self._find(signature, args, options, arrays)
-            return _run(traced, arrays)  # type: ignore[no-any-return]
-
-    def prepare(self, *args: P.args, **options: P.kwargs) -> Program:
-        """Trace and compile for these arguments without running anything."""
-        with self._lock:
-            arrays: list[_Argument] = []
-            signature = (_signature((args, options), arrays), ops.contraction_precision(), ops.history_kept())
-            return self._find(signature, args, options, arrays).program
-
-    @property
-    def program(self) -> Program:
-        """The program that ran or was prepared last: its ``passes``, ``plan()`` and ``profile()``."""
-        if self._last is None:
-            raise UserError(f"{self.__name__} has not run yet: call it, or prepare(...) it with example arguments")  # type: ignore[attr-defined]
-        return self._last.program
-
-    def __repr__(self) -> str:
-        name = getattr(self._function, "__qualname__", type(self._function).__name__)
-        programs = sum(map(len, self._traced.values()))
-        return f"<CompiledFunction {name}: {programs} programs, traced {len(self._reasons)} times>"
-
-    def explain_retrace(self) -> str:
-        """Why the function was traced, each time, one line a tracing."""
-        return "\n".join(self._reasons) or "not traced yet"
-
-    def _find(self, signature: Any, args: Any, options: Any, arrays: list[_Argument]) -> _Traced:
-        known = self._traced.get(signature, [])
-        broken = None
-        for traced in known:
-            broken = traced.broken_guard()
-            if broken is None:
-                self._traced.move_to_end(signature)
-                self._last = traced
-                return traced
-        self._reasons.append(f"tracing {len(self._reasons) + 1}: {broken or self._news(signature, arrays)}")
-        made = self._trace(args, options, arrays)
-        self._traced.setdefault(signature, []).append(made)
-        self._traced.move_to_end(signature)
-        while sum(map(len, self._traced.values())) > _MOST_PROGRAMS:
-            oldest = next(iter(self._traced))
-            self._traced[oldest].pop(0)
-            if not self._traced[oldest]:
-                del self._traced[oldest]
-        self._last = made
-        return made
-
-    def _news(self, signature: Any, arrays: list[_Argument]) -> str:
-        shapes = ", ".join(f"{one.array.dtype.name}{list(one.array.shape)}" for one in arrays)
-        return f"{'the first call' if not self._traced else 'new arguments'}: {shapes or 'no tensors'}"
-
-    def _trace(self, args: Any, options: Any, arrays: list[_Argument]) -> _Traced:
-        from chainrule.cpu.program import Program
-
-        inputs: list[tuple[Tensor, Node]] = []  # with the leaf, as the function may put a leaf of its own in its place
-        with tracing() as trace:
-
-            def stand_in(argument: _Argument) -> Tensor:
-                made = placeholder(argument.array.shape, argument.array.dtype, argument.asks_for_gradient)
-                inputs.append((made, made.node))
-                return made
-
-            remaining = iter(arrays)
-            given, named = _rebuilt((args, options), lambda _: stand_in(next(remaining)))
-            found = self._function(*given, **named)
-            outputs: list[Node] = []
-            results = _rebuilt_results(found, outputs)
-            parts = _Parts(trace, inputs, outputs)
-            graph = Graph(*outputs)
-        program = Program(graph, parts.state, max_memory=self._max_memory)
-        return parts.traced(program, results)
-
-
-def compile(function: Callable[P, R] | None = None, *, max_memory: int | None = None) -> Any:
-    """Compile ``function``, such as a whole training step: forward, backward, update.
-
-    It is traced at the first call with arguments of new shapes or dtypes, and runs as one native program from then on.
-    Tensors and NumPy arrays among the arguments are inputs; all other arguments are frozen. ``max_memory``: bytes that the
-    values in between may take; what needs more is refused with a UserError before anything runs.
-
-        @cr.compile
-        def step(images, labels):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            return loss
-    """
-    if function is None:
-        return lambda f: CompiledFunction(f, max_memory)
-    if not callable(function):
-        raise UserError(f"compile: needs a function, got {type(function).__name__}")
-    return CompiledFunction(function, max_memory)
-
-
-# ---- arguments and results
-
-
-class _Argument(NamedTuple):
-    """A tensor among the arguments: its numbers, and itself if it is a tensor."""
-
-    array: Array
-    tensor: Tensor | None
-    asks_for_gradient: bool
-
-
-def _signature(value: Any, arrays: list[_Argument]) -> Any:
-    """What decides which program fits: shapes and dtypes of tensors, everything else by value. Collects the tensors."""
-    if isinstance(value, Cell):
-        return ("cell", id(value))
-    if isinstance(value, Tensor):
-        node = value.node
-        arrays.append(_Argument(value.numpy() if node.value is None else node.value, value, node.requires_grad))
-        return ("tensor", node.type, node.requires_grad)
-    if isinstance(value, np.ndarray):
-        dtype = as_dtype(value.dtype)  # refuses what no tensor can be
-        arrays.append(_Argument(value.astype(dtype, copy=False), None, False))  # the other order of bytes is not for programs
-        return ("tensor", (value.shape, dtype), False)
-    if isinstance(value, tuple | list):
-        return (type(value).__name__, *(_signature(one, arrays) for one in value))
-    if isinstance(value, dict):
-        return ("dict", *((name, _signature(one, arrays)) for name, one in value.items()))
-    if isinstance(value, int | float | str | bytes | bool | type(None)):
-        return (type(value).__name__, value)
-    return ("object", id(value))
-
-
-def _rebuilt(value: Any, stand_in: Callable[[Any], Tensor]) -> Any:
-    """``value`` with every tensor that ``_signature`` collected replaced, in the same order."""
-    if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Cell):
-        return stand_in(value)
-    if isinstance(value, tuple | list):
-        return _like(value, (_rebuilt(one, stand_in) for one in value))
-    if isinstance(value, dict):
-        return {name: _rebuilt(one, stand_in) for name, one in value.items()}
-    return value
-
-
-def _like(value: Any, members: Iterable[Any]) -> Any:
-    """``members`` in the kind of tuple or list that ``value`` is."""
-    return value._make(members) if hasattr(value, "_make") else type(value)(members)
-
-
-def _as_tensors(value: Any) -> Any:
-    return _rebuilt(value, lambda one: one if isinstance(one, Tensor) else tensor(one))
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Stands for output ``number`` in what the function returned."""
-
-    number: int
-
-
-def _rebuilt_results(value: Any, outputs: list[Node]) -> Any:
-    if isinstance(value, Tensor):
-        outputs.append(value.node)
-        return _Result(len(outputs) - 1)
-    if isinstance(value, tuple | list):
-        return _like(value, (_rebuilt_results(one, outputs) for one in value))
-    if isinstance(value, dict):
-        return {name: _rebuilt_results(one, outputs) for name, one in value.items()}
-    return value
-
-
-def _with_values(value: Any, program: Program) -> Any:
-    if isinstance(value, _Result):
-        return Tensor(leaf(np.array(program.output(value.number), order="C")))
-    if isinstance(value, tuple | list):
-        return _like(value, (_with_values(one, program) for one in value))
-    if isinstance(value, dict):
-        return {name: _with_values(one, program) for name, one in value.items()}
-    return value
-
-
-class _Parts:
-    """What a trace captured, as inputs and outputs of a graph; adds to ``outputs``."""
-
-    def __init__(self, trace: Trace, inputs: Sequence[tuple[Tensor, Node]], outputs: list[Node]) -> None:
-        self.trace, self.inputs, self.outputs = trace, list(inputs), outputs
-        self.state: list[tuple[Node, int]] = []
-        for cell, node in trace.writes.items():
-            self.state.append((trace.old_value(cell), self._output(node)))
-        self.gradients = [
-            (cell, None if gradient is None else self._output(gradient.node)) for cell, gradient in trace.gradients.items()
-        ]
-        self.input_gradients = [
-            (place, self._output(one.grad.node)) for place, (one, _) in enumerate(self.inputs) if one.grad is not None
-        ]
-        places = {node: place for place, (_, node) in enumerate(self.inputs)}
-        self.checks = [(places.get(node), self._output(node), check) for node, check in trace.checks]
-
-    def _output(self, node: Node) -> int:
-        self.outputs.append(node)
-        return len(self.outputs) - 1
-
-    def traced(self, program: Program, results: Any) -> _Traced:
-        trace = self.trace
-        return _Traced(
-            program,
-            [node for _, node in self.inputs],
-            [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
-            list(trace.writes),
-            [(cell, one.node) for cell, one in trace.gradient_reads.items() if one is not None and program.needs(one.node)],
-            [(cell, None if output is None else _looking(program, output)) for cell, output in self.gradients],
-            self.input_gradients,
-            dict(trace.flags),
-            dict(trace.asks),
-            {cell: one is not None for cell, one in trace.gradient_reads.items()},
-            self.checks,
-            results,
-        )
-
-
-# ---- running
-
-
-def _run(traced: _Traced, arrays: list[_Argument]) -> Any:
-    program = traced.program
-    for place, _, check in traced.checks:
-        if place is not None:
-            check(arrays[place].array)
-    held = [np.ascontiguousarray(one.array) for one in arrays]
-    for node, array in zip(traced.inputs, held, strict=True):
-        if program.needs(node):
-            program.bind(node, array)
-    for cell, node in traced.old_gradients:
-        gradient = cell.grad
-        assert gradient is not None
-        held.append(np.ascontiguousarray(gradient.numpy()))
-        program.bind(node, held[-1])
-    in_memory(traced.bound)
-    try:
-        program.run()
-    finally:
-        written(traced.written)
-    for place, number, check in traced.checks:
-        if place is None:
-            check(program.output(number))
-    for cell, look in traced.gradients:
-        cell.gradient_arrives(look)
-    for place, output in traced.input_gradients:
-        tensor = arrays[place].tensor
-        if tensor is None:  # an array: in the plain function too, its tensor is gone
-            continue
-        tensor.requires_grad_()  # as the function may have asked
-        found = _looking(program, output)()
-        tensor.grad = found if tensor.grad is None else tensor.grad + found
-    return _with_values(traced.results, program)
+    def run(self, inputs: Sequence[_Given], name: str) -> Any:
+        """One run. Where a value is refused, nothing has changed."""
+        program = self.program
+        for place, _, check in self.checks:
+            if place is not None:
+                check(inputs[place].array)
+        held = [np.ascontiguousarray(one.array) for one in inputs]
+        for node, array in zip(self.inputs, held, strict=True):
+            if program.needs(node):
+                program.bind(node, array)
+        for cell, node in self.old_gradients:
+            gradient = cell.grad
+            assert gradient is not None
+            held.append(np.ascontiguousarray(gradient.numpy()))
+            program.bind(node, held[-1])
+        in_memory(self.bound)
+        before = [cell.memory().copy() for cell in self.written] if self.may_refuse else []
+        try:
+            program.run()
+            for number, check in self.checks_computed:
+                check(program.output(number))
+        except UserError:
+            for cell, value in zip(self.written, before, strict=True):
+                np.copyto(cell.memory(), value)
+            raise
+        finally:
+            written(self.written)
+        for cell, look in self.gradients:
+            cell.gradient_arrives(look)
+        for place, output in self.input_gradients:
+            tensor = inputs[place].tensor
+            if tensor is None:  # an array: in the plain function too, its tensor is gone
+                continue
+            tensor.requires_grad_()  # as the function may have asked
+            found = _looking(program, output)()
+            tensor.grad = found if tensor.grad is None else tensor.grad + found
+        for reference, mode in self.modes:
+            module = reference()
+            if module is not None and module.training is not mode:
+                module.training = mode
+        return self.results.values(program, inputs, name)
 
 
 def _looking(program: Program, number: int) -> Callable[[], Tensor]:

@@ -15,11 +15,11 @@ from chainrule import grad as gradients
 from chainrule import ops
 from chainrule.arguments import as_whole, explained, members_of, real_number, shape_of, whole_number
 from chainrule.errors import UserError
-from chainrule.graph import Array, Node, leaf
+from chainrule.graph import COMPILED, Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axis
-from chainrule.tensor.backward import differentiable_nodes
+from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
 from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands
 
 # ---- making
@@ -262,6 +262,8 @@ def grad(
         if not one.requires_grad:
             raise UserError(f"grad: input {place}, {one.node.type}, asks for no gradient: make it with requires_grad=True")
     owned = [node for node in differentiable_nodes(output.node) if node.owner is not None]
+    if any(one.node.operation is not COMPILED for one in inputs):  # else it is the gradient of these results that is wanted
+        refuse_compiled("grad", owned)
     nodes = [[node for node in owned if node.owner is not None and node.owner() is one] or [one.node] for one in inputs]
     seed = None if upstream is None else as_tensor(upstream, output.dtype).node
     with ops.history("gradients" if create_graph else "nothing"):

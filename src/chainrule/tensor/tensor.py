@@ -6,7 +6,7 @@ import math
 import reprlib
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from chainrule import ops
 from chainrule.arguments import as_whole, as_whole_numbers, explained, explained_methods, real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.grad import refuse_freed
-from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf
+from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf, topological_order
 from chainrule.graph.dtypes import (
     DType,
     as_dtype,
     bfloat16,
     bool_,
     float32,
+    float64,
     int64,
     is_float,
     is_integer,
@@ -734,7 +735,7 @@ def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Nod
     else:
         first = _operand(name, a).node
         second = _weak(name, b, first.dtype)
-    dtype = promote(first.dtype, second.dtype)
+    dtype = first.dtype if first.dtype == second.dtype else _common(first, second)
     if floats and not is_float(dtype):
         dtype = float32
     return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
@@ -747,6 +748,29 @@ def _operand(name: str, data: Any) -> Tensor:
         return tensor(data)
     except UserError as error:
         raise UserError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
+
+
+def _common(first: Node, second: Node) -> DType:
+    """The dtype of two operands of different ones."""
+    trace = active_trace()
+    if trace is not None and trace.weak:
+        weak = is_weak(first, trace.weak), is_weak(second, trace.weak)
+        if weak == (True, False):
+            return promote_with_number(second.dtype, 0.5)
+        if weak == (False, True):
+            return promote_with_number(first.dtype, 0.5)
+    return promote(first.dtype, second.dtype)
+
+
+def is_weak(node: Node, inputs: Container[Node]) -> bool:
+    """Whether a traced value is a scalar made of nothing but Python's numbers and ``inputs``, which stand for NumPy's float64
+    scalars: where a function runs at once, those count as Python's numbers too."""
+    if node.shape or node.dtype != float64:
+        return False
+    leaves = [one for one in topological_order([node]) if one.is_leaf]
+    return any(one in inputs for one in leaves) and all(
+        one in inputs or (one.value is not None and not one.shape) for one in leaves
+    )
 
 
 def _weak(name: str, number: int | float, dtype: DType) -> Node:

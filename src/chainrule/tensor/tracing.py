@@ -14,6 +14,7 @@ from chainrule.graph import Graph, Node, leaf
 
 if TYPE_CHECKING:
     from chainrule.tensor.cells import Cell
+    from chainrule.tensor.guards import Notes
     from chainrule.tensor.tensor import Tensor
 
 
@@ -32,7 +33,9 @@ class Trace:
         self.gradient_reads: dict[Cell, Tensor | None] = {}  # a leaf for what stood in ``grad`` before; None where nothing did
         self.asks: dict[Cell, bool] = {}  # parameters, and whether each asked for gradients when it was first looked at
         self.views: dict[Cell, Node] = {}  # what is read of parameters for which that was changed since
-        self.flags: dict[Any, bool] = {}  # modules whose ``training`` was asked for
+        self.modes: dict[Any, bool] = {}  # the ``training`` flags of modules that were set
+        self.notes: Notes | None = None  # of a function that is being compiled
+        self.weak: set[Node] = set()  # inputs that stand for scalars of NumPy, which take the other operand's dtype
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
         self.freed: set[Node] = set()  # what backward() went through: outside of a trace it would be gone

@@ -184,7 +184,7 @@ class Trainer:
         if not is_reference():
             self._update.prepare(images.astype(self.config.dtype, copy=False), labels)
 
-    def _forward_backward_update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_backward_update(self, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         """What is compiled: a whole step. Gives the loss and the scores."""
         with precision(self.config.precision):
             self.optimizer.zero_grad()

@@ -1,0 +1,177 @@
+"""When a value that Python holds is still the same one: what compiled functions take for granted is held against this.
+
+numbers, strings, None     by type and value: 1 is not True, 0.0 is not -0.0, a NaN is itself
+NumPy arrays               by dtype, shape and content
+lists, tuples, dicts, sets by their members
+other hashable values      by type and value, as their own == says
+everything else            by identity, as objects are that define no == of their own
+"""
+
+from __future__ import annotations
+
+import marshal
+import operator
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from chainrule.tensor.cells import Cell
+from chainrule.tensor.tensor import Tensor
+
+Same = Callable[[Any], bool]
+"""Whether a value is the same as an earlier one."""
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = frozenset(PLAIN)
+_MOST_SHOWN = 40
+
+
+class Identity:
+    """A key that is equal only for the very same object, which it keeps alive: its address is nobody else's meanwhile."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def value_key(value: Any) -> Hashable:
+    """A key that is equal for the same values only."""
+    kind = type(value)
+    if kind is float:
+        return (kind, value if value == value and value else value.hex())
+    if kind is complex:
+        return (kind, repr(value))
+    if kind is frozenset:
+        return (kind, frozenset(map(value_key, value)))
+    if not _has_values(kind):
+        return Identity(value)
+    try:
+        hash(value)
+    except TypeError:  # a member of it has none
+        return Identity(value)
+    return (kind, value)
+
+
+def same_as(value: Any) -> Same:
+    """Whether what is given later is what ``value`` is now. Arrays and containers are copied for it, objects are not kept
+    alive where Python can do without."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return _same_plain(value)
+    if isinstance(value, Tensor) and not isinstance(value, Cell):
+        node = value.node  # a leaf that an optimizer updates gets another one
+        return lambda now: now is value and now.node is node
+    if isinstance(value, np.ndarray):
+        return _same_array(value)
+    if isinstance(value, list | tuple | deque):
+        return _same_sequence(value)
+    if isinstance(value, dict):
+        return _same_dict(value)
+    if isinstance(value, set | frozenset):
+        keys = frozenset(map(value_key, value))
+        return lambda now: type(now) is kind and len(now) == len(keys) and frozenset(map(value_key, now)) == keys
+    return _same_plain(value) if _has_values(kind) else _same_object(value)
+
+
+def _same_plain(value: Any) -> Same:
+    kind, key = type(value), value_key(value)
+    return lambda now: now is value or (type(now) is kind and value_key(now) == key)
+
+
+def _same_object(value: Any) -> Same:
+    try:
+        reference = weakref.ref(value)
+    except TypeError:
+        return lambda now: now is value
+    return lambda now: now is not None and now is reference()
+
+
+def _same_array(value: np.ndarray[Any, Any]) -> Same:
+    kind, shape, dtype, content = type(value), value.shape, value.dtype, value.tobytes()
+
+    def same(now: Any) -> bool:
+        if type(now) is not kind or now.shape != shape or now.dtype != dtype:
+            return False
+        return bool(now.tobytes() == content)
+
+    return same
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is made of nothing but numbers, strings and None."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, value))
+    return kind is dict and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+
+
+def _same_bytes(value: Any) -> Same:
+    """Of plain values in containers: Python writes them as bytes quicker than it compares them one by one."""
+    kind, text = type(value), marshal.dumps(value, 2)
+
+    def same(now: Any) -> bool:
+        if type(now) is not kind:
+            return False
+        try:
+            return marshal.dumps(now, 2) == text
+        except ValueError:  # something else has come in
+            return False
+
+    return same
+
+
+def _same_sequence(value: Any) -> Same:
+    if _is_plain(value):
+        return _same_bytes(value)
+    kind, kept, count = type(value), list(value), len(value)
+    if not any(isinstance(one, (*PLAIN, list, tuple, dict, set, frozenset, deque, np.ndarray)) for one in kept):
+        return lambda now: type(now) is kind and len(now) == count and all(map(operator.is_, now, kept))
+    members = [same_as(one) for one in kept]
+    return lambda now: (
+        type(now) is kind and len(now) == count and all(same(one) for same, one in zip(members, now, strict=True))
+    )
+
+
+def _same_dict(value: dict[Any, Any]) -> Same:
+    if _is_plain(value):
+        return _same_bytes(value)
+    kind, keys, members = type(value), list(value), _same_sequence(list(value.values()))
+    known = [value_key(key) for key in keys]
+
+    def same(now: Any) -> bool:
+        if type(now) is not kind or len(now) != len(keys):
+            return False
+        return (all(map(operator.is_, now, keys)) or [value_key(key) for key in now] == known) and members(list(now.values()))
+
+    return same
+
+
+def _has_values(kind: Any) -> bool:
+    """Whether objects of this type may be equal though they are not the same object."""
+    return kind.__hash__ not in (None, object.__hash__) and kind.__eq__ is not object.__eq__
+
+
+def described(value: Any) -> str:
+    """What a value is, in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype}[{', '.join(map(str, value.shape))}]"
+    if type(value) in _PLAIN or isinstance(value, list | tuple | dict | set | frozenset):
+        text = repr(value) if type(value) in _PLAIN or _is_plain(value) else ""
+        return text if 0 < len(text) <= _MOST_SHOWN else f"a {type(value).__name__} of {len(value)}"
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str):
+        return name
+    text = repr(value) if _has_values(type(value)) else ""
+    return text if 0 < len(text) <= _MOST_SHOWN and "\n" not in text else f"a {type(value).__name__}"

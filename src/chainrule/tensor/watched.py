@@ -1,0 +1,167 @@
+"""Watched objects: modules, optimizers, schedules, whose attributes a compiled function may read while it is traced.
+
+While a function is compiled, each read of an attribute of a watched object is noted in the trace, with the value that it had.
+Setting an attribute that was ever noted changes ``version()``, so a call of a compiled function need compare one number as long
+as nothing was set.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from chainrule import forks
+from chainrule.tensor.tracing import active_trace
+
+if TYPE_CHECKING:
+    from typing import Self
+
+MISSING = object()
+"""The value of an attribute that is not there."""
+_UNNOTED = frozenset({"_noted", "_path"})
+
+K = TypeVar("K")
+V = TypeVar("V")
+C = TypeVar("C")
+_count = itertools.count(1)
+_version = 0
+
+
+def version() -> int:
+    """Another number whenever an attribute of a watched object was set that a trace has noted."""
+    return _version
+
+
+def changed() -> None:
+    """Something of a watched object is another value now; compiled functions look again at what they noted."""
+    global _version
+    _version = next(_count)
+
+
+class Watched:
+    """Base of what compiled functions watch. ``_unwatched`` names attributes that nobody depends on; ``_made_while_tracing``
+    those that a traced call itself fills, so that what counts is what it left there; ``_announced`` dicts that are only changed
+    where ``changed()`` is called (see also ``WatchedDict``)."""
+
+    _announced: ClassVar[frozenset[str]] = frozenset()
+    _unwatched: ClassVar[frozenset[str]] = frozenset()
+    _made_while_tracing: ClassVar[frozenset[str]] = frozenset()
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        made = super().__new__(cls)
+        trace = active_trace()
+        if trace is not None and trace.notes is not None:
+            trace.notes.made[id(made)] = made
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        self._was_set(name)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._was_set(name)
+
+    def _was_set(self, name: str) -> None:
+        """To be called after an attribute was set or deleted."""
+        if name in self.__dict__.get("_noted", ()):
+            changed()
+        trace = active_trace()
+        if trace is None or trace.notes is None or id(self) in trace.notes.made:
+            return
+        if name not in type(self)._unwatched:
+            trace.notes.set_here.setdefault((id(self), name), self)
+
+    def _held(self, name: str) -> Any:
+        """The value of an attribute of this object itself, not of its class; MISSING if there is none."""
+        return self.__dict__.get(name, MISSING)
+
+
+def _announcing(*names: str) -> Callable[[type[C]], type[C]]:
+    """The methods of these names call ``changed()`` when they have done their work."""
+
+    def announcing(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def announced(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            finally:
+                changed()
+
+        return announced
+
+    def all_announcing(kind: type[C]) -> type[C]:
+        for name in names:
+            setattr(kind, name, announcing(getattr(kind, name)))
+        return kind
+
+    return all_announcing
+
+
+@_announcing("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+class WatchedDict(dict[K, V]):
+    """A dict that says so when it is changed, and need not be compared at each call of a compiled function."""
+
+
+@_announcing("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "clear", "extend", "insert", "pop", "remove")
+@_announcing("reverse", "sort")
+class WatchedList(list[V]):
+    """A list that says so when it is changed, and need not be compared at each call of a compiled function."""
+
+
+def note(holder: Watched, name: str, value: Any) -> None:
+    """An attribute was read: if a function is being compiled, its trace keeps that it was, and what it was then."""
+    trace = active_trace()
+    if trace is None or trace.notes is None or name in _UNNOTED or name in type(holder)._unwatched:
+        return
+    notes, key = trace.notes, (id(holder), name)
+    if key in notes.reads or key in notes.set_here or id(holder) in notes.made:
+        return
+    own = object.__getattribute__(holder, "__dict__")
+    if type(holder)._held(holder, name) is not MISSING:
+        own.setdefault("_noted", set()).add(name)
+        notes.read(holder, name, value)
+        return
+    if isinstance(value, MethodType):
+        notes.functions[value.__func__] = None
+        return
+    in_class = inspect.getattr_static(type(holder), name, None)
+    if isinstance(in_class, property):
+        if in_class.fget is not None:
+            notes.functions[in_class.fget] = None
+    else:
+        notes.class_attributes[type(holder), name] = None
+
+
+def _noting_read(self: Watched, name: str) -> Any:
+    value = object.__getattribute__(self, name)
+    if not name.startswith("__"):
+        note(self, name, value)
+    return value
+
+
+_lock = forks.renewed(threading.Lock())
+_tracing = 0
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Inside, reads of attributes of watched objects are noted where a function is being compiled. At all other times a read
+    costs what it costs in Python."""
+    global _tracing
+    with _lock:
+        _tracing += 1
+        Watched.__getattribute__ = _noting_read  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        with _lock:
+            _tracing -= 1
+            if not _tracing:
+                del Watched.__getattribute__
