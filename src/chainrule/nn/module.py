@@ -100,6 +100,8 @@ class Module(Watched):
         version = _named.version
         if _named.outermost() is self and version == _named.version_then:
             return
+        if "_cells" not in self.__dict__:
+            raise self._forgot_init()
         for path, module in self._walk():
             module.__dict__["_path"] = path
             prefix = f"{path}." if path else ""
@@ -145,8 +147,11 @@ class Module(Watched):
                 note(self, name, found[name])
                 return found[name]
         if name in ("_cells", "_children"):
-            raise UserError(f"{type(self).__name__}.__init__ must call super().__init__()")
+            raise self._forgot_init()
         raise absent(type(self).__name__, name, MODULE)
+
+    def _forgot_init(self) -> UserError:
+        return UserError(f"{type(self).__name__}.__init__ must call super().__init__()")
 
     def __delattr__(self, name: str) -> None:
         _named.version += 1
