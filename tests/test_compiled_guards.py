@@ -25,6 +25,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import UserError
 from chainrule.tensor import CompiledFunction, Tensor
+from chainrule.tensor.surroundings import Surroundings
 
 PAGE = Path(__file__).parent.parent / "docs" / "compiled-functions.md"
 X = np.array([1.0, 2.0, 3.0], np.float32)
@@ -1039,6 +1040,19 @@ def test_a_value_that_changes_at_each_call_is_warned_of() -> None:
 def test_what_is_not_noticed() -> None:
     f = cr.compile(lambda x: x * 0 + time.perf_counter_ns() % 1000003 + np.random.default_rng().integers(1000))
     assert f(X).tolist() == f(X).tolist()
+
+
+@says("The code and the globals of installed packages are taken for granted.")
+def test_installed_packages_are_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(x: Any) -> Any:
+        assert x is not None  # with which pytest puts a module of its own among the globals
+        return x * len(pytest.__version__)
+
+    compiled = cr.compile(f)
+    before = compiled(X).tolist()
+    monkeypatch.setattr(pytest, "__version__", "a longer version than that")
+    assert compiled(X).tolist() == before
+    assert len(Surroundings(f).guards) < 5
 
 
 # ---- methods and models

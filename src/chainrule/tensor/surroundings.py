@@ -1,8 +1,8 @@
 """What a function's code names: globals, variables of enclosing functions, attributes of objects, and those of whatever it
 calls. A compiled function is traced again when one of them is no longer what it was.
 
-The code is read, not run: a name counts if any function that can be reached from here mentions it. What lies in this package,
-in NumPy or in Python's own library is taken for granted.
+The code is read, not run: a name counts if any function that can be reached from here mentions it. What lies in installed
+packages, this one among them, or in Python's own library is taken for granted, and so is what their objects hold further in.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _TAKEN_FOR_GRANTED = (
     os.path.dirname(np.__file__) + os.sep,
     *(path + os.sep for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")),
 )
+_NAMESPACES = frozenset({("types", "SimpleNamespace"), ("argparse", "Namespace")})
 _NOT_CALLED = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__del__", "__repr__", "__str__"})
 """Methods of objects that are there already, which running code does not call unless it names them."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -115,7 +116,7 @@ class Surroundings:
         elif hasattr(type(value), "_compiled_from"):
             self._look_at(label, value._compiled_from)
         elif not isinstance(value, Watched | Tensor):  # attributes of the first are noted when they are read
-            self._attributes(label, value)
+            self._attributes(label, value, further=_is_followed(type(value)))
             self._look_at_class(type(value))
 
     def _look_into(self, function: FunctionType) -> None:
@@ -132,12 +133,12 @@ class Surroundings:
                 what = f"a default of an argument of {function.__name__}"
                 self._hold((id(function), id(value)), what, functools.partial(_itself, value), what)
 
-    def _attributes(self, label: str, value: Any) -> None:
-        """At those attributes of an object that any code names."""
+    def _attributes(self, label: str, value: Any, further: bool = True) -> None:
+        """At those attributes of an object that any code names, and ``further`` at what is in them."""
         for name, attribute in _own_attributes(value):
             if name in self._names and attribute is not MISSING:
                 look = functools.partial(_attribute, _holding(value), name)
-                self._hold((id(value), name), f"{label}.{name}", look, f"{label}.{name}")
+                self._hold((id(value), name), f"{label}.{name}", look, f"{label}.{name}", further)
 
     def _look_at_class(self, kind: type) -> None:
         for one in kind.__mro__:
@@ -152,11 +153,12 @@ class Surroundings:
                     what = f"{one.__name__}.{name}"
                     self._hold((id(one), name), what, functools.partial(_attribute, _holding(one), name), what)
 
-    def _hold(self, key: Hashable, what: str, look: Callable[[], Any], label: str) -> None:
+    def _hold(self, key: Hashable, what: str, look: Callable[[], Any], label: str, further: bool = True) -> None:
         value = look()
         if value is not MISSING:
             self.guards[key] = Guard(what, look, same_as(value), described(value))
-            self._look_at(label, value)
+            if further:
+                self._look_at(label, value)
 
 
 class RandomStates:
@@ -254,12 +256,19 @@ def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
 
 @functools.lru_cache(maxsize=4096)
 def _is_granted(file: str) -> bool:
-    """Whether a source file belongs to this package, to NumPy or to Python itself."""
+    """Whether a source file belongs to this package, to one that is installed, or to Python itself."""
     if not file or file.startswith("<frozen "):
         return True
-    if file.startswith(_TAKEN_FOR_GRANTED[:2]):
-        return True
-    return file.startswith(_TAKEN_FOR_GRANTED[2:]) and not any(one in file for one in _INSTALLED)
+    return file.startswith(_TAKEN_FOR_GRANTED) or any(one in file for one in _INSTALLED)
+
+
+def _is_followed(kind: type) -> bool:
+    """Whether objects of a class are looked into further than at their own attributes: the user's, and this package's."""
+    return (
+        (kind.__module__, kind.__name__) in _NAMESPACES
+        or _file_of(kind).startswith(_LIBRARY)
+        or not _is_granted(_file_of(kind))
+    )
 
 
 def _file_of(kind: type) -> str:
