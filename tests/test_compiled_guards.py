@@ -255,6 +255,26 @@ def test_a_mode_set_while_tracing_only_is_not_left_behind() -> None:
     assert model.training, "nothing has run yet"
 
 
+@says("Freezing a parameter inside the function, or letting it learn, takes effect at each call.")
+def test_requires_grad_that_is_set_inside_is_set_by_each_run() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+
+    @cr.compile
+    def head_only(x: Any) -> Any:
+        model.requires_grad_(False)
+        model[1].requires_grad_()
+        model(x).sum().backward()
+
+    x = np.ones((5, 3), np.float32)
+    for _ in range(3):
+        model.requires_grad_()
+        model.zero_grad()
+        head_only(x)
+        assert [one.requires_grad for one in model.parameters()] == [False, False, True, True]
+        assert [one.grad is None for one in model.parameters()] == [True, True, False, False]
+    assert tracings(head_only) == 1
+
+
 # ---- guards
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chainrule import ops
+from chainrule.arguments import explained
 from chainrule.errors import UserError
 from chainrule.graph import Graph, Node, leaf
 
@@ -32,6 +33,7 @@ class Trace:
         self.gradients: dict[Cell, Tensor | None] = {}
         self.gradient_reads: dict[Cell, Tensor | None] = {}  # a leaf for what stood in ``grad`` before; None where nothing did
         self.asks: dict[Cell, bool] = {}  # parameters, and whether each asked for gradients when it was first looked at
+        self.wants: dict[Cell, bool] = {}  # what was set of that
         self.views: dict[Cell, Node] = {}  # what is read of parameters for which that was changed since
         self.modes: dict[Any, bool] = {}  # the ``training`` flags of modules that were set
         self.notes: Notes | None = None  # of a function that is being compiled
@@ -71,6 +73,7 @@ class Trace:
 
     def changed(self, cell: Cell) -> None:
         """From now on ``cell`` asks for gradients, or no longer."""
+        self.wants[cell] = cell.requires_grad
         value = self.writes[cell] if cell in self.writes else self.old_value(cell)
         self.views[cell] = beginning(value, cell if cell.requires_grad else None, cell.name)
 
@@ -112,6 +115,7 @@ def verify(x: Tensor, check: Callable[[Any], None]) -> None:
         _active.trace.checks.append((x.node, check))
 
 
+@explained
 def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:
     """The graph of ``f(*inputs)``, without computing anything: to draw it, to count it, to look at it.
 
