@@ -246,3 +246,80 @@ def test_a_configuration_holds_integers_of_python() -> None:
     made = Config(batch_size=np.int64(8), checkpoint_every=np.int32(5))
     assert made == Config(batch_size=8, checkpoint_every=5)
     assert (type(made.batch_size), type(made.checkpoint_every)) == (int, int)
+
+
+# ---- every public call
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """What a user calls: functions, classes, and methods of classes, of every public module."""
+    modules = [cr, nn, F, nn.init, cr.optim, cr.data, cr.formats, cr.models, cr.lens, cr.train, cr.random]
+    for module in modules:
+        for name in getattr(module, "__all__", [key for key in vars(module) if not key.startswith("_")]):
+            one = getattr(module, name)
+            its_own = hasattr(module, "__all__") or getattr(one, "__module__", "") == module.__name__
+            is_class = inspect.isclass(one) and one.__module__.startswith("chainrule.") and not issubclass(one, BaseException)
+            if is_class or (inspect.isfunction(one) and its_own):
+                yield f"{module.__name__}.{name}", one
+
+
+NOT_MADE_BY_USERS = {
+    *("Edge", "Explanation", "Row", "Step", "Summand"),  # what explain() gives
+    *("Evaluation", "Prediction", "StepReport", "Watcher"),  # what training gives, and a protocol
+    *("Dataset", "Optimizer", "Schedule"),  # abstract
+    *("cannot_write", "leftovers", "temporary_name"),  # what other parts of chainrule write files with
+    "Identity",  # takes whatever stood in its place
+    *("Node", "Tensor"),  # made by operations and by cr.tensor(): a check would slow each of them down
+}
+PUBLIC = [(name, one) for name, one in public() if name.rpartition(".")[2] not in NOT_MADE_BY_USERS]
+METHODS = [
+    (f"{name}.{key}", kind, method)
+    for name, kind in public()
+    if inspect.isclass(kind) and kind.__name__ not in NOT_MADE_BY_USERS - {"Tensor", "Explanation"}
+    for key, method in vars(kind).items()
+    if inspect.isfunction(method) and not key.startswith("_") and key not in ("forward", "extra_repr", "values", "contents")
+]
+
+
+def test_the_walk_meets_what_it_is_for() -> None:
+    names = {name for name, _ in PUBLIC}
+    assert {"chainrule.compile", "chainrule.nn.Conv2d", "chainrule.data.Loader", "chainrule.train.Config"} <= names
+    assert len(names) > 140
+    assert len(METHODS) > 60
+
+
+@pytest.mark.parametrize(("name", "call"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_an_argument_that_a_public_call_does_not_have_is_named(name: str, call: Any) -> None:
+    with pytest.raises(UserError, match="argument 'surely_not'"):
+        call(surely_not=1)
+
+
+@pytest.mark.parametrize(("name", "kind", "method"), METHODS, ids=[name for name, _, _ in METHODS])
+def test_an_argument_that_a_public_method_does_not_have_is_named(name: str, kind: type, method: Any) -> None:
+    with pytest.raises(UserError, match="argument 'surely_not'"):
+        method(object.__new__(kind), surely_not=1)
+
+
+FLAGS = [
+    (f"{name}: {flag}", call, flag)
+    for name, call in PUBLIC
+    for flag, one in inspect.signature(call).parameters.items()
+    if one.annotation in ("bool", "bool | None", bool) and one.kind is not one.POSITIONAL_ONLY
+]
+
+
+@pytest.mark.parametrize(("name", "call", "flag"), FLAGS, ids=[name for name, _, _ in FLAGS])
+def test_a_flag_is_true_or_false(name: str, call: Any, flag: str) -> None:
+    needed = [
+        np.zeros((2, 3), np.float32)
+        for one in inspect.signature(call).parameters.values()
+        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
+    for wrong in ("yes", 1, 0.0, [True]):
+        with pytest.raises(UserError) as caught:
+            call(*needed, **{flag: wrong})
+        assert f"{flag} must be True or False, got {wrong!r}" in str(caught.value)
+
+
+def test_there_are_flags_to_walk() -> None:
+    assert len(FLAGS) >= 40

@@ -256,7 +256,7 @@ ROWS: list[tuple[str, str]] = [
     ('x.sum("a")', "sum: axis must be a whole number, or several of them in a tuple, got 'a'"),
     ("x.sum(1.5)", "sum: axis must be a whole number, or several of them in a tuple, got 1.5"),
     ("x.sum([0, [1]])", "sum: axis must be a whole number, or several of them in a tuple, got [0, [1]]"),
-    ('x.sum(0, "yes")', "keepdims must be True or False, got 'yes': several axes are passed as a tuple, axis=(0, 1)"),
+    ('x.sum(0, "yes")', "sum: keepdims must be True or False, got 'yes': several axes are passed as a tuple, axis=(0, 1)"),
     ("x.mean(9)", "mean: axis 9 is outside a tensor with 2 axes: give -2 to 1"),
     ("cr.zeros((0,)).mean()", "mean: float32[0] has no elements along (0,)"),
     ("x.var(ddof=9)", "var: float32[2, 3] has 6 elements along (0, 1), with ddof=9 it needs more"),
@@ -863,7 +863,41 @@ ROWS: list[tuple[str, str]] = [
         'formats.save_safetensors("unused.safetensors", lin)',
         "save_safetensors: tensors must be a dict of names and arrays, got a Linear: pass model.state_dict()",
     ),
+    # ---- what has no such place or length
+    ("len(cr.tensor(1.0))", "float32[] is a single number: without axes it has no length and no elements"),
+    ("list(cr.tensor(1.0))", "float32[] is a single number: without axes it has no length and no elements"),
+    ("[1, 2][cr.tensor(1.0)]", "float32[] cannot be an index: only integers can"),
+    ("nn.Sequential(nn.ReLU())[5]", "Sequential has 1 elements, there is no 5"),
+    # ---- flags: True or False, and nothing that could be taken for one
+    ('cr.tensor([1.0], requires_grad="yes")', "tensor: requires_grad must be True or False, got 'yes'"),
+    ("cr.tensor([1.0], None, 1)", "tensor: requires_grad must be True or False, got 1"),
+    ('setattr(x, "requires_grad", "no")', "requires_grad must be True or False, got 'no'"),
+    ('setattr(w, "requires_grad", 0)', "requires_grad must be True or False, got 0"),
+    ('w.requires_grad_("no")', "requires_grad must be True or False, got 'no'"),
+    ('setattr(lin, "training", "no")', "training must be True or False, got 'no'"),
+    ('nn.MaxPool2d(2, ceil_mode="a")', "MaxPool2d: ceil_mode must be True or False, got 'a'"),
+    ("nn.Linear(3, 2, 0)", "Linear: bias must be True or False, got 0"),
+    ('F.dropout(x, 0.5, "no")', "dropout: training must be True or False, got 'no'"),
+    ("F.avg_pool2d(im, 2, ceil_mode=None)", "avg_pool2d: ceil_mode must be True or False, got None"),
+    ("x.sum().backward(retain_graph=1)", "backward: retain_graph must be True or False, got 1"),
+    ('optim.SGD(lin.parameters(), lr=0.1, nesterov="a")', "SGD: nesterov must be True or False, got 'a'"),
+    ('data.Loader(ds, 2, shuffle="a")', "Loader: shuffle must be True or False, got 'a'"),
+    # ---- what is checked where it is said, not where it is used
+    ('cr.precision("float16")', "unknown precision 'float16'"),
+    ("train.Config(foo=1)", "Config: unknown argument 'foo'"),
+    ('cr.compile(lambda y: y, max_memory="a")', "compile: max_memory must be a whole number of at least 0, got 'a'"),
+    ("cr.compile(lambda y: y)(x, z=3)", "<lambda>: unknown argument 'z'"),
+    ("cr.compile(lambda y: y)()", "<lambda>: missing a required argument: 'y': it is called as <lambda>(y)"),
+    (
+        "next(iter(data.Loader(ds, 2, transforms=[names_no_generator])))",
+        "transform names_no_generator: too many positional arguments: it is called as transform names_no_generator(images)",
+    ),
 ]
+
+
+def names_no_generator(images: Any) -> Any:
+    """A transform that takes the images alone."""
+    return images
 
 
 def names() -> dict[str, Any]:
@@ -872,6 +906,7 @@ def names() -> dict[str, Any]:
     return {
         **{"cr": cr, "np": np, "data": data, "formats": formats, "models": models, "nn": nn, "optim": optim, "train": train},
         "F": nn.functional,
+        "names_no_generator": names_no_generator,
         "x": cr.ones((2, 3)),
         "im": cr.ones((2, 3, 8, 8)),
         "lab": np.array([0, 1]),

@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, ParamSpec, TypeGuard, TypeVar
 
-from chainrule.errors import UserError
-from chainrule.habits import remark_on_call, unknown_argument
+import numpy as np
+
+from chainrule.errors import UserError, UserTypeError
+from chainrule.habits import remark_on_call, remark_on_flag, unknown_argument
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,6 +109,13 @@ def pixels(size: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def flag(what: str, value: Any, remark: str = "") -> bool:
+    """``value`` as a bool of Python; a UserError if it is anything but True or False, also if it is 1 or "yes"."""
+    if not isinstance(value, bool | np.bool_):
+        raise UserError(f"{what} must be True or False, got {value!r}" + (f": {remark}" if remark else ""))
+    return bool(value)
+
+
 def members_of(what: str, values: Any, remedy: str) -> list[Any]:
     """``values`` as a list; a UserError that ends with the remedy if it is nothing to loop over."""
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
@@ -117,11 +127,17 @@ def members_of(what: str, values: Any, remedy: str) -> list[Any]:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """``function``, where a call whose arguments do not fit raises a UserError that names the function and the arguments."""
+    """``function``, where a call whose arguments do not fit raises a UserError that names the function and the arguments.
+
+    What the function annotates as ``bool`` must be one.
+    """
+    call, flags = _name_of(function), _flags_of(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
         try:
+            if flags:
+                _check_flags(call, flags, args, options)
             return function(*args, **options)
         except TypeError:
             misfit = misfit_of(function, args, options)
@@ -141,18 +157,40 @@ def explained_methods(kind: type[T]) -> type[T]:
     return kind
 
 
+def _flags_of(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
+    """The parameters that are True or False: where each stands (far away if it is passed by name alone), and whether it may be
+    None."""
+    flags = {}
+    for place, one in enumerate(inspect.signature(function).parameters.values()):
+        hint = one.annotation if isinstance(one.annotation, str) else getattr(one.annotation, "__name__", "")
+        if hint in ("bool", "bool | None"):
+            flags[one.name] = (sys.maxsize if one.kind is one.KEYWORD_ONLY else place, "None" in hint)
+    return flags
+
+
+def _check_flags(call: str, flags: Mapping[str, tuple[int, bool]], args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    for name, (place, may_be_none) in flags.items():
+        value = options[name] if name in options else args[place] if place < len(args) else False
+        if type(value) is not bool and not (may_be_none and value is None):
+            flag(f"{call}: {name}", value, remark_on_flag(name))
+
+
 def misfit_of(
     function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any], name: str = ""
 ) -> UserError | None:
-    """What is wrong with the arguments of a call; None if they fit, and something else went wrong."""
-    signature = inspect.signature(function)
+    """What is wrong with the arguments of a call; None if they fit, and something else went wrong, or if nothing is known of
+    what the function takes, as of some that are written in C."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
     try:
         signature.bind(*args, **options)
     except TypeError as error:
         reason = str(error)
     else:
         return None
-    call = name or function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    call = name or _name_of(function)
     parameters = {key: one for key, one in signature.parameters.items() if key != "self"}
     if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         for keyword in options:
@@ -161,7 +199,13 @@ def misfit_of(
                 return unknown_argument(call, keyword, named)
     shown = ", ".join(map(_shown, parameters.values()))
     remark = remark_on_call(call) if "too many" in reason else ""
-    return UserError(f"{call}: {reason}: it is called as {call}({shown})" + (f"; {remark}" if remark else ""))
+    return UserTypeError(f"{call}: {reason}: it is called as {call}({shown})" + (f"; {remark}" if remark else ""))
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """What a message calls a function: a class by its name, a method without its class."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return name.removesuffix(".__init__").rpartition(".")[2]
 
 
 def _shown(parameter: inspect.Parameter) -> str:

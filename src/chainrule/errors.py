@@ -17,6 +17,14 @@ class UserError(ChainruleError, ValueError):
     """Something that was passed in does not fit: the message names the place, the values and the remedy."""
 
 
+class UserIndexError(UserError, IndexError):
+    """A place beyond the end: an IndexError too, as Python's own sequences raise, by which loops over them end."""
+
+
+class UserTypeError(UserError, TypeError):
+    """A call that does not fit, or a question that this kind of thing has no answer to: a TypeError too, as Python's own."""
+
+
 class ChainruleWarning(UserWarning):
     """Something works, but hardly as it was meant: the message names the place, the values and the remedy."""
 
@@ -33,7 +41,7 @@ def warn(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, ChainruleWarning, stacklevel=level)
 
 
 def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:

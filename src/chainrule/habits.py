@@ -278,6 +278,12 @@ _CALLS: dict[str, str] = {
 """What to say of a call with too many arguments."""
 
 
+_FLAGS: dict[str, str] = {
+    "keepdims": "several axes are passed as a tuple, axis=(0, 1)",
+}
+"""What to say where something else stands in the place of True or False."""
+
+
 def absent(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
     """The error for an attribute that ``owner`` lacks; it says how the same is written, where the table knows it."""
     remedy = table.get(name)
@@ -298,6 +304,11 @@ def unknown_argument(call: str, name: str, known: Iterable[str]) -> UserError:
         return UserError(f"{call}: there is no argument {name!r}: it takes none")
     error = unknown_value("argument", name, names)
     return UserError(f"{call}: {error}")
+
+
+def remark_on_flag(name: str) -> str:
+    """What to say of an argument that must be True or False, and is not."""
+    return _FLAGS.get(name, "")
 
 
 def remark_on_call(call: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chainrule import forks
-from chainrule.arguments import whole_number
+from chainrule.arguments import explained, whole_number
 from chainrule.cpu.code_cache import object_codes
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
@@ -41,6 +41,7 @@ _chosen: int | None = None
 _decided: int | None = None
 
 
+@explained
 def set_threads(count: int | None) -> None:
     """Let programs run on ``count`` threads from now on; None: on as many as the environment or the machine says.
 
@@ -52,6 +53,7 @@ def set_threads(count: int | None) -> None:
     _decided = None
 
 
+@explained
 def thread_count() -> int:
     """On how many threads programs run: as ``set_threads`` said, else the environment variable ``CHAINRULE_THREADS``, else one
     per core that this process may use.

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.arguments import whole_number
+from chainrule.arguments import explained, whole_number
 from chainrule.data.arguments import height_and_width
 from chainrule.data.dataset import Dataset, Images
 from chainrule.data.sampling import spread
@@ -35,6 +35,7 @@ class Normalize:
             not fit, or uint8 images meet a mean or std on the scale 0 to 255.
     """
 
+    @explained
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.mean, self.std = _per_channel("mean", mean), _per_channel("std", std)
         if len(self.mean) != len(self.std):
@@ -69,6 +70,7 @@ class RandomCrop:
     when called on images that are smaller than ``size`` even with the padding.
     """
 
+    @explained
     def __init__(self, size: int | tuple[int, int], padding: int = 0) -> None:
         pair = size if isinstance(size, tuple | list) else (size, size)
         self.size = height_and_width("size of RandomCrop", pair)
@@ -95,6 +97,7 @@ class RandomCrop:
 class RandomFlip:
     """Mirror each image left to right with the given probability."""
 
+    @explained
     def __init__(self, probability: float = 0.5) -> None:
         if not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise UserError(f"probability of RandomFlip is {probability!r}: expected a number from 0 to 1")
@@ -114,6 +117,7 @@ class RandomFlip:
 class RandomShift:
     """Move each image by up to ``pixels`` whole pixels, vertically and horizontally; what comes in is 0."""
 
+    @explained
     def __init__(self, pixels: int) -> None:
         self.pixels = whole_number("pixels of RandomShift", pixels, 0)
 
@@ -128,6 +132,7 @@ class RandomShift:
         return f"RandomShift(pixels={self.pixels})"
 
 
+@explained
 def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, over at most 10,000 images spread evenly: for ``Normalize``.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arguments import explained
 from chainrule.data.arguments import check_split
 from chainrule.data.dataset import ArrayDataset
 from chainrule.errors import UserError
@@ -20,6 +21,7 @@ _CLASS_NAMES = "batches.meta.txt"
 _RECORD = 1 + 3 * 32 * 32
 
 
+@explained
 def cifar10(folder: str | os.PathLike[str], split: str = "train") -> ArrayDataset:
     """CIFAR-10 from the folder of its unpacked binary version: images 3×32×32 uint8, red, green, blue.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.arguments import as_whole
+from chainrule.arguments import as_whole, explained, explained_methods
 from chainrule.errors import UserError
 
 Images: TypeAlias = NDArray[Any]
@@ -22,6 +22,7 @@ Labels: TypeAlias = NDArray[np.int64]
 _MOST_UNNAMED_CLASSES = 100_000
 
 
+@explained_methods
 class Dataset(ABC):
     """Labelled images of one size. Labels are at hand without decoding images; images are read by number.
 
@@ -90,6 +91,7 @@ class Dataset(ABC):
         return f"<{type(self).__name__} {self.name}: {len(self)} images {size}, {len(self.classes)} classes>"
 
 
+@explained_methods
 class ArrayDataset(Dataset):
     """A data set over arrays in memory.
 
@@ -107,6 +109,7 @@ class ArrayDataset(Dataset):
 
     in_memory = True
 
+    @explained
     def __init__(
         self, images: ArrayLike, labels: ArrayLike, classes: Sequence[str] | None = None, name: str = "arrays"
     ) -> None:

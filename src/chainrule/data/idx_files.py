@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chainrule.arguments import explained
 from chainrule.data.dataset import ArrayDataset, check_labels
 from chainrule.errors import UserError
 
@@ -31,6 +32,7 @@ _TYPE_CODES = {dtype.newbyteorder("="): code for code, dtype in _ELEMENT_TYPES.i
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+@explained
 def idx(
     images_path: str | os.PathLike[str], labels_path: str | os.PathLike[str], classes: Sequence[str] | None = None
 ) -> ArrayDataset:
@@ -63,6 +65,7 @@ def idx(
     return ArrayDataset(images, numbers, names, name=str(images_path))
 
 
+@explained
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Array of an IDX file, gzip or plain, of any of its six element types, in the machine's byte order.
 
@@ -101,6 +104,7 @@ def parse_idx(data: bytes, name: str) -> NDArray[Any]:
     return np.frombuffer(data, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
 
 
+@explained
 def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     """Write an array (uint8, int8, int16, int32, float32 or float64) as an IDX file; gzip if the name ends in .gz.
 

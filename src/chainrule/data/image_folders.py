@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.data.arguments import check_split, height_and_width
 from chainrule.data.dataset import Dataset, Images
 from chainrule.data.sampling import spread
@@ -29,6 +30,7 @@ _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _ONE_IN = 10
 
 
+@explained_methods
 class ImageFolder(Dataset):
     """Image files that are decoded when asked for, as uint8; made by ``image_folder`` and ``split_image_folder``.
 
@@ -47,6 +49,7 @@ class ImageFolder(Dataset):
         UserError: a file is no PNG or JPEG image, or its size or mode differs from the first one's.
     """
 
+    @explained
     def __init__(
         self,
         files: Sequence[tuple[Path, int]],
@@ -106,6 +109,7 @@ class ImageFolder(Dataset):
         return decoded.reshape(*self._size, -1)
 
 
+@explained
 def image_folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None, mode: str | None = None) -> ImageFolder:
     """Data set of all images ``path``/class/image.png (or .jpg, .jpeg), decoded lazily; classes are sorted by name.
 
@@ -127,6 +131,7 @@ def image_folder(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     return ImageFolder(files, classes, str(root), size, mode)
 
 
+@explained
 def split_image_folder(
     path: str | os.PathLike[str],
     split: str = "train",

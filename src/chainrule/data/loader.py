@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.arguments import explained, whole_number
+from chainrule.arguments import explained, explained_methods, misfit_of, whole_number
 from chainrule.data.augment import Transform
 from chainrule.data.dataset import Dataset, Images, Labels
 from chainrule.errors import UserError
@@ -30,6 +30,7 @@ _MOST_TOGETHER, _BYTES_TOGETHER = 8, 4 << 20
 """Batches that are prepared between two steps, and how many bytes of them."""
 
 
+@explained_methods
 class Loader:
     """Iterable over batches ``(images float32 (B,C,H,W), labels int64 (B,))`` of one epoch.
 
@@ -92,7 +93,7 @@ class Loader:
 
     def __repr__(self) -> str:
         order = f"shuffled with seed {self._seed}" if self.shuffle else "in order"
-        done = ", ".join(getattr(one, "__name__", None) or repr(one) for one in self.transforms)
+        done = ", ".join(map(_shown, self.transforms))
         whole = f" of {self.batch_size}, {'the last left out if smaller' if self.drop_last else 'the last may be smaller'}"
         return (
             f"<Loader of {self.dataset!r}: {len(self)} batches{whole}, {order}, transforms [{done}], {self.workers} workers, "
@@ -182,15 +183,26 @@ class Loader:
         images = self.dataset.images(indices)
         rng = _generator(seed, epoch, stream=batch + 1)
         for transform in self.transforms:
-            images = transform(images, rng)
+            try:
+                images = transform(images, rng)
+            except TypeError:
+                misfit = misfit_of(transform, (images, rng), {}, f"transform {_shown(transform)}")
+                if misfit is None:
+                    raise
+                raise misfit from None
             if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) != len(indices):
                 raise UserError(
-                    f"transform {transform!r} gave {getattr(images, 'shape', type(images).__name__)}: "
+                    f"transform {_shown(transform)} gave {getattr(images, 'shape', type(images).__name__)}: "
                     f"expected an array of {len(indices)} images (B, C, H, W)"
                 )
         if images.dtype == np.uint8:
             images = images / np.float32(255)
         return images.astype(np.float32, copy=False), self.dataset.labels[indices]
+
+
+def _shown(transform: Transform) -> str:
+    """A function by its name, an object by its representation."""
+    return getattr(transform, "__name__", None) or repr(transform)
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

@@ -6,6 +6,7 @@ import hashlib
 import lzma
 from pathlib import Path
 
+from chainrule.arguments import explained
 from chainrule.data.arguments import check_split
 from chainrule.data.dataset import ArrayDataset
 from chainrule.data.idx_files import parse_idx
@@ -24,6 +25,7 @@ CHECKSUMS = {
 _PREFIXES = {"train": "train", "test": "t10k"}
 
 
+@explained
 def mnist(split: str = "train") -> ArrayDataset:
     """Handwritten digits by Y. LeCun and C. Cortes (CC BY-SA 3.0): 60,000 to train on, 10,000 to test, 1×28×28 uint8.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from chainrule.arguments import explained
 from chainrule.data.arguments import check_split
 from chainrule.data.cifar import CIFAR10_FILES, cifar10
 from chainrule.data.dataset import Dataset, check_labels
@@ -19,6 +20,7 @@ KNOWN = {"mnist": mnist}
 _IDX_PREFIXES = {"train": "train", "test": "t10k"}
 
 
+@explained
 def load_dataset(
     spec: str | os.PathLike[str],
     split: str = "train",

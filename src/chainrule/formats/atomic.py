@@ -7,9 +7,11 @@ import os
 import re
 from pathlib import Path
 
+from chainrule.arguments import explained
 from chainrule.errors import UserError
 
 
+@explained
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Replace ``path`` by ``content``. At every moment, and after a crash, the file is the old one or the new one.
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import explained
 from chainrule.errors import UserError
 from chainrule.formats.atomic import write_atomically
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+@explained
 def save_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -35,6 +37,7 @@ def save_safetensors(
     write_atomically(path, save(arrays, metadata=dict(metadata) if metadata else None))
 
 
+@explained
 def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
     """The tensors and the metadata of a file.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chainrule.arguments import explained
 from chainrule.lens.explain import Explanation, explain
 from chainrule.lens.expression import parse_expression, parse_values
 from chainrule.lens.rows import Edge, Row, Step, Summand
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@explained
 def explain_expression(text: str, assignments: Iterable[str], step: float | None = None) -> tuple[Explanation, list[str]]:
     """Explain what a person typed: ``explain_expression("(w @ x - y)**2", ["w=[1,2]", "x=[3,4]", "y=5"], step=0.1)``.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.errors import UserError, unknown_value
 from chainrule.grad import backprop, local_kind, refuse_freed
 from chainrule.graph import Array, Graph, Node, leaf
@@ -26,6 +27,7 @@ from chainrule.tensor.backward import refuse_compiled
 MOST_BOXES = 60  # a drawing of more nodes shows layers instead
 
 
+@explained
 def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanation:
     """Go backwards from ``loss``, one float number, and note every factor of the chain rule on the way.
 
@@ -115,6 +117,7 @@ def _numbers_of(node: Node) -> Array:
     return view
 
 
+@explained_methods
 class Explanation:
     """Every factor of the chain rule in one computation; prints as a table, draws as SVG, shows itself in a notebook.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import explained
 from chainrule.errors import UserError
 from chainrule.nn import functional
 from chainrule.tensor import Tensor, tensor
@@ -116,6 +117,7 @@ def _quoted(text: str) -> str:
 # ---- values
 
 
+@explained
 def parse_values(assignments: Iterable[str]) -> dict[str, Tensor]:
     """The tensors that ``["w=[1,2]", "x=[[1,2],[3,4]]", "y=5"]`` gives: float64, labelled, each asking for its gradient.
 
@@ -180,6 +182,7 @@ def _float(source: _Source, node: ast.Constant) -> float:
 # ---- expressions
 
 
+@explained
 def parse_expression(text: str, values: dict[str, Tensor]) -> Tensor:
     """The tensor that ``text`` says, computed from ``values``.
 

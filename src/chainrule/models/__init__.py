@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chainrule.arguments import pixels
+from chainrule.arguments import explained, pixels
 from chainrule.errors import UserError, unknown_value
 from chainrule.models.lenet import lenet
 from chainrule.models.mlp import mlp
@@ -13,6 +13,7 @@ from chainrule.nn import Module
 MODELS: dict[str, Callable[[int, int, tuple[int, int]], Module]] = {"lenet": lenet, "mlp": mlp}
 
 
+@explained
 def build(name: str, channels: int, classes: int, size: tuple[int, int]) -> Module:
     """The model ``name`` for images (N, channels, *size); a UserError for an unknown name or images that are too small."""
     if name not in MODELS:

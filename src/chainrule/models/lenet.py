@@ -4,10 +4,11 @@ recognition" (1998)."""
 from __future__ import annotations
 
 from chainrule import nn
-from chainrule.arguments import pixels
+from chainrule.arguments import explained, pixels
 from chainrule.errors import UserError
 
 
+@explained
 def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
     """For images (N, channels, *size) -> scores (N, classes). 61,706 parameters for MNIST."""
     size = pixels(size)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chainrule import nn
-from chainrule.arguments import pixels, whole_number
+from chainrule.arguments import explained, pixels, whole_number
 
 
+@explained
 def mlp(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
     """channels * height * width - 512 - 256 - classes, ReLU between: (N, channels, *size) -> (N, classes)."""
     height, width = pixels(size)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from chainrule.arguments import whole_number
-from chainrule.errors import UserError
+from chainrule.errors import UserError, UserIndexError
 from chainrule.nn.module import Module
 
 
@@ -56,7 +56,7 @@ class _Row(Module):
             return part
         number = whole_number(f"{type(self).__name__}: the place of a layer", place)
         if not -len(names) <= number < len(names):
-            raise IndexError(f"{type(self).__name__} has {len(names)} elements, there is no {number}")
+            raise UserIndexError(f"{type(self).__name__} has {len(names)} elements, there is no {number}")
         return self._children[names[number]]
 
 

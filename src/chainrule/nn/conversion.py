@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from chainrule.arguments import misfit_of
+from chainrule.arguments import explained
 from chainrule.errors import ChainruleWarning, UserError
 from chainrule.graph import current_origin
 from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, is_float, uint8
@@ -22,7 +22,7 @@ R = TypeVar("R")
 def on_tensors(function: Callable[P, R]) -> Callable[P, R]:
     """``function``, which also takes arrays and nested lists of numbers wherever an annotation of it says ``Tensor``.
 
-    A call whose arguments do not fit is explained, as by ``arguments.explained``.
+    A call whose arguments do not fit is explained.
     """
     names = list(function.__annotations__)
     takes = {name: hint for name, hint in function.__annotations__.items() if hint.startswith("Tensor") and name != "return"}
@@ -30,25 +30,18 @@ def on_tensors(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        try:
-            for one, takes_tensor in zip(args, places, strict=False):
-                if takes_tensor and not isinstance(one, Tensor) and one is not None:
-                    break
-            else:
-                if options.keys().isdisjoint(takes) and (not args or args[0] is not None):
-                    return function(*args, **options)
-            given = [converted(function.__name__, name, one, takes) for name, one in zip(names, args, strict=False)]
-            given += args[len(given) :]
-            named = {name: converted(function.__name__, name, one, takes) for name, one in options.items()}
-            return function(*given, **named)
-        except TypeError:
-            misfit = misfit_of(function, args, options)
-            if misfit is None:
-                raise
-            error = misfit
-        raise error
+        for one, takes_tensor in zip(args, places, strict=False):
+            if takes_tensor and not isinstance(one, Tensor) and one is not None:
+                break
+        else:
+            if options.keys().isdisjoint(takes) and (not args or args[0] is not None):
+                return function(*args, **options)
+        given = [converted(function.__name__, name, one, takes) for name, one in zip(names, args, strict=False)]
+        given += args[len(given) :]
+        named = {name: converted(function.__name__, name, one, takes) for name, one in options.items()}
+        return function(*given, **named)
 
-    return called
+    return explained(called)
 
 
 def converted(call: str, name: str, value: Any, takes: Mapping[str, str]) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import as_whole, as_whole_numbers, real_number, shape_of, size_for_axes, whole_number
+from chainrule.arguments import as_whole, as_whole_numbers, explained, real_number, shape_of, size_for_axes, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import leaf
 from chainrule.graph.dtypes import is_float, promote
@@ -375,6 +375,7 @@ def _averages(size: int, places: int) -> Any:
 # ---- normalisation
 
 
+@explained
 def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) / sqrt(variance + eps) over ``axes``, and the mean and the (biased) variance, with axes of size 1.
 
@@ -390,6 +391,7 @@ def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
     return Tensor(ops.inverse_deviation((variance + eps).node))
 
 
+@explained
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     """x weight + bias, both in ``shape``, which broadcasts against x."""
     if weight is not None:
@@ -415,8 +417,8 @@ def batch_norm(
     """
     if x.ndim < 2:
         raise UserError(f"batch_norm: needs an input (N, C, ...), got {x.shape}")
-    if not isinstance(training, bool) or isinstance(eps, bool):
-        raise UserError(f"batch_norm: training must be True or False and eps a number, got {training!r} and {eps!r}")
+    if isinstance(eps, bool):
+        raise UserError(f"batch_norm: eps must be a number, got {eps!r}")
     if (running_mean is None) is not (running_var is None):
         raise UserError("batch_norm: pass both running_mean and running_var, or None for both")
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))

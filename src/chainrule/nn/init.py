@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from chainrule.arguments import real_number
+from chainrule.arguments import explained, real_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.tensor import Parameter, random
 
 
+@explained
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(inputs, outputs) of one unit of a weight (out, in, *kernel)."""
     if len(shape) < 2:
@@ -29,25 +30,30 @@ def _parameter(parameter: Parameter) -> Parameter:
     return parameter
 
 
+@explained
 def uniform_(parameter: Parameter, low: float, high: float) -> None:
     """Evenly over [low, high)."""
     parameter.assign(random.uniform(_parameter(parameter).shape, low, high, parameter.dtype))
 
 
+@explained
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
     parameter.assign(random.normal(_parameter(parameter).shape, mean, std, parameter.dtype))
 
 
+@explained
 def constant_(parameter: Parameter, value: float) -> None:
     parameter.assign(np.full(_parameter(parameter).shape, real_number("constant_: value", value), parameter.dtype))
 
 
+@explained
 def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
     """Evenly within +- sqrt(6 / ((1 + a^2) fan_in)); ``a`` is the negative slope of the rectifier that follows."""
     bound = math.sqrt(6 / ((1 + a * a) * fans(_parameter(parameter).shape)[0]))
     uniform_(parameter, -bound, bound)
 
 
+@explained
 def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
     """Normal with standard deviation sqrt(2 / fan), the fan of inputs or, ``mode="fan_out"``, of outputs."""
     if mode not in ("fan_in", "fan_out"):
@@ -55,12 +61,14 @@ def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
     normal_(parameter, 0.0, math.sqrt(2 / fans(_parameter(parameter).shape)[0 if mode == "fan_in" else 1]))
 
 
+@explained
 def xavier_uniform_(parameter: Parameter) -> None:
     """Evenly within +- sqrt(6 / (fan_in + fan_out))."""
     bound = math.sqrt(6 / sum(fans(_parameter(parameter).shape)))
     uniform_(parameter, -bound, bound)
 
 
+@explained
 def default_(weight: Parameter, bias: Parameter | None) -> None:
     """What Linear and the convolutions start with: weight and bias evenly within +- 1 / sqrt(fan_in)."""
     kaiming_uniform_(weight, math.sqrt(5))

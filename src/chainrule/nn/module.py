@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arguments import explained, explained_methods, misfit_of, shape_of
+from chainrule.arguments import explained, explained_methods, flag, misfit_of, shape_of
 from chainrule.errors import UserError
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
@@ -58,6 +58,7 @@ class Module(Watched):
         elif "forward" in vars(cls):
             cls._takes_a_tensor = False
 
+    @explained
     def __init__(self) -> None:
         self._children: dict[str, Module]
         self._cells: dict[str, Cell]
@@ -236,6 +237,7 @@ class Module(Watched):
     @training.setter
     def training(self, mode: bool) -> None:
         """Of this module alone; ``train()`` and ``eval()`` reach those below too."""
+        flag("training", mode)
         trace = active_trace()
         if trace is not None:  # to be set by each run of the program
             trace.modes[self] = bool(mode)
@@ -245,10 +247,8 @@ class Module(Watched):
 
     def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops, batch statistics are used), here and below."""
-        if not isinstance(mode, bool | np.bool_):
-            raise UserError(f"train: mode must be True or False, got {mode!r}")
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Self:

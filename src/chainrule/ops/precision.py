@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from chainrule.arguments import explained
 from chainrule.errors import unknown_value
 from chainrule.graph.dtypes import bfloat16, float32
 from chainrule.graph.node import Node
@@ -21,8 +22,8 @@ class _Precision(threading.local):
 _precision = _Precision()
 
 
-@contextmanager
-def precision(name: str) -> Iterator[None]:
+@explained
+def precision(name: str) -> AbstractContextManager[None]:
     """The precision of contractions made inside.
 
     ``bfloat16``: float32 operands are rounded to bfloat16, products are added up in float32; all else stays float32.
@@ -31,6 +32,11 @@ def precision(name: str) -> Iterator[None]:
     """
     if name not in PRECISIONS:
         raise unknown_value("precision", name, PRECISIONS)
+    return _within(name)
+
+
+@contextmanager
+def _within(name: str) -> Iterator[None]:
     before, _precision.name = _precision.name, name
     try:
         yield

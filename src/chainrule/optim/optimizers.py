@@ -455,6 +455,7 @@ class RMSprop(Optimizer):
         return ("variance", "mean") if group["centered"] else self.always
 
 
+@explained
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients so that their common length is at most ``max_norm``; returns the length before. Frozen parameters,
     which no optimizer updates, do not count.

@@ -10,13 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from chainrule.arguments import explained, members_of, real_number, whole_number
+from chainrule.arguments import explained, explained_methods, members_of, real_number, whole_number
 from chainrule.errors import UserError
 from chainrule.optim.optimizers import Group, Optimizer
 from chainrule.tensor import active_trace
 from chainrule.tensor.watched import Watched
 
 
+@explained_methods
 class Schedule(Watched, ABC):
     """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arguments import explained, flag
 from chainrule.errors import UserError
 from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
 from chainrule.graph.dtypes import DType, as_dtype, is_float
@@ -31,6 +32,7 @@ class Cell(Tensor):
     _operation = BUFFER
     _is_learned = False
 
+    @explained
     def __init__(self, value: Any, dtype: Any = None) -> None:
         trace = active_trace()
         if trace is not None and trace.notes is not None:
@@ -71,6 +73,7 @@ class Cell(Tensor):
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
+        flag("requires_grad", wanted)
         if not self._is_learned:
             if not wanted:
                 return
@@ -252,6 +255,7 @@ class Parameter(Cell):
     _operation = PARAMETER
     _is_learned = True
 
+    @explained
     def __init__(self, value: Any, dtype: Any = None) -> None:
         super().__init__(value, dtype)
         if not is_float(self._type.dtype):

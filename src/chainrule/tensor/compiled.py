@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSp
 import numpy as np
 
 from chainrule import forks, ops
+from chainrule.arguments import explained, misfit_of, whole_number
 from chainrule.errors import UserError, warn
 from chainrule.graph import COMPILED, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype
@@ -210,6 +211,9 @@ class CompiledFunction(Generic[P, R]):
         from chainrule.cpu.program import Program
 
         plain = self._function.bound() if isinstance(self._function, _Method) else self._function
+        misfit = misfit_of(plain, *call.arguments, self.__name__)
+        if misfit is not None:
+            raise misfit
         objects = call.objects(self._function)
         before = Surroundings(plain, objects)
         states = RandomStates(before.generators)
@@ -259,6 +263,7 @@ class _Method:
 def compile(function: Callable[P, R], *, max_memory: int | None = None) -> CompiledFunction[P, R]: ...
 @overload
 def compile(function: None = None, *, max_memory: int | None = None) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
+@explained
 def compile(function: Callable[..., Any] | None = None, *, max_memory: int | None = None) -> Any:
     """Compile ``function``, such as a whole training step: forward, backward, update.
 
@@ -280,6 +285,8 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
     """
     if function is None:
         return lambda f: compile(f, max_memory=max_memory)
+    if max_memory is not None:
+        max_memory = whole_number("compile: max_memory", max_memory, 0)
     if not callable(function):
         raise UserError(f"compile: needs a function, got {type(function).__name__}")
     return CompiledFunction(function, max_memory)
@@ -356,6 +363,11 @@ class _Call:
             self.inputs.append(_Given(array, None, key))
             return key
         return value_key(leaf)
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As they were given: by place, and by name."""
+        return self._all
 
     def with_inputs(self, inputs: Sequence[Any]) -> Any:
         """The arguments, with these instead of the inputs."""
@@ -539,6 +551,7 @@ class _Parts:
             [(weakref.ref(module), mode) for module, mode in trace.modes.items()],
             guards,
             dict(trace.asks),
+            dict(trace.wants),
             {cell: one is not None for cell, one in trace.gradient_reads.items()},
             self.checks,
             results,
@@ -562,6 +575,7 @@ class _Traced:
     modes: list[tuple[weakref.ref[Any], bool]]  # modules, and the ``training`` flag that each was given
     guards: Guards
     asks: dict[Cell, bool]
+    wants: dict[Cell, bool]  # parameters whose ``requires_grad`` the function set, and to what
     had_gradient: dict[Cell, bool]
     checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
     results: _Results
@@ -634,6 +648,8 @@ class _Traced:
             module = reference()
             if module is not None and module.training is not mode:
                 module.training = mode
+        for cell, wanted in self.wants.items():
+            cell.requires_grad = wanted
         return self.results.values(program, inputs, name)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule import ops
+from chainrule.arguments import explained
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, Node, TensorType
 from chainrule.graph.dtypes import bool_, float32, float64
@@ -73,6 +74,7 @@ class engine:  # noqa: N801 - used like a function
     As ``with engine("reference"):`` only inside.
     """
 
+    @explained
     def __init__(self, name: str) -> None:
         if name not in ENGINES:
             raise unknown_value("engine", name, ENGINES)

@@ -204,11 +204,13 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 
 @explained
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """One after the other along an axis that all have."""
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """One after the other along an axis that all have; with ``axis=None``, the elements of all in a row."""
     parts = [as_tensor(one) for one in members_of("concatenate: tensors", tensors, "pass [x, y]")]
     if not parts:
         raise UserError("concatenate: needs at least one tensor, got none")
+    if axis is None:
+        parts, axis = [one.reshape(-1) for one in parts], 0
     dtype = promote(*(one.dtype for one in parts))
     place = as_axis("concatenate", axis, parts[0].ndim)
     return Tensor(ops.concatenate(*(one.astype(dtype).node for one in parts), axis=place))
@@ -237,6 +239,7 @@ def stop_gradient(x: Any) -> Tensor:
 # ---- gradients
 
 
+@explained
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Inside, nothing remembers how it was computed: for evaluation and updates."""

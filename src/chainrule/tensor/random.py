@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import forks
-from chainrule.arguments import real_number, shape_of, whole_number
+from chainrule.arguments import explained, explained_methods, real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
@@ -20,9 +20,11 @@ from chainrule.tensor.tensor import Tensor
 Draw = Callable[[Node, tuple[int, ...], Any], tuple[Node, Node]]
 
 
+@explained_methods
 class Generator:
     """A stream of random numbers. ``state`` is a cell of two integers, the seed and the counter: part of a checkpoint."""
 
+    @explained
     def __init__(self, seed: int = 0) -> None:
         self.state = Buffer(np.array([_checked(seed), 0]), int64)
         self.state.name = "random.state"
@@ -68,16 +70,19 @@ default_generator = Generator()
 """What initialisation and dropout draw from."""
 
 
+@explained
 def manual_seed(seed: int) -> None:
     """Begin the default stream again from ``seed``."""
     default_generator.seed(seed)
 
 
+@explained
 def uniform(shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
     """Numbers spread evenly over [low, high), from the default stream."""
     return default_generator.uniform(shape, low, high, dtype)
 
 
+@explained
 def normal(shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
     """Normal numbers, from the default stream."""
     return default_generator.normal(shape, mean, std, dtype)

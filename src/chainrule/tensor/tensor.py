@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import reprlib
-import warnings
 import weakref
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.arguments import as_whole, as_whole_numbers, explained, explained_methods, real_number, shape_of, whole_number
-from chainrule.errors import UserError
+from chainrule.arguments import (
+    as_whole,
+    as_whole_numbers,
+    explained,
+    explained_methods,
+    flag,
+    real_number,
+    shape_of,
+    whole_number,
+)
+from chainrule.errors import UserError, UserTypeError, warn
 from chainrule.grad import refuse_freed
 from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf, topological_order
 from chainrule.graph.dtypes import (
@@ -104,7 +112,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        self.requires_grad_(wanted)
+        self.requires_grad_(flag("requires_grad", wanted))
 
     @property
     def graph(self) -> Graph:
@@ -194,7 +202,7 @@ class Tensor:
 
     def __index__(self) -> int:
         if is_float(self.dtype):
-            raise TypeError(f"{self.node.type} cannot be an index: only integers can")
+            raise UserTypeError(f"{self.node.type} cannot be an index: only integers can")
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -204,7 +212,7 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("a tensor without axes has no length")
+            raise UserTypeError(f"{self.node.type} is a single number: without axes it has no length and no elements")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -260,10 +268,9 @@ class Tensor:
         if self._grad is None:
             node = self._node
             if node.requires_grad and node.owner is None and node.operation.role is not Role.LEAF:
-                warnings.warn(
+                warn(
                     f"grad: this {node.type}, from {node.operation.name} at {node.origin}, is a hidden value, whose gradient "
-                    "is not kept: call retain_grad() on it before backward()",
-                    stacklevel=2,
+                    "is not kept: call retain_grad() on it before backward()"
                 )
         return self._grad
 
@@ -804,10 +811,6 @@ def _raised(base: Any, exponent: Any) -> Tensor:
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
-    if keepdims is False:
-        return Tensor(node)
-    if keepdims is not True and not isinstance(keepdims, np.bool_):
-        raise UserError(f"keepdims must be True or False, got {keepdims!r}: several axes are passed as a tuple, axis=(0, 1)")
     if not keepdims:
         return Tensor(node)
     return Tensor(compose.to_shape(node, tuple(1 if i in axes else size for i, size in enumerate(shape))))

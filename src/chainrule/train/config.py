@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.arguments import real_number, whole_number
+from chainrule.arguments import explained, explained_methods, real_number, whole_number
 from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import MODELS
@@ -21,6 +21,7 @@ SCHEDULES = ("one-cycle", "cosine", "step", "warm-up", "constant")
 AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
 
 
+@explained_methods
 @dataclass(frozen=True)
 class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
@@ -141,6 +142,9 @@ class Config:
             raise UserError(
                 f"{source} is no configuration of a run ({error}): it was edited or damaged; put it back, or begin a new run"
             ) from None
+
+
+Config.__init__ = explained(Config.__init__)  # type: ignore[method-assign]
 
 
 def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:

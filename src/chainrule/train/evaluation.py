@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import explained
 from chainrule.data import Loader
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
@@ -78,6 +79,7 @@ Judge = Callable[[Matrix, Matrix], tuple[Tensor, Tensor]]
 """Images and labels of a batch to the sum of its losses, and the class it takes each image for."""
 
 
+@explained
 def judge(model: Module, contraction: str = "float32") -> Judge:
     """A compiled function that judges a batch by ``model``."""
 
@@ -90,6 +92,7 @@ def judge(model: Module, contraction: str = "float32") -> Judge:
     return judged
 
 
+@explained
 def evaluate(
     model: Module, loader: Loader, judged_by: Judge | None = None, on_batch: Callable[[int], None] | None = None
 ) -> Evaluation:

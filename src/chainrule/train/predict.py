@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.data import ImageFolder, Normalize
 from chainrule.errors import UserError
 from chainrule.models import build
@@ -31,9 +32,11 @@ class Prediction:
     note: str = ""
 
 
+@explained_methods
 class TrainedModel:
     """The model of a run, ready for use: weights, classes, and how its images were normalised."""
 
+    @explained
     def __init__(self, run: RunFolder) -> None:
         if not run.model.exists():
             raise UserError(

@@ -19,6 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.train.config import Config
@@ -30,9 +31,11 @@ _NUMBERS = {
 """What a row of each kind holds."""
 
 
+@explained_methods
 class RunFolder:
     """Paths and files of one run."""
 
+    @explained
     def __init__(self, path: str | os.PathLike[str], config: Config) -> None:
         self.path = Path(path)
         self.config = config
@@ -157,6 +160,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
     return row if whole else None
 
 
+@explained
 def next_folder(config: Config, parent: str | os.PathLike[str] = "runs") -> Path:
     """``runs/<model>-<data>-<n>`` with the first n that is free."""
     data = Path(config.data).name or "data"

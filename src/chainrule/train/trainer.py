@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainrule import optim
+from chainrule.arguments import explained, explained_methods
 from chainrule.data import ArrayDataset, Dataset, Loader, Normalize, load_dataset, mean_std
 from chainrule.data.sampling import spread
 from chainrule.errors import UserError
@@ -67,9 +68,11 @@ class Stopped(Exception):  # noqa: N818 - not an error
     """The watcher asked to stop; the checkpoint is written."""
 
 
+@explained_methods
 class Trainer:
     """One run: data, model, optimizer, schedule, folder. ``train`` runs it to its end or until the watcher stops it."""
 
+    @explained
     def __init__(self, folder: RunFolder, *, training: Dataset, test: Dataset) -> None:
         config = self.config = folder.config
         self.folder = folder
@@ -338,6 +341,7 @@ def data_facts(training: Dataset, test: Dataset, mean: list[float], std: list[fl
     }
 
 
+@explained
 def difference(expected: Sequence[str], found: Sequence[str]) -> str:
     """How two lists of classes differ, in words."""
     if len(expected) != len(found):
@@ -384,6 +388,7 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> opt
     return optim.LinearLR(optimizer, 1.0, 1.0, 1)
 
 
+@explained
 def open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     """Training and test split of the configured data."""
     training, test = (
