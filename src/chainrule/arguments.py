@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, ParamSpec, TypeGuard, TypeVar
 
-import numpy as np
-
 from chainrule.errors import UserError, UserTypeError
 from chainrule.habits import remark_on_call, remark_on_flag, unknown_argument
 
@@ -110,8 +108,8 @@ def pixels(size: Any) -> tuple[int, int]:
 
 
 def flag(what: str, value: Any, remark: str = "") -> bool:
-    """``value`` as a bool of Python; a UserError if it is anything but True or False, also if it is 1 or "yes"."""
-    if not isinstance(value, bool | np.bool_):
+    """``value`` as a bool of Python; a UserError if it is anything but True or False, of Python or NumPy, such as 1 or "yes"."""
+    if not isinstance(value, bool) and not (getattr(value, "dtype", None) == "bool" and _single(value)):
         raise UserError(f"{what} must be True or False, got {value!r}" + (f": {remark}" if remark else ""))
     return bool(value)
 
