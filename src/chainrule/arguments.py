@@ -108,7 +108,7 @@ def pixels(size: Any) -> tuple[int, int]:
 
 
 def flag(what: str, value: Any, remark: str = "") -> bool:
-    """``value`` as a bool of Python; a UserError if it is anything but True or False, of Python or NumPy, such as 1 or "yes"."""
+    """``value`` as a bool of Python; a UserError if it is anything but True or False, such as 1 or "yes"."""
     if not isinstance(value, bool) and not (getattr(value, "dtype", None) == "bool" and _single(value)):
         raise UserError(f"{what} must be True or False, got {value!r}" + (f": {remark}" if remark else ""))
     return bool(value)
