@@ -53,6 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     ("option", "value", "message"),
     [
         ("model", "lennet", "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
+        ("model", "resnet18", "unknown model 'resnet18': Known: lenet, mlp"),
         ("optimizer", "sdg", "unknown optimizer 'sdg': did you mean 'sgd'? Known: adam, adamw, rmsprop, sgd"),
         (
             "schedule",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import warnings
@@ -47,7 +46,65 @@ def warn(message: str) -> None:
 def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:
     """An error for a value outside a known set: ``unknown model 'lenett': did you mean 'lenet'? Known: lenet, mlp``."""
     names = sorted(known)
-    lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(str(value).lower(), lower, n=1, cutoff=0.4)
-    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
+    near = nearest(str(value), names)
+    hint = f"did you mean {near!r}? " if near is not None else ""
     return UserError(f"unknown {what} {value!r}: {hint}Known: {', '.join(names)}")
+
+
+def nearest(value: str, known: Iterable[str]) -> str | None:
+    """The known name that ``value`` is a misspelling, a beginning or an abbreviation of; None where it is neither.
+
+    That two names share some letters is not enough: who writes 'resnet18' or 'mobilenet' does not mean 'lenet'.
+    """
+    word, names = value.lower(), sorted(known)
+    near = [(count, name) for name in names if (count := _mistakes(word, name.lower())) <= _allowed(word, name)]
+    if near:
+        return min(near)[1]
+    if len(word) < 3:
+        return None
+    for fits in (_begins, _abbreviates):
+        found = [name for name in names if fits(word, name.lower())]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _allowed(word: str, name: str) -> int:
+    """How many mistakes a word of that length may have: one of three letters or more, two of eight, three of twelve.
+
+    Where the letters are right, more than one wrong digit is another number: resnet34 is not resnet18.
+    """
+    longest = max(len(word), len(name))
+    if _letters(word) == _letters(name):
+        return min(1, longest // 3)
+    return max(1, longest // 4) if longest > 2 else 0
+
+
+def _letters(word: str) -> str:
+    return "".join(one for one in word if not one.isdigit())
+
+
+def _begins(word: str, name: str) -> bool:
+    """``cos`` for cosine; ``lenet-5`` for lenet."""
+    further = word.removeprefix(name)
+    return name.startswith(word) or (len(name) > 2 and further != word and not further[:1].isalnum())
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    """``bf16`` for bfloat16: its letters in their order, with the first and the last."""
+    letters = iter(name)
+    return word[0] == name[:1] and word[-1] == name[-1:] and all(letter in letters for letter in word)
+
+
+def _mistakes(word: str, name: str) -> int:
+    """How many letters are missing, too many, wrong, or exchanged with their neighbour."""
+    if abs(len(word) - len(name)) > _allowed(word, name):
+        return max(len(word), len(name))
+    before, row = [0] * (len(name) + 1), list(range(len(name) + 1))
+    for i, letter in enumerate(word):
+        before, last, row = row, before, [i + 1]
+        for j, other in enumerate(name):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != other)))
+            if i and j and letter == name[j - 1] and word[i - 1] == other:
+                row[-1] = min(row[-1], last[j - 1] + 1)
+    return row[-1]

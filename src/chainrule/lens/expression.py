@@ -4,7 +4,6 @@ them. The text is parsed and walked; it is never run as Python."""
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import operator
 import unicodedata
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arguments import explained
-from chainrule.errors import UserError
+from chainrule.errors import UserError, nearest
 from chainrule.nn import functional
 from chainrule.tensor import Tensor, tensor
 from chainrule.tensor.functions import maximum, minimum
@@ -265,8 +264,8 @@ class _Walk:
         return tensor(_float(self.source, node), "float64")
 
     def unknown(self, node: ast.expr, kind: str, name: str, known: Iterable[str]) -> UserError:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else "" if kind == "function" else f"give it a value, such as {name}=1. "
+        near = nearest(name, known)
+        hint = f"did you mean {near!r}? " if near else "" if kind == "function" else f"give it a value, such as {name}=1. "
         listed = ", ".join(known) or "no name"
         return self.source.error_at(node, f"unknown {kind} {name!r}: {hint}{'Given' if kind == 'name' else 'Known'}: {listed}")
 
