@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -20,8 +21,10 @@ import chainrule
 from chainrule import cli
 from chainrule.data import write_idx
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(chainrule.__file__).parents[1])}
+WIDE = {"COLUMNS": "1000", "LINES": "100"}  # so that no message is broken into lines; what happens on less is test_widths
+ENVIRONMENT = {**os.environ, **WIDE, "PYTHONPATH": str(Path(chainrule.__file__).parents[1])}
 COMMAND = [sys.executable, "-W", "error", "-m", "chainrule"]
+TYPED = f"{sys.executable} -m chainrule"  # how a process of these tests names itself in what it suggests
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,18 @@ class Ended:
 
 def command(*arguments: object) -> Ended:
     """Run the command in this process. What it does not catch reaches the test."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["chainrule", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["chainrule", *map(str, arguments)]),
+        mock.patch.dict(os.environ, WIDE),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
             cli.main()
-        status: Any = 0
-    except SystemExit as ended:
-        status = ended.code or 0
-    finally:
-        sys.argv = before
+            status: Any = 0
+        except SystemExit as ended:
+            status = ended.code or 0
     return Ended(status, out.getvalue(), err.getvalue())
 
 

@@ -21,7 +21,7 @@ from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.train import Config, RunFolder, Trainer, trainer
-from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, outcome, pictures, refused
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, outcome, pictures, refused
 
 
 @pytest.fixture(scope="module")
@@ -477,7 +477,7 @@ def test_a_disk_that_is_really_full(data: Path, finished: Path, tmp_path: Path) 
         assert json.loads(load_safetensors(run / checkpoint.name)[1]["chainrule"])["step"] == 4
     else:
         assert first == f"error: {checkpoint} cannot be written (File too large): mend that, or choose another place"
-    assert second == f"Then resume with: chainrule train --resume {disk / 'run'}\n"
+    assert second == f"Then resume with: {TYPED} train --resume {disk / 'run'}\n"
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
     done("train", "--resume", run)
     assert outcome(run) == outcome(finished)

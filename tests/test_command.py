@@ -22,7 +22,7 @@ from PIL import Image
 
 import chainrule
 from chainrule.cli.console import fitted, loss_text, time_left
-from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, pictures, process
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process
 
 LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")
 
@@ -85,7 +85,7 @@ def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
     assert "3 epochs of 938 steps of 64 images" in text
     assert "run folder: runs/lenet-mnist-1   (Ctrl-C saves and stops)" in text
     assert LIVE.search(text)
-    assert "Resume with: chainrule train --resume runs/lenet-mnist-1" in text
+    assert f"Resume with: {TYPED} train --resume runs/lenet-mnist-1" in text
     assert {"checkpoint.safetensors", "config.json"} <= set(os.listdir(tmp_path / "runs/lenet-mnist-1"))
 
 
@@ -125,7 +125,7 @@ def test_messages_stay_whole_where_they_are_to_be_copied(tmp_path: Path) -> None
     idx_folder(tmp_path / "patterns")
     name = "a-name-that-is-longer-than-the-terminal-is-wide"
     _, shown = on_terminal("train", "--data", "patterns", "--epochs", 1, "--out", name, width=40, cwd=tmp_path)
-    assert f"use it:  chainrule predict {name} IMAGE..." in shown
+    assert f"use it:  {TYPED} predict {name} IMAGE..." in shown
 
 
 # ---- elsewhere
@@ -156,7 +156,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
     confusion = np.array(json.loads((tmp_path / "run/result.json").read_text())["confusion"])
     assert [float(row[2][:-1]) for row in worst] == sorted(100 * np.diag(confusion) / confusion.sum(1))[:3]
     assert re.search(r"^\d+ of 40 test images right: accuracy \d+\.\d\d%$", out, re.MULTILINE)
-    assert "use it:  chainrule predict run IMAGE..." in out
+    assert f"use it:  {TYPED} predict run IMAGE..." in out
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:

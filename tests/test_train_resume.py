@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from running import FILES, idx_folder, metrics, outcome, process, tensors
+from running import FILES, TYPED, idx_folder, metrics, outcome, process, tensors
 
 EPOCHS, PER_EPOCH = 3, 38  # 600 images in batches of 16, the last one of 8
 STEPS = EPOCHS * PER_EPOCH
@@ -66,7 +66,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(number: signal.Signals, place: Path
     running.send_signal(number)
     out, err = running.communicate()
     assert (running.returncode, err) == (130, "")
-    assert f"Resume with: chainrule train --resume '{run}'" in out
+    assert f"Resume with: {TYPED} train --resume '{run}'" in out
     stopped = next(line for line in out.splitlines() if line.startswith("Stopped after step "))
     assert stopped.endswith(f" of {STEPS}; everything is saved.")
     rows = [row["step"] for row in metrics(run) if row["kind"] == "train"]
@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_ends_at_once(place: Path, uninterrupted: dict[str, Any]
         time.sleep(0.0002)
     out, err = running.communicate()
     assert (running.returncode, err) == (130, "")
-    assert "Resume with: chainrule train --resume" in out
+    assert f"Resume with: {TYPED} train --resume" in out
     resumed = process("train", "--resume", run)
     assert resumed.communicate()[1] == ""
     assert outcome(run) == uninterrupted

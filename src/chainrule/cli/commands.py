@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sys
 import warnings
@@ -174,10 +173,10 @@ def _only_resume(context: typer.Context) -> None:
 
 def _run(trainer: Trainer) -> None:
     from chainrule.cli.console import ConsoleWatcher
-    from chainrule.train import Stopped
+    from chainrule.train import Stopped, command_line
 
     watcher = ConsoleWatcher(trainer)
-    again = f"chainrule train --resume {shlex.quote(str(trainer.folder.path))}"
+    again = command_line("train", "--resume", trainer.folder.path)
     with _heard(watcher, again):
         try:
             evaluation = trainer.train(watcher)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chainrule.nn.summary import Summary
+from chainrule.train.command_line import command_line
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.predict import Prediction
 from chainrule.train.trainer import StepReport
@@ -171,7 +171,7 @@ class ConsoleWatcher:
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
         )
-        use = f"chainrule predict {shlex.quote(str(folder.path))} IMAGE..."
+        use = command_line("predict", folder.path, "IMAGE...")
         self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  {use}", whole=True)
 
 

@@ -1,5 +1,6 @@
 """Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
 
+from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.predict import Prediction, TrainedModel
@@ -16,6 +17,7 @@ __all__ = [
     "TrainedModel",
     "Trainer",
     "Watcher",
+    "command_line",
     "difference",
     "evaluate",
     "judge",

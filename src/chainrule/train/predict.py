@@ -18,6 +18,7 @@ from chainrule.nn import functional as F
 from chainrule.ops import precision
 from chainrule.tensor import functions, tensor
 from chainrule.train.checkpoint import load_model, model_description
+from chainrule.train.command_line import command_line
 from chainrule.train.run_folder import RunFolder
 
 _BATCH = 250  # images that go through the model at a time, so that memory does not grow with their number
@@ -41,7 +42,7 @@ class TrainedModel:
         if not run.model.exists():
             raise UserError(
                 f"{run.path} holds no trained model yet: it is written after the first epoch; continue with "
-                f"`chainrule train --resume {run.path}`"
+                f"`{command_line('train', '--resume', run.path)}`"
             )
         facts: dict[str, Any] = model_description(run.model)
         self.classes: list[str] = facts["classes"]

@@ -22,6 +22,7 @@ from typing import Any
 from chainrule.arguments import explained, explained_methods
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
+from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 
 _NUMBERS = {
@@ -85,7 +86,7 @@ class RunFolder:
         """A folder that is there; a UserError if it is no run."""
         target = Path(path)
         if not target.is_dir():
-            raise UserError(f"there is no run folder {target}: give the folder that `chainrule train` printed")
+            raise UserError(f"there is no run folder {target}: give the folder that `{command_line('train')}` printed")
         config = target / "config.json"
         if not config.is_file():
             raise UserError(f"{target} is no run folder: it holds no config.json")
