@@ -8,6 +8,7 @@ from chainrule.graph.dtypes import bfloat16, bool_, float32, float64, int32, int
 from chainrule.habits import LIBRARY, absent
 from chainrule.ops.precision import precision
 from chainrule.tensor import random
+from chainrule.tensor.backend import set_threads, thread_count
 from chainrule.tensor.cells import Buffer, Parameter
 from chainrule.tensor.compiled import compile
 from chainrule.tensor.engines import engine
@@ -125,7 +126,6 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what ``_LATER`` names: a test holds the two against each other
     from chainrule import data, formats, lens, models, nn, optim, train
-    from chainrule.cpu.threads import set_threads, thread_count
     from chainrule.lens.explain import explain
 
 _LATER = {
@@ -136,8 +136,6 @@ _LATER = {
     "models": "chainrule.models",
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",
-    "set_threads": "chainrule.cpu.threads",
-    "thread_count": "chainrule.cpu.threads",
     "train": "chainrule.train",
 }
 """Public names that are loaded when they are first asked for, and where they are: an import stays as light as tensors are."""

@@ -3,8 +3,8 @@
 from typing import assert_type
 
 import chainrule as cr
-from chainrule.cpu.program import Program
 from chainrule.tensor import CompiledFunction, Tensor
+from chainrule.tensor.backend import Program
 
 
 @cr.compile

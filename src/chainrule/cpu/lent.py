@@ -58,8 +58,7 @@ class Operand:
         return cls(memory, node, as_it_lies)
 
 
-class NestedError(Exception):
-    """Programs that are lent memory cannot run within each other."""
+operand = Operand.lying_as
 
 
 class LentProgram:
@@ -127,16 +126,13 @@ class LentProgram:
             self._results.append((piece, node.shape, node.dtype, begin + start * itemsize, in_bytes))
         self._sizes = [*sizes, *([small] if any(piece < 0 for piece, *_ in self._results) else [])]
 
-    def run(self, values: Sequence[Array]) -> list[Array]:
-        """The outputs, for operands that lie as those that it was made for.
-
-        Raises:
-            NestedError: this thread is within a run already, in a signal handler or when something is freed.
-        """
+    def run(self, values: Sequence[Array]) -> list[Array] | None:
+        """The outputs, for operands that lie as those that it was made for; None if this thread is within a run already, in a
+        signal handler or when something is freed."""
         global _owner
         thread = threading.get_ident()
         if _owner == thread:
-            raise NestedError
+            return None
         with _lock:
             _owner = thread
             try:

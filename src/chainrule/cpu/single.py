@@ -20,8 +20,9 @@ _lock = forks.renewed(threading.RLock())
 _programs: OrderedDict[Any, LentProgram] = OrderedDict()
 
 
-def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> Array:
-    """The value of ``primitive``, as ``run_reference`` gives it, in whatever order of axes it is quickest to make."""
+def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> Array | None:
+    """The value of ``primitive``, as ``run_reference`` gives it, in whatever order of axes it is quickest to make; None within
+    another run on this thread."""
     key = (primitive, tuple(attributes.items()), tuple([(one.shape, one.strides, one.dtype) for one in values]))
     with _lock:
         program = _programs.get(key)
@@ -31,7 +32,8 @@ def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, 
                 _programs.popitem(last=False)
         else:
             _programs.move_to_end(key)
-    return program.run(values)[0]
+    found = program.run(values)
+    return None if found is None else found[0]
 
 
 def _program(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> LentProgram:

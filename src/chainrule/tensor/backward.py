@@ -20,6 +20,7 @@ from chainrule import forks, ops
 from chainrule.errors import InternalError, UserError
 from chainrule.grad import backprop, refuse_freed
 from chainrule.graph import COMPILED, Array, Node, leaf, topological_order
+from chainrule.tensor.backend import backend
 from chainrule.tensor.engines import work
 from chainrule.tensor.tracing import active_trace
 
@@ -157,9 +158,7 @@ class _Gradient:
     """The gradient of one structure as a program."""
 
     def __init__(self, structure: _Structure) -> None:
-        from chainrule.cpu.lent import LentProgram, Operand
-
-        operands = [Operand.lying_as(one) for one in structure.values]
+        operands = [backend().operand(one) for one in structure.values]
         stand_ins: dict[Node, Node] = {}
         with ops.running_on(None):
             for node in structure.nodes:
@@ -177,15 +176,13 @@ class _Gradient:
                 if node in without:
                     raise InternalError(f"a gradient rule reads {node!r}, made at {node.origin}, which no `saves` declares")
                 made[node] = node.over([made[one] for one in node.inputs]) if node.inputs else node
-        self._program = LentProgram([made[one] for one in outputs], operands)
+        self._program = backend().lent_program([made[one] for one in outputs], operands)
         self._arrives = [one is not None for one in found]
 
     def run(self, structure: _Structure) -> list[Node | None] | None:
         """The gradients; None within another run on this thread."""
-        from chainrule.cpu.lent import NestedError
-
-        try:
-            values = iter(self._program.run(structure.values))
-        except NestedError:
+        found = self._program.run(structure.values)
+        if found is None:
             return None
+        values = iter(found)
         return [leaf(next(values)) if arrives else None for arrives in self._arrives]

@@ -17,6 +17,7 @@ from chainrule.arguments import explained, flag
 from chainrule.errors import UserError
 from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
 from chainrule.graph.dtypes import DType, as_dtype, is_float
+from chainrule.tensor.backend import backend
 from chainrule.tensor.tensor import Tensor, as_tensor, tensor
 from chainrule.tensor.tracing import active_trace
 
@@ -156,7 +157,7 @@ class Cell(Tensor):
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
         if self._memory is None:
             untouched = self._value_now is None  # else all of it is written before anything is read
-            self._memory = _zeros(self._type, present=untouched)
+            self._memory = backend().zeros(self._type, present=untouched)
             self._memory_is_new = untouched
         if not self._memory_is_new:
             np.copyto(self._memory, self.numbers())
@@ -240,12 +241,6 @@ def written(cells: Iterable[Cell]) -> None:
     """A program has written the memory of each."""
     for cell in cells:
         cell._value_now = cell._node = None  # type: ignore[assignment]
-
-
-def _zeros(type_: TensorType, present: bool) -> Array:
-    from chainrule.cpu.memory import apart_zeros
-
-    return apart_zeros(type_, present)
 
 
 class Parameter(Cell):

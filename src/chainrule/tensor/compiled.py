@@ -19,7 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from chainrule.arguments import explained, misfit_of, whole_number
 from chainrule.errors import UserError, warn
 from chainrule.graph import COMPILED, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype
+from chainrule.tensor.backend import Program, backend
 from chainrule.tensor.backward import refuse_outside
 from chainrule.tensor.cells import Cell, in_memory, written
 from chainrule.tensor.engines import is_reference
@@ -38,9 +39,6 @@ from chainrule.tensor.tensor import Tensor, placeholder, tensor
 from chainrule.tensor.tracing import Trace, active_trace, tracing
 from chainrule.tensor.tree import flatten, paths, rebuilt
 from chainrule.tensor.watched import noting
-
-if TYPE_CHECKING:
-    from chainrule.cpu.program import Program
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -208,8 +206,6 @@ class CompiledFunction(Generic[P, R]):
                     )
 
     def _trace(self, call: _Call) -> _Traced:
-        from chainrule.cpu.program import Program
-
         plain = self._function.bound() if isinstance(self._function, _Method) else self._function
         misfit = misfit_of(plain, *call.arguments, self.__name__)
         if misfit is not None:
@@ -241,7 +237,7 @@ class CompiledFunction(Generic[P, R]):
                 f"compile: {self.__name__} changes {', '.join(dict.fromkeys(changed))}, which a compiled function does only "
                 "while it is traced: return the value instead, or keep it in a cr.Buffer"
             )
-        program = Program(graph, parts.state, max_memory=self._max_memory)
+        program = backend().compile_graph(graph, parts.state, self._max_memory)
         return parts.traced(program, results, Guards(notes, before, after))
 
 
@@ -582,11 +578,9 @@ class _Traced:
 
     def __post_init__(self) -> None:
         self.bound = [cell for cell, _ in self.cells]
-        from chainrule.cpu.memory import return_idle
-
         for cell, node in self.cells:  # once for all: a cell's memory never moves
             self.program.bind(node, cell.memory())
-        return_idle()  # what values of cells had, and operations before this; the program has an arena of its own
+        backend().return_idle()  # what values of cells had, and operations before this; the program has an arena of its own
         self.checks_computed = [(number, check) for place, number, check in self.checks if place is None]
         self.may_refuse = bool(self.checks_computed) or self.program.may_refuse
 

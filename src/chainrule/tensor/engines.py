@@ -17,6 +17,7 @@ from chainrule.errors import UserError, unknown_value
 from chainrule.graph import Array, Node, TensorType
 from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.ops import Primitive
+from chainrule.tensor.backend import backend
 
 ENGINES = ("native", "reference")
 VARIABLE = "CHAINRULE_ENGINE"
@@ -44,13 +45,8 @@ def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[st
         or not (_DTYPES.issuperset([one.dtype for one in values]) or primitive is ops.random_bits)
     ):
         return ops.run_reference(primitive, values, attributes, type_)
-    from chainrule.cpu import single
-    from chainrule.cpu.lent import NestedError
-
-    try:
-        return single.run(primitive, values, attributes)
-    except NestedError:
-        return ops.run_reference(primitive, values, attributes, type_)
+    found = backend().run_single(primitive, values, attributes)
+    return ops.run_reference(primitive, values, attributes, type_) if found is None else found
 
 
 def work(primitive: Primitive, values: Sequence[Array | Node], type_: TensorType) -> int:

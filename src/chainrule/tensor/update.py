@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from chainrule.graph import Array
+from chainrule.tensor.backend import backend
 from chainrule.tensor.cells import Cell, Parameter, in_memory, written
 from chainrule.tensor.tensor import Tensor
 from chainrule.tensor.tracing import tracing
@@ -36,7 +37,6 @@ class Updates:
         self, function: Callable[[], None], parameters: Sequence[Parameter], cells: Iterable[Cell], frozen: Hashable
     ) -> None:
         """Do what ``function`` does. ``cells``: those of its own that there are; ``frozen``: whatever else it depends on."""
-        from chainrule.cpu.lent import NestedError
 
         with_gradients: list[Parameter] = []
         values: list[Array] = []
@@ -56,9 +56,7 @@ class Updates:
             while len(self._programs) > _MOST_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(found)
-        try:
-            program.run(values)
-        except NestedError:  # in a signal handler, within another run
+        if not program.run(values):  # in a signal handler, within another run
             function()
 
 
@@ -72,9 +70,7 @@ class _Update:
         with_gradients: Sequence[Parameter],
         values: Sequence[Array],
     ) -> None:
-        from chainrule.cpu.lent import LentProgram, Operand
-
-        operands = [Operand.lying_as(one) for one in values]
+        operands = [backend().operand(one) for one in values]
         with tracing() as trace:
             trace.gradients.update(dict.fromkeys(parameters))
             for place, one in enumerate(with_gradients):
@@ -88,7 +84,7 @@ class _Update:
         read = [cell for cell in trace.reads if cell not in elsewhere]
         self._bound = [*read, *self._in_place]
         self.own = set(map(id, self._bound))
-        self._program = LentProgram(
+        self._program = backend().lent_program(
             [trace.writes[cell] for cell in self._parameters],
             operands,
             row_major=True,
@@ -96,11 +92,15 @@ class _Update:
             assigned=[(trace.old_value(cell), trace.writes[cell]) for cell in self._in_place],
         )
 
-    def run(self, values: Sequence[Array]) -> None:
+    def run(self, values: Sequence[Array]) -> bool:
+        """Whether it ran: it cannot within another run on this thread."""
         in_memory(self._bound)
         try:
             new = self._program.run(values)
         finally:
             written(self._in_place)
+        if new is None:
+            return False
         for one, value in zip(self._parameters, new, strict=True):
             one.replace(value)
+        return True

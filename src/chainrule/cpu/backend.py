@@ -1,0 +1,22 @@
+"""The door of this backend: what ``tensor.backend.Backend`` asks for, and where in here it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chainrule.cpu.lent import LentProgram, operand
+from chainrule.cpu.memory import apart_zeros as zeros
+from chainrule.cpu.memory import return_idle
+from chainrule.cpu.program import Program
+from chainrule.cpu.single import run as run_single
+from chainrule.cpu.threads import set_threads, thread_count
+from chainrule.graph import Graph, Node
+
+__all__ = ["compile_graph", "lent_program", "operand", "return_idle", "run_single", "set_threads", "thread_count", "zeros"]
+
+lent_program = LentProgram
+
+
+def compile_graph(graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None) -> Program:
+    """``graph`` as a program for this machine: see ``Program``."""
+    return Program(graph, state, max_memory=max_memory)
