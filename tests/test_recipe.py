@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops, optim
 from chainrule.cpu import code_cache, planner
 from chainrule.cpu.program import Program
 from chainrule.cpu.recipe import Recipe, recipe_name
@@ -53,6 +53,40 @@ def test_the_second_program_of_a_graph_runs_no_pass_and_gives_the_same_bits(
     assert again[1:] == (loss, passes)
 
 
+def test_a_recipe_names_what_goes_in_and_what_comes_out() -> None:
+    """All that another backend must know to be given the same arguments and cells."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @cr.compile
+    def step(batch: dict[str, cr.Tensor], rate: np.float32) -> cr.Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch["images"]) * rate, batch["labels"])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    batch = {"images": cr.ones((5, 3)), "labels": cr.tensor([0, 1, 0, 1, 1])}
+    for again in (False, True):  # made by the passes, and from the file
+        code_cache.forget()
+        program = (
+            cr.compile(step.__wrapped__).prepare(batch, np.float32(1.0)) if again else step.prepare(batch, np.float32(1.0))
+        )
+        recipe = program._recipe  # type: ignore[attr-defined]
+        given = {one.name: (one.dtype, one.shape) for one in recipe.inputs}
+        assert len(given) == len(recipe.inputs)
+        assert given["batch['images']"] == ("float32", (5, 3))
+        assert given["batch['labels']"] == ("int64", (5,))
+        assert given["rate"] == ("float32", ())
+        assert given["0.weight"] == ("float32", (4, 3))
+        assert given["1.running_var"] == ("float32", (4,))
+        left = [one.name for one in recipe.outputs]
+        assert {"0.weight", "2.bias", "1.running_mean"} <= set(left)
+        assert [one.region for one in recipe.outputs if one.name == "0.weight"] == [
+            one.region for one in recipe.inputs if one.name == "0.weight"
+        ], "the new value lies where the old one lay"
+
+
 def test_a_recipe_survives_as_bytes() -> None:
     x = leaf(TensorType((4, 6), float32))
     with ops.running_on(None):
@@ -61,10 +95,10 @@ def test_a_recipe_survives_as_bytes() -> None:
     made = planner.make_recipe(graph, [], TARGET, False)
     back = Recipe.decoded(made.encoded())
     assert back.encoded() == made.encoded()
-    assert (back.regions, back.outputs, back.leaves, back.arena_bytes) == (
+    assert (back.regions, back.outputs, back.inputs, back.arena_bytes) == (
         made.regions,
         made.outputs,
-        made.leaves,
+        made.inputs,
         made.arena_bytes,
     )
     assert [call.kernel.name for stage in back.stages for call in stage] == [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from chainrule.compiler.lower import Buffer
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.pipeline import plan
-from chainrule.cpu.recipe import CallRow, Recipe, Region, View, leaves_in_order
+from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target
 from chainrule.graph import Graph, Node
@@ -42,13 +42,20 @@ def make_recipe(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
         for stage in stages
     ]
     used = set(numbers)
-    views = [View(number(end), place.start, place.strides) for end, place in zip(ends, outputs, strict=True)]
-    index = {node: place for place, node in enumerate(leaves_in_order(graph, state))}
+    given = leaves_in_order(graph, state)
+    input_names, output_names = names_of(given, graph.outputs, state)
+    index = set(given)
     recipe = Recipe(
         [],
         rows,
-        views,
-        {index[node]: number(buffer) for node, buffer in leaves.items() if node in index and buffer in used},
+        [
+            InputRow(name, node.dtype.name, node.shape, number(leaves[node]) if leaves.get(node) in used else -1)
+            for name, node in zip(input_names, given, strict=True)
+        ],
+        [
+            OutputRow(name, node.dtype.name, node.shape, number(end), place.start, place.strides)
+            for name, node, end, place in zip(output_names, graph.outputs, ends, outputs, strict=True)
+        ],
         {
             number(buffer): node.value
             for node, buffer in leaves.items()

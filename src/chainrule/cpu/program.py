@@ -20,7 +20,7 @@ from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.limits import Limits
 from chainrule.cpu.memory import aligned_memory
 from chainrule.cpu.profile import ProgramProfile, profiled
-from chainrule.cpu.recipe import CallRow, Recipe, View, keep_recipe, kept_recipe, leaves_in_order, recipe_name
+from chainrule.cpu.recipe import CallRow, OutputRow, Recipe, keep_recipe, kept_recipe, leaves_in_order, recipe_name
 from chainrule.cpu.target import Target, host_target
 from chainrule.errors import UserError
 from chainrule.graph import Array, Graph, Node
@@ -70,7 +70,7 @@ class Program:
     ) -> None:
         self._alone_under, self._lent = alone_under, lent_memory
         self.target = target or host_target()
-        self._shapes = [one.shape for one in graph.outputs]
+
         self._bound: dict[int, Array] = {}
         self._recipe = self._built(graph, state, max_memory, lent_memory)
         self.lend(aligned_memory(self.arena_bytes if not lent_memory else 0))
@@ -131,7 +131,7 @@ class Program:
         for (region, offset), slot in slots.items():
             self._slots_of.setdefault(region, []).append((slot, offset))
         self._places: dict[int, list[tuple[int, int]]] = {}
-        self._leaves = {leaves[place]: region for place, region in recipe.leaves.items()}
+        self._leaves = {leaf: row.region for leaf, row in zip(leaves, recipe.inputs, strict=True) if row.region >= 0}
         self._executable = Executable(self.stages, len(slots), self.target, self._alone_under)
         self._table = memoryview(self._executable.addresses)  # type: ignore[arg-type]
         self._status_now = np.zeros(4, np.int64)
@@ -195,7 +195,7 @@ class Program:
         """Of all operands of all kernels. Writing here is the quickest way to bind; the caller keeps the memory alive."""
         return self._table
 
-    def output_place(self, number: int) -> tuple[View, int]:
+    def output_place(self, number: int) -> tuple[OutputRow, int]:
         """Where output ``number`` lies in its region, and how many bytes that has."""
         view = self._recipe.outputs[number]
         return view, self._recipe.regions[view.region].nbytes
@@ -232,7 +232,7 @@ class Program:
             memory, begin = self._memory, region.offset
             assert memory is not None, "what is lent memory leaves its outputs with the lender"
         strides = [stride * dtype.itemsize for stride in view.strides]
-        return np.ndarray(self._shapes[number], dtype, memory, begin + view.start * dtype.itemsize, strides)
+        return np.ndarray(view.shape, dtype, memory, begin + view.start * dtype.itemsize, strides)
 
 
 def _arithmetic(call: CallRow, recipe: Recipe) -> str:

@@ -51,9 +51,23 @@ class CallRow:
 
 
 @dataclass(frozen=True)
-class View:
-    """Where a value lies: ``start`` and ``strides`` in elements of a region."""
+class InputRow:
+    """A leaf of the graph: what whoever runs the program provides, row-major. ``region`` is -1 if nothing needs it."""
 
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    region: int
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """A value that the program leaves: ``start`` and ``strides`` in elements of a region. The new value of a cell is named as
+    the input that is its old one, and lies in that one's memory."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
     region: int
     start: int
     strides: tuple[int, ...]
@@ -63,15 +77,15 @@ class View:
 class Recipe:
     """Everything a program is built from.
 
-    ``stages``: calls over the same units of work, in order; all threads wait between stages. ``leaves``: by the place of a leaf
-    in the graph, its region, for those that are used. ``constants``: numbers that the passes made, by region. ``status`` is the
-    region in which kernels report an index out of range.
+    ``stages``: calls over the same units of work, in order; all threads wait between stages. ``inputs``: the leaves of the
+    graph, in the order of ``leaves_in_order``. ``constants``: numbers that the passes made, by region. ``status`` is the region
+    in which kernels report an index out of range.
     """
 
     regions: list[Region]
     stages: list[tuple[CallRow, ...]]
-    outputs: list[View]
-    leaves: dict[int, int]
+    inputs: list[InputRow]
+    outputs: list[OutputRow]
     constants: dict[int, Array]
     status: int
     arena_bytes: int
@@ -92,8 +106,8 @@ class Recipe:
                 for one in kernels
             ],
             "stages": stages,
-            "outputs": [[one.region, one.start, one.strides] for one in self.outputs],
-            "leaves": list(self.leaves.items()),
+            "inputs": [list(asdict(one).values()) for one in self.inputs],
+            "outputs": [list(asdict(one).values()) for one in self.outputs],
             "constants": [[region, *_encoded(value)] for region, value in self.constants.items()],
             "status": self.status,
             "arena_bytes": self.arena_bytes,
@@ -115,8 +129,11 @@ class Recipe:
         return cls(
             [Region(*row) for row in content["regions"]],
             stages,
-            [View(region, start, tuple(strides)) for region, start, strides in content["outputs"]],
-            dict(content["leaves"]),
+            [InputRow(name, dtype, tuple(shape), region) for name, dtype, shape, region in content["inputs"]],
+            [
+                OutputRow(name, dtype, tuple(shape), region, start, tuple(strides))
+                for name, dtype, shape, region, start, strides in content["outputs"]
+            ],
             {region: _decoded(*value) for region, *value in content["constants"]},
             content["status"],
             content["arena_bytes"],
@@ -164,6 +181,14 @@ def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
     ends = [index[one] for one in graph.outputs], [(index.get(old), str(old.type), new) for old, new in state], lent_memory
     found.update(repr(ends).encode())
     return f"program-{found.hexdigest()}.json"
+
+
+def names_of(leaves: Sequence[Node], outputs: Sequence[Node], state: Sequence[tuple[Node, int]]) -> tuple[list[str], list[str]]:
+    """Names of inputs and of outputs: labels, or else numbers. The new value of a cell is called as the cell."""
+    inputs = [leaf.label or f"input {number}" for number, leaf in enumerate(leaves)]
+    called = dict(zip(leaves, inputs, strict=True))
+    cells = {number: called[old] for old, number in state}
+    return inputs, [cells.get(number) or node.label or f"output {number}" for number, node in enumerate(outputs)]
 
 
 def leaves_in_order(graph: Graph, state: Sequence[tuple[Node, int]]) -> list[Node]:

@@ -215,7 +215,8 @@ class CompiledFunction(Generic[P, R]):
         states = RandomStates(before.generators)
         with tracing() as trace, noting():
             notes = trace.notes = Notes()
-            inputs = [one.stand_in(trace) for one in call.inputs]
+            names = call.input_names(self._function)
+            inputs = [one.stand_in(trace, name) for one, name in zip(call.inputs, names, strict=True)]
             leaves = [one.node for one in inputs]  # the function may put a leaf of its own in the place of one
             given, named = call.with_inputs(inputs)
             results = _Results(self._function(*given, **named), inputs)
@@ -310,9 +311,9 @@ class _Given(NamedTuple):
     tensor: Tensor | None
     key: _Input
 
-    def stand_in(self, trace: Trace) -> Tensor:
+    def stand_in(self, trace: Trace, name: str) -> Tensor:
         """What the traced function gets instead."""
-        made = placeholder(*self.key.type, self.key.asks_for_gradient)
+        made = placeholder(*self.key.type, self.key.asks_for_gradient, name)
         if self.key.weak:
             trace.weak.add(made.node)
         return made
@@ -383,6 +384,11 @@ class _Call:
         for name, one in options.items():
             found += paths(one, name)
         return found
+
+    def input_names(self, function: Callable[..., Any]) -> list[str]:
+        """What to call each input."""
+        named = zip(self.names(function), self.signature.leaves, strict=True)
+        return [name for name, key in named if isinstance(key, _Input)]
 
     def objects(self, function: Callable[..., Any]) -> list[tuple[str, Any]]:
         """The leaves that are no inputs, with their names."""

@@ -714,14 +714,13 @@ def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
     return tensor(data, dtype)
 
 
-def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool = False) -> Tensor:
-    """A tensor without numbers, to trace a computation with."""
+def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool = False, label: str = "") -> Tensor:
+    """A tensor without numbers, to trace a computation with. ``label`` names it where the graph or the program is shown."""
     made = Tensor.__new__(Tensor)
     made._grad = None
     owner = weakref.ref(made) if requires_grad else None
-    made._node = leaf(
-        TensorType(shape_of("placeholder: the shape", shape), as_dtype(dtype)), INPUT, requires_grad=requires_grad, owner=owner
-    )
+    type_ = TensorType(shape_of("placeholder: the shape", shape), as_dtype(dtype))
+    made._node = leaf(type_, INPUT, requires_grad=requires_grad, label=label, owner=owner)
     trace = active_trace()
     if requires_grad and trace is not None:
         trace.owners.add(id(made))
