@@ -331,6 +331,45 @@ def test_explain_the_error_of_the_lecture(tmp_path: Path) -> None:
     assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (["-a", "a=3"], -3),
+        (["-a**2", "a=-3"], -9),
+        (["--a", "a=3"], 3),
+        (["-(a + 1)", "a=1"], -2),
+        (["-2*a", "a=1", "--step", "-0.1"], -2),
+        (["--step=-0.1", "-a", "a=1"], -1),
+        (["--step", "-0.1", "-a", "a=1"], -1),
+        (["-h", "h=3"], -3),
+        (["-h**2", "h=3"], -9),
+        (["-step*2", "step=1", "--step", "0.1"], -2),
+        (["--", "-a", "a=3"], -3),
+        (["-a", "--", "a=3"], -3),
+        (["-a - b", "a=1", "b=2"], -3),
+    ],
+)
+def test_an_expression_that_begins_with_a_minus(line: list[str], error: float) -> None:
+    assert json.loads(done("explain", "--json", *line))["error"]["numbers"] == error
+    if "--" not in line:
+        assert json.loads(done("explain", *line, "--json"))["error"]["numbers"] == error
+
+
+def test_options_of_explain_are_still_options() -> None:
+    for help_option in ("-h", "--help"):
+        assert "Usage: chainrule explain" in done("explain", help_option)
+        assert "Usage: chainrule explain" in done("explain", "a", "a=3", help_option)
+    for line, complaint in (
+        (["--jsn", "a=3"], "No such option: --jsn"),
+        (["a", "a=3", "-b"], "No such option: -b"),
+        (["-a", "a=3", "--step"], "Option '--step' requires an argument"),
+        ([], "Missing argument 'expression'"),
+    ):
+        ended = command("explain", *line)
+        assert (ended.status, complaint in ended.err) == (2, True), ended.err
+    assert command("explain", "-a").err.startswith("error: expression, column 2: unknown name 'a'")
+
+
 def test_explain_as_json() -> None:
     assert {"36", "12"} <= set(re.findall(r"\d+", done(*EXPLAIN, "--json")))
     json.loads(done(*EXPLAIN, "--json"))

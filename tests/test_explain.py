@@ -74,6 +74,44 @@ def test_the_lectures_step_to_the_letter() -> None:
     np.testing.assert_allclose(new, [-2.6, -2.8], rtol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("text", "assignments", "step"),
+    [
+        ("a**2", ["a=3"], "a <- a - (-0.1) * de/da = 3 - (-0.1) * 6 = 3.6"),
+        ("a**2", ["a=-3"], "a <- a - (-0.1) * de/da = -3 - (-0.1) * (-6) = -3.6"),
+        ("-sum(a)", ["a=[-1,2]"], "a <- a - (-0.1) * de/da = [-1, 2] - (-0.1) * [-1, -1] = [-1.1, 1.9]"),
+        (
+            "sum(a * a)",
+            ["a=[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"],
+            "a <- a - (-0.1) * de/da: [17], 1 to 17, mean |.| 9 before, [17], 1.2 to 20.4, mean |.| 10.8 after",
+        ),
+    ],
+)
+def test_a_step_with_negative_numbers(text: str, assignments: list[str], step: str) -> None:
+    assert explain_expression(text, assignments, step=-0.1)[1] == [step]
+
+
+@pytest.mark.parametrize(
+    ("text", "formulas", "local"),
+    [
+        ("a * -3", ["a * (-3)"], ["-3"]),
+        ("-3 * a", ["(-3) * a"], ["-3"]),
+        ("a - -3", ["a - (-3)"], ["1"]),
+        ("2 - -a", ["-a", "2 - h1"], ["-1", "-1"]),
+        ("--a", ["-a", "-h1"], ["-1", "-1"]),
+        ("a**-2", ["a ** (-2)"], ["-2 * a^(-3)"]),
+        ("-a**2", ["a ** 2", "-h1"], ["2 * a", "-1"]),
+        ("-2 / a", ["(-2) / a"], ["-(-2) / a^2"]),
+        ("a / -4", ["a / (-4)"], ["1 / (-4)"]),
+        ("max(a, -1)", ["maximum(a, -1)"], ["1 where a >= (-1), else 0"]),
+    ],
+)
+def test_negative_numbers_in_formulas_stand_in_parentheses(text: str, formulas: list[str], local: list[str]) -> None:
+    rows = of(text, "a=3").rows
+    assert [row.formula for row in rows[1:]] == formulas
+    assert [edge.formula for row in rows for edge in row.edges] == local
+
+
 def test_the_lectures_numbers_one_by_one() -> None:
     explanation = of(LECTURE, *ASSIGNED)
     assert [row.name for row in explanation.rows] == ["w", "x", "h1", "y", "h2", "e"]
@@ -390,7 +428,7 @@ def test_shapes_that_do_not_fit_point_at_the_operator() -> None:
         ("w < 2", "column 1: a comparison has no gradient: choose with maximum(a, b)"),
         ("w and w", "column 1: and, or, not have no gradient"),
         ("w if w else w", "column 1: if and else are not known here"),
-        ("[1,2] @ w", "column 1: a list has no place here: give it a name, such as c=[1,2], and write c"),
+        ("[1,2] @ w", "column 1: a list has no place here: give it a name, such as 'c=[1,2]', and write c"),
         ("w, w", "column 1: a comma has no place here"),
         ("(lambda: 1)()", "column 2: this is no function: write * for a product"),
         ("w(2)", "column 1: w is a value, not a function: write * for a product"),
@@ -439,14 +477,14 @@ def test_the_place_in_a_long_or_foreign_text() -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["w"], "'w' is not of the form name=value, such as w=[1,2] (no spaces, or all of it in quotes)"),
+        (["w"], "'w' is not of the form name=value, such as y=5, or in quotes 'w=[1, 2]'"),
         (["2]"], "'2]' is not of the form name=value"),
         (["2=w"], "'2=w' is not of the form name=value"),
         (["w=1", "w=[2]"], "w is given twice, 'w=1' and 'w=[2]': leave one out"),
         (["exp=1"], "'exp=1': exp is a function: choose another name"),
         (["lambda=1"], "'lambda=1': lambda is a word of Python: choose another name"),
         (["w="], "value of w: is empty"),
-        (["w=[1,"], "value of w: '[1,' has no closing bracket: write the list without spaces, or all of it in quotes"),
+        (["w=[1,"], "value of w: '[1,' has no closing bracket: write all of it in quotes, such as 'w=[1, 2]'"),
         (["w=[1,[2]]"], "value of w, column 1: the rows of the list must have equal lengths"),
         (["w=[1,x]"], "value of w, column 4: a value is a number or a list of numbers, such as 5, -0.1 or [[1,2],[3,4]]"),
         (["w=True"], "value of w, column 1: a value is a number"),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from running import done
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -31,6 +33,32 @@ def test_the_explained_example_is_what_the_command_prints() -> None:
     command = ["explain", "(w @ x - y)**2", "w=[1,2]", "x=[3,4]", "y=5", "--step", "0.1"]
     ran = subprocess.run([sys.executable, "-m", "chainrule", *command], capture_output=True, text=True)
     assert ran.stdout == shown
+
+
+def brackets_outside_quotes(line: str) -> str:
+    """What is left of a shell's line without its quoted parts and comment, if there is a bracket in it."""
+    bare = re.sub(r"\s#.*", "", re.sub(r"\"[^\"]*\"|'[^']*'", "", line))
+    return bare if "[" in bare or "]" in bare else ""
+
+
+def test_brackets_in_commands_are_quoted() -> None:
+    """An unquoted w=[1,2] is a pattern to zsh, and no file matches it."""
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+    sources = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    names = ["", "train", "evaluate", "predict", "summary", "explain"]
+    for name in names:
+        texts[f"help of {name}"] = done(*([name] if name else []), "--help")
+    found = [
+        f"{place}: {line}"
+        for place, text in texts.items()
+        for line in text.splitlines()
+        if re.search(r"\b(chainrule|pip|pytest)\b.*[\[\]]", line) and not line.strip().startswith("Usage:")
+        if re.match(r"\s*(python|\.venv|chainrule|bash)", line) and brackets_outside_quotes(line)
+    ]
+    assert found == []
+    hints = re.findall(r"(?<![\w'\"([ ])\b\w=\[\d", sources) + re.findall(r"such as \w=\[", sources)
+    assert hints == [], "hints of errors"
+    assert brackets_outside_quotes('chainrule explain "a[0]" a=[1,2]')
 
 
 def test_the_picture_is_what_the_command_draws(tmp_path: Path) -> None:

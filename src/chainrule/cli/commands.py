@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from chainrule import __version__
+from chainrule.cli.parsing import FormulaCommand
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
@@ -350,12 +351,16 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 
 @app.command(
-    epilog='Examples:\n\n  chainrule explain "(w @ x - y)**2" w=[1,2] x=[3,4] y=5 --step 0.1\n\n'
-    '  chainrule explain "sum(relu(W @ x))" W=[[1,-2],[3,4]] x=[1,1] --svg relu.svg'
+    cls=FormulaCommand,
+    epilog="Examples:\n\n  chainrule explain \"(w @ x - y)**2\" 'w=[1,2]' 'x=[3,4]' y=5 --step 0.1\n\n"
+    "  chainrule explain \"sum(relu(W @ x))\" 'W=[[1,-2],[3,4]]' 'x=[1,1]' --svg relu.svg\n\n"
+    '  chainrule explain "-a**2" a=-3',
 )
 def explain(
     expression: Annotated[str, typer.Argument(help="Arithmetic on the names that follow; it must give one number.")],
-    values: Annotated[list[str] | None, typer.Argument(help="name=number or name=\\[list].", show_default=False)] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(help="name=number, or a list in quotes: 'name=\\[1,2]'.", show_default=False)
+    ] = None,
     step: Annotated[
         float | None, typer.Option(help="Learning rate: also show one step of gradient descent, w <- w - eta de/dw.")
     ] = None,
@@ -368,7 +373,7 @@ def explain(
 
     explanation, notes = explain_expression(expression, values or [], step)
     if svg is not None:
-        write_atomically(svg, explanation.svg(title=f"e = {expression}"))
+        write_atomically(svg, explanation.svg(title=f"e = {expression.strip()}"))
     if as_json:
         typer.echo(json.dumps(explanation.to_json()))
         return

@@ -196,12 +196,15 @@ class Explanation:
 
     def step_lines(self, learning_rate: float) -> list[str]:
         """The same in words: ``w <- w - 0.1 * de/dw = [1, 2] - 0.1 * [36, 48] = [-2.6, -2.8]``."""
-        rate = numbers.number(learning_rate)
+        rate = in_sum(numbers.number(learning_rate))
         lines = []
         for name, step in self.step(learning_rate).items():
-            old, gradient, new = map(numbers.brief, step)
-            words = f"{name} - {rate} * {slope(self._error_name, name)}"
-            lines.append(f"{name} <- {words} = {old} - {rate} * {in_sum(gradient)} = {new}")
+            words = f"{name} <- {name} - {rate} * {slope(self._error_name, name)}"
+            if all(map(numbers.is_written, step)):
+                old, gradient, new = map(numbers.brief, step)
+                lines.append(f"{words} = {old} - {rate} * {in_sum(gradient)} = {new}")
+            else:
+                lines.append(f"{words}: {numbers.text(step.old)} before, {numbers.text(step.new)} after")
         return lines
 
     @property

@@ -1,4 +1,4 @@
-"""Reads an expression and the values of its names, as ``chainrule explain "(w @ x - y)**2" w=[1,2] x=[3,4] y=5`` gives
+"""Reads an expression and the values of its names, as ``chainrule explain "(w @ x - y)**2" 'w=[1,2]' 'x=[3,4]' y=5`` gives
 them. The text is parsed and walked; it is never run as Python."""
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.Compare: "a comparison has no gradient: choose with maximum(a, b), minimum(a, b) or relu(a)",
     ast.BoolOp: "and, or, not have no gradient: choose with maximum(a, b) or minimum(a, b)",
     ast.IfExp: "if and else are not known here: choose with maximum(a, b), minimum(a, b) or relu(a)",
-    ast.List: "a list has no place here: give it a name, such as c=[1,2], and write c",
+    ast.List: "a list has no place here: give it a name, such as 'c=[1,2]', and write c",
     ast.Tuple: "a comma has no place here: only between the arguments of a function and between indices",
 }
 _KNOWN = f"only numbers, names, + - * / ** @, parentheses, indices and the functions {', '.join(FUNCTIONS)} are known here"
@@ -128,9 +128,7 @@ def parse_values(assignments: Iterable[str]) -> dict[str, Tensor]:
         name, equals, text = assignment.partition("=")
         name = unicodedata.normalize("NFKC", name.strip())
         if not equals or not name.isidentifier():
-            raise UserError(
-                f"{_quoted(assignment)} is not of the form name=value, such as w=[1,2] (no spaces, or all of it in quotes)"
-            )
+            raise UserError(f"{_quoted(assignment)} is not of the form name=value, such as y=5, or in quotes 'w=[1, 2]'")
         if keyword.iskeyword(name) or name in FUNCTIONS:
             kind = "a word of Python" if keyword.iskeyword(name) else "a function"
             raise UserError(f"{_quoted(assignment)}: {name} is {kind}: choose another name")
@@ -144,8 +142,8 @@ def parse_values(assignments: Iterable[str]) -> dict[str, Tensor]:
 def _array(source: _Source) -> np.ndarray[Any, Any]:
     if source.text.startswith("[") and "]" not in source.text:
         raise UserError(
-            f"{source.what}: {_quoted(source.text)} has no closing bracket: write the list without spaces, "
-            "or all of it in quotes, such as 'w=[1, 2]'"
+            f"{source.what}: {_quoted(source.text)} has no closing bracket: write all of it in quotes, such as "
+            f"'{source.what.removeprefix('value of ')}=[1, 2]'"
         )
     root = source.parse()
     numbers = _numbers(source, root, 0)

@@ -28,6 +28,11 @@ def text(array: Array, most: int = 60) -> str:
     return f"{list(array.shape)}{span}, {_size(array, finite)}"
 
 
+def is_written(array: Array, most: int = 60) -> bool:
+    """Whether ``text`` and ``brief`` give the numbers themselves."""
+    return bool(_written(array, most))
+
+
 def brief(array: Array, most: int = 60) -> str:
     """As ``text``, but a large one by its mean size alone: ``mean |.| 0.4, 52% zeros``."""
     return _written(array, most) or _size(array, _finite(array))

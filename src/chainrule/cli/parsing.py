@@ -1,0 +1,54 @@
+"""How the command reads its line where a formula may look like an option: ``chainrule explain "-a**2" a=-3``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
+
+
+class FormulaCommand(TyperCommand):
+    """A command whose first argument is a formula, which may begin with a minus."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Hand the line on with the formula marked as no option."""
+        options = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        flags = {name for one in options if getattr(one, "is_flag", False) or one.name == "help" for name in one.opts}
+        valued = {name for one in options for name in one.opts} - flags
+        return super().parse_args(ctx, formula_apart(args, flags, valued))
+
+
+def formula_apart(arguments: Sequence[str], flags: Collection[str], valued: Collection[str]) -> list[str]:
+    """The same line with its options first, then ``--`` and all that is none.
+
+    The first argument that begins with a minus is the formula, unless it is an option (``--json``) or looks like a misspelt
+    one (``--jsn``). A name that is given a value (``h=3``) is a name in a formula too, so that ``-h`` is then minus h.
+    """
+    given = {name.strip() for name, equals, _ in (one.partition("=") for one in arguments) if equals}
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for one in rest:
+        name, equals, _ = one.partition("=")
+        minus_a_name = not others and one.startswith("-") and one.lstrip("-") in given
+        if one == "--":
+            others += rest
+        elif name in valued and not minus_a_name:
+            value = None if equals else next(rest, None)
+            if value is None and not equals:
+                return [*options, one]  # whose value is missing, as the parser then says
+            options += [one] if value is None else [one, value]
+        elif minus_a_name or not one.startswith("-") or (not others and one not in flags and _is_formula(one)):
+            others.append(one)
+        else:
+            options.append(one)  # or what the parser says is none
+    return [*options, "--", *others]
+
+
+def _is_formula(text: str) -> bool:
+    """What begins with one minus, or with more and does not look like an option."""
+    return not _OPTION.fullmatch(text) or (not text.startswith("--") and "=" not in text)
