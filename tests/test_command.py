@@ -22,7 +22,8 @@ from PIL import Image
 
 import chainrule
 from chainrule.cli.console import fitted, loss_text, time_left
-from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process
+from chainrule.data import MNIST_SAMPLES
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process, refused
 
 LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")
 
@@ -258,6 +259,22 @@ def test_predict_shows_a_table(run: Path) -> None:
         assert cells[:2] == [str(file), str(label)], "each pattern is recognised, and its path is whole"
         assert float(cells[2][:-1]) > 50
         assert len(cells) == 7
+
+
+def test_predict_without_an_image(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run on MNIST, the samples that ship; of another, a word on what to give."""
+    monkeypatch.chdir(tmp_path)
+    out = done("train", "--limit", 2000, "--epochs", 2, "--out", "digits")
+    assert "use it:  chainrule predict digits\n         (on three sample digits; add IMAGE... for files of your own)\n" in out
+    lines = done("predict", "digits").splitlines()
+    assert lines[0] == f"three of MNIST's test images, which ship in {MNIST_SAMPLES[0].parent}:"
+    assert [line.split()[:2] for line in lines[-3:]] == [["seven.png", "7"], ["two.png", "2"], ["one.png", "1"]]
+    found = json.loads(done("predict", "digits", "--json"))
+    assert [one["image"] for one in found] == list(map(str, MNIST_SAMPLES))
+    assert refused("predict", run) == (
+        f"no image is given: `chainrule predict {run} IMAGE...` takes files; the samples that ship with chainrule are digits "
+        f"of MNIST, and {run} was trained on {run.parent / 'patterns'}"
+    )
 
 
 def test_predict_as_json(run: Path) -> None:

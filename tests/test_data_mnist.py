@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chainrule.data import mnist_files
-from chainrule.data.mnist_files import CHECKSUMS, FOLDER, mnist
+from chainrule.data.mnist_files import CHECKSUMS, FOLDER, MNIST_SAMPLES, mnist
 from chainrule.errors import UserError
 
 # As published with the original files, uncompressed.
@@ -36,6 +37,16 @@ def test_packed_files_are_below_ten_megabytes_and_licensed() -> None:
     assert "CC BY-SA 3.0" in text
     assert "Cortes" in text
     assert all(f"{checksum}  {name}" in text for name, checksum in PUBLISHED_MD5.items())
+
+
+def test_three_test_images_are_there_as_files() -> None:
+    """Small, licensed beside them, and the same pixels."""
+    test = mnist("test")
+    for place, (path, label) in enumerate(zip(MNIST_SAMPLES, (7, 2, 1), strict=True)):
+        assert path.stat().st_size < 1000
+        assert path.name in (path.parent / "LICENSE-MNIST").read_text()
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), test.images([place])[0, 0])
+        assert test.labels[place] == label
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,7 +22,7 @@ from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
     from chainrule.data import Dataset
-    from chainrule.train import TrainedModel, Trainer
+    from chainrule.train import RunFolder, TrainedModel, Trainer
 
 app = typer.Typer(
     help="Trains convolutional networks fast on the machine you have, and shows you every gradient.",
@@ -273,12 +274,15 @@ def evaluate(
 
 
 @app.command(
-    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1 seven.png\n\n"
+    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n  chainrule predict runs/lenet-mnist-1 my-seven.png\n\n"
     "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json"
 )
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="PNG or JPEG files; without any, three digits that ship with chainrule, for a model of MNIST."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -287,7 +291,9 @@ def predict(
     from chainrule.cli.console import prediction_table
     from chainrule.train import RunFolder, TrainedModel
 
-    predictions = TrainedModel(RunFolder.open(run)).predict(images, top, invert)
+    folder = RunFolder.open(run)
+    trained = TrainedModel(folder)
+    predictions = trained.predict(images or _samples(folder), top, invert)
     if as_json:
         rows = [
             {"image": one.path, "top": [{"class": name, "probability": share} for name, share in one.top], "note": one.note}
@@ -295,7 +301,23 @@ def predict(
         ]
         typer.echo(json.dumps(rows))
         return
+    if not images:
+        _say(f"three of MNIST's test images, which ship in {Path(predictions[0].path).parent}:")
+        predictions = [replace(one, path=Path(one.path).name) for one in predictions]
     prediction_table(predictions)
+
+
+def _samples(run: RunFolder) -> Sequence[Path]:
+    """The images that ship with chainrule, if they are what the run was trained on."""
+    from chainrule.data import MNIST_SAMPLES
+    from chainrule.train import command_line
+
+    if run.config.data != "mnist":
+        raise UserError(
+            f"no image is given: `{command_line('predict', run.path, 'IMAGE...')}` takes files; the samples that ship with "
+            f"chainrule are digits of MNIST, and {run.path} was trained on {run.config.data}"
+        )
+    return MNIST_SAMPLES
 
 
 def _test_images(config: Config, data: str | None, trained: TrainedModel) -> Dataset:

@@ -171,8 +171,11 @@ class ConsoleWatcher:
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
         )
-        use = command_line("predict", folder.path, "IMAGE...")
+        sampled = self.trainer.config.data == "mnist"  # whose sample images ship with the package
+        use = command_line("predict", folder.path, *([] if sampled else ["IMAGE..."]))
         self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  {use}", whole=True)
+        if sampled:
+            self._say("         (on three sample digits; add IMAGE... for files of your own)")
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:

@@ -6,10 +6,11 @@ from chainrule.data.dataset import ArrayDataset, Dataset
 from chainrule.data.idx_files import idx, read_idx, write_idx
 from chainrule.data.image_folders import ImageFolder, image_folder, split_image_folder
 from chainrule.data.loader import Loader
-from chainrule.data.mnist_files import mnist
+from chainrule.data.mnist_files import MNIST_SAMPLES, mnist
 from chainrule.data.named import load_dataset
 
 __all__ = [
+    "MNIST_SAMPLES",
     "ArrayDataset",
     "Dataset",
     "ImageFolder",

@@ -14,6 +14,9 @@ from chainrule.errors import UserError
 
 FOLDER = Path(__file__).with_name("mnist")
 
+MNIST_SAMPLES = tuple(FOLDER / f"{name}.png" for name in ("seven", "two", "one"))
+"""The first three test images as files, to try a trained model on; written by scripts/sample_digits.py."""
+
 # SHA-256 of the *unpacked* files: these hold whichever compressor packed them, and check the unpacking too.
 CHECKSUMS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
