@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 # One BLAS thread per test process: two processes with two spinning threads each on two cores slow each other down.
@@ -16,6 +17,13 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 if "CHAINRULE_CACHE" not in os.environ:
     os.environ["CHAINRULE_CACHE"] = tempfile.mkdtemp(prefix="chainrule-tests-")
     atexit.register(shutil.rmtree, os.environ["CHAINRULE_CACHE"], ignore_errors=True)
+
+# A shell script has its background jobs ignore Ctrl-C, and what a process ignores its children ignore: tests that send
+# signals to the processes that they start would wait for ever.
+for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 from hypothesis import settings  # noqa: E402
 

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def plain(shown: str) -> str:
 def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
     """With a live line; Ctrl-C on the keyboard stops it, saved."""
     status, shown = on_terminal("train", width=100, keys="\x03", after=r"images/s .* left", cwd=tmp_path)
-    assert status == 130
+    assert status == -signal.SIGINT, "which a shell calls 130"
     text = plain(shown)
     assert "lenet, 61,706 parameters, 10 classes, float32" in text
     assert "mnist train: 60,000 training images of 1 x 28 x 28, 10,000 test images" in text
@@ -161,17 +162,19 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
-    """chainrule train | head -1: it ends without a traceback, and the run can be resumed."""
+    """chainrule train | head -1: it ends without a traceback, says so where it can, and the run can be resumed."""
     idx_folder(tmp_path / "patterns", training=320)
     running = process("train", "--data", "patterns", "--out", "run", "--batch-size", 2, cwd=tmp_path, bufsize=1)
     assert running.stdout is not None
     assert running.stderr is not None
     running.stdout.readline()
     running.stdout.close()
-    assert running.stderr.read() == ""
+    stopped, again = running.stderr.read().splitlines()
     running.stderr.close()
     assert running.wait() == 1
-    assert (tmp_path / "run/config.json").exists()
+    assert re.fullmatch(r"Stopped after step \d+ of 480, as nobody reads the output any more; everything is saved\.", stopped)
+    assert again == "Resume with: chainrule train --resume run"
+    assert f"resuming after step {stopped.split()[3]} of 480" in done("train", "--resume", tmp_path / "run")
 
 
 def test_the_smaller_parts_of_the_line() -> None:

@@ -1,5 +1,8 @@
 """chainrule: trains convolutional networks fast on the machine you have, and shows you every gradient."""
 
+from chainrule import signals  # noqa: F401 - before all that takes time: the command listens from here on
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,13 @@
 """The ``chainrule`` command: what a person types (commands), and what they are shown (console)."""
 
-from chainrule.cli.commands import main
+from chainrule.signals import listener
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command with what is in ``sys.argv``; signals end it with a sentence, from before the commands are loaded."""
+    with listener:
+        from chainrule.cli import commands
+
+        commands.main()

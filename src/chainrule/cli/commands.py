@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chainrule import __version__
 from chainrule.cli.parsing import FormulaCommand
 from chainrule.errors import InternalError, UserError, unknown_value
+from chainrule.signals import die, listener, tell
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
 def main() -> None:
@@ -94,6 +91,7 @@ def _options(
 # ---- train
 
 _DEFAULT = Config()
+NOTHING_YET = "Stopped; nothing had been trained yet."
 
 
 @app.command(
@@ -147,10 +145,12 @@ def train(
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
     from chainrule.train import RunFolder, Trainer, next_folder, open_datasets
 
+    listener.at_once(NOTHING_YET)
     options = {name: value for name, value in context.params.items() if name not in ("out", "resume")}
     if resume is not None:
         _only_resume(context)
         folder = RunFolder.open(resume)
+        listener.at_once(f"Stopped before a further step; the run is as it was.\n{_resume(folder)}")
         training, test = open_datasets(folder.config)
     else:
         config = Config(**options)
@@ -161,6 +161,7 @@ def train(
         trainer.resume()
     else:
         folder.make()
+        listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
     _run(trainer)
 
 
@@ -175,53 +176,41 @@ def _only_resume(context: typer.Context) -> None:
 
 def _run(trainer: Trainer) -> None:
     from chainrule.cli.console import ConsoleWatcher
-    from chainrule.train import Stopped, command_line
+    from chainrule.train import Stopped
 
-    watcher = ConsoleWatcher(trainer)
-    again = command_line("train", "--resume", trainer.folder.path)
-    with _heard(watcher, again):
-        try:
-            evaluation = trainer.train(watcher)
-        except Stopped:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            watcher.close()
-            _say(f"Stopped after step {trainer.progress.step} of {trainer.steps}; everything is saved.")
-            _say(f"Resume with: {again}")
-            raise typer.Exit(STOPPED) from None
-        except UserError as error:
-            if isinstance(error.__cause__, OSError):  # nothing is wrong with the run itself
-                raise UserError(f"{error}\nThen resume with: {again}") from error
-            raise
-        finally:
-            watcher.close()
+    again = _resume(trainer.folder)
+    watcher = ConsoleWatcher(trainer, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}")
+    try:
+        evaluation = trainer.train(watcher)
+    except Stopped:
+        listener.over()
+        watcher.close()
+        done = f"step {trainer.progress.step} of {trainer.steps}"
+        why = "" if listener.asked else ", as nobody reads the output any more"
+        tell(f"Stopped after {done}{why}; everything is saved.\n{again}")
+        if listener.asked:
+            die(listener.asked)
+        raise typer.Exit(1) from None
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):  # nothing is wrong with the run itself
+            raise UserError(f"{error}\nThen {again[0].lower()}{again[1:]}") from error
+        raise
+    finally:
+        listener.at_once()
+        watcher.close()
+    ended = f"Stopped at the end: the training is complete, and everything is saved in {trainer.folder.path}."
+    listener.at_once(ended)
+    if listener.asked:  # after the last image of the last evaluation
+        listener.over()
+        tell(ended)
+        die(listener.asked)
     watcher.finish(evaluation)
 
 
-@contextlib.contextmanager
-def _heard(watcher: Any, again: str) -> Iterator[None]:
-    """Ctrl-C and a polite kill ask the run to stop after its step; a second Ctrl-C ends it at once."""
+def _resume(folder: RunFolder) -> str:
+    from chainrule.train import command_line
 
-    def ask(number: int, frame: object) -> None:
-        if watcher.stop and number == signal.SIGINT:
-            _leave(f"Stopped at once; the steps since the last checkpoint will be repeated.\nResume with: {again}\n")
-        watcher.stop = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            # asked to stop, the process is about to end: one more Ctrl-C must not end it in a traceback
-            signal.signal(number, signal.SIG_IGN if watcher.stop else handler)
-
-
-def _leave(message: str) -> NoReturn:
-    """End the process whatever it is doing, as a kill would, which no file minds."""
-    with contextlib.suppress(OSError, RuntimeError):
-        sys.stdout.flush()
-        bare_line = "\r\x1b[2K\x1b[?25h" if sys.stdout.isatty() else ""  # and the cursor back
-        os.write(sys.stdout.fileno(), (bare_line + message).encode())
-    os._exit(STOPPED)
+    return f"Resume with: {command_line('train', '--resume', folder.path)}"
 
 
 def _say(message: str) -> None:

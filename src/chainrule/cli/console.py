@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chainrule.nn.summary import Summary
+from chainrule.signals import listener, tell
 from chainrule.train.command_line import command_line
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.predict import Prediction
@@ -24,10 +29,10 @@ if TYPE_CHECKING:
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
 
-def console() -> Console:
-    """Standard output. Where no terminal gives a width, tables take the room that they need."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=1000)
+def console(file: Any = None) -> Console:
+    """Standard output, or ``file``. Where no terminal gives a width, tables take the room that they need."""
+    found = Console(highlight=False, file=file)
+    return found if found.is_terminal else Console(highlight=False, file=file, width=1000)
 
 
 def _table(title: str, *columns: tuple[str, str]) -> Table:
@@ -58,12 +63,56 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-class ConsoleWatcher:
-    """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere."""
+class _LastingOutput:
+    """Standard output of a training, which goes on where that can no longer be written: a terminal that has gone, a full disk.
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.stop = False
-        self.trainer, self.console = trainer, console()
+    Attributes:
+        unread: it is a pipe that nobody reads any more.
+    """
+
+    def __init__(self) -> None:
+        self.unread = False
+        self._stream: Any = sys.stdout if sys.stdout is not None else open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+
+    def write(self, text: str) -> int:
+        """As a stream does."""
+        with self._noticed():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As a stream does."""
+        with self._noticed():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _noticed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                self.unread = True
+            elif error.errno != errno.EIO:  # how a terminal says that it has gone; then there is nobody to tell
+                tell(f"warning: standard output cannot be written ({error.strerror}): the training goes on without it")
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # also what is still in its buffer
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class ConsoleWatcher:
+    """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere.
+
+    From the first step on, a signal asks it to stop; ``last_words`` are for Ctrl-C after that, which ends the process at once.
+    Where nobody reads its output any more it stops, too.
+    """
+
+    def __init__(self, trainer: Trainer, last_words: str) -> None:
+        self.trainer, self.last_words = trainer, last_words
+        self.output = _LastingOutput()
+        self.console = console(self.output)
         self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._shown = 0.0
@@ -91,9 +140,10 @@ class ConsoleWatcher:
         self.console.print(message, markup=False, soft_wrap=whole or not self.console.is_terminal)
 
     def should_stop(self) -> bool:
-        return self.stop
+        return listener.asked != 0 or self.output.unread
 
     def on_step(self, report: StepReport) -> None:
+        listener.after_step(self.last_words)  # before the first step is done there is nothing to lose
         now = time.monotonic()
         if self._redraws:
             if now - self._shown > 0.1:
@@ -128,10 +178,7 @@ class ConsoleWatcher:
 
     def on_evaluation(self, images: int, total: int) -> None:
         if self._redraws:
-            parts = [f"testing: {images:,} of {total:,} images"]
-            if self.stop:
-                parts = ["Ctrl-C again ends at once", *parts, "then it stops"]
-            self._draw(parts, self.trainer.progress.step)
+            self._draw([f"testing: {images:,} of {total:,} images"], self.trainer.progress.step)
 
     def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
         self.close()

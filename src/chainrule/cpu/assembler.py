@@ -140,7 +140,10 @@ class _Helper:
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in ``end``
         command = [sys.executable, "-I", str(object_code.__file__)]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words)
+            # in a session of its own: what the terminal sends its foreground processes is for the one that asked
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, start_new_session=True
+            )
         except BaseException:
             self._words.close()
             raise

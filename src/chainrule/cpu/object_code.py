@@ -108,7 +108,7 @@ def greeting() -> bytes:
 
 def serve() -> None:
     """What a helper runs: modules in, object files out, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where there are no sessions, Ctrl-C is for the process that asked
     source, to = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes between the answers
     with contextlib.suppress(struct.error, BrokenPipeError):

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -139,6 +139,8 @@ class Trainer:
 
     def train(self, watcher: Watcher) -> Evaluation:
         """Train to the end; raises Stopped, with the checkpoint written, where the watcher says so."""
+        if self.progress.epoch.images and self.progress.step % len(self.loader) == 0:
+            self._end_epoch(self.progress.step // len(self.loader), watcher)  # it was stopped during that
         last_save = time.monotonic()
         while not self.finished:
             epoch, clock = self.epoch, _Clock(self.progress, self.steps)
@@ -154,17 +156,21 @@ class Trainer:
                 last_of_epoch = self.progress.step % len(self.loader) == 0
                 if last_of_epoch:
                     break  # the epoch ends with its evaluation, and is saved with it
-                if watcher.should_stop():
-                    self.save()
-                    raise Stopped
-                if self._due(last_save):
+                if due := self._due(last_save):
                     self.save()
                     last_save = time.monotonic()
+                if watcher.should_stop():  # perhaps since it is being saved
+                    self._stop(saved=due)
             self._end_epoch(epoch, watcher)
             last_save = time.monotonic()
             if not self.finished and watcher.should_stop():
                 raise Stopped
         return self._finish()
+
+    def _stop(self, saved: bool = False) -> NoReturn:
+        if not saved:
+            self.save()
+        raise Stopped
 
     def step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
         """One step: forward, backward, update. Returns the mean loss of the batch."""
@@ -229,7 +235,11 @@ class Trainer:
             )
 
     def _end_epoch(self, epoch: int, watcher: Watcher) -> None:
-        """Evaluate, note, draw, and save. A kill on the way repeats the steps since the last checkpoint, with the same bits."""
+        """Evaluate, note, draw, and save.
+
+        A stop saves as it was before the evaluation; a kill repeats the steps since the last checkpoint. Both come to the same
+        bits.
+        """
         progress, total = self.progress, len(self.test_loader.dataset)
         done = 0
 
@@ -237,7 +247,11 @@ class Trainer:
             nonlocal done
             done += images
             watcher.on_evaluation(done, total)
+            if watcher.should_stop():
+                self._stop()
 
+        if watcher.should_stop():
+            self._stop()
         self.evaluation = evaluate(self.model, self.test_loader, self._judge, on_batch)
         if not np.isfinite(self.evaluation.loss):
             raise self._diverged(f"the loss on the test images became {self.evaluation.loss} after epoch {epoch}")

@@ -1,0 +1,177 @@
+"""Ctrl-C, a polite kill, a terminal that goes away: what the command does about them, from its first moment to its last.
+
+    starting, loading, compiling, other commands ── signal ──> one sentence, end
+    training, from its first step on ── signal ──> the step is finished and saved, one sentence, end; Ctrl-C again ends at once
+    over ── signal ──> nothing
+
+The end is that of the signal itself, so a shell sees status 130 (SIGINT), 143 (SIGTERM) or 129 (SIGHUP), and a loop around the
+command ends too. A signal that was ignored when the command began, as ``nohup`` has it, stays ignored.
+
+Python calls a handler between two instructions of its main thread, which may be within LLVM or a native step for seconds. So a
+thread of its own waits for signals (``signal.set_wakeup_fd``) and answers at once, whatever the main thread does. Nothing is
+raised anywhere: an exception in the middle of an import or of a callback leaves a traceback, however it is caught.
+
+``import chainrule`` loads this module first, and it loads next to nothing: where the process is the command, it listens from
+here on, long before NumPy is there. Any other program that imports the package keeps its own handlers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask a command to end."""
+
+AT_ONCE = "Stopped before it was done."
+_BARE_LINE, _CURSOR = "\r\x1b[2K", "\x1b[?25h"  # a live line is taken away, the cursor is shown again
+
+
+class Listener:
+    """Hears signals and does what the present part of the command wants; there is one per process, ``listener``.
+
+    Attributes:
+        asked: the signal that asked the run to end after its step; 0 as long as none did.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._last_words = AT_ONCE
+        self._after_step = self._over = self._by_thread = False
+        self._answering = threading.RLock()  # a handler may come while the same thread holds it
+        self._before: dict[int, signal._HANDLER] = {}
+
+    # ---- what a signal does now
+
+    def at_once(self, last_words: str = AT_ONCE) -> None:
+        """From now on a signal ends the process, with these words."""
+        self._become(last_words, after_step=False, over=False)
+
+    def after_step(self, last_words: str) -> None:
+        """From now on a signal is noted in ``asked``, which is said; Ctrl-C after that ends the process, with these words."""
+        self._become(last_words, after_step=True, over=False)
+
+    def over(self) -> None:
+        """From now on a signal does nothing: the process is about to end, or to say how it ended."""
+        self._become("", after_step=False, over=True)
+
+    def _become(self, last_words: str, after_step: bool, over: bool) -> None:
+        with self._answering:  # what is being said is said to its end
+            self._last_words, self._after_step, self._over = last_words, after_step, over
+
+    def hear(self, number: int) -> None:
+        """Answer a signal."""
+        with self._answering:
+            if self._over:
+                return
+            if not self._after_step or (self.asked and number == signal.SIGINT):
+                tell(self._last_words)
+                die(number)
+            if not self.asked:  # a terminal that goes away may say so more than once: only Ctrl-C is impatience
+                self.asked = number
+                tell("Stopping after this step ..." + (" Ctrl-C again stops at once." if number == signal.SIGINT else ""))
+
+    # ---- hearing
+
+    def listen(self) -> None:
+        """Hear signals from now on. Only the main thread may ask for that."""
+        for number in NUMBERS:
+            if number not in self._before and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._by_thread:
+            self.hear(number)
+
+    def __enter__(self) -> Listener:
+        """Listen by a thread while the command runs. In another thread than the main one signals are left alone."""
+        self.asked = 0
+        self.at_once()
+        self._was_listening, self._started = bool(self._before), False
+        if threading.current_thread() is threading.main_thread():
+            self.listen()
+            if self._before and os.name == "posix":
+                self._start_thread()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Where the process is the command, it ends now, undisturbed; elsewhere its former handlers are back."""
+        self.over()
+        if self._was_listening:
+            return
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        if self._started:
+            self._by_thread = self._started = False
+            signal.set_wakeup_fd(self._wakeup_before)
+            os.close(self._write)
+            self._thread.join()
+
+    def _start_thread(self) -> None:
+        read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._thread = threading.Thread(target=self._wait, args=(read,), name="chainrule-signals", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system gives no more threads: the handlers answer
+            os.close(read)
+            os.close(self._write)
+            return
+        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._by_thread = self._started = True
+
+    def _wait(self, read: int) -> None:
+        """The life of the thread: each signal is a byte. It ends when the other end is closed."""
+        while data := os.read(read, 64):
+            for number in data:
+                if number in NUMBERS:
+                    self.hear(number)
+        os.close(read)
+
+
+def tell(message: str) -> None:
+    """Say a message on standard error, past every buffer and lock, as the main thread may be in the middle of writing; on a
+    terminal in place of the live line, if there is one. Where nobody can be told, nothing happens."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            assert stream is not None
+            handle = stream.fileno()
+            shows_live_lines = os.isatty(handle) and os.environ.get("TERM", "dumb") != "dumb"
+            text = (_BARE_LINE + _CURSOR if shows_live_lines else "") + (f"{message}\n" if stream is sys.__stderr__ else "")
+            os.write(handle, text.encode(errors="replace"))
+        except (AssertionError, OSError, ValueError):  # closed, or its terminal has gone
+            continue
+
+
+def die(number: int) -> None:
+    """End the process whatever it is doing, by the signal ``number``, as a kill would, which no file minds."""
+    if os.name == "posix":
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.SIG_DFL)
+        else:  # Python lets only its main thread do that
+            import ctypes
+
+            default = ctypes.pythonapi.PyOS_setsig
+            default.argtypes, default.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+            default(number, None)
+        os.kill(os.getpid(), number)
+    os._exit(128 + number)  # as the first process of a container, which no signal of its own ends
+
+
+listener = Listener()
+
+
+def _is_command() -> bool:
+    """Whether this process is ``chainrule`` or ``python -m chainrule``, as far as can be told while the package is loaded."""
+    arguments = getattr(sys, "argv", None) or [""]
+    if arguments[0] == "-m":  # as long as the module that is to be run is not found yet
+        return sys.orig_argv[-len(arguments)] in ("chainrule", "-mchainrule")
+    return os.path.basename(arguments[0]) in ("chainrule", "chainrule.exe")
+
+
+if _is_command() and threading.current_thread() is threading.main_thread():
+    listener.listen()
