@@ -173,8 +173,9 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     running.stderr.close()
     assert running.wait() == 1
     assert re.fullmatch(r"Stopped after step \d+ of 480, as nobody reads the output any more; everything is saved\.", stopped)
-    assert again == "Resume with: chainrule train --resume run"
-    assert f"resuming after step {stopped.split()[3]} of 480" in done("train", "--resume", tmp_path / "run")
+    assert again == f"Resume with: {TYPED} train --resume run"
+    out, err = process("train", "--resume", "run", cwd=tmp_path).communicate()
+    assert (f"resuming after step {stopped.split()[3]} of 480" in out, err) == (True, "")
 
 
 def test_the_smaller_parts_of_the_line() -> None:

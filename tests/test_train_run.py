@@ -168,7 +168,7 @@ def _noisy(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
 
 
 class Stopper:
-    """Watches without a word, and asks to stop after ``stop`` steps."""
+    """Watches without a word, and asks to stop after ``stop`` steps; 0 for never."""
 
     def __init__(self, stop: int = 0) -> None:
         self.stop, self.steps = stop, 0
@@ -182,7 +182,7 @@ class Stopper:
     ) -> None: ...
 
     def should_stop(self) -> bool:
-        return self.steps == self.stop
+        return self.steps == self.stop != 0
 
 
 @pytest.fixture
