@@ -23,7 +23,8 @@ from chainrule import nn, optim
 from chainrule.compiler.lower import LoopTask
 from chainrule.compiler.pipeline import plan
 from chainrule.cpu import threads
-from chainrule.cpu.loops import MEMORY_TYPES, loop_kernel
+from chainrule.cpu.elementwise import MEMORY_TYPES
+from chainrule.cpu.loops import loop_kernel
 from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.program import Program
 from chainrule.cpu.target import AVX512, NEON, Target

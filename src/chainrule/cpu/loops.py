@@ -9,25 +9,29 @@ reduction over the last axis is carried in a register, others in their place in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chainrule.compiler.nest import Access, Instruction, Nest, Reduction
-from chainrule.cpu import mathematics
+from chainrule.compiler.nest import Access, Nest, Reduction
 from chainrule.cpu.edges import has_masks, load_columns, store_columns
-from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, suffix, vector, with_element
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel
+from chainrule.cpu.elementwise import (
+    FLOATS,
+    MEMORY_TYPES,
+    REGISTER_TYPES,
+    UNSIGNED,
+    compute,
+    extreme,
+    round_to_bfloat16,
+    to_memory,
+    to_register,
+)
+from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, vector
+from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.target import Target
 
-MEMORY_TYPES = {**LLVM_TYPES, "bfloat16": "i16"}
-REGISTER_TYPES = {**LLVM_TYPES, "bool": "i1", "bfloat16": "float"}
-"""How values of a dtype lie in a register: a bool is one bit, a bfloat16 is a float that was rounded."""
-
-_UNSIGNED = ("uint8", "bool")
-_FLOATS = ("float32", "float64", "bfloat16")
 _IN_A_ROW = 32
 """Terms of a sum of floats that are added up in their own width: then they go to a sum in double."""
 
@@ -127,7 +131,7 @@ def _sums(nest: Nest) -> dict[Reduction, _Sum]:
     found: dict[Reduction, _Sum] = {}
     begin = 0
     for one in nest.reductions:
-        if one.kind == "sum" and one.access.dtype in _FLOATS and 0 in one.access.strides:
+        if one.kind == "sum" and one.access.dtype in FLOATS and 0 in one.access.strides:
             found[one] = _Sum(nest, one, begin)
             begin += found[one].wide_bytes
     return found
@@ -420,7 +424,7 @@ class _Emission:
     def _combine(self, one: Reduction, a: Value, b: Value) -> Value:
         if one.kind == "sum":
             return a + b
-        return _extreme(self.f, one.kind == "max", a, b, one.access.dtype)
+        return extreme(self.f, one.kind == "max", a, b, one.access.dtype)
 
     def _horizontal(self, one: Reduction, value: Value) -> Value:
         """All lanes as one: halves upon halves, a fixed order."""
@@ -565,165 +569,9 @@ def identity(kind: str, dtype: str) -> float:
     if kind == "sum":
         return 0
     sign = -1 if kind == "max" else 1
-    if dtype in ("float32", "float64", "bfloat16"):
+    if dtype in FLOATS:
         return sign * float("inf")
-    if dtype in _UNSIGNED:
+    if dtype in UNSIGNED:
         return 0 if kind == "max" else 255
     bits = 63 if dtype == "int64" else 31
     return -(1 << bits) if kind == "max" else (1 << bits) - 1
-
-
-# ---- between memory and registers
-
-
-def to_register(f: Function, raw: Value, dtype: str) -> Value:
-    if dtype == "bool":
-        return f.compare("ne", raw, 0)
-    if dtype == "bfloat16":
-        return f.convert("bitcast", f.convert("zext", raw, "i32") << 16, "float")
-    return raw
-
-
-def to_memory(f: Function, value: Value, dtype: str) -> Value:
-    if dtype == "bool":
-        return f.convert("zext", value, "i8")
-    if dtype == "bfloat16":
-        return f.convert("trunc", f.convert("bitcast", value, "i32") >> 16, "i16")
-    return value
-
-
-def round_to_bfloat16(f: Function, x: Value) -> Value:
-    """A float rounded to the nearest bfloat16, to even on a tie; nan stays nan."""
-    bits = f.convert("bitcast", x, "i32")
-    odd = (bits >> 16) & 1
-    rounded = (bits + 0x7FFF + odd) & -65536
-    kept = f.select(f.compare("uno", x, x), (bits | 0x400000) & -65536, rounded)
-    return f.convert("bitcast", kept, "float")
-
-
-# ---- the elementwise primitives
-
-_Emit = Callable[[Function, list[Value]], Value]
-_FUNCTIONS: dict[str, _Emit] = {
-    "negative": lambda f, x: -x[0],
-    "exp": lambda f, x: mathematics.exp(f, x[0]),
-    "log": lambda f, x: mathematics.log(f, x[0]),
-    "sqrt": lambda f, x: mathematics.sqrt(f, x[0]),
-    "rsqrt": lambda f, x: mathematics.rsqrt(f, x[0]),
-    "inverse_deviation": lambda f, x: mathematics.sqrt(f, x[0]) / x[0],
-    "sin": lambda f, x: mathematics.sin(f, x[0]),
-    "cos": lambda f, x: mathematics.cos(f, x[0]),
-    "tanh": lambda f, x: mathematics.tanh(f, x[0]),
-    "sigmoid": lambda f, x: mathematics.sigmoid(f, x[0]),
-    "erf": lambda f, x: mathematics.erf(f, x[0]),
-    "erfc": lambda f, x: mathematics.erfc(f, x[0]),
-    "expm1": lambda f, x: mathematics.expm1(f, x[0]),
-    "log1p": lambda f, x: mathematics.log1p(f, x[0]),
-    "sech_squared": lambda f, x: mathematics.sech_squared(f, x[0]),
-    "softplus": lambda f, x: mathematics.softplus(f, x[0]),
-    "add": lambda f, x: x[0] + x[1],
-    "subtract": lambda f, x: x[0] - x[1],
-    "multiply": lambda f, x: f.op(
-        f"{'fmul' if element_of(x[0].type) in ('float', 'double') else 'mul'} {x[0].type} {x[0].text}, {x[1].text}", x[0].type
-    ),
-    "divide": lambda f, x: x[0] / x[1],
-    "tensor_power": lambda f, x: mathematics.tensor_power(f, x[0], x[1]),
-    "where": lambda f, x: f.select(x[0], x[1], x[2]),
-    "logical_and": lambda f, x: x[0] & x[1],
-    "logical_or": lambda f, x: x[0] | x[1],
-    "logical_not": lambda f, x: x[0] ^ 1,
-    "stop_gradient": lambda f, x: x[0],
-}
-_COMPARISONS = {"equal": ("oeq", "eq", "eq"), "less": ("olt", "slt", "ult"), "less_equal": ("ole", "sle", "ule")}
-
-
-def compute(f: Function, one: Instruction, inputs: list[Value], dtypes: list[str]) -> Value:
-    """The value of an elementwise primitive."""
-    found = _compute_wide(f, one, inputs, dtypes)
-    return round_to_bfloat16(f, found) if one.dtype == "bfloat16" and one.name != "where" else found
-
-
-def _compute_wide(f: Function, one: Instruction, x: list[Value], dtypes: list[str]) -> Value:
-    floating = bool(dtypes) and dtypes[0] in ("float32", "float64", "bfloat16")
-    if one.name in _FUNCTIONS:
-        return _FUNCTIONS[one.name](f, x)
-    if one.name in _COMPARISONS:
-        kind = 0 if floating else 2 if dtypes[0] in _UNSIGNED else 1
-        return f.compare(_COMPARISONS[one.name][kind], x[0], x[1])
-    if one.name in ("maximum", "minimum"):
-        return _extreme(f, one.name == "maximum", x[0], x[1], dtypes[0])
-    if one.name == "power":
-        exponent = one.attribute("exponent")
-        return mathematics.power(f, x[0], exponent) if floating else _whole_power(f, x[0], int(exponent))
-    if one.name == "abs":
-        if floating:
-            return f.call(f"llvm.fabs.{suffix(x[0].type)}", x[0].type, x[0])
-        return x[0] if dtypes[0] in _UNSIGNED else f.select(f.compare("slt", x[0], 0), -x[0], x[0])
-    if one.name == "sign":
-        return _sign(f, x[0], floating, dtypes[0] in _UNSIGNED)
-    if one.name == "cast":
-        return cast(f, x[0], dtypes[0], one.dtype)
-    if one.name == "round_to":
-        return _round_to(f, x[0], dtypes[0], one.attribute("dtype"))
-    raise KeyError(one.name)
-
-
-def _extreme(f: Function, largest: bool, a: Value, b: Value, dtype: str) -> Value:
-    """The larger or the smaller of two numbers of ``dtype``: a register does not tell whether an integer has a sign."""
-    if dtype in _UNSIGNED:
-        return f.select(f.compare("ugt" if largest else "ult", a, b), a, b)
-    return (mathematics.maximum if largest else mathematics.minimum)(f, a, b)
-
-
-def _whole_power(f: Function, x: Value, exponent: int) -> Value:
-    result = f.number(1, x.type)
-    for bit in bin(exponent)[2:]:
-        result = _FUNCTIONS["multiply"](f, [result, result])
-        if bit == "1":
-            result = _FUNCTIONS["multiply"](f, [result, x])
-    return result
-
-
-def _sign(f: Function, x: Value, floating: bool, unsigned: bool) -> Value:
-    one, zero = f.number(1, x.type), f.zero(x.type)
-    if unsigned:
-        return f.select(f.compare("ne", x, 0), one, zero)
-    below = f.select(f.compare("olt" if floating else "slt", x, 0), f.number(-1, x.type), zero)
-    found = f.select(f.compare("ogt" if floating else "sgt", x, 0), one, below)
-    return f.select(f.compare("uno", x, x), x, found) if floating else found
-
-
-def _round_to(f: Function, x: Value, dtype: str, narrow: str) -> Value:
-    if narrow == "float64" or narrow == dtype:
-        return x
-    single = f.convert("fptrunc", x, "float") if dtype == "float64" else x
-    if narrow == "bfloat16":
-        single = round_to_bfloat16(f, single)
-    return f.convert("fpext", single, "double") if dtype == "float64" else single
-
-
-def cast(f: Function, x: Value, source: str, to: str) -> Value:
-    """As NumPy's astype on x86: towards zero for integers, x != 0 for bool. What no int32 or int64 holds, and nan, becomes the
-    smallest one; a uint8 is what is left of an int32."""
-    if source == to:
-        return x
-    floats = {"float32": 32, "float64": 64, "bfloat16": 32}
-    if to == "bool":
-        return f.compare("une" if source in floats else "ne", x, 0)
-    element = REGISTER_TYPES[to]
-    if source in floats and to in floats:
-        if floats[source] == floats[to]:
-            return x
-        return f.convert("fptrunc" if floats[to] < floats[source] else "fpext", x, element)
-    if source in floats:
-        bits = 64 if element == "i64" else 32
-        type_ = with_element(x.type, f"i{bits}")
-        whole = f.call(f"llvm.fptosi.sat.{suffix(type_)}.{suffix(x.type)}", type_, x)
-        whole = f.select(f.compare("olt", x, 2.0 ** (bits - 1)), whole, f.number(-(1 << (bits - 1)), type_))
-        return whole if element == f"i{bits}" else f.convert("trunc", whole, element)
-    if to in floats:
-        return f.convert("uitofp" if source in _UNSIGNED else "sitofp", x, element)
-    bits, wanted = {"i1": 1, "i8": 8, "i32": 32, "i64": 64}[element_of(x.type)], {"i8": 8, "i32": 32, "i64": 64}[element]
-    if bits == wanted:
-        return x
-    return f.convert("trunc" if wanted < bits else "zext" if source in _UNSIGNED else "sext", x, element)
