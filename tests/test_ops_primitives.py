@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from chainrule import ops
+from chainrule.cpu.elementwise import EMITTERS, has_emitter
+from chainrule.cpu.operations import has_kernels
+from chainrule.cpu.program import Program
 from chainrule.grad import backprop, gradcheck
 from chainrule.graph import Graph, Node, Role, TensorType, check, leaf
 from chainrule.graph.dtypes import bool_, is_float
 from chainrule.ops import OUTPUT, REGISTRY, Blocked, EachInput, Primitive, Spec
+from specs import assert_as_reference, drawn
 
 CASES = [
     pytest.param(primitive, spec, id=f"{name}-{i}")
@@ -226,3 +230,56 @@ def test_blockers_pass_nothing(primitive: Primitive, spec: Spec) -> None:
     node = apply(primitive, spec, *nodes_of(draw(spec)))
     assert not node.requires_grad
     assert node.operation.role is Role.LEAF, "what needs no gradient forgets its inputs"
+
+
+# ---- what engines and the compiler know of each
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_primitive_has_somebody_who_computes_it_natively(name: str) -> None:
+    """An emitter, or kernels of its own, or a way that the compiler takes: whoever adds a primitive is told here what lacks."""
+    primitive = REGISTRY[name]
+    if primitive.elementwise:
+        assert has_emitter(name), f"{name} is elementwise: give it a line in EMITTERS of cpu/elementwise.py"
+    assert has_kernels(primitive) == primitive.heavy, f"{name}: `heavy` and the table of cpu/operations.py differ"
+    if not primitive.elementwise and not primitive.heavy:
+        for spec in primitive.spec:
+            arrays = drawn(spec)
+            inputs = [leaf(TensorType(one.shape, one.dtype)) for one in arrays]
+            with ops.running_on(None):
+                program = Program(Graph(primitive(*inputs, **spec.attributes)))
+            for one, array in zip(inputs, arrays, strict=True):
+                if program.needs(one):
+                    program.bind(one, np.ascontiguousarray(array))
+            program.run()
+            expected = ops.run_reference(
+                primitive, arrays, spec.attributes, primitive.shape(*(o.type for o in inputs), **spec.attributes)
+            )
+            assert_as_reference(np.array(program.output(0)), expected)
+
+
+def test_an_emitter_stands_for_each_elementwise_primitive_and_for_nothing_else() -> None:
+    assert set(EMITTERS) == {name for name, one in REGISTRY.items() if one.elementwise}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, one in REGISTRY.items() if one.multiply_adds is not None))
+def test_multiply_adds_are_what_the_reference_multiplies(name: str) -> None:
+    """Counted: how often a product enters an output, with ones for inputs and, for convolutions, borders counted as inside."""
+    primitive = REGISTRY[name]
+    for spec in primitive.spec:
+        if any(any(pair) for pair in spec.attributes.get("padding", ())):
+            continue  # the definition counts the border's products, which ones do not show
+        types = [TensorType(shape, spec.dtype_of(place)) for place, shape in enumerate(spec.inputs)]
+        output = primitive.shape(*types, **spec.attributes)
+        ones = [np.ones(one.shape, np.float64) for one in types]
+        counted = primitive.reference(*ones, **spec.attributes).sum()
+        assert primitive.multiply_adds(*types, output) == counted
+
+
+def test_images_have_four_axes_wherever_a_primitive_speaks_of_them() -> None:
+    for primitive in REGISTRY.values():
+        for spec in primitive.spec if primitive.images else ():
+            types = [TensorType(shape, spec.dtype_of(place)) for place, shape in enumerate(spec.inputs)]
+            output = primitive.shape(*types, **spec.attributes)
+            for place in primitive.images:
+                assert len((output if place == OUTPUT else types[int(place)]).shape) == 4, primitive

@@ -15,21 +15,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chainrule import ops
-from chainrule.compiler.layout import REDUCTIONS, Layout, is_elementwise
+from chainrule.compiler.layout import Layout, is_elementwise, is_reduction
 from chainrule.compiler.values import COPY, is_movement, only_unit_axes_change
 from chainrule.graph import Node
+from chainrule.ops import Primitive
 
 Step = tuple[int | None, int, int]
 IndexMap = tuple[Step, ...]
 """Per axis of a node: the loop axis it follows (None for none), stride and offset: index = stride * loop index + offset."""
 
-_EXPENSIVE = frozenset(
-    {ops.exp, ops.expm1, ops.log, ops.log1p, ops.sin, ops.cos, ops.tanh, ops.sech_squared, ops.sigmoid, ops.softplus}
-    | {ops.erf, ops.erfc, ops.tensor_power}
-)
 _MOST_ROOTS = 24
 _MOST_LOADS = 24
 SMALL = 16384
+
+
+def _is_expensive(node: Node) -> bool:
+    return isinstance(node.operation, Primitive) and node.operation.expensive
 
 
 @dataclass(eq=False)
@@ -113,16 +114,14 @@ def base_of(node: Node) -> Node:
 
 
 def is_heavy(node: Node) -> bool:
-    return not (
-        node.is_leaf or is_elementwise(node) or is_movement(node) or node.operation in REDUCTIONS or node.operation is COPY
-    )
+    return not (node.is_leaf or is_elementwise(node) or is_movement(node) or is_reduction(node) or node.operation is COPY)
 
 
 def _stored_values(layout: Layout) -> set[Node]:
     graph = layout.graph
     stored = {base_of(node) for node in graph.outputs}
     for node in graph.nodes:
-        if node.is_leaf or node.operation in REDUCTIONS or node.operation is COPY:
+        if node.is_leaf or is_reduction(node) or node.operation is COPY:
             stored.add(node)
         elif is_heavy(node):
             stored.add(node)
@@ -156,7 +155,7 @@ def _is_better_stored(node: Node, users: set[Node], consumers: list[Node], store
 def _sources(node: Node, stored: set[Node]) -> tuple[set[Node], bool]:
     """The stored values that an inlined value is made of, and whether that takes expensive functions."""
     found: set[Node] = set()
-    expensive = node.operation in _EXPENSIVE
+    expensive = _is_expensive(node)
     stack, seen = list(node.inputs), {node}
     while stack:
         one = stack.pop()
@@ -166,7 +165,7 @@ def _sources(node: Node, stored: set[Node]) -> tuple[set[Node], bool]:
         if one in stored:
             found.add(one)
         else:
-            expensive = expensive or one.operation in _EXPENSIVE
+            expensive = expensive or _is_expensive(one)
             stack.extend(one.inputs)
     return found, expensive
 
@@ -231,7 +230,7 @@ def _cluster_of(node: Node, layout: Layout, stored: set[Node]) -> Cluster:
         for one in node.inputs:
             made.reads.setdefault(base_of(one), set()).add(None)
         return made
-    if node.operation in REDUCTIONS:
+    if is_reduction(node):
         x = node.inputs[0]
         space, index = identity_map(x, seen_order(x, layout))
         inner = [(x, index)]
@@ -293,7 +292,7 @@ class _Merging:
         shares = False
         for root in other.roots:
             for index in cluster.reads.get(root, ()):
-                if root.operation in REDUCTIONS or index != other.maps[root]:
+                if is_reduction(root) or index != other.maps[root]:
                     return False
                 shares = True
         if shares:

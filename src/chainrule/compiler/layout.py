@@ -23,25 +23,9 @@ from chainrule.compiler.values import (
     same_places,
 )
 from chainrule.graph import Graph, Node
-from chainrule.ops import Primitive
+from chainrule.ops import OUTPUT, Primitive
 
 CHANNELS_LAST: Order = (0, 2, 3, 1)
-_IMAGE_OPERANDS: dict[object, tuple[int, ...]] = {
-    ops.conv2d: (0,),
-    ops.conv2d_input_gradient: (0,),
-    ops.conv2d_weight_gradient: (0, 1),
-    ops.max_pool2d: (0,),
-    ops.max_pool2d_route: (0, 1),
-    ops.max_pool2d_pick: (0, 1),
-    ops.sum_pool2d: (0,),
-    ops.sum_pool2d_spread: (0,),
-}
-"""Which inputs are images, that is, must lie channels-last; the other inputs lie row-major."""
-
-_DENSE = frozenset({ops.gather, ops.scatter_add, ops.argmax, ops.argmin, ops.random_bits})
-"""Operations whose inputs all lie row-major."""
-
-REDUCTIONS = (ops.sum_, ops.max_, ops.min_)
 
 
 @dataclass
@@ -83,6 +67,24 @@ def is_elementwise(node: Node) -> bool:
     return isinstance(operation, Primitive) and not node.is_leaf and (operation.elementwise or operation is ops.one_hot)
 
 
+def is_reduction(node: Node) -> bool:
+    """Sums, and largest and smallest values, along axes."""
+    return isinstance(node.operation, Primitive) and node.operation.reduces
+
+
+def _images(node: Node) -> tuple[int | str, ...]:
+    """Which inputs of a node must lie channels-last, and whether it does itself."""
+    return node.operation.images if isinstance(node.operation, Primitive) else ()
+
+
+def _reads_row_major(node: Node) -> bool:
+    """Whether kernels take all inputs row-major: heavy operations that know neither images nor matrices."""
+    operation = node.operation
+    if operation is ops.matmul:
+        return node.ndim > 3
+    return isinstance(operation, Primitive) and operation.heavy and not operation.images
+
+
 def choose_layout(graph: Graph, stored_naturally: set[Node]) -> Layout:
     """``stored_naturally``: outputs that must lie row-major, such as new values of parameters."""
     return _Chooser(graph, stored_naturally).layout()
@@ -112,14 +114,14 @@ class _Chooser:
 
     def _placed(self, node: Node) -> Node:
         inputs = [self.new[one] for one in node.inputs]
-        if node.operation in _IMAGE_OPERANDS:
-            images = _IMAGE_OPERANDS[node.operation]
+        images = _images(node)
+        if images:
             inputs = [
                 self._dense(one, CHANNELS_LAST if place in images else natural(one.ndim)) for place, one in enumerate(inputs)
             ]
         elif node.operation is ops.reshape and not only_unit_axes_change(node):
             inputs = [self._reshapable(node, inputs[0])]
-        elif node.operation in _DENSE or (node.operation is ops.matmul and node.ndim > 3):
+        elif _reads_row_major(node):
             inputs = [self._dense(one, natural(one.ndim)) for one in inputs]
         elif node.operation is ops.matmul:
             inputs = [self._viewed(one) for one in inputs]
@@ -134,13 +136,14 @@ class _Chooser:
             return plain
         if node.operation is ops.matmul:
             return self._matmul_order(old, node)
-        if node.operation in _IMAGE_OPERANDS:
-            return plain if node.operation is ops.conv2d_weight_gradient else CHANNELS_LAST
+        images = _images(node)
+        if images:
+            return CHANNELS_LAST if OUTPUT in images else plain
         if node.operation is ops.one_hot:
             return plain
         if is_elementwise(node) or node.operation in (ops.concatenate, ops.pad):
             return max((self._seen_order(one) for one in node.inputs), key=lambda found: found[0])[1]
-        if node.operation in REDUCTIONS:
+        if is_reduction(node):
             axes = node.attributes.get("axes") or (node.attributes.get("axis"),)
             order = self._seen_order(node.inputs[0])[1]
             kept = [axis for axis in range(node.inputs[0].ndim) if axis not in axes]

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.compiler.fuse import SMALL, Cluster, Fusion, IndexMap, base_of, moved_map
-from chainrule.compiler.layout import REDUCTIONS
+from chainrule.compiler.layout import is_reduction
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store, Strides, collapsed
 from chainrule.compiler.simplify import number_in, number_of, sum_of_mean
 from chainrule.compiler.values import COPY, dense_strides, is_movement, only_unit_axes_change
@@ -250,7 +250,7 @@ class Lowering:
         stores, gathers = [], []
         for root in cluster.roots:
             index = cluster.maps[root]
-            if root.operation in REDUCTIONS:
+            if is_reduction(root):
                 spread = self._spread(root, cluster)
                 value = (
                     body.value(root.inputs[0], index) if spread is None else self._about_unit_mean(body, root, index, spread)
@@ -350,7 +350,7 @@ class Lowering:
     def _empty(self, cluster: Cluster) -> None:
         """Sums over nothing are 0; there is nothing else to do in an empty space."""
         for root in cluster.roots:
-            if root.operation in REDUCTIONS and root.size:
+            if is_reduction(root) and root.size:
                 zero = Instruction("constant", root.dtype.name, attributes=(("number", 0.0),))
                 self._nest(root.shape, [zero], [(0, self.place(root))], str(root.origin))
 
@@ -366,7 +366,7 @@ class _Body:
         self.operands: list[Buffer] = []
         self.known: dict[tuple[Instruction, str], int] = {}
         self.made: dict[tuple[Node, IndexMap], int] = {}
-        self.own = {root for root in cluster.roots if root.operation not in REDUCTIONS}
+        self.own = {root for root in cluster.roots if not is_reduction(root)}
 
     def operand(self, buffer: Buffer) -> int:
         if buffer not in self.operands:

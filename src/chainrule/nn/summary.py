@@ -7,7 +7,6 @@ f + (r - 1) j with jump j s (Araujo, Norris and Sim, "Computing receptive fields
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from chainrule.graph import Graph, Node
 from chainrule.graph.dtypes import DType
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn.module import Module
+from chainrule.ops import Primitive
 from chainrule.tensor import placeholder, tracing
 
 
@@ -135,13 +135,8 @@ def _note_outputs(model: Module, outputs: dict[int, tuple[Module, Node]]) -> Cal
 
 def multiply_adds(node: Node) -> int:
     """Multiplications (each with its addition) of one node; only contractions count, as is usual."""
-    if node.operation.name == "matmul":
-        return node.size * node.inputs[0].shape[-1]
-    if node.operation.name == "conv2d":
-        return node.size * math.prod(node.inputs[1].shape[1:])
-    if node.operation.name == "conv2d_input_gradient":
-        return node.inputs[0].size * math.prod(node.inputs[1].shape[1:])
-    return 0
+    count = node.operation.multiply_adds if isinstance(node.operation, Primitive) else None
+    return 0 if count is None else int(count(*[one.type for one in node.inputs], node.type))
 
 
 def _work_by_module(graph: Graph) -> dict[str, int]:

@@ -99,4 +99,5 @@ sum_: Primitive = Primitive(
         Spec(((0, 3),), {"axes": (0,)}),
         Spec(((3, 4),), {"axes": (1,)}, dtypes=("int64",)),
     ),
+    reduces=True,
 )

@@ -9,6 +9,8 @@ convolutional neural networks for document processing", 2006).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from chainrule.errors import UserError
@@ -18,7 +20,7 @@ from chainrule.ops.broadcast import broadcast, sum_over
 from chainrule.ops.elementwise import multiply
 from chainrule.ops.move import reshape, transpose
 from chainrule.ops.precision import operand
-from chainrule.ops.primitive import Primitive, Spec, rows
+from chainrule.ops.primitive import OUTPUT, Primitive, Spec, rows
 from chainrule.ops.windows import Padding, Pair, cropped, output_sizes, padded, patches, taps
 
 # ---- matrix product
@@ -100,6 +102,8 @@ matmul: Primitive = Primitive(
         Spec(((0, 2), (2, 3))),
         Spec(((3, 5), (5, 2)), dtypes=("bfloat16",)),
     ),
+    heavy=True,
+    multiply_adds=lambda x, y, z: z.size * x.shape[-1],
 )
 
 # ---- convolution
@@ -257,6 +261,9 @@ conv2d: Primitive = Primitive(
     local=("weight, at the places where it met the pixel", "image, the patches that the weight met"),
     saves=(0, 1),
     spec=_geometry_rows(),
+    heavy=True,
+    images=(0, OUTPUT),
+    multiply_adds=lambda image, weight, z: z.size * math.prod(weight.shape[1:]),
 )
 
 conv2d_input_gradient: Primitive = Primitive(
@@ -273,6 +280,9 @@ conv2d_input_gradient: Primitive = Primitive(
     local=("weight", "upstream"),
     saves=(0, 1),
     spec=_geometry_rows(gradient="input"),
+    heavy=True,
+    images=(0, OUTPUT),
+    multiply_adds=lambda upstream, weight, z: upstream.size * math.prod(weight.shape[1:]),
 )
 
 conv2d_weight_gradient: Primitive = Primitive(
@@ -288,4 +298,7 @@ conv2d_weight_gradient: Primitive = Primitive(
     local=("upstream", "image"),
     saves=(0, 1),
     spec=_geometry_rows(gradient="weight"),
+    heavy=True,
+    images=(0, 1),
+    multiply_adds=lambda image, upstream, z: upstream.size * math.prod(z.shape[1:]),
 )

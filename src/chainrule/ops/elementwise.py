@@ -257,15 +257,35 @@ tensor_power: Primitive = Primitive(
         Spec(((2, 0), (2, 0))),
     ),
     elementwise=True,
+    expensive=True,
 )
 
 # ---- functions of one number
 
 
 def _unary(
-    name: str, reference: Callable[[Array], Any], vjp: Rule, local: str, saves: int | str, spec: Any, doc: str
+    name: str,
+    reference: Callable[[Array], Any],
+    vjp: Rule,
+    local: str,
+    saves: int | str,
+    spec: Any,
+    doc: str,
+    expensive: bool = True,
 ) -> Primitive:
-    return Primitive(name, Role.SCALER, doc, _float(name), reference, (vjp,), (local,), (saves,), spec, elementwise=True)
+    return Primitive(
+        name,
+        Role.SCALER,
+        doc,
+        _float(name),
+        reference,
+        (vjp,),
+        (local,),
+        (saves,),
+        spec,
+        elementwise=True,
+        expensive=expensive,
+    )
 
 
 def _x(z: Node) -> Node:
@@ -318,6 +338,7 @@ sqrt: Primitive = _unary(
     OUTPUT,
     _POSITIVE_ROWS,
     "z = sqrt(x): (...) -> (...).",
+    expensive=False,
 )
 rsqrt: Primitive = _unary(
     "rsqrt",
@@ -327,6 +348,7 @@ rsqrt: Primitive = _unary(
     OUTPUT,
     _POSITIVE_ROWS,
     "z = 1 / sqrt(x): (...) -> (...).",
+    expensive=False,
 )
 inverse_deviation: Primitive = _unary(
     "inverse_deviation",
@@ -337,6 +359,7 @@ inverse_deviation: Primitive = _unary(
     _POSITIVE_ROWS,
     "z = 1 / sqrt(x) of a variance: (...) -> (...). nan where it is infinite, as the squares in it overflowed: rsqrt, which "
     "is 0 there, would make zeros of all numbers, and nobody would see it.",
+    expensive=False,
 )
 sin: Primitive = _unary(
     "sin", np.sin, lambda z, u: multiply(u, cos(_x(z))), "cos(x)", 0, _ONE_ROWS, "z = sin x, radians: (...) -> (...)."
@@ -372,6 +395,7 @@ sech_squared: Primitive = Primitive(
     (0, OUTPUT),
     _ONE_ROWS,
     elementwise=True,
+    expensive=True,
 )
 sigmoid: Primitive = Primitive(
     "sigmoid",
@@ -384,6 +408,7 @@ sigmoid: Primitive = Primitive(
     (0, OUTPUT),
     _ONE_ROWS,
     elementwise=True,
+    expensive=True,
 )
 softplus: Primitive = _unary(
     "softplus",

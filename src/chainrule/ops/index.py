@@ -55,6 +55,7 @@ gather: Primitive = Primitive(
         Spec(((5, 2), ()), {"axis": 0}, dtypes=("float32", "int64")),
         Spec(((5, 2), (0,)), {"axis": 0}, dtypes=("float32", "int64")),
     ),
+    heavy=True,
 )
 
 
@@ -92,6 +93,7 @@ scatter_add: Primitive = Primitive(
         Spec(((2, 2, 2, 3), (2, 2)), {"axis": 1, "size": 5}, dtypes=("float64", "int32")),
         Spec(((0, 2), (0,)), {"axis": 0, "size": 5}, dtypes=("float32", "int64")),
     ),
+    heavy=True,
 )
 
 

@@ -15,7 +15,7 @@ from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.node import Array, Node, Role, TensorType
 from chainrule.ops.broadcast import dtype_of_sum
-from chainrule.ops.primitive import Primitive, Spec
+from chainrule.ops.primitive import OUTPUT, Primitive, Spec
 from chainrule.ops.windows import Padding, Pair, cropped, output_sizes, padded, taps
 
 
@@ -132,6 +132,8 @@ max_pool2d: Primitive = Primitive(
     local=("1 at the winner of each window, else 0",),
     saves=(0,),
     spec=tuple(Spec((image,), attributes, dtypes=(dtype,)) for image, _, attributes, dtype in _MAX_GEOMETRIES),
+    heavy=True,
+    images=(0, OUTPUT),
 )
 
 max_pool2d_route: Primitive = Primitive(
@@ -145,6 +147,8 @@ max_pool2d_route: Primitive = Primitive(
     local=("0", "1 at the winner of each window"),
     saves=(0,),
     spec=tuple(Spec((image, out), attributes, dtypes=(dtype,)) for image, out, attributes, dtype in _MAX_GEOMETRIES),
+    heavy=True,
+    images=(0, 1, OUTPUT),
 )
 
 max_pool2d_pick: Primitive = Primitive(
@@ -158,6 +162,8 @@ max_pool2d_pick: Primitive = Primitive(
     local=("0", "1 at the winner of each window, else 0"),
     saves=(0,),
     spec=tuple(Spec((image, image), attributes, dtypes=(dtype,)) for image, _, attributes, dtype in _MAX_GEOMETRIES),
+    heavy=True,
+    images=(0, 1, OUTPUT),
 )
 
 # ---- sums over windows
@@ -214,6 +220,8 @@ sum_pool2d: Primitive = Primitive(
     local=("1 from each window that holds the pixel",),
     saves=(),
     spec=tuple(Spec((image,), attributes, dtypes=(dtype,)) for image, _, attributes, dtype in _SUM_GEOMETRIES),
+    heavy=True,
+    images=(0, OUTPUT),
 )
 
 sum_pool2d_spread: Primitive = Primitive(
@@ -230,4 +238,6 @@ sum_pool2d_spread: Primitive = Primitive(
         Spec((out,), {**attributes, "size": (image[2], image[3])}, dtypes=(dtype,))
         for image, out, attributes, dtype in _SUM_GEOMETRIES
     ),
+    heavy=True,
+    images=(0, OUTPUT),
 )

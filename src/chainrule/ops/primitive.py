@@ -26,7 +26,7 @@ Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
 
 OUTPUT: Final = "output"
-"""In ``saves``: the rules read the node's own value."""
+"""In ``saves``: the rules read the node's own value. In ``images``: the result is one."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,15 @@ class Primitive:
       input reads the other. All other values are freed as soon as nobody holds them.
     - ``elementwise``: each output element depends only on the input elements at its own place.
     - ``rearranges``: the reference computes nothing, so NumPy has nothing to warn of.
+
+    What engines and the compiler go by:
+
+    - ``expensive``: so much work an element that a value which several places need is rather stored than computed again.
+    - ``reduces``: axes go, in a loop that adds up or chooses; a compiled reduction shares the loop of what it reads.
+    - ``heavy``: it has kernels of its own, and shares its loops with nothing.
+    - ``images``: which inputs are images (N, C, H, W), and ``OUTPUT`` if the result is: kernels want their channels last.
+    - ``multiply_adds(*types, output)``: of a contraction, how many multiplications, each with its addition, it takes when
+      computed as it is defined.
     """
 
     name: str
@@ -87,6 +96,11 @@ class Primitive:
     spec: Sequence[Spec]
     elementwise: bool = False
     rearranges: bool = False
+    expensive: bool = False
+    reduces: bool = False
+    heavy: bool = False
+    images: tuple[int | str, ...] = ()
+    multiply_adds: Callable[..., int] | None = None
 
     def __post_init__(self) -> None:
         if self.name in REGISTRY:

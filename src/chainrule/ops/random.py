@@ -69,4 +69,5 @@ random_bits: Primitive = Primitive(
         Spec(((2,),), {"shape": (), "bits": 31}, dtypes=("int64",)),
         Spec(((2,),), {"shape": (0, 2), "bits": 1}, dtypes=("int64",)),
     ),
+    heavy=True,
 )

@@ -57,6 +57,7 @@ argmax: Primitive = Primitive(
     local=("0",),
     saves=(),
     spec=_AXIS_ROWS,
+    heavy=True,
 )
 
 argmin: Primitive = Primitive(
@@ -69,6 +70,7 @@ argmin: Primitive = Primitive(
     local=("0",),
     saves=(),
     spec=_AXIS_ROWS,
+    heavy=True,
 )
 
 
@@ -86,6 +88,7 @@ def _extreme(name: str, reference: Any, place: Primitive, doc: str) -> Primitive
         local=("1 at the winner, else 0",),
         saves=(0,),
         spec=_AXIS_ROWS,
+        reduces=True,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from chainrule import ops
 from chainrule.arguments import explained
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph import Array, Node, TensorType
+from chainrule.graph import Array, Node, Role, TensorType
 from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.ops import Primitive
 from chainrule.tensor.backend import backend
@@ -26,12 +26,16 @@ _WORTH_A_PROGRAM = 1 << 16
 
 
 _NATIVE = frozenset(
-    {one for one in ops.REGISTRY.values() if one.elementwise}
-    | {ops.sum_, ops.max_, ops.min_, ops.log_softmax}
-    | {ops.matmul, ops.conv2d, ops.conv2d_input_gradient, ops.conv2d_weight_gradient}
-    | {ops.max_pool2d, ops.max_pool2d_route, ops.max_pool2d_pick, ops.sum_pool2d, ops.sum_pool2d_spread, ops.random_bits}
+    one
+    for one in ops.REGISTRY.values()
+    if one.elementwise
+    or one.reduces
+    or one.images
+    or one.multiply_adds
+    or one.role is Role.NORMALISER
+    or one is ops.random_bits
 )
-"""What is worth a native call of its own. Moves are views in NumPy, and free."""
+"""What is worth a native call of its own. Moves are views in NumPy, and free; it finds places (argmax, gather) as fast."""
 _DTYPES = frozenset({float32, float64, bool_})
 
 
@@ -53,14 +57,8 @@ def work(primitive: Primitive, values: Sequence[Array | Node], type_: TensorType
     """How much there is to do: multiply-adds of a contraction, else elements. Only the shapes of ``values`` are looked at."""
     if primitive.elementwise:
         return type_.size
-    if primitive is ops.conv2d or primitive is ops.conv2d_input_gradient:
-        weight = values[1]
-        pixels = max(type_.size // max(type_.shape[1], 1), values[0].size // max(values[0].shape[1], 1))
-        return int(pixels * weight.size)
-    if primitive is ops.conv2d_weight_gradient:
-        return int(values[1].size // max(values[1].shape[1], 1) * type_.size)
-    if primitive is ops.matmul:
-        return int(type_.size * values[0].shape[-1])
+    if primitive.multiply_adds is not None:
+        return int(primitive.multiply_adds(*values, type_))
     return max([type_.size, *(int(one.size) for one in values)])
 
 
