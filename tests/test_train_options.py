@@ -12,7 +12,7 @@ import pytest
 from chainrule import optim
 from chainrule.formats import load_safetensors
 from chainrule.tensor import Parameter
-from chainrule.train import Config, next_folder, trainer
+from chainrule.train import Config, RunFolder, Trainer, next_folder, open_datasets, trainer
 from chainrule.train.config import OPTIMIZERS, SCHEDULES
 from running import done, idx_folder, image_folder, metrics, tensors
 
@@ -184,10 +184,27 @@ def test_schedule(name: str, train: Any) -> None:
 
 
 def test_label_smoothing(train: Any) -> None:
-    """The first step's loss is (1 - s) times that without, plus s times the mean over the classes."""
-    first = [metrics(train("--label-smoothing", s))[0]["loss"] for s in (0, 0.5, 1)]
-    assert first[0] != first[2]
-    assert first[1] == pytest.approx((first[0] + first[2]) / 2)
+    """Steps follow the smoothed loss; what is noted is the cross-entropy without it, as of the test images."""
+    losses = [[row["loss"] for row in metrics(train("--label-smoothing", s))] for s in (0, 0.5, 1)]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+    assert losses[0][0] == pytest.approx(losses[2][0], rel=1e-6)
+    assert len({tuple(one) for one in losses}) == 3
+
+
+def test_a_step_gives_the_smoothed_loss_and_sums_the_other(tmp_path: Path) -> None:
+    """(1 - s) times that without, plus s times the mean over the classes."""
+    found = []
+    for smoothing in (0.0, 0.5, 1.0):
+        config = Config(data=str(idx_folder(tmp_path / "data")), batch_size=8, label_smoothing=smoothing)
+        training, test = open_datasets(config)
+        trainer = Trainer(RunFolder.new(tmp_path / f"{smoothing}", config), training=training, test=test)
+        images, labels = next(iter(trainer.loader))
+        found.append((trainer.step(images, labels), trainer.progress.epoch.mean_loss))
+    (plain, noted), (half, noted_half), (whole, noted_whole) = found
+    assert plain == noted
+    assert plain != pytest.approx(whole)
+    assert half == pytest.approx((plain + whole) / 2)
+    assert (noted_half, noted_whole) == pytest.approx((plain, plain))
 
 
 def test_augmentation(train: Any) -> None:

@@ -20,7 +20,7 @@ from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator, manual_seed
 from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, TrainedModel, Trainer, checkpoint
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
-from chainrule.train.curves import curves
+from chainrule.train.curves import Point, curves, smoothed
 from chainrule.train.trainer import _Clock
 from running import FILES, done, idx_folder, metrics, outcome, pictures, tensors
 
@@ -46,7 +46,7 @@ def test_metrics_are_json_lines(run: Path) -> None:
     assert [row["step"] for row in train] == list(range(1, 97))
     assert [row["epoch"] for row in train] == [epoch for epoch in range(1, 9) for _ in range(12)]
     assert [row["step"] for row in test] == [12 * epoch for epoch in range(1, 9)]
-    assert set(train[0]) == {"kind", "step", "epoch", "loss", "accuracy", "lr", "images_per_second"}
+    assert set(train[0]) == {"kind", "step", "epoch", "images", "loss", "accuracy", "lr", "images_per_second"}
     assert set(test[0]) == {
         *("kind", "step", "epoch", "loss", "accuracy", "train_loss", "train_accuracy", "seconds"),
     }
@@ -122,14 +122,35 @@ def test_the_picture_has_loss_and_accuracy(run: Path) -> None:
     picture = ElementTree.parse(run / "curves.svg").getroot()
     name = "{http://www.w3.org/2000/svg}"
     lines = [line.get("points", "").split() for line in picture.iter(f"{name}polyline")]
-    assert [len(line) for line in lines] == [96, 8, 96, 8], "training and test; loss, then accuracy"
+    assert [len(line) for line in lines] == [96, 96, 8] * 2, "training as measured and averaged, and test; loss, then accuracy"
     texts = [text.text for text in picture.iter(f"{name}text")]
-    assert "loss (training: label smoothing 0.1)" in texts
+    assert {"loss", "training, averaged", "measured", "test"} <= set(texts)
     assert "accuracy (%)" in texts
     accuracy = 100 * metrics(run)[-1]["accuracy"]
     title = picture.find(f"{name}title")
     assert title is not None
     assert title.text == f"Loss and accuracy over 96 steps; test accuracy {accuracy:.2f}% after epoch 8"
+
+
+def test_a_last_batch_of_a_few_images_is_no_spike() -> None:
+    """Steps of 64 and, at the end of each epoch, of 8 images whose accuracy says little."""
+    rng = np.random.default_rng(0)
+    images = [64, 64, 64, 8] * 10
+    points = [Point(step, rng.binomial(count, 0.5) / count, count) for step, count in enumerate(images, 1)]
+    line = smoothed(points)
+    assert [(point.step, point.images) for point in line] == [(point.step, point.images) for point in points]
+    assert max(abs(point.value - 0.5) for point in points) > 0.2
+    assert max(abs(point.value - 0.5) for point in line) < 0.1
+    before, last, after = (point.value for point in line[18:21])
+    assert abs(last - (before + after) / 2) < 0.03, "a batch counts by its images"
+
+
+def test_an_average_is_not_late_and_keeps_what_is_steady() -> None:
+    rising = [Point(step, step, 64) for step in range(1, 101)]
+    middle = slice(10, -10)
+    assert [point.value for point in smoothed(rising)][middle] == pytest.approx([point.value for point in rising][middle])
+    assert [point.value for point in smoothed([Point(1, 3.0, 8), Point(2, 3.0, 64)])] == [3.0, 3.0]
+    assert smoothed([]) == []
 
 
 @pytest.mark.parametrize("rows", [[], [{"kind": "train", "step": 1, "loss": 0.0, "accuracy": 0.0}]])

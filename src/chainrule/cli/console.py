@@ -19,6 +19,7 @@ from rich.text import Text
 from chainrule.nn.summary import Summary
 from chainrule.signals import listener, tell
 from chainrule.train.command_line import command_line
+from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.predict import Prediction
 from chainrule.train.trainer import StepReport
@@ -213,6 +214,7 @@ class ConsoleWatcher:
                 table.add_row(str(row["epoch"]), *training, *test, time_left(row["seconds"]))
             self.console.print()
             self.console.print(table)
+            self._say(_how_measured(self.trainer.config))
         evaluation_tables(evaluation)
         folder = self.trainer.folder
         self._say(
@@ -223,6 +225,13 @@ class ConsoleWatcher:
         self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  {use}", whole=True)
         if sampled:
             self._say("         (on three sample digits; add IMAGE... for files of your own)")
+
+
+def _how_measured(config: Config) -> str:
+    """Why the figures of training and test are not quite of the same thing."""
+    changed = "images as they are" if config.augment == "none" else "augmented images"
+    smoothed = f"; losses are without the label smoothing of {config.label_smoothing:g}" if config.label_smoothing else ""
+    return f"training: mean over the epoch, on {changed}; test: after the epoch{smoothed}"
 
 
 def evaluation_tables(evaluation: Evaluation) -> None:

@@ -1,7 +1,8 @@
 """The folder of one run: what is in it, and how it stays whole.
 
     config.json             the options
-    metrics.jsonl           one JSON object a line: "train" rows every so many steps, a "test" row after each epoch
+    metrics.jsonl           one JSON object a line: "train" rows every so many steps, a "test" row after each epoch; every
+                            loss in it is the mean cross-entropy, without the label smoothing that training may add
     checkpoint.safetensors  everything that resuming needs
     model.safetensors       the weights after the latest epoch, for evaluate, predict and other programs
     curves.svg              loss and accuracy as a picture
@@ -26,7 +27,7 @@ from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 
 _NUMBERS = {
-    "train": ("step", "epoch", "loss", "accuracy", "lr", "images_per_second"),
+    "train": ("step", "epoch", "images", "loss", "accuracy", "lr", "images_per_second"),
     "test": ("step", "epoch", "loss", "accuracy", "train_loss", "train_accuracy", "seconds"),
 }
 """What a row of each kind holds."""

@@ -28,6 +28,7 @@ from chainrule.nn import functional as F
 from chainrule.ops import precision
 from chainrule.tensor import Tensor, compile
 from chainrule.tensor.engines import is_reference
+from chainrule.tensor.functions import no_grad
 from chainrule.tensor.random import manual_seed
 from chainrule.train.checkpoint import Progress, Run, Sums, load_checkpoint, save_checkpoint, save_model
 from chainrule.train.config import Config
@@ -173,9 +174,12 @@ class Trainer:
         raise Stopped
 
     def step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
-        """One step: forward, backward, update. Returns the mean loss of the batch."""
+        """One step: forward, backward, update. Returns the mean loss of the batch, as it is minimised: with label smoothing.
+
+        What is summed up and shown is the cross-entropy without it, so that it compares with that of the test images.
+        """
         progress = self.progress
-        loss, scores = self._update(images.astype(self.config.dtype, copy=False), labels)
+        loss, cross_entropy, scores = self._update(images.astype(self.config.dtype, copy=False), labels)
         value = float(loss.item())
         if not np.isfinite(value):
             raise self._diverged(f"the loss became {value} at step {progress.step + 1} (epoch {self.epoch})")
@@ -185,7 +189,7 @@ class Trainer:
         progress.cursor = self.loader.cursor
         correct = int((scores.numpy().argmax(1) == labels).sum())
         for sums in (progress.epoch, progress.row):
-            sums.add(value, correct, len(labels))
+            sums.add(float(cross_entropy.item()), correct, len(labels))
         return value
 
     def _compile_for(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
@@ -193,15 +197,18 @@ class Trainer:
         if not is_reference():
             self._update.prepare(images.astype(self.config.dtype, copy=False), labels)
 
-    def _forward_backward_update(self, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-        """What is compiled: a whole step. Gives the loss and the scores."""
+    def _forward_backward_update(self, images: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """What is compiled: a whole step. Gives the loss, the cross-entropy without label smoothing, and the scores."""
         with precision(self.config.precision):
             self.optimizer.zero_grad()
             scores = self.model(images)
-            loss = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
+            loss = cross_entropy = F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
+            if self.config.label_smoothing:
+                with no_grad():
+                    cross_entropy = F.cross_entropy(scores, labels)
             loss.backward()
             self.optimizer.step()
-        return loss, scores
+        return loss, cross_entropy, scores
 
     def _diverged(self, what: str) -> UserError:
         exists = self.folder.checkpoint.exists()
@@ -227,6 +234,7 @@ class Trainer:
                     "kind": "train",
                     "step": report.step,
                     "epoch": report.epoch,
+                    "images": row.images,
                     "loss": row.mean_loss,
                     "accuracy": row.accuracy,
                     "lr": rate,
@@ -269,7 +277,7 @@ class Trainer:
             }
         )
         progress.epoch = Sums()
-        write_atomically(self.folder.curves, curves(self.folder.read_metrics(), self.config.label_smoothing))
+        write_atomically(self.folder.curves, curves(self.folder.read_metrics()))
         save_model(self.folder.model, self.model, self.description)
         self.save()
         watcher.on_epoch(epoch, loss, accuracy, self.evaluation, progress.seconds)
