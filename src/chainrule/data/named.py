@@ -12,6 +12,7 @@ from chainrule.data.dataset import Dataset, check_labels
 from chainrule.data.idx_files import idx, read_idx
 from chainrule.data.image_folders import split_image_folder
 from chainrule.data.mnist_files import mnist
+from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
 
 KNOWN = {"mnist": mnist}
@@ -47,22 +48,42 @@ def load_dataset(
     if isinstance(spec, str) and spec in KNOWN:
         _no_conversion(spec, size, mode)
         return KNOWN[spec](split)
+    images = folder_of_images(spec)
+    if images is not None:
+        return split_image_folder(images, split, size, mode)
+    folder = Path(spec).expanduser()
+    _no_conversion(folder, size, mode)
+    return _idx_folder(folder, split) if _holds_idx_files(set(os.listdir(folder))) else cifar10(folder, split)
+
+
+def folder_of_images(spec: str | os.PathLike[str]) -> Path | None:
+    """The path that ``spec`` names, unless it is a known data set or a folder of files of another kind.
+
+    Raises:
+        UserError: there is nothing of that name.
+    """
+    if isinstance(spec, str) and spec in KNOWN:
+        return None
     folder = Path(spec).expanduser()
     if not folder.exists() or spec == "":  # "" would be the current folder
         if isinstance(spec, str) and Path(spec).name == spec:
             error = unknown_value("data set", spec, KNOWN)
             raise UserError(f"{error}, or the path of a folder of images, IDX files or CIFAR-10's binary files")
-        raise UserError(f"{folder} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files")
+        raise UserError(f"{displayed(folder)} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files")
     if folder.is_dir():
-        names = set(os.listdir(folder))
-        if any(candidate in names for prefix in _IDX_PREFIXES.values() for candidate in _idx_names(prefix, "images")):
-            _no_conversion(folder, size, mode)
-            return _idx_folder(folder, split)
+        try:
+            names = set(os.listdir(folder))
+        except OSError as error:
+            raise UserError(f"{displayed(folder)} cannot be read ({error.strerror})") from error
         # The Python version of CIFAR-10 has the same names without .bin: cifar10 says what to do about it.
-        if any(name in names or Path(name).stem in names for files in CIFAR10_FILES.values() for name in files):
-            _no_conversion(folder, size, mode)
-            return cifar10(folder, split)
-    return split_image_folder(folder, split, size, mode)
+        cifar = any(name in names or Path(name).stem in names for files in CIFAR10_FILES.values() for name in files)
+        if cifar or _holds_idx_files(names):
+            return None
+    return folder
+
+
+def _holds_idx_files(names: set[str]) -> bool:
+    return any(candidate in names for prefix in _IDX_PREFIXES.values() for candidate in _idx_names(prefix, "images"))
 
 
 def _no_conversion(spec: str | Path, size: object, mode: object) -> None:

@@ -17,7 +17,7 @@ from chainrule.tensor import Parameter, Tensor
 
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
-    return Parameter(np.zeros(shape, as_dtype(dtype)))
+    return Parameter.zeros(shape, dtype)
 
 
 class Identity(Module):

@@ -3,13 +3,15 @@
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
+from chainrule.train.opening import Opened, open_datasets, open_test_images
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_folder import RunFolder, next_folder
-from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference, open_datasets
+from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference
 
 __all__ = [
     "Config",
     "Evaluation",
+    "Opened",
     "Prediction",
     "RunFolder",
     "StepReport",
@@ -23,4 +25,5 @@ __all__ = [
     "judge",
     "next_folder",
     "open_datasets",
+    "open_test_images",
 ]

@@ -1,0 +1,94 @@
+"""Whether a training fits into the memory of this machine, found before anything large is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chainrule.errors import UserError
+from chainrule.graph import Graph
+from chainrule.models import build
+from chainrule.tensor import placeholder, tracing
+from chainrule.train.config import Config
+
+_STATE = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 2}
+"""Numbers that each optimizer keeps beside a weight."""
+
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, images: int, kept: int) -> None:
+    """UserError if training cannot fit. ``images`` is how many there are to train on, ``kept`` the bytes of images that are to
+    stay in memory. What the system does not say how much memory it has is not refused anything.
+    """
+    free = available_memory()
+    if free is None:
+        return
+    channels, height, width = image_shape
+    batch = min(config.batch_size, images)
+    weights, activations = _count(config, image_shape, classes, batch)
+    each = 8 if config.dtype == "float64" else 4
+    # Weights, their gradients, what the optimizer keeps, and the copies of weights and state that a checkpoint writes.
+    of_weights = weights * each * (3 + 2 * _STATE[config.optimizer])
+    of_batch = activations * each
+    needed = of_weights + of_batch + kept
+    if needed <= free:
+        return
+    parts = f"{_size(of_weights)} for {weights:,} weights, their gradients and the optimizer, {_size(of_batch)} for a batch of {batch}"
+    remedy = "a smaller --image-size" if of_weights > free else "a smaller --image-size or --batch-size"
+    raise UserError(
+        f"{config.model} on images of {height} x {width} needs about {_size(needed)} of memory ({parts}), "
+        f"and {_size(free)} are free: pass {remedy}"
+    )
+
+
+def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batch: int) -> tuple[int, int]:
+    """Numbers in the weights, and in what a batch leaves on its way through the model, from a trace that allocates nothing."""
+    channels, height, width = image_shape
+    with tracing():
+        model = build(config.model, channels, classes, (height, width))
+        image = placeholder((batch, *image_shape))
+        graph = Graph(model(image).node)
+        weights = sum(parameter.size for parameter in model.parameters())
+    reached = {image.node}
+    for node in graph.nodes:
+        if any(one in reached for one in node.inputs):
+            reached.add(node)
+    return weights, sum(node.size for node in reached)
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take without pushing others out; None where the system does not say.
+
+    On Linux what the kernel calls available, and no more than the limit of the container; elsewhere what is built in, if
+    anything.
+    """
+    known = [one for one in (_linux_available(), _left_in_group(_GROUP)) if one is not None]
+    if known:
+        return min(known)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _linux_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _left_in_group(folder: Path) -> int | None:
+    """What a container has left of its memory; None without a limit. Pages of files that it could drop are not taken."""
+    try:
+        most, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, most - used + int(facts.get("inactive_file", 0)))
+    except (OSError, ValueError):  # "max" is no number
+        return None
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.0f} MB"
