@@ -15,6 +15,7 @@ import typer
 
 from chainrule import __version__
 from chainrule.cli.parsing import FormulaCommand
+from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.signals import die, listener, tell
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
@@ -31,6 +32,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+UNREAD = 1  # some of the images could not be read; 2 is for what was typed
+_MOST_NAMED = 20
 
 
 def main() -> None:
@@ -70,7 +74,7 @@ def _tell(kind: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), message))
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), displayed(message, lines=True)))
 
 
 def _version(wanted: bool) -> None:
@@ -120,7 +124,12 @@ def train(
         str, typer.Option(help=f"{', '.join(AUGMENTATIONS)}, or a list such as shift=2,flip,crop=4.")
     ] = _DEFAULT.augment,
     image_size: Annotated[
-        str, typer.Option(help="Resize the images of a folder to height x width, such as 32x32.", show_default=False)
+        str,
+        typer.Option(
+            help="Resize the images of a folder to height x width, such as 32x32. By default small ones of one size stay as they "
+            "are, and others become 64x64 or less.",
+            show_default=False,
+        ),
     ] = _DEFAULT.image_size,
     image_mode: Annotated[
         str, typer.Option(help="Convert the images of a folder: L (grey) or RGB.", show_default=False)
@@ -143,6 +152,8 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own options.")] = None,
 ) -> None:
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
+    from chainrule.cli.console import console
+    from chainrule.cli.reading import ReadingProgress, say_notes
     from chainrule.train import RunFolder, Trainer, next_folder, open_datasets
 
     listener.at_once(NOTHING_YET)
@@ -151,12 +162,14 @@ def train(
         _only_resume(context)
         folder = RunFolder.open(resume)
         listener.at_once(f"Stopped before a further step; the run is as it was.\n{_resume(folder)}")
-        training, test = open_datasets(folder.config)
     else:
         config = Config(**options)
         folder = RunFolder.new(out if out is not None else next_folder(config), config)
-        training, test = open_datasets(config)
-    trainer = Trainer(folder, training=training, test=test)
+    with ReadingProgress(console()) as progress:
+        opened = open_datasets(folder.config, progress)
+    say_notes(opened.notes, console())
+    folder.config = opened.config
+    trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
         trainer.resume()
     else:
@@ -216,7 +229,7 @@ def _resume(folder: RunFolder) -> str:
 def _say(message: str) -> None:
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False, markup=False).print(message)
+    Console(soft_wrap=True, highlight=False, markup=False).print(displayed(message, lines=True))
 
 
 # ---- evaluate and predict
@@ -239,7 +252,7 @@ def evaluate(
 
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
-    test = _test_images(folder.config, data, trained)
+    test = _test_images(folder.config.data if data is None else data, trained, quiet=as_json)
     if test.image_shape != trained.image_shape:
         raise UserError(
             f"{test.name} has images {test.image_shape} (C, H, W), {run} was trained on {trained.image_shape}: "
@@ -270,7 +283,9 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="PNG or JPEG files; without any, three digits that ship with chainrule, for a model of MNIST."),
+        typer.Argument(
+            help="Image files: PNG, JPEG, WebP, TIFF, ...; without any, three digits that ship with chainrule, for a model of MNIST."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
@@ -283,17 +298,29 @@ def predict(
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
     predictions = trained.predict(images or _samples(folder), top, invert)
+    unread = [one for one in predictions if one.error]
     if as_json:
         rows = [
-            {"image": one.path, "top": [{"class": name, "probability": share} for name, share in one.top], "note": one.note}
+            {
+                "image": one.path,
+                "top": [{"class": name, "probability": share} for name, share in one.top],
+                "note": one.note,
+                "error": one.error,
+            }
             for one in predictions
         ]
         typer.echo(json.dumps(rows))
-        return
-    if not images:
-        _say(f"three of MNIST's test images, which ship in {Path(predictions[0].path).parent}:")
-        predictions = [replace(one, path=Path(one.path).name) for one in predictions]
-    prediction_table(predictions)
+    else:
+        if not images:
+            _say(f"three of MNIST's test images, which ship in {Path(predictions[0].path).parent}:")
+            predictions = [replace(one, path=Path(one.path).name) for one in predictions]
+        prediction_table([one for one in predictions if not one.error])
+    if unread:
+        named = [f"{displayed(one.path)} {one.error}" for one in unread[:_MOST_NAMED]]
+        more = [f"... and {len(unread) - _MOST_NAMED:,} more"] if len(unread) > _MOST_NAMED else []
+        lines = [f"{len(unread):,} of {len(predictions):,} images cannot be read:", *named, *more]
+        _complain("\n  ".join(lines))
+        raise typer.Exit(UNREAD)
 
 
 def _samples(run: RunFolder) -> Sequence[Path]:
@@ -304,22 +331,25 @@ def _samples(run: RunFolder) -> Sequence[Path]:
     if run.config.data != "mnist":
         raise UserError(
             f"no image is given: `{command_line('predict', run.path, 'IMAGE...')}` takes files; the samples that ship with "
-            f"chainrule are digits of MNIST, and {run.path} was trained on {run.config.data}"
+            f"chainrule are digits of MNIST, and {displayed(run.path)} was trained on {displayed(run.config.data)}"
         )
     return MNIST_SAMPLES
 
 
-def _test_images(config: Config, data: str | None, trained: TrainedModel) -> Dataset:
-    """The run's own test images, or those of another data set; a folder's are converted to what the model takes."""
-    from chainrule.data import load_dataset
-    from chainrule.train import open_datasets
+def _test_images(data: str, trained: TrainedModel, quiet: bool) -> Dataset:
+    """Images to test on; a folder's are converted to what the model takes. ``quiet`` leaves standard output alone."""
+    from rich.console import Console
 
-    if data is None:
-        return open_datasets(config)[1]
-    channels, height, width = trained.image_shape
-    convert: dict[str, Any] = {"size": (height, width), "mode": "L" if channels == 1 else "RGB"}
-    folder_of_images = Path(data).is_dir() and any(entry.is_dir() for entry in Path(data).iterdir())
-    return load_dataset(data, "test", **(convert if folder_of_images else {}))
+    from chainrule.cli.console import console
+    from chainrule.cli.reading import ReadingProgress, say_notes
+    from chainrule.train import open_test_images
+
+    shown = Console(stderr=True, highlight=False) if quiet else console()
+    with ReadingProgress(shown, silent=quiet) as progress:
+        test, notes = open_test_images(data, trained.image_shape, progress)
+    if not quiet:
+        say_notes(notes, shown)
+    return test
 
 
 # ---- summary

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chainrule.display import displayed
 from chainrule.nn.summary import Summary
 from chainrule.signals import listener, tell
 from chainrule.train.command_line import command_line
@@ -134,11 +135,11 @@ class ConsoleWatcher:
         )
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
-        say(f"run folder: {trainer.folder.path}   (Ctrl-C saves and stops)", whole=True)
+        say(f"run folder: {displayed(trainer.folder.path)}   (Ctrl-C saves and stops)", whole=True)
 
     def _say(self, message: str, whole: bool = False) -> None:
         """A line, wrapped between words on a terminal; ``whole`` leaves that to the terminal, so that it can be copied."""
-        self.console.print(message, markup=False, soft_wrap=whole or not self.console.is_terminal)
+        self.console.print(displayed(message, lines=True), markup=False, soft_wrap=whole or not self.console.is_terminal)
 
     def should_stop(self) -> bool:
         return listener.asked != 0 or self.output.unread
@@ -222,7 +223,8 @@ class ConsoleWatcher:
         )
         sampled = self.trainer.config.data == "mnist"  # whose sample images ship with the package
         use = command_line("predict", folder.path, *([] if sampled else ["IMAGE..."]))
-        self._say(f"weights: {folder.model}\ncurves:  {folder.curves}\nuse it:  {use}", whole=True)
+        weights, drawing = displayed(folder.model), displayed(folder.curves)
+        self._say(f"weights: {weights}\ncurves:  {drawing}\nuse it:  {use}", whole=True)
         if sampled:
             self._say("         (on three sample digits; add IMAGE... for files of your own)")
 
@@ -238,8 +240,8 @@ def evaluation_tables(evaluation: Evaluation) -> None:
     """The three classes that are recognised worst, and what they are taken for."""
     table = _table("Worst classes", ("class", "left"), ("images", "right"), ("right", "right"), ("taken for", "left"))
     for row in evaluation.worst_classes():
-        others = ", ".join(f"{name} ({count})" for name, count in row.taken_for) or "nothing else"
-        table.add_row(Text(row.name), f"{row.images:,}", f"{100 * row.accuracy:.2f}%", Text(others))
+        others = ", ".join(f"{displayed(name)} ({count})" for name, count in row.taken_for) or "nothing else"
+        table.add_row(Text(displayed(row.name)), f"{row.images:,}", f"{100 * row.accuracy:.2f}%", Text(others))
     show = console()
     show.print()
     show.print(table)
@@ -247,15 +249,17 @@ def evaluation_tables(evaluation: Evaluation) -> None:
 
 def prediction_table(predictions: Sequence[Prediction]) -> None:
     """One row per image: the best classes with their probabilities."""
+    if not predictions:
+        return
     count = max(len(one.top) for one in predictions)
     table = _table("", ("image", "left"), *((f"{place}." if place > 1 else "best", "left") for place in range(1, count + 1)))
     for one in predictions:
-        table.add_row(Text(one.path), *(Text(f"{name}  {100 * share:.1f}%") for name, share in one.top))
+        table.add_row(Text(displayed(one.path)), *(Text(f"{displayed(name)}  {100 * share:.1f}%") for name, share in one.top))
     show: Any = console()
     show.print(table)
     for one in predictions:
         if one.note:
-            show.print(Text(f"note: {one.path}: {one.note}"), soft_wrap=True)
+            show.print(Text(f"note: {displayed(one.path)}: {one.note}"), soft_wrap=True)
 
 
 def summary_table(summary: Summary) -> None:

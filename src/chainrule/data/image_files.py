@@ -110,26 +110,26 @@ def _on_white(image: Image) -> tuple[Image, bool]:
     if not image.has_transparency_data:
         # By way of RGBA, as Pillow warns of what it finds in some palettes otherwise.
         return (image.convert("RGBA") if image.mode == "P" else image), False
-    from PIL import Image as pillow
+    from PIL import Image as Pillow
 
     picture = image.convert("RGBA")
-    if picture.getextrema()[3][0] == 255:  # type: ignore[index]
+    if picture.getextrema()[3][0] == 255:  # type: ignore[misc]
         return picture, False
-    return pillow.alpha_composite(pillow.new("RGBA", picture.size, _WHITE), picture), True
+    return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, _WHITE), picture), True
 
 
 def _eight_bits(image: Image) -> Image:
     """Grey levels of 16 bits on the scale of 8: Pillow itself would clip them, so that almost every pixel becomes white."""
     if not image.mode.startswith("I"):
         return image
-    from PIL import Image as pillow
+    from PIL import Image as Pillow
 
     deep = np.asarray(image).astype(np.int64)
     level = (np.clip(deep, 0, _DEEPEST) * 255 + _DEEPEST // 2) // _DEEPEST
-    grey = pillow.fromarray(level.astype(np.uint8))
+    grey = Pillow.fromarray(level.astype(np.uint8))
     nothing = image.info.get("transparency")
     if isinstance(nothing, int):  # the level that stands for no ink
-        grey.putalpha(pillow.fromarray(np.where(deep == nothing, 0, 255).astype(np.uint8)))
+        grey.putalpha(Pillow.fromarray(np.where(deep == nothing, 0, 255).astype(np.uint8)))
     return grey
 
 
@@ -168,21 +168,21 @@ def _sideways() -> frozenset[Any]:
 @functools.cache
 def _formats() -> tuple[str, ...]:
     """Those of the formats that this Pillow was built with."""
-    from PIL import Image as pillow
+    from PIL import Image as Pillow
 
-    pillow.init()
-    return tuple(name for name in _FORMATS if name in pillow.OPEN)
+    Pillow.init()
+    return tuple(name for name in _FORMATS if name in Pillow.OPEN)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image]:
     """An image file open for reading; whatever is wrong with it becomes an UnreadableImage."""
-    from PIL import Image as pillow
+    from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
     try:
         _check_regular(path)
-        with pillow.open(path, formats=_formats()) as image:
+        with Pillow.open(path, formats=_formats()) as image:
             if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
                 raise UnreadableImage(path, f"has grey levels of 32 bits (mode {image.mode}): convert it to 8 or 16 bits")
             yield image
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[Image]:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImage(path, "is no image of a format that is read, whatever its name says") from error
-    except pillow.DecompressionBombError as error:
+    except Pillow.DecompressionBombError as error:
         raise UnreadableImage(path, "claims more pixels than a photo has: a small file could fill the memory") from error
     except Exception as error:  # on a damaged file Pillow raises SyntaxError, ValueError, struct.error and others
         if isinstance(error, OSError) and error.errno is not None:

@@ -29,7 +29,7 @@ _MOST_NAMED = 5
 _READERS = min(8, os.cpu_count() or 1)
 
 Watch = Callable[[str, int, int], None]
-"""Told while files are read: what is done ("looking at" or "reading" and the folder), how many files are done, and of how many."""
+"""Told while files are read: what is done, such as "reading photos train", how many files are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,9 @@ class FolderContents:
             total = f"{sum(self.candidates.values()):,}"
             sentences.append(f"left out: {len(unreadable):,} of {total} images: {_named(unreadable, self.root)}")
         if self.others:
-            sentences.append(f"not read: {_count(len(self.others), 'other entry', 'other entries')}: {_named(self.others, self.root)}")
+            sentences.append(
+                f"not read: {_count(len(self.others), 'other entry', 'other entries')}: {_named(self.others, self.root)}"
+            )
         return sentences
 
 
@@ -296,9 +298,11 @@ def _read_headers(
                 watch(f"looking at {displayed(contents.root)}", done, total)
     if only is None:  # of a tenth of a class, one damaged file may be half
         contents.check(contents.unreadable)
-    for split, files in contents.splits.items():
-        if not files:
-            raise UserError(f"{displayed(contents.names[split])}: no image can be read: {_named(contents.unreadable, contents.root)}")
+    for split, images in contents.splits.items():
+        if not images:
+            raise UserError(
+                f"{displayed(contents.names[split])}: no image can be read: {_named(contents.unreadable, contents.root)}"
+            )
     return contents
 
 
@@ -426,7 +430,9 @@ def _candidates(folder: Path, contents: FolderContents) -> list[Path]:
         LeftOut(folder / entry.name, _no_image(entry)) for entry in entries if _suffix(entry.name) not in SUFFIXES
     ]
     if not paths:
-        raise UserError(f"{displayed(folder)} is a class folder without images (.png, .jpg, ...): add images or remove the folder")
+        raise UserError(
+            f"{displayed(folder)} is a class folder without images (.png, .jpg, ...): add images or remove the folder"
+        )
     contents.candidates[folder] = len(paths)
     return paths
 
@@ -470,5 +476,3 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 def _pixels(size: tuple[int, ...]) -> str:
     return "×".join(str(n) for n in size)
-
-

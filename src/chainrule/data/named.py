@@ -69,7 +69,9 @@ def folder_of_images(spec: str | os.PathLike[str]) -> Path | None:
         if isinstance(spec, str) and Path(spec).name == spec:
             error = unknown_value("data set", spec, KNOWN)
             raise UserError(f"{error}, or the path of a folder of images, IDX files or CIFAR-10's binary files")
-        raise UserError(f"{displayed(folder)} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files")
+        raise UserError(
+            f"{displayed(folder)} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files"
+        )
     if folder.is_dir():
         try:
             names = set(os.listdir(folder))

@@ -9,7 +9,6 @@ import numpy as np
 
 from chainrule.arguments import real_number, size_for_axes, whole_number
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
 from chainrule.nn import init
 from chainrule.nn.module import Module, layer_name

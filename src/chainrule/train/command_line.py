@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from chainrule.display import displayed
+
 
 def command_line(*words: object) -> str:
     """``words`` after the command's name, as one types them: ``.venv/bin/chainrule predict 'runs/my digits'``.
@@ -15,7 +17,14 @@ def command_line(*words: object) -> str:
     The name is ``chainrule`` where the shell finds this command under it, else the path that was typed, or
     ``python -m chainrule``. In another program, which typed none, it is ``chainrule``.
     """
-    return shlex.join([*_called(), *map(str, words)])
+    return " ".join(map(_quoted, [*_called(), *map(str, words)]))
+
+
+def _quoted(word: str) -> str:
+    """As the shell reads it; characters that a terminal would obey are written out, as bash and zsh read them in $'...'."""
+    if displayed(word) == word:
+        return shlex.quote(word)
+    return "$'" + displayed(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def _called() -> list[str]:

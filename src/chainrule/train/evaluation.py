@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.arguments import explained
 from chainrule.data import Loader
+from chainrule.display import displayed
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
@@ -41,10 +42,10 @@ class Evaluation(Table):
         title = f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f}% of {self.images:,} images"
         rows = [
             (
-                one.name,
+                displayed(one.name),
                 f"{one.images:,}",
                 f"{100 * one.accuracy:.2f}",
-                ", ".join(f"{name} ({count:,})" for name, count in one.taken_for),
+                ", ".join(f"{displayed(name)} ({count:,})" for name, count in one.taken_for),
             )
             for one in self.worst_classes(len(self.classes))
         ]

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
 from chainrule.data.image_files import CHANNELS
 from chainrule.data.image_folders import FolderContents, ImageFile, ImageFolder, LeftOut, Watch, common_mode, look_at
@@ -37,6 +38,7 @@ class Opened:
     notes: Sequence[str] = ()
 
 
+@explained
 def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     """Training and test split of the configured data.
 
@@ -80,6 +82,7 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     return Opened(config, readings[0].dataset, readings[1].dataset, notes)
 
 
+@explained
 def open_test_images(
     data: str, image_shape: tuple[int, int, int] | None, watch: Watch | None = None
 ) -> tuple[Dataset, list[str]]:
@@ -120,7 +123,7 @@ def _mixed(files: Sequence[ImageFile]) -> list[str]:
     grey = sum(file.header.mode == "L" for file in files)
     if grey in (0, len(files)):
         return []
-    return [f"{grey:,} of {len(files):,} images are grey, the others have colours: all are read as colour; --image-mode L takes grey"]
+    return [f"{grey:,} of {len(files):,} images are grey: all are read as colour (RGB); --image-mode L takes grey"]
 
 
 def _told(contents: FolderContents, damaged: Sequence[LeftOut], transparent: int) -> list[str]:
@@ -139,5 +142,3 @@ def _nbytes(folder: ImageFolder) -> int:
 def _fits(folder: ImageFolder) -> bool:
     free = available_memory()
     return _nbytes(folder) <= (_MOST_KEPT_UNKNOWN if free is None else _MOST_KEPT * free)
-
-

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.arguments import explained, explained_methods
-from chainrule.data import ImageFolder, Normalize
+from chainrule.data import Normalize
+from chainrule.data.image_files import Decoded, UnreadableImage, decode
+from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.models import build
 from chainrule.nn import Module
@@ -26,11 +28,15 @@ _BATCH = 250  # images that go through the model at a time, so that memory does 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, (class, probability), best first; ``note`` warns of an unlikely input."""
+    """The most probable classes of one image, (class, probability), best first; ``note`` warns of an unlikely input.
+
+    ``error`` says why a file gave no image, and then there are no classes.
+    """
 
     path: str
-    top: tuple[tuple[str, float], ...]
+    top: tuple[tuple[str, float], ...] = ()
     note: str = ""
+    error: str = ""
 
 
 @explained_methods
@@ -41,7 +47,7 @@ class TrainedModel:
     def __init__(self, run: RunFolder) -> None:
         if not run.model.exists():
             raise UserError(
-                f"{run.path} holds no trained model yet: it is written after the first epoch; continue with "
+                f"{displayed(run.path)} holds no trained model yet: it is written after the first epoch; continue with "
                 f"`{command_line('train', '--resume', run.path)}`"
             )
         facts: dict[str, Any] = model_description(run.model)
@@ -60,33 +66,56 @@ class TrainedModel:
         return f"<TrainedModel {type(self.model).__name__} for images {size}: {len(self.classes)} classes>"
 
     def predict(self, paths: Sequence[str | Path], top: int = 3, invert: bool = False) -> list[Prediction]:
-        """The ``top`` classes of each image file, resized and converted to what the model was trained on.
+        """The ``top`` classes of each image file, read as the training images were (turned as its EXIF orientation says, on
+        white where it is transparent), and resized and converted to what the model was trained on.
 
+        A file that gives no image is no reason to lose the others: its prediction has an ``error``.
         ``invert`` turns light into dark, for a dark digit on white paper.
         """
-        channels, height, width = self.image_shape
-        files = [(Path(path), 0) for path in paths]
-        images = ImageFolder(files, [""], "the images", (height, width), "L" if channels == 1 else "RGB")
-        found = []
-        for start in range(0, len(files), _BATCH):
-            pixels = images.images(np.arange(start, min(start + _BATCH, len(files))))
-            if invert:
-                pixels = 255 - pixels
-            scaled = self.normalise(pixels, np.random.default_rng(0))
-            with functions.no_grad(), precision(self.precision):
-                probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
-            found += [
-                Prediction(str(path), self._best(row, top), self._doubt(image))
-                for (path, _), row, image in zip(files[start:], probabilities, pixels, strict=False)
-            ]
+        paths = [paths] if isinstance(paths, str | Path) else paths
+        found: list[Prediction] = []
+        for start in range(0, len(paths), _BATCH):
+            found += self._predict_batch(paths[start : start + _BATCH], top, invert)
         return found
+
+    def _predict_batch(self, paths: Sequence[str | Path], top: int, invert: bool) -> list[Prediction]:
+        channels, height, width = self.image_shape
+        images: dict[int, Decoded] = {}
+        errors: dict[int, str] = {}
+        for place, path in enumerate(paths):
+            try:
+                images[place] = decode(Path(path), (height, width), "L" if channels == 1 else "RGB")
+            except UnreadableImage as error:
+                errors[place] = error.reason
+        if not images:
+            return [Prediction(str(path), error=errors[place]) for place, path in enumerate(paths)]
+        pixels = np.stack([one.pixels.transpose(2, 0, 1) for one in images.values()])
+        if invert:
+            pixels = 255 - pixels
+        scaled = self.normalise(pixels, np.random.default_rng(0))
+        with functions.no_grad(), precision(self.precision):
+            probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
+        predictions = {
+            place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded.transparent, invert))
+            for (place, decoded), row, image in zip(images.items(), probabilities, pixels, strict=True)
+        }
+        return [
+            predictions[place] if place in predictions else Prediction(str(path), error=errors[place])
+            for place, path in enumerate(paths)
+        ]
 
     def _best(self, row: np.ndarray[Any, Any], top: int) -> tuple[tuple[str, float], ...]:
         best = np.argsort(-row, kind="stable")[: max(1, top)]
         return tuple((self.classes[i], float(row[i])) for i in best)
 
-    def _doubt(self, image: np.ndarray[Any, Any]) -> str:
+    def _doubt(self, image: np.ndarray[Any, Any], transparent: bool, inverted: bool) -> str:
+        behind = "transparent in parts, where white is put behind" if transparent else ""
+        if image.min() == image.max():
+            return "; ".join(part for part in (behind, "nothing is seen on it: all pixels are alike") if part)
         border = np.concatenate([image[:, 0].ravel(), image[:, -1].ravel(), image[:, :, 0].ravel(), image[:, :, -1].ravel()])
+        trained, light = "but the model was trained on light strokes on black", ""
         if self._dark_background and border.mean() > 127:
-            return "light background, but the model was trained on light strokes on black: try --invert"
-        return ""
+            light = (
+                f"dark background, {trained}: leave --invert out" if inverted else f"light background, {trained}: try --invert"
+            )
+        return "; ".join(part for part in (behind, light) if part)

@@ -24,7 +24,6 @@ def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, 
     free = available_memory()
     if free is None:
         return
-    channels, height, width = image_shape
     batch = min(config.batch_size, images)
     weights, activations = _count(config, image_shape, classes, batch)
     each = 8 if config.dtype == "float64" else 4
@@ -34,10 +33,10 @@ def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, 
     needed = of_weights + of_batch + kept
     if needed <= free:
         return
-    parts = f"{_size(of_weights)} for {weights:,} weights, their gradients and the optimizer, {_size(of_batch)} for a batch of {batch}"
+    parts = f"{_size(of_weights)} for {weights:,} weights and what goes with them, {_size(of_batch)} for a batch of {batch}"
     remedy = "a smaller --image-size" if of_weights > free else "a smaller --image-size or --batch-size"
     raise UserError(
-        f"{config.model} on images of {height} x {width} needs about {_size(needed)} of memory ({parts}), "
+        f"{config.model} on images of {image_shape[1]} x {image_shape[2]} needs about {_size(needed)} of memory ({parts}), "
         f"and {_size(free)} are free: pass {remedy}"
     )
 

@@ -1,0 +1,57 @@
+"""What is shown while files of images are read, and what is said of them before a training begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from chainrule.display import displayed
+
+_QUIET, _BETWEEN_DRAWINGS, _BETWEEN_LINES = 1.0, 0.1, 10.0
+"""Seconds: what takes no longer needs no words; between two drawings of a line; between two lines where none is redrawn."""
+
+
+class ReadingProgress:
+    """How many files are read, from the first second on: one line that is redrawn on a terminal, now and then a plain one
+    elsewhere. To be called as ``chainrule.data.image_folders.Watch`` says, and closed; ``silent`` says nothing elsewhere."""
+
+    def __init__(self, console: Console, silent: bool = False) -> None:
+        self.console = console
+        self._redraws = console.is_terminal and not console.is_dumb_terminal
+        self._silent = silent and not self._redraws
+        self._live: Live | None = None
+        self._next = time.monotonic() + _QUIET
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now < self._next or self._silent:
+            return
+        line = f"{displayed(what)}: {done:,} of {total:,} images"
+        if not self._redraws:
+            self.console.print(line, markup=False, soft_wrap=True)
+            self._next = now + _BETWEEN_LINES
+            return
+        if self._live is None:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._next = now + _BETWEEN_DRAWINGS
+
+    def __enter__(self) -> ReadingProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def say_notes(notes: Sequence[str], console: Console) -> None:
+    """Sentences on what was read, wrapped between words on a terminal."""
+    for note in notes:
+        console.print(displayed(note), markup=False, soft_wrap=not console.is_terminal)
