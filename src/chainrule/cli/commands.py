@@ -126,8 +126,8 @@ def train(
     image_size: Annotated[
         str,
         typer.Option(
-            help="Resize the images of a folder to height x width, such as 32x32. By default small ones of one size stay as they "
-            "are, and others become 64x64 or less.",
+            help="Resize the images of a folder to height x width, such as 32x32. By default small ones of one size stay "
+            "as they are, and others become 64x64 or less.",
             show_default=False,
         ),
     ] = _DEFAULT.image_size,
