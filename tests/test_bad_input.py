@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,12 +16,13 @@ import pytest
 from PIL import Image
 
 from chainrule import nn
-from chainrule.data import write_idx
+from chainrule.data import ImageFolder, write_idx
 from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
-from chainrule.train import Config, RunFolder, Trainer, trainer
+from chainrule.tensor.random import default_generator
+from chainrule.train import Config, RunFolder, Trainer, opening, room, trainer
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, outcome, pictures, refused
 
 
@@ -208,35 +210,49 @@ def test_fewer_labels_than_images(data: Path, tmp_path: Path) -> None:
     )
 
 
-def test_an_image_that_is_no_image(tmp_path: Path) -> None:
+def test_an_image_that_is_no_image_is_left_out(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
-    wrong = folder / "cat" / "notes.png"
-    wrong.write_text("no image")
-    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
-        f"{wrong} is no PNG or JPEG image, whatever its name says: remove or replace it"
+    (folder / "cat" / "notes.png").write_text("no image")
+    (folder / "dog" / "notes.txt").write_text("no image")
+    out = done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert "left out: 1 of 21 images: cat/notes.png is no image of a format that is read, whatever its name says\n" in out
+    assert "not read: 1 other entry: dog/notes.txt has no name of an image\n" in out
+    for name in ("one.png", "two.png"):
+        (folder / "dog" / name).symlink_to(name)
+    for number in range(12):
+        (folder / "dog" / f"x{number}.jpg").write_bytes(b"x")
+    assert refused("train", "--data", folder, "--out", tmp_path / "other") == (
+        f"{folder / 'dog'}: 14 of 24 images cannot be read, such as one.png, which cannot be read "
+        "(Too many levels of symbolic links): repair or remove them, or remove the folder"
     )
+    assert not (tmp_path / "other").exists()
 
 
-def test_an_image_that_is_damaged_is_found_while_training_and_nothing_is_lost(tmp_path: Path) -> None:
-    """Its header is whole, its pixels are not: the run can be resumed once it is repaired."""
+def test_an_image_that_is_damaged_is_left_out_and_the_run_goes_on_only_with_the_same_images(tmp_path: Path) -> None:
+    """Its header is whole, its pixels are not: it is found before the training. Images are read once, at the beginning."""
     folder = image_folder(tmp_path / "photos", each=30)
     wrong = folder / "cat" / "20.png"
     whole = wrong.read_bytes()
+    wrong.write_bytes(whole[:100])
     options = ("--data", folder, "--batch-size", 4, "--epochs", 2, "--checkpoint-every", 1)
-    done("train", *options, "--out", tmp_path / "whole")
-    run = tmp_path / "run"
-    save = trainer.Trainer.save
+    out = done("train", *options, "--out", tmp_path / "whole")
+    assert "left out: 1 of 60 images: cat/20.png is damaged (image file is truncated" in out
+    assert "53 training images" in out
+    run, save = tmp_path / "run", trainer.Trainer.save
 
-    def damage(self: Trainer) -> None:
+    def mended(self: Trainer) -> None:
         save(self)
-        wrong.write_bytes(whole[:100])
+        wrong.write_bytes(whole)
+        raise UserError("stopped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.Trainer, "save", damage)
-        message = refused("train", *options, "--out", run)
-    assert message.startswith(f"{wrong} is a damaged image (")
-    assert "remove or replace it" in message
-    wrong.write_bytes(whole)
+        patch.setattr(trainer.Trainer, "save", mended)
+        assert refused("train", *options, "--out", run) == "stopped"
+    assert refused("train", "--resume", run) == (
+        f"the data are not those of {run / 'checkpoint.safetensors'}: training images 53 then, 54 now: "
+        "put the data back as they were, or begin a new run"
+    )
+    wrong.write_bytes(whole[:100])
     done("train", "--resume", run)
     assert outcome(run) == outcome(tmp_path / "whole")
 
@@ -252,7 +268,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
     (folder / "owl").mkdir()
     assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
-        f"{folder / 'owl'} is a class folder without images (.png, .jpg, .jpeg): add images or remove the folder"
+        f"{folder / 'owl'} is a class folder without images (.png, .jpg, ...): add images or remove the folder"
     )
 
 
@@ -284,12 +300,133 @@ def test_a_file_as_data(tmp_path: Path) -> None:
     )
 
 
-def test_images_of_several_sizes_or_modes(tmp_path: Path) -> None:
+# ---- sizes of photos
+
+
+def photo(path: Path, height: int, width: int, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (width, height), 7 if mode == "L" else (9, 8, 7)).save(path)
+
+
+def image_options(run: Path) -> tuple[str, str]:
+    facts = json.loads((run / "config.json").read_text())
+    return facts["image_size"], facts["image_mode"]
+
+
+def test_a_size_is_proposed_for_photos_used_and_kept(tmp_path: Path) -> None:
+    """The README's own line on eight photos: no option needed, and resume, evaluate and predict take what was decided."""
+    folder = tmp_path / "photos"
+    for number in range(8):
+        photo(folder / "ab"[number % 2] / f"{number}.jpg", 1200, 1600)
+    run = tmp_path / "run"
+    out = done("train", "--data", folder, "--epochs", 1, "--out", run)
+    assert out.startswith(
+        f"{folder}: images of 1200 x 1600 are resized to 64 x 64; --image-size HxW chooses another\nlenet, 389,646 parameters"
+    )
+    assert "6 training images of 3 x 64 x 64, 2 test images" in out
+    assert image_options(run) == ("64x64", "RGB")
+    assert sum(path.stat().st_size for path in run.iterdir()) < 10e6
+    assert "resized" not in done("train", "--resume", run), "it was said"
+    done("evaluate", run)
+    assert "cannot" not in done("predict", run, folder / "a" / "0.jpg")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "proposed"),
+    [
+        ([(12, 12)], "12x12"),
+        ([(96, 40)], "96x40"),
+        ([(97, 40)], "32x32"),
+        ([(200, 300)], "64x64"),
+        ([(12, 12), (15, 12)], "28x28"),
+        ([(40, 50), (35, 60), (1000, 3000)], "32x32"),
+    ],
+)
+def test_the_size_that_is_proposed(sizes: list[tuple[int, int]], proposed: str, tmp_path: Path) -> None:
+    """Small images of one size stay as they are; others become squares that hardly any has to be enlarged to."""
+    for number in range(3):
+        for name in ("cat", "dog"):
+            photo(tmp_path / "photos" / name / f"{number}.png", *sizes[number % len(sizes)])
+    out = done("train", "--data", tmp_path / "photos", "--model", "mlp", "--epochs", 1, "--out", tmp_path / "run")
+    assert image_options(tmp_path / "run") == (proposed, "RGB")
+    own = proposed == "x".join(map(str, sizes[0]))
+    text = f"are resized to {proposed.replace('x', ' x ')}; --image-size HxW chooses another"
+    assert (text in out) is not own
+    if len(sizes) == 3:
+        assert "images of 40 x 50 to 1000 x 3000 are" in out
+
+
+def test_grey_and_coloured_photos_together(tmp_path: Path) -> None:
+    for number in range(4):
+        photo(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png", 20, 20, "L" if number == 1 else "RGB")
+    out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
+    assert "1 of 4 images are grey: all are read as colour (RGB); --image-mode L takes grey\n" in out
+    assert image_options(tmp_path / "run") == ("20x20", "RGB")
+    out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "grey", "--image-mode", "L")
+    assert "are grey" not in out
+    assert "images of 1 x 20 x 20" in out
+
+
+def test_strokes_on_nothing_are_said_to_lie_on_white(tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA", (20, 20), (0, 0, 0, 0 if number < 2 else 255)).save(path)
+    out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
+    assert "2 images are transparent in parts, where white is put behind\n" in out
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = image_folder(tmp_path / "photos")
-    image_folder(folder, ("dog",), each=1, shape=(15, 12))
-    message = refused("train", "--data", folder, "--out", tmp_path / "run")
-    assert message.endswith("pass size=(12, 12) (--image-size 12x12) to resize all images")
-    done("train", "--data", folder, "--image-size", "12x12", "--epochs", 1, "--out", tmp_path / "run")
+    monkeypatch.setattr(ImageFolder, "read", None)
+    options = ("train", "--data", folder, "--out", tmp_path / "run", "--image-size", "30000x40000")
+    message = refused(*options)
+    weights = (16 * 7498 * 9998 + 1) * 120 + (1 * 25 + 1) * 6 + (6 * 25 + 1) * 16 + 121 * 84 + 85 * 2
+    assert re.fullmatch(
+        r"lenet on images of 30000 x 40000 needs about [\d,]+\.\d GB of memory "
+        rf"\([\d,.]+ GB for {weights:,} weights and what goes with them, [\d,.]+ GB "
+        r"for a batch of 18\), and [\d,.]+ GB are free: a smaller --image-size would help",
+        message,
+    ), message
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(room, "available_memory", lambda: 100_000_000)
+    message = refused(*options[:-1], "600x600", "--image-mode", "L")
+    assert message.endswith("MB are free: a smaller --image-size would help")
+    message = refused("train", "--out", tmp_path / "run", "--batch-size", 50000)
+    assert re.fullmatch(
+        r"lenet on images of 28 x 28 needs about [\d.]+ GB of memory "
+        r"\(2 MB for 61,706 weights and what goes with them, [\d.]+ GB "
+        r"for a batch of 50000\), and 100 MB are free: a smaller --batch-size would help",
+        message,
+    ), message
+
+
+def test_an_estimate_allocates_nothing_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = default_generator.state.numpy().tolist()
+    monkeypatch.setattr(room, "available_memory", lambda: 10**9)
+    with pytest.raises(UserError, match=r"mlp on images of 100000 x 100000 needs about 553,200\.0 GB"):
+        room.check_room(Config(model="mlp", batch_size=1), (3, 100_000, 100_000), 10, 1, 0)
+    assert default_generator.state.numpy().tolist() == before
+    monkeypatch.setattr(room, "available_memory", lambda: None)
+    room.check_room(Config(model="mlp", batch_size=1), (3, 100_000, 100_000), 10, 1, 0)
+
+
+def test_images_that_would_fill_the_memory_are_decoded_when_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same result."""
+    folder = image_folder(tmp_path / "photos")
+    (folder / "cat" / "x.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:90])
+    done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "kept")
+    monkeypatch.setattr(opening, "_MOST_KEPT", 0)
+    assert "x.png is damaged" in done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "again")
+    assert outcome(tmp_path / "kept") == outcome(tmp_path / "again")
+
+
+def test_only_as_many_images_are_read_as_are_used(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", each=30)
+    out = done("train", "--data", folder, "--limit", 1, "--epochs", 1, "--out", tmp_path / "run")
+    assert f"1 of {folder} train: 1 training images of 1 x 12 x 12, 6 test images" in out
 
 
 def test_nan_in_the_data(data: Path, tmp_path: Path) -> None:
@@ -715,17 +852,43 @@ def test_evaluate_on_other_classes_or_sizes(run: Path, tmp_path: Path) -> None:
 
 
 def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
+    """The others are predicted; what gave no image is counted and named, and the status is 1."""
     good = tmp_path / "good.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12)).astype(np.uint8)).save(good)
     (tmp_path / "text.png").write_text("no image")
-    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:50])
-    missing = tmp_path / "missing.png"
-    assert refused("predict", run, good, missing) == f"{missing} cannot be read: No such file or directory"
-    assert refused("predict", run, tmp_path) == f"{tmp_path} cannot be read: Is a directory"
-    assert refused("predict", run, tmp_path / "text.png") == (
-        f"{tmp_path / 'text.png'} is no PNG or JPEG image, whatever its name says: remove or replace it"
-    )
-    assert refused("predict", run, tmp_path / "cut.png").startswith(f"{tmp_path / 'cut.png'} is a damaged image (")
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:90])
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    wrong = ["missing.png", "text.png", "cut.png", "circle.png", "pipe.png", ""]
+    paths = [tmp_path / name for name in wrong]
+    ended = command("predict", run, good, *paths, good)
+    assert ended.status == 1
+    assert [line.split()[0] for line in ended.out.splitlines()] == ["image", str(good), str(good)]
+    lines = ended.err.splitlines()
+    assert lines[0] == "error: 6 of 8 images cannot be read:"
+    assert lines[3].startswith(f"  {tmp_path / 'cut.png'} is damaged (")
+    assert [*lines[1:3], *lines[4:]] == [
+        f"  {tmp_path / 'missing.png'} cannot be read (No such file or directory)",
+        f"  {tmp_path / 'text.png'} is no image of a format that is read, whatever its name says",
+        f"  {tmp_path / 'circle.png'} cannot be read (Too many levels of symbolic links)",
+        f"  {tmp_path / 'pipe.png'} is no file but a pipe or a device",
+        f"  {tmp_path} is a folder",
+    ]
+    ended = command("predict", run, good, *paths, "--json")
+    rows = json.loads(ended.out)
+    assert ended.status == 1
+    assert [bool(row["top"]) for row in rows] == [True] + [False] * 6
+    assert [row["error"] for row in rows][:3] == [
+        "",
+        "cannot be read (No such file or directory)",
+        lines[2].partition(".png ")[2],
+    ]
+    ended = command("predict", run, *paths)
+    assert (ended.status, ended.out) == (1, "")
+    ended = command("predict", run, *[tmp_path / "text.png"] * 30)
+    assert ended.err.splitlines()[0] == "error: 30 of 30 images cannot be read:"
+    assert len(ended.err.splitlines()) == 22
+    assert ended.err.endswith("\n  ... and 10 more\n")
     assert command("predict", run).status == 2
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.data.image_folders import image_folder, split_image_folder
+from chainrule.data.image_folders import LeftOut, image_folder, split_image_folder
 from chainrule.errors import UserError
 
 
@@ -74,31 +78,167 @@ def test_resizing_is_bilinear(tmp_path: Path) -> None:
     assert data.images([0, 1])[:, 0].tolist() == [[[9] * 4] * 2, [[0, 25, 75, 100]] * 2]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_every_mode_becomes_grey_or_colour(mode: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     name = "1.jpg" if mode == "CMYK" else "1.png"
-    Image.new("L", (3, 2)).convert("RGB").convert("L" if mode == "LA" else "RGB").convert(mode).save(tmp_path / "a" / name)
-    assert image_folder(tmp_path).image_shape[0] == (1 if mode in ("1", "L", "LA") else 3)
+    image = Image.new("RGB", (3, 2), (50, 50, 50) if mode in ("1", "L", "LA") else (200, 0, 0))
+    stored = image.convert("L") if mode in ("LA", "I;16") else image
+    stored.convert(mode).save(tmp_path / "a" / name)
+    assert image_folder(tmp_path).image_shape[0] == (1 if mode in ("1", "L", "LA", "I;16") else 3)
     assert image_folder(tmp_path, mode="L").images([0]).shape == (1, 1, 2, 3)
     assert image_folder(tmp_path, mode="RGB").images([0]).shape == (1, 3, 2, 3)
+    if mode == "CMYK":
+        red, green, blue = image_folder(tmp_path).images([0])[0, :, 0, 0].tolist()
+        assert red > 150 > 60 > max(green, blue)
 
 
-def test_transparency_of_a_palette_is_dropped_in_silence(tmp_path: Path) -> None:
+def test_a_palette_of_greys_is_grey(tmp_path: Path) -> None:
+    """As drawing programs store what has few shades."""
+    (tmp_path / "a").mkdir()
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    image.putdata([0, 1])
+    image.save(tmp_path / "a" / "1.png")
+    assert image_folder(tmp_path).images([0]).tolist() == [[[[0, 90]]]]
+
+
+STROKE = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)  # black on white
+
+
+def with_alpha(mode: str) -> Image.Image:
+    """Black strokes on nothing."""
+    ink = Image.fromarray(255 - STROKE)
+    if mode == "P":
+        image = Image.new("P", (3, 2))
+        image.putpalette([0, 0, 0] * 2)
+        image.putdata((STROKE.ravel() // 255).tolist())
+        image.info["transparency"] = bytes([255, 0])
+        return image
+    if mode == "I;16":
+        deep = Image.fromarray(STROKE.astype(np.uint16) * 3)
+        deep.info["transparency"] = 765
+        return deep
+    if mode in ("L", "RGB"):  # one level or colour stands for nothing
+        image = Image.fromarray(np.where(STROKE == 255, 7, 0).astype(np.uint8)).convert(mode)
+        image.info["transparency"] = 7 if mode == "L" else (7, 7, 7)
+        return image
+    image = Image.new(mode.removesuffix("A"), (3, 2))
+    image.putalpha(ink)
+    return image
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "I;16"])
+def test_what_is_transparent_lies_on_white(mode: str, tmp_path: Path) -> None:
+    """Black strokes on nothing are black on white, not all black."""
+    (tmp_path / "a").mkdir()
+    image = with_alpha(mode)
+    image.save(
+        tmp_path / "a" / "1.png", **({"transparency": image.info["transparency"]} if "transparency" in image.info else {})
+    )
+    for wanted in ("L", "RGB"):
+        found = image_folder(tmp_path, mode=wanted).images([0])[0]
+        assert all(np.array_equal(channel, STROKE) for channel in found)
+    assert image_folder(tmp_path).read().transparent == 1
+    Image.new("RGBA", (3, 2), (1, 2, 3, 255)).save(tmp_path / "a" / "1.png")
+    assert image_folder(tmp_path).read().transparent == 0
+
+
+def test_half_transparent_is_half_white(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGBA", (1, 1), (0, 0, 200, 51)).save(tmp_path / "a" / "1.png")
+    assert image_folder(tmp_path).images([0])[0, :, 0, 0].tolist() == [204, 204, 244]
     image = Image.new("P", (3, 2))
     image.putpalette([10, 20, 30] * 256)
-    (tmp_path / "a").mkdir()
     image.save(tmp_path / "a" / "1.png", transparency=bytes([0, 128]))
-    assert image_folder(tmp_path).images([0])[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert image_folder(tmp_path).images([0])[0, :, 0, 0].tolist() == [255, 255, 255]
 
 
-def test_mixed_modes(tmp_path: Path) -> None:
-    grey, colour = save(tmp_path / "a" / "1.png", 5), save(tmp_path / "b" / "1.png", 5, mode="RGB")
-    assert refused(image_folder, tmp_path) == (
-        f"{colour} has mode 'RGB', but {grey} has mode 'L': "
-        "pass mode='L' (grey) or mode='RGB' (--image-mode RGB) to convert all images"
-    )
-    assert (image_folder(tmp_path, mode="RGB").images([0, 1]) == 5).all()
+@pytest.mark.parametrize("ending", [".png", ".tif", ".pgm"])
+def test_grey_levels_of_16_bits_are_scaled(ending: str, tmp_path: Path) -> None:
+    """Pillow itself would clip them at 255, and almost every pixel would be white."""
+    (tmp_path / "a").mkdir()
+    levels = np.array([[0, 128, 129, 25_700, 65_535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a" / f"1{ending}")
+    assert image_folder(tmp_path).images([0]).tolist() == [[[[0, 0, 1, 100, 255]]]]
+
+
+def test_grey_levels_of_32_bits_have_no_scale(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("F", (3, 2)).save(tmp_path / "a" / "1.tif")
+    assert "1.tif, which has grey levels of 32 bits (mode F): convert it to 8 or 16 bits" in refused(image_folder, tmp_path)
+
+
+TURNED = {  # a 1 at the upper left, 2 to its right, 3 below: as each EXIF orientation stores it
+    1: [[1, 2], [3, 4], [5, 6]],
+    2: [[2, 1], [4, 3], [6, 5]],
+    3: [[6, 5], [4, 3], [2, 1]],
+    4: [[5, 6], [3, 4], [1, 2]],
+    5: [[1, 3, 5], [2, 4, 6]],
+    6: [[2, 4, 6], [1, 3, 5]],
+    7: [[6, 4, 2], [5, 3, 1]],
+    8: [[5, 3, 1], [6, 4, 2]],
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+def test_images_stand_as_they_were_held(orientation: int, ending: str, tmp_path: Path) -> None:
+    """Whatever way a phone stored them; size and pixels agree."""
+    stored = np.kron(np.array(TURNED[orientation], np.uint8) * 40, np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[274] = orientation
+    (tmp_path / "a").mkdir()
+    options = {"lossless": True} if ending == "webp" else {"quality": 100} if ending == "jpg" else {}
+    Image.fromarray(stored).save(tmp_path / "a" / f"1.{ending}", exif=exif, **options)
+    upright = np.array(TURNED[1])
+    data = image_folder(tmp_path, mode="L")
+    assert data.image_shape == (1, 48, 32)
+    assert np.array_equal((data.images([0])[0, 0, 8::16, 8::16].astype(int) + 20) // 40, upright)
+    small = image_folder(tmp_path, size=(3, 2), mode="L").images([0])[0, 0]
+    assert np.array_equal((small.astype(int) + 20) // 40, upright) or ending == "jpg"
+    assert np.array_equal(np.sort(small.ravel()), small.ravel()), "resizing turns nothing"
+
+
+def test_damaged_exif_data_say_nothing_of_the_pixels(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.full((4, 6), 9, np.uint8)).save(tmp_path / "a" / "1.png", exif=b"Exif\0\0MM\0*\0\0\xff")
+    assert image_folder(tmp_path).images([0]).max() == 9
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1.png", "1.PNG", "1.jpg", "1.JPEG", "1.webp", "1.bmp", "1.tif", "1.TIFF", "1.gif", "1.ppm", "1.pgm", "1.jp2", "1.pcx"],
+)
+def test_what_pillow_reads_is_read(name: str, tmp_path: Path) -> None:
+    save(tmp_path / "a" / name, 200)
+    data = image_folder(tmp_path)
+    assert data.left_out == []
+    assert abs(int(data.images([0])[0, 0, 0, 0]) - 200) <= 1
+
+
+def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    first, second = (Image.new("L", (4, 4), value) for value in (10, 240))
+    first.save(tmp_path / "a" / "1.gif", save_all=True, append_images=[second])
+    assert image_folder(tmp_path, mode="L").images([0]).max() == 10
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction(tmp_path: Path) -> None:
+    """Which is fast, and still averages over all of its pixels."""
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8), np.ones((100, 100, 1), np.uint8))
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.jpg", quality=95)
+    small = image_folder(tmp_path, size=(16, 16)).images([0])[0].transpose(1, 2, 0).astype(int)
+    whole = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR)
+    assert np.abs(small - np.asarray(whole)).max() < 12
+
+
+def test_mixed_modes_are_read_as_colour(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.png", 5)
+    save(tmp_path / "b" / "1.png", 5, mode="RGB")
+    assert (image_folder(tmp_path).images([0, 1]) == np.full((2, 3, 4, 6), 5)).all()
+    assert image_folder(tmp_path, mode="L").image_shape == (1, 4, 6)
     assert refused(image_folder, tmp_path, mode="RGBA") == ("unknown image mode 'RGBA': did you mean 'RGB'? Known: L, RGB")
 
 
@@ -123,11 +263,6 @@ def test_wrong_size_argument(size, words: str, tmp_path: Path) -> None:
     assert refused(image_folder, tmp_path, size=size) == words
 
 
-def test_deep_images_are_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a" / "1.png", 1000, mode="I;16")
-    assert refused(image_folder, tmp_path) == (f"{path} has more than 8 bits per pixel (mode I;16): convert it to 8 bits")
-
-
 def test_missing_empty_and_misplaced_folders(tmp_path: Path) -> None:
     assert refused(image_folder, tmp_path / "no") == (
         f"{tmp_path / 'no'} does not exist: expected a folder that holds one folder of images per class"
@@ -144,39 +279,91 @@ def test_missing_empty_and_misplaced_folders(tmp_path: Path) -> None:
     )
     save(tmp_path / "cat" / "1.png")
     (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "1.gif").write_text("")
+    (tmp_path / "dog" / "1.doc").write_text("")
     assert refused(image_folder, tmp_path) == (
-        f"{tmp_path / 'dog'} is a class folder without images (.png, .jpg, .jpeg): add images or remove the folder"
+        f"{tmp_path / 'dog'} is a class folder without images (.png, .jpg, ...): add images or remove the folder"
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"just text", b"GIF89a\1\0\1\0\0\0\0;"])
-def test_files_that_are_no_image_are_found_at_opening(content: bytes, tmp_path: Path) -> None:
-    save(tmp_path / "a" / "1.png")
-    bad = tmp_path / "a" / "2.png"
-    bad.write_bytes(content)
-    assert refused(image_folder, tmp_path) == (f"{bad} is no PNG or JPEG image, whatever its name says: remove or replace it")
+# ---- what is no image
 
 
-def test_damaged_header_is_found_at_opening(tmp_path: Path) -> None:
+def left_out(folder: Path, call: Callable[..., Any] = image_folder) -> tuple[str, Any]:
+    """The warning of what is left out, and the data set."""
+    with pytest.warns(UserWarning, match="left out: ") as warned:
+        data = call(folder)
+    (one,) = warned
+    return str(one.message), data
+
+
+@pytest.mark.parametrize("content", [b"", b"just text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_files_that_are_no_image_are_left_out_with_a_warning(content: bytes, tmp_path: Path) -> None:
+    """No program runs on them: Pillow gives PostScript, whatever its name, to an interpreter."""
+    for number in (1, 3):
+        save(tmp_path / "a" / f"{number}.png", number)
+    (tmp_path / "a" / "2.png").write_bytes(content)
+    message, data = left_out(tmp_path)
+    reason = "is no image of a format that is read, whatever its name says"
+    assert message == f"{tmp_path}: left out: 1 of 3 images: a/2.png {reason}"
+    assert [path.name for path in data.paths] == ["1.png", "3.png"]
+    assert data.left_out == [LeftOut(tmp_path / "a" / "2.png", reason)]
+
+
+def test_a_damaged_header_is_left_out(tmp_path: Path) -> None:
     path = noisy_jpeg(tmp_path / "a" / "1.jpg")
     path.write_bytes(path.read_bytes()[:100])
-    message = refused(image_folder, tmp_path)
-    assert message.startswith(f"{path} is ")
-    assert message.endswith(": remove or replace it")
+    for number in (2, 3):
+        noisy_jpeg(tmp_path / "a" / f"{number}.jpg")
+    assert len(left_out(tmp_path)[1]) == 2
 
 
-def test_truncated_image_is_named_when_decoded(tmp_path: Path) -> None:
-    save(tmp_path / "a" / "1.png", size=(64, 64))
+def test_half_of_a_class_is_too_much_to_leave_out(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "a" / f"{number}.png")
+        save(tmp_path / "b" / f"{number}.png")
+    for number in (1, 2):
+        (tmp_path / "b" / f"{number}.png").write_text("x")
+    assert refused(image_folder, tmp_path) == (
+        f"{tmp_path / 'b'}: 2 of 4 images cannot be read, such as 1.png, which is no image of a format that is read, whatever "
+        "its name says: repair or remove them, or remove the folder"
+    )
+    save(tmp_path / "b" / "1.png")
+    assert len(left_out(tmp_path)[1]) == 7
+
+
+def test_of_many_files_that_are_left_out_a_few_are_named(tmp_path: Path) -> None:
+    for number in range(20):
+        save(tmp_path / "a" / f"{number:02}.png")
+        if number < 9:
+            (tmp_path / "a" / f"{number:02}.png").write_text("x")
+    message, data = left_out(tmp_path)
+    assert message.startswith(f"{tmp_path}: left out: 9 of 20 images: a/00.png is no image ")
+    assert message.endswith("a/04.png is no image of a format that is read, whatever its name says; and 4 more")
+    assert len(data.left_out) == 9
+
+
+def test_truncated_pixels_are_named_when_decoded_and_left_out_by_read(tmp_path: Path) -> None:
+    """The header is whole. ``read`` decodes everything once, so that nothing is found in the middle of a training."""
+    for number in (1, 3):
+        save(tmp_path / "a" / f"{number}.png", number, size=(64, 64))
     path = noisy_jpeg(tmp_path / "a" / "2.jpg")
     path.write_bytes(path.read_bytes()[:-800])
     data = image_folder(tmp_path)
     message = refused(data.images, [0, 1])
-    assert message.startswith(f"{path} is a damaged image (image file is truncated")
-    assert message.endswith("): remove or replace it")
+    assert message.startswith(f"{path} is damaged (image file is truncated")
+    assert message.endswith("): repair or remove it")
+    told: list[tuple[str, int, int]] = []
+    for in_memory in (True, False):
+        reading = data.read(in_memory, lambda *one: told.append(one))
+        assert [one.path for one in reading.damaged] == [path]
+        assert reading.dataset.in_memory is in_memory
+        assert reading.dataset.images([0, 1])[:, 0, 0, 0].tolist() == [1, 3]
+        assert reading.dataset.labels.tolist() == [0, 0]
+        assert told == [(f"reading {tmp_path}", done, 3) for done in (1, 2, 3)]
+        told.clear()
 
 
-def test_broken_png_is_named_when_decoded(tmp_path: Path) -> None:
+def test_a_broken_png_is_named_when_decoded(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(stream, "PNG")
     content = bytearray(stream.getvalue())
@@ -184,9 +371,90 @@ def test_broken_png_is_named_when_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a" / "1.png"
     path.parent.mkdir()
     path.write_bytes(content)
-    message = refused(image_folder(tmp_path).images, [0])
-    assert message.startswith(f"{path} is a damaged image (")
-    assert message.endswith("): remove or replace it")
+    data = image_folder(tmp_path)
+    message = refused(data.images, [0])
+    assert message.startswith(f"{path} is damaged (")
+    assert message.endswith("): repair or remove it")
+    assert refused(data.read).startswith(f"{tmp_path}: none of the 1 images can be read: a/1.png is damaged (")
+
+
+def test_an_image_that_would_fill_the_memory_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    for number in range(3):
+        save(tmp_path / "a" / f"{number}.png", size=(20, 20) if number == 1 else (4, 6))
+    message, _ = left_out(tmp_path)
+    assert message.endswith("a/1.png claims more pixels than a photo has: a small file could fill the memory")
+
+
+def test_nothing_but_files_is_opened(tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever; links in a circle and folders are told apart from images."""
+    for number in range(8):
+        save(tmp_path / "a" / f"{number}.png")
+    (tmp_path / "a" / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "circle.png").symlink_to("circle.png")
+    (tmp_path / "a" / "nowhere.png").symlink_to("gone.png")
+    (tmp_path / "a" / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "a" / "linked.png").symlink_to("1.png")
+    for name in ("notes.txt", "phone.HEIC", ".hidden"):
+        (tmp_path / "a" / name).write_text("x")
+    (tmp_path / "a" / "more").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "itself").symlink_to(".")
+    (tmp_path / "above").symlink_to("..")
+    with pytest.warns(UserWarning, match="left out: "):
+        data = image_folder(tmp_path)
+    assert data.classes == ["a"]
+    assert len(data) == 9
+    assert {one.path.name: one.reason for one in data.left_out} == {
+        "circle.png": "cannot be read (Too many levels of symbolic links)",
+        "folder.png": "is a folder",
+        "nowhere.png": "cannot be read (No such file or directory)",
+        "pipe.png": "is no file but a pipe or a device",
+        "zero.png": "is no file but a pipe or a device",
+        "more": "is a folder within a class",
+        "notes.txt": "has no name of an image",
+        "phone.HEIC": "is a photo in a format that is not read: save it as JPEG",
+    }
+    with pytest.warns(UserWarning, match="left out: "):
+        assert split_image_folder(tmp_path, "test").classes == ["a"]
+
+
+def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, as the superuser may read everything."""
+    for number in range(3):
+        save(tmp_path / "a" / f"{number}.png")
+    forbidden, status, scan = tmp_path / "a" / "1.png", os.stat, os.scandir
+
+    def no_file(path: Path, **options: Any) -> Any:
+        if path == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **options)
+
+    monkeypatch.setattr(os, "stat", no_file)
+    assert left_out(tmp_path)[0].endswith("1 of 3 images: a/1.png cannot be read (Permission denied)")
+
+    def no_folder(path: Path) -> Any:
+        if path == tmp_path / "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", no_folder)
+    assert refused(image_folder, tmp_path) == (
+        f"{tmp_path / 'a'} cannot be read (Permission denied): mend that, or remove the folder"
+    )
+
+
+def test_mending_a_file_moves_no_other_from_one_split_to_the_other(tmp_path: Path) -> None:
+    for number in range(40):
+        save(tmp_path / "a" / f"{number:02}.png")
+    before = [split_image_folder(tmp_path, split).paths for split in ("train", "test")]
+    for number in (3, 11, 30):
+        (tmp_path / "a" / f"{number:02}.png").write_text("x")
+    gone = {tmp_path / "a" / f"{number:02}.png" for number in (3, 11, 30)}
+    with pytest.warns(UserWarning, match="left out: "):
+        after = [split_image_folder(tmp_path, split).paths for split in ("train", "test")]
+    assert after == [[path for path in paths if path not in gone] for paths in before]
 
 
 def test_files_that_change_after_opening(tmp_path: Path) -> None:
@@ -198,7 +466,10 @@ def test_files_that_change_after_opening(tmp_path: Path) -> None:
         "leave the files as they are while they are read"
     )
     path.unlink()
-    assert refused(data.images, [0]) == f"{path} cannot be read: No such file or directory"
+    assert refused(data.images, [0]) == f"{path} cannot be read (No such file or directory): repair or remove it"
+
+
+# ---- splits
 
 
 @pytest.mark.parametrize("beside", ["test", "val", "valid"])
@@ -216,14 +487,15 @@ def test_train_and_test_folders(beside: str, tmp_path: Path) -> None:
     assert test.name == str(tmp_path / beside)
 
 
-def test_training_images_decide_size_and_mode_of_both_splits(tmp_path: Path) -> None:
+def test_size_and_mode_are_the_same_in_both_splits(tmp_path: Path) -> None:
     first = save(tmp_path / "train" / "a" / "1.png", size=(4, 6))
     other = save(tmp_path / "test" / "a" / "1.png", size=(5, 5))
-    assert refused(split_image_folder, tmp_path, "test") == (
-        f"{other} is 5×5 (height × width), but {first} is 4×6: pass size=(4, 6) (--image-size 4x6) to resize all images"
-    )
+    for split in ("train", "test"):
+        assert refused(split_image_folder, tmp_path, split) == (
+            f"{other} is 5×5 (height × width), but {first} is 4×6: pass size=(4, 6) (--image-size 4x6) to resize all images"
+        )
     save(other, size=(4, 6), mode="RGB")
-    assert refused(split_image_folder, tmp_path, "test").startswith(f"{other} has mode 'RGB', but {first} has mode 'L'")
+    assert [split_image_folder(tmp_path, split).image_shape for split in ("train", "test")] == [(3, 4, 6)] * 2
 
 
 def test_splits_must_have_the_same_classes(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def checkpoint(run: Path) -> dict[str, np.ndarray]:
 def test_the_defaults_are_lenet_on_all_of_mnist() -> None:
     default = Config()
     assert (default.model, default.data, default.limit, default.precision) == ("lenet", "mnist", 0, "float32")
-    training, test = trainer.open_datasets(default)
+    opened = open_datasets(default)
+    training, test = opened.training, opened.test
+    assert opened.config == default
     assert (len(training), len(test)) == (60_000, 10_000)
 
 

@@ -284,7 +284,7 @@ def predict(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Image files: PNG, JPEG, WebP, TIFF, ...; without any, three digits that ship with chainrule, for a model of MNIST."
+            help="Image files (PNG, JPEG, WebP, ...); without any, three digits that ship with chainrule, for a model of MNIST."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,

@@ -182,7 +182,8 @@ def _opened(path: Path) -> Iterator[Image]:
 
     try:
         _check_regular(path)
-        with Pillow.open(path, formats=_formats()) as image:
+        # Not by its name, or Pillow maps some files into memory, and then scrambles a TIFF that is to be turned on its side.
+        with open(path, "rb") as file, Pillow.open(file, formats=_formats()) as image:
             if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
                 raise UnreadableImage(path, f"has grey levels of 32 bits (mode {image.mode}): convert it to 8 or 16 bits")
             yield image

@@ -181,7 +181,8 @@ class FolderContents:
 
     def split(self, split: str, size: tuple[int, int] | None = None, mode: str | None = None) -> ImageFolder:
         """The data set of one split. What ``size`` and ``mode`` leave open is decided by the images of all splits."""
-        size = _common_size(self.files) if size is None and self.files else size
+        if size is None:
+            _common_size(self.files)
         mode = common_mode(self.files) if mode is None else mode
         left_out = [*self.unreadable, *self.others]
         return ImageFolder(self.splits[split], self.classes, self.names[split], size, mode, left_out)

@@ -37,10 +37,11 @@ def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, 
     if needed <= free:
         return
     parts = f"{_size(of_weights)} for {weights:,} weights and what goes with them, {_size(of_batch)} for a batch of {batch}"
-    remedy = "a smaller --image-size" if of_weights > free else "a smaller --image-size or --batch-size"
+    remedies = ["a smaller --image-size"] if config.image_size else []
+    remedies += ["a smaller --batch-size"] if of_weights + kept <= free else []
     raise UserError(
         f"{config.model} on images of {image_shape[1]} x {image_shape[2]} needs about {_size(needed)} of memory ({parts}), "
-        f"and {_size(free)} are free: pass {remedy}"
+        f"and {_size(free)} are free: {' or '.join(remedies) or 'smaller images'} would help"
     )
 
 
