@@ -670,7 +670,7 @@ def test_resume_with_other_options(option: list[Any], run: Path) -> None:
         ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
         ({"epochs": "two"}, "epochs must be a whole number of at least 1, got 'two'"),
         ({"augment": 7}, "augment must be a text, got 7"),
-        ({"colour": "red"}, "Config.__init__() got an unexpected keyword argument 'colour'"),
+        ({"colour": "red"}, f"Config: unknown argument 'colour': Known: {', '.join(sorted(Config.__dataclass_fields__))}"),
     ],
 )
 def test_a_damaged_configuration(damage: Any, reason: str, run: Path) -> None:

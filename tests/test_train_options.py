@@ -198,7 +198,8 @@ def test_a_step_gives_the_smoothed_loss_and_sums_the_other(tmp_path: Path) -> No
     found = []
     for smoothing in (0.0, 0.5, 1.0):
         config = Config(data=str(idx_folder(tmp_path / "data")), batch_size=8, label_smoothing=smoothing)
-        training, test = open_datasets(config)
+        opened = open_datasets(config)
+        training, test = opened.training, opened.test
         trainer = Trainer(RunFolder.new(tmp_path / f"{smoothing}", config), training=training, test=test)
         images, labels = next(iter(trainer.loader))
         found.append((trainer.step(images, labels), trainer.progress.epoch.mean_loss))

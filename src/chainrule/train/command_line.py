@@ -8,9 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from chainrule.arguments import explained
 from chainrule.display import displayed
 
 
+@explained
 def command_line(*words: object) -> str:
     """``words`` after the command's name, as one types them: ``.venv/bin/chainrule predict 'runs/my digits'``.
 
