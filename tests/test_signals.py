@@ -10,14 +10,17 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import striking
-from running import ENVIRONMENT, command, done, idx_folder, outcome
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, outcome
 
 SIGNALS = {
     "SIGINT": [signal.SIGINT],
@@ -26,7 +29,6 @@ SIGNALS = {
     "SIGHUP": [signal.SIGHUP],
 }
 OUTPUTS = ("terminal", "pipe", "closed pipe", "terminal that goes away")
-GENTLE = ("step", "checkpoint", "evaluation")
 STEPS = 9  # three epochs of three
 
 
@@ -162,3 +164,177 @@ def test_a_signal_at_any_moment(
             ended = command("train", "--resume", run)
             assert (ended.status, ended.err) == (0, "")
             assert outcome(run) == uninterrupted
+
+
+# ---- how soon, and what the shell sees
+
+
+def test_it_is_heard_at_once_while_native_code_runs(place: Path, tmp_path: Path) -> None:
+    """Python's own handlers would wait for the end of the step, here for a second and a half."""
+    runs = {
+        times: struck("native code", [signal.SIGINT] * times, "pipe", training(place, str(tmp_path / str(times))))
+        for times in (1, 2)
+    }
+    for times, (status, _, err) in {times: one.ended() for times, one in runs.items()}.items():
+        assert status == -signal.SIGINT
+        begin, heard, end, *_ = err.splitlines()
+        assert begin.startswith("struck at ")
+        assert heard == "Stopping after this step ... Ctrl-C again stops at once."
+        if times == 1:
+            assert end.startswith("native code ended at ")
+            assert float(end.split()[-1]) - float(begin.split()[-1]) > 1
+        else:
+            assert end.startswith("Stopped at once; ")
+
+
+def test_ctrl_c_on_the_keyboard_ends_compiling_at_once(tmp_path: Path) -> None:
+    """With nothing in the code cache, so that LLVM is at work in other processes; none of them complains."""
+    idx_folder(tmp_path / "patterns")
+    (tmp_path / "cache").mkdir(mode=0o700)
+    control, terminal = pty.openpty()
+    opened = os.ttyname(terminal)
+    running = subprocess.Popen(
+        ["sh", "-c", f'exec "$0" "$@" < {opened} > {opened} 2>&1', *COMMAND, "train", "--data", "patterns", "--out", "run"],
+        env={**ENVIRONMENT, "CHAINRULE_CACHE": str(tmp_path / "cache"), "TERM": "xterm-256color"},
+        cwd=tmp_path,
+        start_new_session=True,  # which gets the terminal for its own
+    )
+    seen = os.read(control, 65536).decode()
+    os.close(terminal)
+    while "run folder:" not in seen:
+        seen += os.read(control, 65536).decode()
+    time.sleep(0.3)
+    begin = time.monotonic()
+    os.write(control, b"\x03")
+    with contextlib.suppress(OSError):
+        while part := os.read(control, 65536):
+            seen += part.decode()
+    assert running.wait() == -signal.SIGINT
+    assert time.monotonic() - begin < 2, "seconds to go, as there were"
+    os.close(control)
+    again = f"Resume with: {TYPED} train --resume run"
+    assert visible(seen)[-2:] == ["Stopped; nothing had been trained yet.", again]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
+def test_a_shell_sees_the_signal(name: str, status: int) -> None:
+    number = getattr(signal, f"SIG{name}")
+    struck_command = [sys.executable, striking.__file__, "import", str(int(number)), "-1", "summary"]
+    shell = subprocess.run(
+        ["sh", "-c", '"$@"; echo $?', "sh", *struck_command],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert shell.stdout == f"{status}\n"
+    assert "Traceback" not in shell.stderr
+
+
+# ---- outputs that have gone, signals that are ignored
+
+
+@pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "2>&-", ">&- 2>&-", "> /dev/full 2>&1", "2> /dev/full"])
+def test_a_run_is_trained_and_stopped_whatever_can_be_written(
+    redirection: str, place: Path, uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    shell = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, striking.__file__, "step", "1", "-1"]
+        + [str(word) for word in training(place, str(tmp_path / "run"))],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert shell.returncode == -signal.SIGHUP
+    assert "Traceback" not in shell.stdout + shell.stderr
+    if "2>" not in redirection:
+        *warned, heard, stopped, _ = shell.stderr.splitlines()
+        full = "warning: standard output cannot be written (No space left on device): the training goes on without it"
+        assert warned == ([full] if "full" in redirection else [])
+        assert (heard, stopped) == ("Stopping after this step ...", "Stopped after step 5 of 9; everything is saved.")
+    done("train", "--resume", tmp_path / "run")
+    assert outcome(tmp_path / "run") == uninterrupted
+
+
+def test_a_signal_that_was_ignored_stays_ignored(place: Path, uninterrupted: dict[str, Any], tmp_path: Path) -> None:
+    """As after nohup."""
+    shell = subprocess.run(
+        ["sh", "-c", 'trap "" HUP INT; exec "$@"', "sh", sys.executable, striking.__file__, "ignored", "1,2", "-1"]
+        + [str(word) for word in training(place, str(tmp_path / "run"))],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (shell.returncode, shell.stderr) == (0, "")
+    assert outcome(tmp_path / "run") == uninterrupted
+
+
+def test_other_programs_keep_their_handlers() -> None:
+    """Also those that run the command within themselves."""
+    code = (
+        "import contextlib, io, signal, sys\n"
+        "def mine(*_): print('mine')\n"
+        "signal.signal(signal.SIGTERM, mine)\n"
+        "before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "import chainrule\n"
+        "assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "from chainrule.cli import main\n"
+        "sys.argv = ['chainrule', 'summary', 'mlp']\n"
+        "for _ in range(2):\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()\n"
+        "assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "assert signal.set_wakeup_fd(-1) == -1\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "import threading\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    thread = threading.Thread(target=main); thread.start(); thread.join()\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "mine\ninterrupted\n", "")
+
+
+# ---- the other subcommands
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_other_subcommands(number: signal.Signals, place: Path) -> None:
+    run = place / "whole"
+    picture = place / "picture.png"
+    if not picture.exists():
+        Image.fromarray(np.zeros((12, 12), np.uint8)).save(picture)
+    before = outcome(run)
+    commands: list[tuple[str, list[object]]] = [
+        ("loading a model", ["evaluate", run, "--json"]),
+        ("judging", ["evaluate", run]),
+        ("loading a model", ["predict", run, picture]),
+        ("import", ["predict", run, picture]),
+        ("summing up", ["summary", "mlp"]),
+        ("explaining", ["explain", "w * 2", "w=1"]),
+    ]
+    running = [struck(moment, [number], "pipe", arguments) for moment, arguments in commands]
+    for status, out, err in [one.ended() for one in running]:
+        assert (status, out, err) == (-number, "", "Stopped before it was done.\n")
+    assert outcome(run) == before
+
+
+def test_the_tests_do_not_mind_that_ctrl_c_is_ignored() -> None:
+    """As in a shell script's background job, whose children ignore it too unless they are told not to."""
+    test = f"{__file__}::{test_a_shell_sees_the_signal.__name__}"
+    ran = subprocess.run(
+        ["sh", "-c", 'trap "" INT HUP TERM; exec "$@"', "sh", sys.executable, "-m", "pytest", "-n", "0", test],
+        cwd=Path(__file__).parents[1],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout
