@@ -13,6 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops, optim
+from chainrule.recent import Recent
 from chainrule.tensor import backward
 
 F = nn.functional
@@ -133,7 +134,7 @@ def test_a_history_of_everything_has_every_node_of_the_gradient() -> None:
     with ops.history("everything"):
         x = _random(3, requires_grad=True)
         (x * x).sum().backward()
-    assert not backward._programs
+    assert len(backward._programs) == 0
 
 
 def test_a_tensor_that_leaked_from_a_trace_is_refused_in_words() -> None:
@@ -207,14 +208,14 @@ def test_gradients_of_gradients_stay_nodes() -> None:
     (x**3).sum().backward(create_graph=True)
     assert x.grad is not None
     assert x.grad.requires_grad
-    assert not backward._programs
+    assert len(backward._programs) == 0
 
 
 def test_the_reference_engine_is_left_alone() -> None:
     with cr.engine("reference"):
         x = _random(3, requires_grad=True)
         (x * x).sum().backward()
-    assert not backward._programs
+    assert len(backward._programs) == 0
 
 
 def test_a_graph_of_another_structure_is_another_program() -> None:
@@ -234,11 +235,11 @@ def test_small_graphs_run_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "_WORTH_A_PROGRAM", 1 << 20)
     x = _random(5, requires_grad=True)
     (x * x).sum().backward()
-    assert not backward._programs
+    assert len(backward._programs) == 0
 
 
 def test_programs_are_bounded_and_keep_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backward, "_MOST_PROGRAMS", 3)
+    monkeypatch.setattr(backward, "_programs", Recent(3))
     gone = []
     for size in range(1, 8):
         x = _random(size, requires_grad=True)

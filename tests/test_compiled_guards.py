@@ -26,6 +26,7 @@ from chainrule import nn, optim
 from chainrule.errors import UserError
 from chainrule.tensor import CompiledFunction, Tensor
 from chainrule.tensor.surroundings import Surroundings
+from sharing import share_one_state
 
 PAGE = Path(__file__).parent.parent / "docs" / "compiled-functions.md"
 X = np.array([1.0, 2.0, 3.0], np.float32)
@@ -1168,6 +1169,14 @@ def test_a_compiled_model_knows_its_layers() -> None:
     after = compiled(X)
     assert not np.array_equal(before.numpy(), after.numpy())
     np.testing.assert_array_equal(after.numpy(), model[0].bias.numpy())
+
+
+@says(
+    "Several threads may call compiled functions, also ones that share parameters: each call sees the state before or after "
+    "the call of another thread, never in between, and so does whoever looks at a parameter or a gradient."
+)
+def test_threads_that_share_parameters_see_one_state() -> None:
+    share_one_state(threads=2)
 
 
 def test_threads_share_a_compiled_function() -> None:

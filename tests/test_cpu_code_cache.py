@@ -26,6 +26,7 @@ from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.machine_code import Library
 from chainrule.cpu.target import Target, host_target
 from chainrule.errors import InternalError
+from chainrule.recent import Recent
 
 TARGET = host_target()
 
@@ -112,7 +113,7 @@ def test_targets_have_code_of_their_own() -> None:
 
 
 def test_code_that_nothing_uses_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_cache, "_MOST_RECENT", 3)
+    monkeypatch.setattr(code_cache, "_recent", Recent(3))
     freed: list[Library] = []
     monkeypatch.setattr(Library, "__del__", _noting(freed, Library.__del__))
     y = np.zeros(3)

@@ -23,6 +23,8 @@ import sys
 import threading
 from types import FrameType
 
+from chainrule import forks
+
 NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals that ask a command to end."""
 
@@ -41,7 +43,7 @@ class Listener:
         self.asked = 0
         self._last_words = AT_ONCE
         self._after_step = self._over = self._by_thread = False
-        self._answering = threading.RLock()  # a handler may come while the same thread holds it
+        self._answering = forks.renewed(threading.RLock())  # a handler may come while the same thread holds it
         self._before: dict[int, signal._HANDLER] = {}
 
     # ---- what a signal does now

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
@@ -20,6 +19,7 @@ from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.machine_code import Library
 from chainrule.cpu.target import Target
+from chainrule.recent import Recent
 
 _MOST_RECENT = 128
 """Functions that stay loaded though nothing uses them."""
@@ -39,7 +39,7 @@ class Function:
 
 _lock = threading.RLock()
 _alive: WeakValueDictionary[tuple[str, Target], Function] = WeakValueDictionary()
-_recent: OrderedDict[tuple[str, Target], Function] = OrderedDict()
+_recent: Recent[tuple[str, Target], Function] = Recent(_MOST_RECENT)
 
 
 def load(kernels: Iterable[Kernel], target: Target) -> dict[str, Function]:
@@ -53,17 +53,14 @@ def load(kernels: Iterable[Kernel], target: Target) -> dict[str, Function]:
             library = Library(object_codes(missing, target), names, target)
             found |= {name: Function(library, library.address(name)) for name in names}
         for name, function in found.items():
-            _alive[name, target] = _recent[name, target] = function
-            _recent.move_to_end((name, target))
-        while len(_recent) > _MOST_RECENT:
-            _recent.popitem(last=False)
+            _alive[name, target] = function
+            _recent.keep((name, target), function)
     return found
 
 
 def forget() -> None:
     """Let go of all loaded functions that nothing uses."""
-    with _lock:
-        _recent.clear()
+    _recent.clear()
 
 
 # ---- on disk

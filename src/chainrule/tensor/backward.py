@@ -11,24 +11,21 @@ Elsewhere the gradient's nodes run one by one, as the forward pass did. Afterwar
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chainrule import forks, ops
+from chainrule import ops
 from chainrule.errors import InternalError, UserError
 from chainrule.grad import backprop, refuse_freed
 from chainrule.graph import COMPILED, Array, Node, leaf, topological_order
+from chainrule.recent import Recent
 from chainrule.tensor.backend import backend
 from chainrule.tensor.engines import work
 from chainrule.tensor.tracing import active_trace
 
 _WORTH_A_PROGRAM = 1 << 20
 """Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
-_MOST_PROGRAMS = 64
-_lock = forks.renewed(threading.RLock())
-_programs: OrderedDict[Any, _Gradient] = OrderedDict()
+_programs: Recent[Any, _Gradient] = Recent(64)
 
 
 def differentiable_nodes(output: Node) -> list[Node]:
@@ -56,7 +53,7 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
         if upstream is not None and upstream.value is not None:
             upstream = leaf(upstream.value)  # its own history, or its place in this graph, does not matter
         structure = _Structure(output, order, wanted, upstream)
-        found = _program_of(structure).run(structure)
+        found = _programs.get_or_make(structure.key, lambda: _Gradient(structure)).run(structure)
     if found is None:
         found = backprop(output, wanted, upstream)
     if not retain:
@@ -105,18 +102,6 @@ def _is_worth_a_program(order: Sequence[Node]) -> bool:
             if done >= _WORTH_A_PROGRAM:
                 return True
     return False
-
-
-def _program_of(structure: _Structure) -> _Gradient:
-    with _lock:
-        known = _programs.get(structure.key)
-        if known is not None:
-            _programs.move_to_end(structure.key)
-        else:
-            known = _programs[structure.key] = _Gradient(structure)
-            while len(_programs) > _MOST_PROGRAMS:
-                _programs.popitem(last=False)
-        return known
 
 
 class _Structure:

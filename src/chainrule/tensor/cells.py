@@ -7,12 +7,14 @@ left alone.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.arguments import explained, flag
 from chainrule.errors import UserError
 from chainrule.graph import BUFFER, PARAMETER, Array, Node, TensorType, leaf
@@ -23,6 +25,11 @@ from chainrule.tensor.tracing import active_trace
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+state_lock = forks.renewed(threading.RLock())
+"""Held while a program runs that writes cells, and by whoever looks at what it writes, so that several threads see the state
+before a run or after it, never in between. It is taken after the lock of a compiled function, and before those of a backend."""
 
 
 class Cell(Tensor):
@@ -105,7 +112,9 @@ class Cell(Tensor):
         if trace is not None:
             return trace.gradient(self)
         if callable(self._gradient_now):  # it lies in a program's memory, and nobody has asked for it yet
-            self._gradient_now = self._gradient_now()
+            with state_lock:
+                if callable(self._gradient_now):
+                    self._gradient_now = self._gradient_now()
         return self._gradient_now
 
     @grad.setter
@@ -142,29 +151,38 @@ class Cell(Tensor):
         trace = active_trace()
         if trace is not None:
             return trace.read(self)
-        if self._node is None:
-            self._node = self._leaf(self.numbers(), self._wants_grad)
-        return self._node
+        node = self._node
+        if node is None:
+            with state_lock:
+                node = self._node
+                if node is None:
+                    node = self._node = self._leaf(self.numbers(), self._wants_grad)
+        return node
 
     def numbers(self) -> Array:
         """The present value, which stays as it is."""
-        if self._value_now is None:
-            self._value_now = np.zeros(*self._type) if self._memory is None else self._memory.copy()
-        return self._value_now
+        value = self._value_now
+        if value is None:
+            with state_lock:
+                value = self._value_now
+                if value is None:
+                    value = self._value_now = np.zeros(*self._type) if self._memory is None else self._memory.copy()
+        return value
 
     def memory(self) -> Array:
         """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
         after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
-        if self._memory is None:
-            untouched = self._value_now is None  # else all of it is written before anything is read
-            self._memory = backend().zeros(self._type, present=untouched)
-            self._memory_is_new = untouched
-        if not self._memory_is_new:
-            np.copyto(self._memory, self.numbers())
-            self._memory_is_new = True
-            if self._node is None:  # nobody looks at the value: one copy is enough
-                self._value_now = None
-        return self._memory
+        with state_lock:
+            if self._memory is None:
+                untouched = self._value_now is None  # else all of it is written before anything is read
+                self._memory = backend().zeros(self._type, present=untouched)
+                self._memory_is_new = untouched
+            if not self._memory_is_new:
+                np.copyto(self._memory, self.numbers())
+                self._memory_is_new = True
+                if self._node is None:  # nobody looks at the value: one copy is enough
+                    self._value_now = None
+            return self._memory
 
     def gradient_arrives(self, look: Callable[[], Tensor] | None) -> None:
         """The gradient is what ``look`` gives when somebody asks for it."""
@@ -204,9 +222,10 @@ class Cell(Tensor):
 
     def replace(self, value: Array) -> None:
         """From now on the value is ``value``, of this shape and dtype, which nobody writes any more."""
-        self._value_now = value
-        self._memory_is_new = False
-        self._node = None  # type: ignore[assignment]
+        with state_lock:
+            self._value_now = value
+            self._memory_is_new = False
+            self._node = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
         made = memo[id(self)] = _made_again(*self._to_make_again())

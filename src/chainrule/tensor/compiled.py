@@ -15,9 +15,10 @@ import functools
 import inspect
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
@@ -28,9 +29,10 @@ from chainrule.arguments import explained, misfit_of, whole_number
 from chainrule.errors import UserError, warn
 from chainrule.graph import COMPILED, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype
+from chainrule.recent import Recent
 from chainrule.tensor.backend import Program, backend
 from chainrule.tensor.backward import refuse_outside
-from chainrule.tensor.cells import Cell, in_memory, written
+from chainrule.tensor.cells import Cell, in_memory, state_lock, written
 from chainrule.tensor.engines import is_reference
 from chainrule.tensor.guards import Guards, Notes
 from chainrule.tensor.sameness import Identity, described, value_key
@@ -75,7 +77,8 @@ class CompiledFunction(Generic[P, R]):
         self.__qualname__: str = getattr(function, "__qualname__", self.__name__)
         self.__doc__ = function.__doc__
         self.__module__ = getattr(function, "__module__", __name__)
-        self._traced: OrderedDict[Hashable, list[_Traced]] = OrderedDict()
+        self._traced: dict[Hashable, list[_Traced]] = {}
+        self._kept: Recent[int, _Signature] = Recent(_MOST_PROGRAMS, partial(_forget, self._traced))  # by their numbers
         self._reasons: list[str] = []
         self._causes: Counter[str] = Counter()
         self._last_signature: _Signature | None = None
@@ -94,12 +97,20 @@ class CompiledFunction(Generic[P, R]):
             return self._function(*given, **named)
         with self._lock:
             call = _Call(args, options)
-            return cast(R, self._find(call).run(call.inputs, self.__name__))
+            with state_lock:  # nothing that the guards look at changes between them and the run
+                traced, broken = self._known(call)
+                if traced is not None:
+                    return cast(R, traced.run(call.inputs, self.__name__))
+            traced = self._made(call, broken)
+            with state_lock:
+                return cast(R, traced.run(call.inputs, self.__name__))
 
     def prepare(self, *args: P.args, **options: P.kwargs) -> Program:
         """Trace and compile for these arguments without running anything."""
         with self._lock:
-            return self._find(_Call(args, options)).program
+            call = _Call(args, options)
+            traced, broken = self._known(call)
+            return (traced or self._made(call, broken)).program
 
     @overload
     def __get__(self, instance: None, owner: type) -> CompiledFunction[P, R]: ...
@@ -150,7 +161,8 @@ class CompiledFunction(Generic[P, R]):
 
     # ---- programs
 
-    def _find(self, call: _Call) -> _Traced:
+    def _known(self, call: _Call) -> tuple[_Traced | None, Change | None]:
+        """What was traced for such a call, if all that it rests on is as it was; else what changed."""
         known = self._traced.get(call.signature, ())
         broken = None
         for place in range(len(known) - 1, -1, -1):  # the one used last comes first
@@ -159,19 +171,18 @@ class CompiledFunction(Generic[P, R]):
             if reason is None:
                 if place != len(known) - 1:
                     known.append(known.pop(place))  # type: ignore[union-attr]
-                self._traced.move_to_end(call.signature)
+                self._kept.get(traced.number)
                 self._last, self._last_signature = traced, call.signature
-                return traced
+                return traced, None
             broken = broken or reason
+        return None, broken
+
+    def _made(self, call: _Call, broken: Change | None) -> _Traced:
+        """The function traced for this call, and why: nothing is known of such a call, or something changed."""
         self._tell([broken] if broken is not None else self._news(call))
         made = self._trace(call)
         self._traced.setdefault(call.signature, []).append(made)
-        self._traced.move_to_end(call.signature)
-        while sum(map(len, self._traced.values())) > _MOST_PROGRAMS:
-            oldest = next(iter(self._traced))
-            self._traced[oldest].pop(0)
-            if not self._traced[oldest]:
-                del self._traced[oldest]
+        self._kept.keep(made.number, call.signature)
         self._last, self._last_signature = made, call.signature
         return made
 
@@ -239,7 +250,16 @@ class CompiledFunction(Generic[P, R]):
                 "while it is traced: return the value instead, or keep it in a cr.Buffer"
             )
         program = backend().compile_graph(graph, parts.state, self._max_memory)
-        return parts.traced(program, results, Guards(notes, before, after))
+        return parts.traced(len(self._reasons), program, results, Guards(notes, before, after))
+
+
+def _forget(traced: dict[Hashable, list[_Traced]], number: int, signature: _Signature) -> None:
+    """Let go of a program."""
+    kept = [one for one in traced[signature] if one.number != number]
+    if kept:
+        traced[signature] = kept
+    else:
+        del traced[signature]
 
 
 class _Method:
@@ -540,9 +560,10 @@ class _Parts:
         self.outputs.append(node)
         return len(self.outputs) - 1
 
-    def traced(self, program: Program, results: _Results, guards: Guards) -> _Traced:
+    def traced(self, number: int, program: Program, results: _Results, guards: Guards) -> _Traced:
         trace = self.trace
         return _Traced(
+            number,
             program,
             self.leaves,
             [(cell, node) for cell, node in trace.reads.items() if program.needs(node)],
@@ -567,6 +588,7 @@ class _Parts:
 class _Traced:
     """One program, what it captured, and the state of Python under which it holds."""
 
+    number: int  # among those of the function
     program: Program
     inputs: list[Node]
     cells: list[tuple[Cell, Node]]

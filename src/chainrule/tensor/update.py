@@ -9,16 +9,17 @@ Every other cell, such as a momentum, is written where it lies.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from chainrule.graph import Array
+from chainrule.recent import Recent
 from chainrule.tensor.backend import backend
-from chainrule.tensor.cells import Cell, Parameter, in_memory, written
+from chainrule.tensor.cells import Cell, Parameter, in_memory, state_lock, written
 from chainrule.tensor.tensor import Tensor
 from chainrule.tensor.tracing import tracing
 
 _MOST_PROGRAMS = 16
+"""Of one optimizer: for gradients that lie otherwise, or other options."""
 
 
 class Updates:
@@ -28,7 +29,7 @@ class Updates:
     """
 
     def __init__(self) -> None:
-        self._programs: OrderedDict[Hashable, _Update] = OrderedDict()
+        self._programs: Recent[Hashable, _Update] = Recent(_MOST_PROGRAMS)
 
     def __repr__(self) -> str:
         return f"<Updates of {len(self._programs)} programs>"
@@ -52,11 +53,11 @@ class Updates:
         found = tuple(key)
         program = self._programs.get(found)
         if program is None or not program.own.issubset(map(id, cells)):  # state may have been dropped since
-            program = self._programs[found] = _Update(function, parameters, with_gradients, values)
-            while len(self._programs) > _MOST_PROGRAMS:
-                self._programs.popitem(last=False)
-        self._programs.move_to_end(found)
-        if not program.run(values):  # in a signal handler, within another run
+            program = _Update(function, parameters, with_gradients, values)
+            self._programs.keep(found, program)
+        with state_lock:
+            ran = program.run(values)
+        if not ran:  # in a signal handler, within another run
             function()
 
 
