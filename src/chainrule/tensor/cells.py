@@ -42,12 +42,7 @@ class Cell(Tensor):
 
     @explained
     def __init__(self, value: Any, dtype: Any = None) -> None:
-        trace = active_trace()
-        if trace is not None and trace.notes is not None:
-            raise UserError(
-                f"{type(self).__name__}: a compiled function makes it, which happens only while it is traced: make parameters, "
-                "buffers, layers and optimizers outside of it"
-            )
+        self._refuse_in_compiled_functions()
         array = tensor(value, dtype).numpy()
         self._begin(TensorType(array.shape, array.dtype), array)
 
@@ -65,9 +60,20 @@ class Cell(Tensor):
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
         """A cell of zeros, which take up no memory until they are used."""
+        if cls._is_learned:  # state of an optimizer is made when its first step is traced
+            cls._refuse_in_compiled_functions()
         made = cls.__new__(cls)
         made._begin(TensorType(shape, as_dtype(dtype)), None)
         return made
+
+    @classmethod
+    def _refuse_in_compiled_functions(cls) -> None:
+        trace = active_trace()
+        if trace is not None and trace.notes is not None:
+            raise UserError(
+                f"{cls.__name__}: a compiled function makes it, which happens only while it is traced: make parameters, "
+                "buffers, layers and optimizers outside of it"
+            )
 
     @property
     def requires_grad(self) -> bool:
@@ -272,8 +278,11 @@ class Parameter(Cell):
     @explained
     def __init__(self, value: Any, dtype: Any = None) -> None:
         super().__init__(value, dtype)
-        if not is_float(self._type.dtype):
-            raise UserError(f"Parameter: only floats can be learned, this is {self._type}: pass dtype='float32'")
+
+    def _begin(self, type_: TensorType, array: Array | None) -> None:
+        if not is_float(type_.dtype):
+            raise UserError(f"Parameter: only floats can be learned, this is {type_}: pass dtype='float32'")
+        super()._begin(type_, array)
 
 
 class Buffer(Cell):
