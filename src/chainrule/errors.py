@@ -7,13 +7,21 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from chainrule.display import displayed
+
 
 class ChainruleError(Exception):
     """Base of everything that chainrule raises on purpose."""
 
 
 class UserError(ChainruleError, ValueError):
-    """Something that was passed in does not fit: the message names the place, the values and the remedy."""
+    """Something that was passed in does not fit: the message names the place, the values and the remedy.
+
+    Wherever it is shown, names in it must not command the terminal: what would is written out.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(displayed(message, lines=True))
 
 
 class UserIndexError(UserError, IndexError):
@@ -40,7 +48,7 @@ def warn(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, ChainruleWarning, stacklevel=level)
+    warnings.warn(displayed(message, lines=True), ChainruleWarning, stacklevel=level)
 
 
 def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:

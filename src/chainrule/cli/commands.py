@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule import __version__
-from chainrule.cli.parsing import FormulaCommand
+from chainrule.cli.parsing import CommandGroup, FormulaCommand
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.signals import die, listener, tell
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from chainrule.train import RunFolder, TrainedModel, Trainer
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Trains convolutional networks fast on the machine you have, and shows you every gradient.",
     no_args_is_help=True,
     add_completion=False,
@@ -55,7 +57,7 @@ def main() -> None:
     except OSError as error:  # the system refuses something that no part of chainrule foresaw
         if error.filename is None:
             raise
-        _complain(f"{error.filename}: {error.strerror}")
+        _complain(f"{displayed(error.filename)}: {error.strerror}")
         sys.exit(2)
     finally:
         warnings.showwarning = usual
@@ -65,8 +67,10 @@ def _complain(message: str) -> None:
     _tell("error: ", "bold red", message)
 
 
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
+def _warn(message: Warning | str, category: object, filename: str, *_: object, **__: object) -> None:
     """A warning as a person wants it: what it says, not which line of the library said so."""
+    if f"{os.sep}PIL{os.sep}" in filename:  # it finds fault with what stands beside the pixels, and does not name the file
+        return
     _tell("warning: ", "bold yellow", str(message))
 
 
@@ -255,12 +259,12 @@ def evaluate(
     test = _test_images(folder.config.data if data is None else data, trained, quiet=as_json)
     if test.image_shape != trained.image_shape:
         raise UserError(
-            f"{test.name} has images {test.image_shape} (C, H, W), {run} was trained on {trained.image_shape}: "
+            f"{test.name} has images {test.image_shape} (C, H, W), {displayed(run)} was trained on {trained.image_shape}: "
             "give data with images of that size"
         )
     if list(test.classes) != trained.classes:
         raise UserError(
-            f"{run} and {test.name} have different classes: {difference(trained.classes, test.classes)}: "
+            f"{displayed(run)} and {test.name} have different classes: {difference(trained.classes, test.classes)}: "
             "give data with the classes that it was trained on"
         )
     loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
@@ -422,4 +426,4 @@ def explain(
     for note in notes:
         _say(note)
     if svg is not None:
-        _say(f"drawing: {svg}")
+        _say(f"drawing: {displayed(svg)}")

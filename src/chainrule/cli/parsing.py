@@ -1,14 +1,43 @@
-"""How the command reads its line where a formula may look like an option: ``chainrule explain "-a**2" a=-3``."""
+"""How the command reads its line: a formula may look like an option (``chainrule explain "-a**2" a=-3``), and what is said of
+a mistake shows what was typed, or what the shell put for a ``*``, as text."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from chainrule.display import displayed
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
+
+
+class CommandGroup(TyperGroup):
+    """The command with its subcommands. Complaints about its line are clean of what a terminal would obey."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the line as far as the subcommand."""
+        with _clean():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the rest, and run the subcommand."""
+        with _clean():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _clean() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if hasattr(error, "format_message") and isinstance(message, str):
+            vars(error)["message"] = displayed(message)
+        raise
 
 
 class FormulaCommand(TyperCommand):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from chainrule.arguments import explained
 from chainrule.data.arguments import check_split
 from chainrule.data.dataset import ArrayDataset
+from chainrule.display import displayed
 from chainrule.errors import UserError
 
 CIFAR10_FILES = {
@@ -42,20 +43,20 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} is missing: expected the unpacked CIFAR-10 binary version (cifar-10-binary.tar.gz); "
+            f"{displayed(path)} is missing: expected the unpacked CIFAR-10 binary version (cifar-10-binary.tar.gz); "
             "the Python version cannot be read, since it holds pickles"
         ) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{displayed(path)} cannot be read: {error.strerror}") from error
 
 
 def _class_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in _read(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text file: expected one class name per line") from error
+        raise UserError(f"{displayed(path)} is no text file: expected one class name per line") from error
     if not names:
-        raise UserError(f"{path} is empty: expected one class name per line")
+        raise UserError(f"{displayed(path)} is empty: expected one class name per line")
     return names
 
 
@@ -63,14 +64,14 @@ def _records(path: Path, classes: int) -> NDArray[np.uint8]:
     data = _read(path)
     if not data or len(data) % _RECORD:
         raise UserError(
-            f"{path} holds {len(data)} bytes, which is no whole number of records of {_RECORD} bytes: "
+            f"{displayed(path)} holds {len(data)} bytes, which is no whole number of records of {_RECORD} bytes: "
             "it is truncated or no CIFAR-10 file; unpack the archive again"
         )
     records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
     wrong = np.flatnonzero(records[:, 0] >= classes)
     if wrong.size:
         raise UserError(
-            f"{path}: record {wrong[0]} has label {records[wrong[0], 0]}, with {classes} classes a label is "
+            f"{displayed(path)}: record {wrong[0]} has label {records[wrong[0], 0]}, with {classes} classes a label is "
             f"0 to {classes - 1}: it is damaged or no CIFAR-10 file"
         )
     return records

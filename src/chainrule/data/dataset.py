@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.arguments import as_whole, explained, explained_methods
+from chainrule.display import displayed
 from chainrule.errors import UserError
 
 Images: TypeAlias = NDArray[Any]
@@ -113,7 +114,7 @@ class ArrayDataset(Dataset):
     def __init__(
         self, images: ArrayLike, labels: ArrayLike, classes: Sequence[str] | None = None, name: str = "arrays"
     ) -> None:
-        self.name = name
+        name = self.name = displayed(name)
         self._images = _checked_images(images, name)
         channels, height, width = self._images.shape[1:]
         self.image_shape = (channels, height, width)

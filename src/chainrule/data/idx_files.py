@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.arguments import explained
 from chainrule.data.dataset import ArrayDataset, check_labels
+from chainrule.display import displayed
 from chainrule.errors import UserError
 
 _ELEMENT_TYPES: dict[int, np.dtype[Any]] = {
@@ -48,21 +49,23 @@ def idx(
     if images.ndim not in (3, 4):
         swapped = " (are the two paths swapped?)" if images.ndim == 1 and labels.ndim in (3, 4) else ""
         raise UserError(
-            f"{images_path} holds an array of shape {images.shape}: expected images (N, H, W) or (N, C, H, W){swapped}"
+            f"{displayed(images_path)} holds an array of shape {images.shape}: "
+            f"expected images (N, H, W) or (N, C, H, W){swapped}"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError(
-            f"{labels_path} holds {labels.dtype} of shape {labels.shape}: expected labels, one whole number per image"
+            f"{displayed(labels_path)} holds {labels.dtype} of shape {labels.shape}: "
+            "expected labels, one whole number per image"
         )
     if len(images) != len(labels):
         raise UserError(
-            f"{images_path} holds {len(images)} images but {labels_path} holds {len(labels)} labels: "
+            f"{displayed(images_path)} holds {len(images)} images but {displayed(labels_path)} holds {len(labels)} labels: "
             "they do not belong together"
         )
-    numbers, names = check_labels(labels, classes, str(labels_path))
+    numbers, names = check_labels(labels, classes, displayed(labels_path))
     if images.dtype.kind == "i":
-        images = _as_bytes(images, str(images_path))
-    return ArrayDataset(images, numbers, names, name=str(images_path))
+        images = _as_bytes(images, displayed(images_path))
+    return ArrayDataset(images, numbers, names, name=displayed(images_path))
 
 
 @explained
@@ -75,12 +78,12 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{displayed(path)} cannot be read: {error.strerror}") from error
     if data.startswith(_GZIP_MAGIC):
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
-            raise UserError(f"{path} is a damaged gzip file ({error}): download it again") from error
+            raise UserError(f"{displayed(path)} is a damaged gzip file ({error}): download it again") from error
     return parse_idx(data, str(path))
 
 
@@ -88,17 +91,17 @@ def parse_idx(data: bytes, name: str) -> NDArray[Any]:
     """Array that the bytes of an IDX file hold; ``name`` is the file's, for messages. Raises UserError."""
     dtype = _ELEMENT_TYPES.get(data[2]) if len(data) >= 4 and data[:2] == b"\0\0" else None
     if dtype is None or data[3] == 0:
-        raise UserError(f"{name} is no IDX file: it starts with the bytes {data[:4].hex(' ') or '(none)'}")
+        raise UserError(f"{displayed(name)} is no IDX file: it starts with the bytes {data[:4].hex(' ') or '(none)'}")
     dimensions = data[3]
     header = 4 + 4 * dimensions
     if len(data) < header:
-        raise UserError(f"{name} is truncated: it ends in its header, after {len(data)} bytes; download it again")
+        raise UserError(f"{displayed(name)} is truncated: it ends in its header, after {len(data)} bytes; download it again")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", dimensions, offset=4))
     expected = header + math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         what = "truncated" if len(data) < expected else "damaged"
         raise UserError(
-            f"{name} is {what}: {dtype.newbyteorder('=')} of shape {shape} takes {expected} bytes, "
+            f"{displayed(name)} is {what}: {dtype.newbyteorder('=')} of shape {shape} takes {expected} bytes, "
             f"it holds {len(data)}; download it again"
         )
     return np.frombuffer(data, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
@@ -117,11 +120,11 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     code = _TYPE_CODES.get(values.dtype.newbyteorder("="))
     if code is None:
         known = ", ".join(str(dtype) for dtype in _TYPE_CODES)
-        raise UserError(f"{path}: an IDX file cannot hold {values.dtype}: convert the array to one of {known}")
+        raise UserError(f"{displayed(path)}: an IDX file cannot hold {values.dtype}: convert the array to one of {known}")
     if not 1 <= values.ndim <= 255:
-        raise UserError(f"{path}: an IDX file has 1 to 255 dimensions, the array has {values.ndim}")
+        raise UserError(f"{displayed(path)}: an IDX file has 1 to 255 dimensions, the array has {values.ndim}")
     if max(values.shape) >= 2**32:
-        raise UserError(f"{path}: a dimension of an IDX file is below 2**32, the array's shape is {values.shape}")
+        raise UserError(f"{displayed(path)}: a dimension of an IDX file is below 2**32, the array's shape is {values.shape}")
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     data = header + values.astype(_ELEMENT_TYPES[code], copy=False).tobytes()
     target = Path(path)
@@ -136,7 +139,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(f"{displayed(path)} cannot be written: {error.strerror}") from error
 
 
 def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -145,7 +148,7 @@ def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if wrong.any():
         place = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))
         raise UserError(
-            f"{name}: image {place[0]} holds {images[place]} at {place[1:]}: pixels of type {images.dtype} "
+            f"{displayed(name)}: image {place[0]} holds {images[place]} at {place[1:]}: pixels of type {images.dtype} "
             "must be 0 to 255; store other values as float32"
         )
     return images.astype(np.uint8)

@@ -90,7 +90,7 @@ def _holds_idx_files(names: set[str]) -> bool:
 
 def _no_conversion(spec: str | Path, size: object, mode: object) -> None:
     if size is not None or mode is not None:
-        raise UserError(f"{spec}: size and mode are for folders of image files; leave them out here")
+        raise UserError(f"{displayed(spec)}: size and mode are for folders of image files; leave them out here")
 
 
 def _idx_names(prefix: str, kind: str) -> list[str]:
@@ -104,7 +104,9 @@ def _idx_file(folder: Path, prefix: str, kind: str) -> Path:
     for name in candidates:
         if (folder / name).exists():
             return folder / name
-    raise UserError(f"{folder} lacks {candidates[0]} (or {', '.join(candidates[1:])}): all four IDX files are needed")
+    raise UserError(
+        f"{displayed(folder)} lacks {candidates[0]} (or {', '.join(candidates[1:])}): all four IDX files are needed"
+    )
 
 
 def _idx_folder(folder: Path, split: str) -> Dataset:
@@ -113,6 +115,6 @@ def _idx_folder(folder: Path, split: str) -> Dataset:
     }
     # Both splits have the same classes, also when the largest label occurs in only one of them.
     paths = [files[prefix, "labels"] for prefix in _IDX_PREFIXES.values()]
-    classes = max((check_labels(read_idx(path), None, str(path))[1] for path in paths), key=len)
+    classes = max((check_labels(read_idx(path), None, displayed(path))[1] for path in paths), key=len)
     prefix = _IDX_PREFIXES[split]
     return idx(files[prefix, "images"], files[prefix, "labels"], classes)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from chainrule.arguments import explained
+from chainrule.display import displayed
 from chainrule.errors import UserError
 
 
@@ -68,9 +69,10 @@ def cannot_write(path: Path, error: OSError, size: int = 0) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need = f" ({size / 1e6:.1f} MB needed)" if size > 50_000 else ""
         return UserError(
-            f"no space left to write {path}{need}: free some space or choose another folder; what was there before is untouched"
+            f"no space left to write {displayed(path)}{need}: free some space or choose another folder; "
+            "what was there before is untouched"
         )
-    return UserError(f"{path} cannot be written ({error.strerror or error}): mend that, or choose another place")
+    return UserError(f"{displayed(path)} cannot be written ({error.strerror or error}): mend that, or choose another place")
 
 
 def _flush_folder(folder: Path) -> None:

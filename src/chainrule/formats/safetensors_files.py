@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arguments import explained
+from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats.atomic import write_atomically
 
@@ -50,19 +51,20 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
         raise UserError(f"load_safetensors: path must be the path of a file, got {path!r}")
     source = Path(path)
     if not source.is_file():
-        raise UserError(f"{source} does not exist: expected a safetensors file")
+        raise UserError(f"{displayed(source)} does not exist: expected a safetensors file")
     try:
         with safe_open(str(source), framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except AttributeError as error:  # module 'numpy' has no attribute 'float8_e4m3fn'
         raise UserError(
-            f"{source} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to another"
+            f"{displayed(source)} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to another"
         ) from error
     except (SafetensorError, KeyError, ValueError) as error:
         size = source.stat().st_size
         raise UserError(
-            f"{source} ({size:,} bytes) is no whole safetensors file ({error}): it was cut off, damaged or is of another kind; "
+            f"{displayed(source)} ({size:,} bytes) is no whole safetensors file ({error}): "
+            "it was cut off, damaged or is of another kind; "
             "use another copy"
         ) from error
     except OSError as error:
-        raise UserError(f"{source} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{displayed(source)} cannot be read: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.nn import Module
@@ -86,20 +87,20 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run) -
         progress = Progress(**facts, epoch=epoch, row=row)
         _check_run(path, saved, run)
     except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} does not hold what a checkpoint holds ({error}): use another copy") from None
+        raise UserError(f"{displayed(path)} does not hold what a checkpoint holds ({error}): use another copy") from None
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "random": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = value
     if "state" not in parts["random"] or np.shape(parts["random"]["state"]) != (2,):
-        raise UserError(f"{path} lacks the state of the random numbers: it is no whole checkpoint")
+        raise UserError(f"{displayed(path)} lacks the state of the random numbers: it is no whole checkpoint")
     before = model.state_dict()
     _load_model(path, model, parts["model"])
     try:
         optimizer.load_state_dict(parts["optimizer"])
     except UserError as error:
         model.load_state_dict(before)
-        raise UserError(f"{path} is of another optimizer: {error}") from None
+        raise UserError(f"{displayed(path)} is of another optimizer: {error}") from None
     default_generator.state.assign(parts["random"]["state"])
     return progress
 
@@ -110,14 +111,14 @@ def _check_run(path: Path, saved: Run, run: Run) -> None:
         then = saved["options"][name]
         if then != now:
             raise UserError(
-                f"{path} was written with {name} {then!r}, this run has {name} {now!r}: "
+                f"{displayed(path)} was written with {name} {then!r}, this run has {name} {now!r}: "
                 "put the files of the run back as they were, or begin a new run"
             )
     for name, now in run["data"].items():
         then = saved["data"][name]
         if then != now:
             raise UserError(
-                f"the data are not those of {path}: {name} {_short(then)} then, {_short(now)} now: "
+                f"the data are not those of {displayed(path)}: {name} {_short(then)} then, {_short(now)} now: "
                 "put the data back as they were, or begin a new run"
             )
 
@@ -150,7 +151,7 @@ def _load_model(path: Path, model: Module, tensors: Mapping[str, Any]) -> None:
     try:
         model.load_state_dict(tensors)
     except UserError as error:
-        raise UserError(f"{path} is of another model: {error}") from None
+        raise UserError(f"{displayed(path)} is of another model: {error}") from None
 
 
 def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> d
         facts = json.loads(metadata.get("chainrule", ""))
         found = facts.pop("format")
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is a safetensors file, but no {what} that chainrule wrote") from None
+        raise UserError(f"{displayed(path)} is a safetensors file, but no {what} that chainrule wrote") from None
     if found != wanted:
-        raise UserError(f"{path} is a {found!r}, expected a {wanted!r}")
+        raise UserError(f"{displayed(path)} is a {found!r}, expected a {wanted!r}")
     return facts  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.arguments import explained, explained_methods
+from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.train.command_line import command_line
@@ -59,8 +60,8 @@ class RunFolder:
         return run
 
     def _taken(self) -> UserError:
-        hint = f"continue it with --resume {self.path}, or " if (self.path / "config.json").is_file() else ""
-        return UserError(f"the output folder {self.path} exists already: {hint}choose another name with --out")
+        hint = f"continue it with --resume {displayed(self.path)}, or " if (self.path / "config.json").is_file() else ""
+        return UserError(f"the output folder {displayed(self.path)} exists already: {hint}choose another name with --out")
 
     def make(self) -> None:
         """Make the folder, with the configuration in it."""
@@ -87,14 +88,16 @@ class RunFolder:
         """A folder that is there; a UserError if it is no run."""
         target = Path(path)
         if not target.is_dir():
-            raise UserError(f"there is no run folder {target}: give the folder that `{command_line('train')}` printed")
+            raise UserError(
+                f"there is no run folder {displayed(target)}: give the folder that `{command_line('train')}` printed"
+            )
         config = target / "config.json"
         if not config.is_file():
-            raise UserError(f"{target} is no run folder: it holds no config.json")
+            raise UserError(f"{displayed(target)} is no run folder: it holds no config.json")
         try:
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{config} cannot be read ({error})") from None
+            raise UserError(f"{displayed(config)} cannot be read ({displayed(error)})") from None
         return cls(target, Config.from_json(text, config))
 
     # ---- metrics
@@ -126,13 +129,13 @@ class RunFolder:
                 kept = file.read(metrics_size)
                 if len(kept) < metrics_size:
                     raise UserError(
-                        f"{self.metrics} holds {len(kept):,} bytes, the checkpoint knows of {metrics_size:,}: "
+                        f"{displayed(self.metrics)} holds {len(kept):,} bytes, the checkpoint knows of {metrics_size:,}: "
                         f"rows are missing; {remedy}"
                     )
                 for number, line in enumerate(kept.splitlines(), 1):
                     if _row(line) is None:
                         start = line[:40].decode(errors="replace")
-                        raise UserError(f"{self.metrics}, line {number}, is no row of metrics ({start!r}): {remedy}")
+                        raise UserError(f"{displayed(self.metrics)}, line {number}, is no row of metrics ({start!r}): {remedy}")
                 file.truncate(metrics_size)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error

@@ -21,6 +21,7 @@ from chainrule import optim
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import ArrayDataset, Dataset, Loader, Normalize, mean_std
 from chainrule.data.sampling import spread
+from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import write_atomically
 from chainrule.models import build
@@ -122,7 +123,7 @@ class Trainer:
             self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.run)
             if self.progress.cursor is None or self.progress.step > self.steps:
                 raise UserError(
-                    f"{self.folder.checkpoint} is at step {self.progress.step} of {self.steps}: it is of another run"
+                    f"{displayed(self.folder.checkpoint)} is at step {self.progress.step} of {self.steps}: it is of another run"
                 )
             self.loader.seek(self.progress.cursor)
             self.schedule.steps = min(self.progress.step, self.steps - 1)
@@ -213,7 +214,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> UserError:
         exists = self.folder.checkpoint.exists()
-        saved = f"the last checkpoint is in {self.folder.path}" if exists else "nothing was saved yet"
+        saved = f"the last checkpoint is in {displayed(self.folder.path)}" if exists else "nothing was saved yet"
         return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than --lr {self.config.peak_lr:g}")
 
     def save(self) -> None:
