@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import pty
@@ -20,9 +21,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import chainrule
+from chainrule.cli import reading
 from chainrule.cli.console import fitted, loss_text, time_left
+from chainrule.cli.reading import ReadingProgress
 from chainrule.data import MNIST_SAMPLES
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process, refused
 
@@ -321,6 +325,146 @@ def test_predict_resizes_converts_and_inverts(tmp_path: Path, run: Path) -> None
     assert f"note: {tmp_path / 'photo.jpg'}: {found['note']}" in done("predict", model, tmp_path / "photo.jpg")
     (found,) = json.loads(done("predict", model, tmp_path / "photo.jpg", "--json", "--invert"))
     assert found["note"] == ""
+    Image.fromarray(dark).save(tmp_path / "scan.png")
+    (found,) = json.loads(done("predict", model, tmp_path / "scan.png", "--json", "--invert"))
+    assert found["note"] == "dark background, but the model was trained on light strokes on black: leave --invert out"
+    out = done("predict", model, *[tmp_path / "photo.jpg"] * 3, tmp_path / "scan.png")
+    assert out.count("note: ") == 1
+    assert f"note: {tmp_path / 'photo.jpg'} and 2 more: light background, but" in out
+
+
+# ---- images as a person sees them
+
+
+@pytest.fixture(scope="module")
+def strokes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A model that tells light strokes on black, upright (class 0) from lying (class 1); and an upright one, dark on white."""
+    folder = tmp_path_factory.mktemp("strokes")
+    rng = np.random.default_rng(0)
+    upright = np.zeros((80, 20, 20), np.uint8)
+    for image in upright:
+        column = rng.integers(4, 14)
+        image[2:18, column : column + 3] = rng.integers(180, 256)
+    images = np.concatenate([upright, upright.transpose(0, 2, 1)])
+    labels = np.repeat([0, 1], 80).astype(np.uint8)
+    for prefix, places in (("train", slice(None)), ("t10k", slice(None, None, 8))):
+        chainrule.data.write_idx(folder / f"{prefix}-images-idx3-ubyte", images[places])
+        chainrule.data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels[places])
+    done("train", "--data", folder, "--model", "mlp", "--epochs", 12, "--augment", "none", "--out", folder / "run")
+    return folder / "run", np.kron(255 - upright[0], np.ones((10, 10), np.uint8))
+
+
+def predicted(*arguments: object) -> tuple[str, float, str]:
+    """Best class of one image, its probability, and the note."""
+    (found,) = json.loads(done("predict", *arguments, "--json"))
+    return found["top"][0]["class"], found["top"][0]["probability"], found["note"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_predict_turns_a_photo_as_it_was_held(orientation: int, strokes: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    run, paper = strokes
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    image, exif = Image.fromarray(paper), Image.Exif()
+    stored = image.transpose(undo[orientation]) if orientation in undo else image
+    exif[274] = orientation
+    image.save(tmp_path / "upright.jpg", quality=95)
+    stored.save(tmp_path / "stored.jpg", exif=exif, quality=95)
+    best, share, _ = predicted(run, tmp_path / "stored.jpg", "--invert")
+    assert best == "0"
+    assert share > 0.9
+    assert share == pytest.approx(predicted(run, tmp_path / "upright.jpg", "--invert")[1], abs=0.01)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_predict_lays_strokes_on_nothing_on_white(mode: str, strokes: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """Black strokes on nothing are what black strokes on white are, which --invert is for; the note says what was done."""
+    run, paper = strokes
+    ink = Image.new("L", paper.shape[::-1])
+    ink.putalpha(Image.fromarray(255 - paper))
+    image = ink.convert("RGBA")
+    if mode == "P":
+        image = image.quantize(8)
+    (image if mode != "LA" else ink).save(tmp_path / "ink.png")
+    light = "light background, but the model was trained on light strokes on black: try --invert"
+    assert predicted(run, tmp_path / "ink.png")[2] == f"transparent in parts, where white is put behind; {light}"
+    best, share, note = predicted(run, tmp_path / "ink.png", "--invert")
+    assert (best, note) == ("0", "transparent in parts, where white is put behind")
+    assert share > 0.9
+
+
+def test_predict_says_where_nothing_is_seen(strokes: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """White strokes on nothing, on white."""
+    run, paper = strokes
+    chalk = Image.new("L", paper.shape[::-1], 255)
+    chalk.putalpha(Image.fromarray(255 - paper))
+    chalk.save(tmp_path / "chalk.png")
+    blank = "nothing is seen on it: all pixels are alike"
+    for options in ([], ["--invert"]):
+        note = predicted(run, tmp_path / "chalk.png", *options)[2]
+        assert note == f"transparent in parts, where white is put behind; {blank}"
+    Image.new("L", (30, 30), 255).save(tmp_path / "paper.png")
+    assert predicted(run, tmp_path / "paper.png", "--invert")[2] == blank
+
+
+@pytest.mark.parametrize("name", ["p.webp", "p.bmp", "p.TIF", "p.gif", "p.pgm", "p.JPG", "deep.png"])
+def test_predict_reads_what_training_reads(name: str, strokes: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    run, paper = strokes
+    image = Image.fromarray(paper.astype(np.uint16) * 257 if name == "deep.png" else paper)
+    image.save(tmp_path / name)
+    best, share, note = predicted(run, tmp_path / name, "--invert")
+    assert (best, note) == ("0", "")
+    assert share > 0.9
+
+
+# ---- files are read
+
+
+def progress(width: int, terminal: bool, **options: Any) -> tuple[io.StringIO, ReadingProgress]:
+    """What is written, and the progress that writes it."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=width, highlight=False, color_system=None)
+    return stream, ReadingProgress(console, **options)
+
+
+def test_progress_of_reading_is_shown_from_the_first_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(reading.time, "monotonic", lambda: now)
+    stream, shown = progress(80, terminal=False)
+    with shown:
+        for number in range(1, 251):
+            now = number / 10
+            shown("reading photos train", number, 60_000)
+    assert stream.getvalue().splitlines() == [
+        f"reading photos train: {number} of 60,000 images" for number in (10, 110, 210)
+    ], "after a second, then every ten"
+    stream, shown = progress(80, terminal=False, silent=True)
+    now += 100
+    shown("reading photos train", 5, 60_000)
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [80, 30])
+def test_progress_of_reading_is_one_line_on_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(reading.time, "monotonic", lambda: now)
+    stream, shown = progress(width, terminal=True)
+    with shown:
+        for number in range(1, 31):
+            now = number / 10
+            shown("reading photos train", number, 60_000)
+    drawn = [line for line in plain(stream.getvalue()).split("\n") if line]
+    assert len(drawn) > 15
+    assert all(len(line) <= width for line in drawn)
+    assert drawn[0].startswith("reading photos train: 10 of")
+    assert stream.getvalue().endswith("\x1b[1A\x1b[2K"), "it is gone at the end"
 
 
 # ---- summary and explain

@@ -257,9 +257,13 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
         table.add_row(Text(displayed(one.path)), *(Text(f"{displayed(name)}  {100 * share:.1f}%") for name, share in one.top))
     show: Any = console()
     show.print(table)
+    noted: dict[str, list[str]] = {}
     for one in predictions:
         if one.note:
-            show.print(Text(f"note: {displayed(one.path)}: {one.note}"), soft_wrap=True)
+            noted.setdefault(one.note, []).append(displayed(one.path))
+    for note, (first, *others) in noted.items():
+        more = f" and {len(others):,} more" if others else ""
+        show.print(Text(f"note: {first}{more}: {note}"), soft_wrap=True)
 
 
 def summary_table(summary: Summary) -> None:
