@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place
 from chainrule.compiler.nest import Access, Instruction, Nest
-from chainrule.compiler.pipeline import Plan
+from chainrule.compiler.pipeline import Compilation
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype
 from chainrule.graph.node import TensorType
@@ -18,7 +18,7 @@ from chainrule.ops import REGISTRY, Primitive, run_reference
 Arrays = dict[Buffer, np.ndarray]
 
 
-def run_plan(plan: Plan, leaves: Mapping[Node, np.ndarray]) -> list[np.ndarray]:
+def run_plan(plan: Compilation, leaves: Mapping[Node, np.ndarray]) -> list[np.ndarray]:
     """The outputs. New values of cells are left in the arrays of ``leaves`` too, which must be writable."""
     arrays: Arrays = {}
     for node, place in plan.lowered.places.items():

@@ -19,6 +19,7 @@ from chainrule.compiler.layout import CHANNELS_LAST, choose_layout
 from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, lower
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.nest import collapsed
+from chainrule.compiler.pipeline import Compilation
 from chainrule.compiler.precision import in_supported_dtypes
 from chainrule.compiler.schedule import schedule
 from chainrule.compiler.simplify import simplify
@@ -317,7 +318,7 @@ def test_collapsed_axes_are_those_that_every_map_walks_as_one() -> None:
     assert collapsed((1, 1), [(5, 7)]) == ((1,), [(0,)])
 
 
-def planned(f: Callable[[], None], cells: list[cr.Buffer]) -> tuple[pipeline.Plan, dict[Node, np.ndarray], list[np.ndarray]]:
+def planned(f: Callable[[], None], cells: list[cr.Buffer]) -> tuple[Compilation, dict[Node, np.ndarray], list[np.ndarray]]:
     """The plan of what ``f`` does to cells; the cells' arrays; and the values that they should have afterwards."""
     with tracing() as trace:
         f()
@@ -480,7 +481,7 @@ def test_the_check_names_the_pass_that_broke_a_graph(monkeypatch: pytest.MonkeyP
         node = graph.outputs[0]
         return Graph(Node(node.operation, node.inputs, TensorType((9,), float32), node.attributes)), 1
 
-    monkeypatch.setattr(pipeline, "GRAPH_PASSES", [("vandal", breaks)])
+    monkeypatch.setattr(pipeline, "PASSES", [pipeline._over_graph("vandal", breaks)])
     with pytest.raises(InternalError, match="after vandal"):
         pipeline.plan(traced(lambda x: x.exp(), (3,))[0], [])
 

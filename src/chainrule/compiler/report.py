@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from chainrule.graph.tables import Contents, Table
 
+SHOW = "CHAINRULE_SHOW"
+"""The environment variable with the names of passes after which what they left is printed."""
+
 
 @dataclass(frozen=True)
 class PassReport:

@@ -17,6 +17,6 @@ __all__ = ["compile_graph", "lent_program", "operand", "return_idle", "run_singl
 lent_program = LentProgram
 
 
-def compile_graph(graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None) -> Program:
+def compile_graph(graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, show: str | None) -> Program:
     """``graph`` as a program for this machine: see ``Program``."""
-    return Program(graph, state, max_memory=max_memory)
+    return Program(graph, state, max_memory=max_memory, show=show)

@@ -18,6 +18,7 @@ from chainrule.cpu import disk_cache
 from chainrule.cpu.cores import available_cores
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.machine_code import Library
+from chainrule.cpu.object_code import optimised
 from chainrule.cpu.target import Target
 from chainrule.recent import Recent
 
@@ -86,6 +87,11 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
         codes[number] = code
         disk_cache.write(names[number], code)
     return [code for code in codes if code is not None]
+
+
+def assembly_of(kernel: Kernel, target: Target) -> str:
+    """The code of a kernel as text, for people."""
+    return str(target.machine.emit_assembly(optimised(kernel.module(target).text(), target.machine)))
 
 
 def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:

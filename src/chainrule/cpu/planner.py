@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from chainrule.compiler import show
 from chainrule.compiler.lower import Buffer
-from chainrule.compiler.memory import Span, plan_memory
-from chainrule.compiler.pipeline import plan
+from chainrule.compiler.memory import Arena, Span, plan_memory
+from chainrule.compiler.pipeline import PASSES, Compilation, Pass, compiled
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target
@@ -15,20 +17,85 @@ from chainrule.graph.dtypes import int64
 from chainrule.graph.node import Role
 
 
-def make_recipe(graph: Graph, state: Sequence[tuple[Node, int]], target: Target, lent_memory: bool) -> Recipe:
-    made = plan(graph, state)
-    takes_over, places = made.schedule.takes_over, made.lowered.places
-    status = Buffer(int64, 4, "status")
-    stages = [one for one in Staging(target, takes_over, status).staged(made.schedule.tasks) if one.units]
-    leaves = {node: place.buffer for node, place in places.items() if node.is_leaf and node.operation.role is Role.LEAF}
-    outputs = [places[one] for one in made.outputs]
-    outside = {status, *leaves.values()}
-    if lent_memory:
-        assigned = {number for _, number in state}
-        outside |= {place.buffer for number, place in enumerate(outputs) if number not in assigned}
-    ends = [takes_over.get(place.buffer, place.buffer) for place in outputs]
-    spans = _needed(stages, ends, outside)
-    arena = plan_memory(spans)
+@dataclass(kw_only=True)
+class Planning(Compilation):
+    """As for all passes, and what those leave that need to know kernels. ``lent_memory``: see ``Program``."""
+
+    target: Target
+    lent_memory: bool
+    status: Buffer = field(default_factory=lambda: Buffer(int64, 4, "status"))
+    stages: list[PlannedStage] = field(init=False)
+    spans: dict[Buffer, Span] = field(init=False)
+    arena: Arena = field(init=False)
+
+    @property
+    def leaves(self) -> dict[Node, Buffer]:
+        """The buffer of each leaf."""
+        places = self.lowered.places
+        return {node: place.buffer for node, place in places.items() if node.is_leaf and node.operation.role is Role.LEAF}
+
+    @property
+    def ends(self) -> list[Buffer]:
+        """The buffer in which each output lies in the end."""
+        takes_over = self.schedule.takes_over
+        buffers = [self.lowered.places[one].buffer for one in self.outputs]
+        return [takes_over.get(one, one) for one in buffers]
+
+
+def _stages(one: Planning) -> str:
+    staged = Staging(one.target, one.schedule.takes_over, one.status).staged(one.schedule.tasks)
+    one.stages = [stage for stage in staged if stage.units]
+    return f"{sum(len(stage.calls) for stage in one.stages)} kernels in {len(one.stages)} stages"
+
+
+def _memory(one: Planning) -> str:
+    outside = {one.status, *one.leaves.values()}
+    if one.lent_memory:
+        assigned = {number for _, number in one.state}
+        places = [one.lowered.places[node].buffer for node in one.outputs]
+        outside |= {buffer for number, buffer in enumerate(places) if number not in assigned}
+    one.spans = _needed(one.stages, one.ends, outside)
+    one.arena = plan_memory(one.spans)
+    return f"{len(one.spans)} buffers of {sum(buffer.nbytes for buffer in one.spans):,} bytes in {one.arena.nbytes:,}"
+
+
+def _shown_stages(one: Planning) -> str:
+    names = show.Names()
+    lines = []
+    for number, stage in enumerate(one.stages):
+        lines.append(f"stage {number}: {stage.units} units")
+        for call in stage.calls:
+            operands = ", ".join(f"{names[buffer]}{f' + {offset}' if offset else ''}" for buffer, offset in call.operands)
+            lines.append(f"  {call.make().name} of {operands}, at {call.origin}")
+    return "\n".join(lines)
+
+
+def _shown_memory(one: Planning) -> str:
+    names = show.Names()
+    rows = sorted(one.spans.items(), key=lambda row: (row[1].first, one.arena.offsets[row[0]]))
+    return "\n".join(
+        f"bytes {one.arena.offsets[buffer]:,} to {one.arena.offsets[buffer] + buffer.nbytes:,}, stages {span.first} to "
+        f"{span.last}: {names[buffer]}"
+        for buffer, span in rows
+    )
+
+
+ALL_PASSES: list[Pass] = [
+    *PASSES,
+    Pass("stages", _stages, _shown_stages),
+    Pass("memory", _memory, _shown_memory),
+]
+"""From a graph to places in memory."""
+
+
+def make_recipe(
+    graph: Graph, state: Sequence[tuple[Node, int]], target: Target, lent_memory: bool, shown: Collection[str] = ()
+) -> Recipe:
+    """Run all passes. ``shown``: the names of those after which what they left is printed."""
+    made = Planning(graph=graph, state=state, target=target, lent_memory=lent_memory)
+    compiled(made, ALL_PASSES, shown)
+    leaves, ends, spans, arena, status = made.leaves, made.ends, made.spans, made.arena, made.status
+    outputs = [made.lowered.places[one] for one in made.outputs]
     numbers: dict[Buffer, int] = {}
 
     def number(buffer: Buffer) -> int:
@@ -39,7 +106,7 @@ def make_recipe(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
             CallRow(call.make(), tuple((number(buffer), offset) for buffer, offset in call.operands), call.origin)
             for call in stage.calls
         )
-        for stage in stages
+        for stage in made.stages
     ]
     used = set(numbers)
     given = leaves_in_order(graph, state)

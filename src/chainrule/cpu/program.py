@@ -9,13 +9,15 @@ is allocated while it runs.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.compiler.report import PassReports
-from chainrule.cpu.code_cache import MissingCodeError
+from chainrule.arguments import as_whole
+from chainrule.compiler.report import SHOW, PassReports
+from chainrule.cpu.code_cache import MissingCodeError, assembly_of
 from chainrule.cpu.executable import Call, Executable, Stage
 from chainrule.cpu.limits import Limits
 from chainrule.cpu.memory import aligned_memory
@@ -67,27 +69,41 @@ class Program:
         max_memory: int | None = None,
         lent_memory: bool = False,
         alone_under: float = 0.0,
+        show: str | None = None,
     ) -> None:
         self._alone_under, self._lent = alone_under, lent_memory
         self.target = target or host_target()
 
         self._bound: dict[int, Array] = {}
-        self._recipe = self._built(graph, state, max_memory, lent_memory)
+        self._recipe = self._built(graph, state, max_memory, lent_memory, show)
         self.lend(aligned_memory(self.arena_bytes if not lent_memory else 0))
         self._bind_constants()
 
-    def _built(self, graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, lent_memory: bool) -> Recipe:
-        """From the recipe that was kept, or else from one made now."""
+    def _built(
+        self,
+        graph: Graph,
+        state: Sequence[tuple[Node, int]],
+        max_memory: int | None,
+        lent_memory: bool,
+        show: str | None,
+    ) -> Recipe:
+        """From the recipe that was kept, or else from one made now, as where somebody wants to see the passes at work."""
         leaves = leaves_in_order(graph, state)
         name = recipe_name(graph, state, self.target, lent_memory)
-        kept = kept_recipe(name)
+        shown: list[str] = []
+        if not lent_memory and (show is not None or os.environ.get(SHOW)):
+            from chainrule.compiler.pipeline import passes_to_show
+            from chainrule.cpu.planner import ALL_PASSES
+
+            shown = passes_to_show(show, ALL_PASSES)
+        kept = None if shown else kept_recipe(name)
         if kept is not None:
             with contextlib.suppress(MissingCodeError):
                 self._build(kept, leaves, max_memory)
                 return kept
         from chainrule.cpu.planner import make_recipe  # the passes, and all families of kernels
 
-        made = make_recipe(graph, state, self.target, lent_memory)
+        made = make_recipe(graph, state, self.target, lent_memory, shown)
         self._build(made, leaves, max_memory)
         keep_recipe(name, made)
         return made
@@ -199,6 +215,27 @@ class Program:
         """Where output ``number`` lies in its region, and how many bytes that has."""
         view = self._recipe.outputs[number]
         return view, self._recipe.regions[view.region].nbytes
+
+    def assembly(self, kernel: int | str) -> str:
+        """The code of a kernel in this processor's assembly language.
+
+        ``kernel``: its number in the order of running, or a part of its name, family or origin, such as "matmul" or
+        "train.py:12". A UserError names those that there are.
+        """
+        calls = [call for stage in self._recipe.stages for call in stage]
+        names = [f"{number} {call.kernel.name} at {call.origin}" for number, call in enumerate(calls)]
+        if isinstance(kernel, str):
+            found = [call for call, name in zip(calls, names, strict=True) if kernel in name]
+        else:
+            found = [calls[kernel]] if as_whole(kernel) is not None and -len(calls) <= kernel < len(calls) else []
+        if not found:
+            raise UserError(f"assembly: no kernel is {kernel!r}: give a number or a part of one of these\n" + "\n".join(names))
+        if found[0].kernel.generate is None:
+            raise UserError(
+                "assembly: this program was kept by an earlier process, without what its code was made from: set the "
+                f"environment variable CHAINRULE_CACHE to nothing, or {SHOW}=memory, and run again"
+            )
+        return assembly_of(found[0].kernel, self.target)
 
     def run(self) -> None:
         """Run once. Outputs stay as they are until the next run."""

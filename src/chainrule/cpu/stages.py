@@ -8,7 +8,7 @@ nest joins the stage of the kernel that it depends on if its units can be cut so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place, Task
@@ -61,7 +61,7 @@ class Staging:
         return self.takes_over.get(buffer, buffer)
 
     def staged(self, tasks: Sequence[Task]) -> list[PlannedStage]:
-        for task in tasks:
+        for task in _copied(tasks):
             if isinstance(task, HeavyTask):
                 self._heavy(task)
             else:
@@ -171,6 +171,18 @@ class Staging:
         if any(one.access.strides[0] == 0 for one in nest.reductions) and not task.partials:
             return None
         return rows
+
+
+def _copied(tasks: Sequence[Task]) -> list[Task]:
+    """The same tasks, whose nests are this pass's own to divide, with what their units leave: the others stay as they are."""
+    new = {one: replace(one) for one in tasks if isinstance(one, LoopTask)}
+    left = {partial.buffer: replace(partial.buffer) for one in new for partial in one.partials}
+    for one in new.values():
+        one.buffers = tuple(left.get(buffer, buffer) for buffer in one.buffers)
+        one.writes = frozenset(left.get(buffer, buffer) for buffer in one.writes)
+        one.partials = [replace(part, buffer=left[part.buffer], finish=new[part.finish]) for part in one.partials]
+        one.followers = [new[follower] for follower in one.followers]
+    return [new[one] if isinstance(one, LoopTask) else one for one in tasks]
 
 
 def _join(stage: PlannedStage, other: PlannedStage) -> None:

@@ -52,6 +52,10 @@ class Program(Protocol):
         """Output ``number`` as a view of the program's memory: read or copy it before the next run."""
         ...
 
+    def assembly(self, kernel: int | str) -> str:
+        """The code of a kernel, by its number or a part of its name, as text."""
+        ...
+
     def plan(self) -> ArenaPlan:
         """The memory of values in between, value by value."""
         ...
@@ -83,10 +87,13 @@ class LentProgram(Protocol):
 class Backend(Protocol):
     """What a backend does."""
 
-    def compile_graph(self, graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None) -> Program:
+    def compile_graph(
+        self, graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, show: str | None
+    ) -> Program:
         """``graph`` as a program. ``state``: for each cell that is assigned, the leaf of its old value, and the number of the
         output that is the new one, which is left in the memory bound for the leaf. A UserError if the values in between take
-        more than ``max_memory`` bytes."""
+        more than ``max_memory`` bytes. ``show``: passes after which what they left is printed, such as
+        "fuse,lower" or "all"."""
         ...
 
     def run_single(self, primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> Array | None:

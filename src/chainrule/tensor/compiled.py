@@ -70,8 +70,8 @@ class CompiledFunction(Generic[P, R]):
     object has, such as the ``parameters()`` of a model, is asked of that object.
     """
 
-    def __init__(self, function: Callable[P, R], max_memory: int | None) -> None:
-        self._function, self._max_memory = function, max_memory
+    def __init__(self, function: Callable[P, R], max_memory: int | None, show: str | None) -> None:
+        self._function, self._max_memory, self._show = function, max_memory, show
         self.__wrapped__ = function
         self.__name__: str = getattr(function, "__name__", type(function).__name__)
         self.__qualname__: str = getattr(function, "__qualname__", self.__name__)
@@ -133,7 +133,7 @@ class CompiledFunction(Generic[P, R]):
                 f"compile: {self.__qualname__} is a method of {type(instance).__name__}, whose __slots__ allow no weak "
                 "references: add '__weakref__' to them"
             ) from None
-        made: CompiledFunction[Any, Any] = CompiledFunction(_Method(self._function, reference), self._max_memory)
+        made: CompiledFunction[Any, Any] = CompiledFunction(_Method(self._function, reference), self._max_memory, self._show)
         methods[key] = reference, made
         return made
 
@@ -249,7 +249,7 @@ class CompiledFunction(Generic[P, R]):
                 f"compile: {self.__name__} changes {', '.join(dict.fromkeys(changed))}, which a compiled function does only "
                 "while it is traced: return the value instead, or keep it in a cr.Buffer"
             )
-        program = backend().compile_graph(graph, parts.state, self._max_memory)
+        program = backend().compile_graph(graph, parts.state, self._max_memory, self._show)
         return parts.traced(len(self._reasons), program, results, Guards(notes, before, after))
 
 
@@ -277,11 +277,13 @@ class _Method:
 
 
 @overload
-def compile(function: Callable[P, R], *, max_memory: int | None = None) -> CompiledFunction[P, R]: ...
+def compile(function: Callable[P, R], *, max_memory: int | None = None, show: str | None = None) -> CompiledFunction[P, R]: ...
 @overload
-def compile(function: None = None, *, max_memory: int | None = None) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
+def compile(
+    function: None = None, *, max_memory: int | None = None, show: str | None = None
+) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 @explained
-def compile(function: Callable[..., Any] | None = None, *, max_memory: int | None = None) -> Any:
+def compile(function: Callable[..., Any] | None = None, *, max_memory: int | None = None, show: str | None = None) -> Any:
     """Compile ``function``, such as a whole training step: forward, backward, update.
 
     It is traced at the first call with arguments of new shapes or dtypes, and runs as one native program from then on. Tensors,
@@ -291,6 +293,8 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
     What cannot be noticed is what comes from outside of the program, such as the clock, a file or a fresh random generator.
 
     ``max_memory``: bytes that the values in between may take; what needs more is refused with a UserError before anything runs.
+    ``show``: passes of the compiler after which what they left is printed to the standard error output, such as "fuse,lower" or
+    "all"; the environment variable CHAINRULE_SHOW does that for every function.
 
         @cr.compile
         def step(images, labels):
@@ -301,12 +305,12 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
             return loss
     """
     if function is None:
-        return lambda f: compile(f, max_memory=max_memory)
+        return lambda f: compile(f, max_memory=max_memory, show=show)
     if max_memory is not None:
         max_memory = whole_number("compile: max_memory", max_memory, 0)
     if not callable(function):
         raise UserError(f"compile: needs a function, got {type(function).__name__}")
-    return CompiledFunction(function, max_memory)
+    return CompiledFunction(function, max_memory, show)
 
 
 # ---- arguments
