@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,7 +23,8 @@ from chainrule.cli import reading
 from chainrule.cli.console import fitted, loss_text, time_left
 from chainrule.cli.reading import ReadingProgress
 from chainrule.data import MNIST_SAMPLES
-from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process, refused
+from running import ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process, refused
+from terminal import on_terminal, plain
 
 LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")
 
@@ -46,39 +42,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---- on a terminal
-
-
-def on_terminal(
-    *arguments: object, width: int, keys: str = "", after: str = "", cwd: Path, **variables: str
-) -> tuple[int, str]:
-    """Run the command on a terminal of so many columns and press ``keys`` once ``after`` has shown up."""
-    control, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
-    # the leader of a session that opens a terminal gets it for its own: Ctrl-C on it is for this process
-    opened = os.ttyname(terminal)
-    without = {name: value for name, value in ENVIRONMENT.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    running = subprocess.Popen(
-        ["sh", "-c", f'exec "$0" "$@" < {opened} > {opened} 2>&1', *COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        env={**without, "TERM": "xterm-256color", **variables},
-        cwd=cwd,
-        start_new_session=True,
-    )
-    seen = os.read(control, 65536)
-    os.close(terminal)
-    with contextlib.suppress(OSError):  # how Linux says that the last writer has gone
-        while part := os.read(control, 65536):
-            seen += part
-            if keys and re.search(after, seen.decode(errors="ignore")):
-                os.write(control, keys.encode())
-                keys = ""
-    os.close(control)
-    return running.wait(), seen.decode()
-
-
-def plain(shown: str) -> str:
-    """What a terminal was sent, without colours and cursor movements."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
 
 
 def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
@@ -190,6 +153,14 @@ def test_the_smaller_parts_of_the_line() -> None:
     assert [time_left(seconds) for seconds in (0, 64.6, 7389, -3)] == ["0:00", "1:05", "2:03:09", "0:00"]
     assert [loss_text(loss) for loss in (0.12345, 99_999.0, 1.23456e30)] == ["0.1235", "99999.0000", "1.23e+30"]
     assert [fitted(["aa", "bb", "cc"], width) for width in (10, 9, 2, 1)] == ["aa  bb  cc", "bb  cc", "cc", "cc"]
+    parts = ["step", "epoch", "loss", "time"]
+    assert [fitted(parts, width, (1, 0)) for width in (23, 22, 16, 10, 4)] == [
+        "step  epoch  loss  time",
+        "step  loss  time",
+        "step  loss  time",
+        "loss  time",
+        "time",
+    ]
 
 
 # ---- help and version
@@ -491,7 +462,7 @@ def test_explain_the_error_of_the_lecture(tmp_path: Path) -> None:
     """e = (w x - y)^2 = 36: every gradient, one step of gradient descent, and a drawing."""
     out = done(*EXPLAIN, "--step", 0.1, "--svg", tmp_path / "graph.svg")
     rows = {line.split("  ")[0]: re.split(r"  +", line.strip()) for line in out.splitlines() if line}
-    assert rows["node"] == ["node", "computed as", "role", "value", "upstream", "local gradient", "downstream"]
+    assert rows["node"] == ["node", "formula", "role", "value", "upstream", "local gradient", "downstream"]
     assert rows["w"] == ["w", "input", "leaf", "[1, 2]", "[36, 48]"]
     assert rows["h1"] == ["h1", "w @ x", "switcher", "11", "12", "dh1/dw = x = [3, 4]", "[36, 48]"]
     assert rows["e"] == ["e", "h2 ** 2", "scaler", "36", "1", "de/dh2 = 2 * h2 = 12", "12"]
@@ -548,7 +519,7 @@ def test_a_folder_that_cannot_keep_compiled_code_is_one_plain_warning(tmp_path: 
     blocked = tmp_path / "file"
     blocked.write_text("")
     line = [sys.executable, "-m", "chainrule", "train", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")]
-    environment = {**os.environ, "CHAINRULE_CACHE": str(blocked / "cache")}
+    environment = {**ENVIRONMENT, "CHAINRULE_CACHE": str(blocked / "cache")}
     ended = subprocess.run(line, capture_output=True, text=True, env=environment, check=True, timeout=300)
     assert ended.stderr.startswith(f"warning: compiled code cannot be kept in {blocked / 'cache'} (Not a directory)")
     assert ended.stderr.count("warning") == 1

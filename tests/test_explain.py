@@ -48,16 +48,16 @@ def small_network() -> tuple[nn.Module, cr.Tensor]:
 
 def test_the_lectures_table_to_the_letter() -> None:
     assert str(of(LECTURE, *ASSIGNED)) == (
-        "node  computed as  role         value   upstream  local gradient        downstream\n"
-        "----  -----------  -----------  ------  --------  --------------------  ----------\n"
-        "w     input        leaf         [1, 2]  [36, 48]\n"
-        "x     input        leaf         [3, 4]  [12, 24]\n"
-        "h1    w @ x        switcher     11      12        dh1/dw = x = [3, 4]   [36, 48]\n"
-        "                                                  dh1/dx = w = [1, 2]   [12, 24]\n"
-        "y     input        leaf         5       -12\n"
-        "h2    h1 - y       distributor  6       12        dh2/dh1 = 1           12\n"
-        "                                                  dh2/dy = -1           -12\n"
-        "e     h2 ** 2      scaler       36      1         de/dh2 = 2 * h2 = 12  12"
+        "node  formula  role         value   upstream  local gradient        downstream\n"
+        "----  -------  -----------  ------  --------  --------------------  ----------\n"
+        "w     input    leaf         [1, 2]  [36, 48]\n"
+        "x     input    leaf         [3, 4]  [12, 24]\n"
+        "h1    w @ x    switcher     11      12        dh1/dw = x = [3, 4]   [36, 48]\n"
+        "                                              dh1/dx = w = [1, 2]   [12, 24]\n"
+        "y     input    leaf         5       -12\n"
+        "h2    h1 - y   distributor  6       12        dh2/dh1 = 1           12\n"
+        "                                              dh2/dy = -1           -12\n"
+        "e     h2 ** 2  scaler       36      1         de/dh2 = 2 * h2 = 12  12"
     )
 
 
@@ -137,7 +137,7 @@ def test_the_lectures_picture() -> None:
 
 def test_cells_are_the_table_for_another_printer() -> None:
     header, lines = of(LECTURE, *ASSIGNED).cells()
-    assert header == ["node", "computed as", "role", "value", "upstream", "local gradient", "downstream"]
+    assert header == ["node", "formula", "role", "value", "upstream", "local gradient", "downstream"]
     assert lines[2] == ["h1", "w @ x", "switcher", "11", "12", "dh1/dw = x = [3, 4]", "[36, 48]"]
     assert lines[3] == ["", "", "", "", "", "dh1/dx = w = [1, 2]", "[12, 24]"]
 
@@ -184,7 +184,7 @@ def test_values_that_are_not_finite_are_explained() -> None:
 def test_a_nan_that_was_passed_in_is_named() -> None:
     explanation = of("sum(w * x)", "w=[1,nan]", "x=[2,inf]")
     assert explanation.notes[0] == "w = [1, nan] is not finite: it was passed in"
-    assert "w     input        leaf         [1, nan]  [2, inf]" in str(explanation)
+    assert "w     input    leaf         [1, nan]  [2, inf]" in str(explanation)
 
 
 def test_a_sum_of_gradients_that_overflows_is_named() -> None:

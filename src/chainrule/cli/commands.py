@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule import __version__
+from chainrule.cli.help import Command
 from chainrule.cli.parsing import CommandGroup, FormulaCommand
+from chainrule.cli.width import columns, settle
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.signals import die, listener, tell
@@ -41,6 +43,7 @@ _MOST_NAMED = 20
 
 def main() -> None:
     """Run the command: a user's mistake gets one message and exit status 2, never a traceback."""
+    settle()
     usual, warnings.showwarning = warnings.showwarning, _warn
     try:
         app()
@@ -78,7 +81,10 @@ def _tell(kind: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), displayed(message, lines=True)))
+    from chainrule.cli.messages import message_lines
+
+    shown = "\n".join(message_lines(kind + displayed(message, lines=True), columns()))
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), shown.removeprefix(kind)))
 
 
 def _version(wanted: bool) -> None:
@@ -103,8 +109,9 @@ NOTHING_YET = "Stopped; nothing had been trained yet."
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n  chainrule train\n\n  chainrule train --model mlp --optimizer adam --epochs 5\n\n"
-    "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n  chainrule train --resume runs/lenet-mnist-1"
+    "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n  chainrule train --resume runs/lenet-mnist-1",
 )
 def train(
     context: typer.Context,
@@ -231,17 +238,22 @@ def _resume(folder: RunFolder) -> str:
 
 
 def _say(message: str) -> None:
+    """Lines of at most the width that there is."""
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False, markup=False).print(displayed(message, lines=True))
+    from chainrule.cli.messages import message_lines
+
+    shown = "\n".join(message_lines(displayed(message, lines=True), columns()))
+    Console(soft_wrap=True, highlight=False, markup=False).print(shown)
 
 
 # ---- evaluate and predict
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n  chainrule evaluate runs/lenet-mnist-1\n\n"
-    "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --json"
+    "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --json",
 )
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
@@ -249,9 +261,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Loss, accuracy and confusions of a trained model on the test images."""
-    from chainrule.cli.console import evaluation_tables
+    from chainrule.cli.console import confusion_table, worst_classes_table
     from chainrule.data import Loader
-    from chainrule.train import RunFolder, TrainedModel, difference, judge
+    from chainrule.train import RunFolder, TrainedModel, command_line, difference, judge
     from chainrule.train import evaluate as evaluate_on
 
     folder = RunFolder.open(run)
@@ -276,12 +288,15 @@ def evaluate(
     _say(
         f"{found.correct:,} of {found.images:,} test images right: accuracy {100 * found.accuracy:.2f}%, loss {found.loss:.4f}"
     )
-    evaluation_tables(found)
+    whole = command_line("evaluate", run, *([] if data is None else ["--data", data]), "--json")
+    confusion_table(found, whole)
+    worst_classes_table(found)
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n  chainrule predict runs/lenet-mnist-1 my-seven.png\n\n"
-    "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json"
+    "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json",
 )
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
@@ -360,8 +375,9 @@ def _test_images(data: str, trained: TrainedModel, quiet: bool) -> Dataset:
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n  chainrule summary\n\n"
-    "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1"
+    "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1",
 )
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model, or folder of a run.")] = "lenet",
@@ -414,7 +430,9 @@ def explain(
 ) -> None:
     """Every node of an expression: its value, and its upstream, local and downstream gradients."""
     from chainrule.formats import write_atomically
+    from chainrule.graph.fitting import wrapped
     from chainrule.lens import explain_expression
+    from chainrule.lens.rendering import equation
 
     explanation, notes = explain_expression(expression, values or [], step)
     if svg is not None:
@@ -422,8 +440,8 @@ def explain(
     if as_json:
         typer.echo(json.dumps(explanation.to_json()))
         return
-    _say(str(explanation))
+    typer.echo(explanation.table(columns()))
     for note in notes:
-        _say(note)
+        typer.echo("\n".join(equation(note, columns()) if " <- " in note else wrapped(note, columns())))
     if svg is not None:
         _say(f"drawing: {displayed(svg)}")

@@ -8,15 +8,21 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chainrule.cli.messages import message_lines
 from chainrule.display import displayed
+from chainrule.graph.fitting import wrapped
+from chainrule.graph.names import shortened
+from chainrule.graph.tables import Contents
 from chainrule.nn.summary import Summary
 from chainrule.signals import listener, tell
 from chainrule.train.command_line import command_line
@@ -28,20 +34,26 @@ from chainrule.train.trainer import StepReport
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
+_LEAST_BAR = 10  # characters
+_LONGEST_NAME = 16  # of a class beside a matrix
+_MOST_IN_MATRIX, _MOST_PAIRS = 12, 10  # classes, and pairs of them that are shown of more
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
 
 def console(file: Any = None) -> Console:
-    """Standard output, or ``file``. Where no terminal gives a width, tables take the room that they need."""
-    found = Console(highlight=False, file=file)
-    return found if found.is_terminal else Console(highlight=False, file=file, width=1000)
+    """Standard output, or ``file``; where there is no terminal, as wide as ``width.settle`` says."""
+    return Console(highlight=False, file=file)
 
 
-def _table(title: str, *columns: tuple[str, str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for name, justify in columns:
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    return table
+def show_table(contents: Contents, show: Console | None = None) -> None:
+    """A table, as wide as it needs and at most as wide as there is room: see ``Contents``."""
+    show = show or console()
+    header, rows, below = contents.parts(show.width, ruler=False)
+    bold = [contents.title] if contents.title else []
+    for line in [*(line for one in bold for line in wrapped(one, show.width)), *header]:
+        show.print(Text(line, "bold"), soft_wrap=True)
+    for line in [*rows, *below]:
+        show.print(Text(line), soft_wrap=True)
 
 
 def time_left(seconds: float) -> str:
@@ -55,10 +67,21 @@ def loss_text(loss: float) -> str:
     return f"{loss:.4f}" if loss < 1e5 else f"{loss:.3g}"
 
 
-def fitted(parts: Sequence[str], width: int) -> str:
-    """Parts side by side; the first ones, which matter least, are left out where the line would be wider than ``width``."""
-    line = "  ".join(parts)
-    return line if len(line) <= width or len(parts) == 1 else fitted(parts[1:], width)
+def fitted(parts: Sequence[str], width: int, least: Sequence[int] = (0, 0)) -> str:
+    """Parts side by side; where the line would be wider than ``width``, those at the places ``least`` are left out in turn."""
+    kept = list(parts)
+    for place in least:
+        if len(line := "  ".join(kept)) <= width or len(kept) == 1:
+            return line
+        del kept[min(place, len(kept) - 1)]
+    line = "  ".join(kept)
+    return line if len(line) <= width or len(kept) == 1 else fitted(kept[1:], width, ())
+
+
+def _shortened(parts: Sequence[str]) -> Iterator[str]:
+    """The line with all of its parts, without the first, and without the first two; the others matter more than a bar."""
+    for first in range(max(1, min(3, len(parts) - 3))):
+        yield "  ".join(parts[first:])
 
 
 def _count(number: int, what: str) -> str:
@@ -135,11 +158,20 @@ class ConsoleWatcher:
         )
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
-        say(f"run folder: {displayed(trainer.folder.path)}   (Ctrl-C saves and stops)", whole=True)
+        self._say_beside(f"run folder: {displayed(trainer.folder.path)}", "(Ctrl-C saves and stops)")
 
     def _say(self, message: str, whole: bool = False) -> None:
-        """A line, wrapped between words on a terminal; ``whole`` leaves that to the terminal, so that it can be copied."""
-        self.console.print(displayed(message, lines=True), markup=False, soft_wrap=whole or not self.console.is_terminal)
+        """Lines, broken between words; ``whole`` leaves that to the terminal, so that they can be copied."""
+        clean = displayed(message, lines=True)
+        shown = clean if whole else "\n".join(message_lines(clean, self.console.width))
+        self.console.print(shown, markup=False, soft_wrap=True)
+
+    def _say_beside(self, first: str, second: str) -> None:
+        """``first``, which can be copied, and ``second`` beside it or, where there is no room, below it."""
+        joined = f"{first}   {second}"
+        self._say(joined if len(joined) <= self.console.width else first, whole=True)
+        if len(joined) > self.console.width:
+            self._say(second)
 
     def should_stop(self) -> bool:
         return listener.asked != 0 or self.output.unread
@@ -154,7 +186,7 @@ class ConsoleWatcher:
             return
         per_epoch = len(self.trainer.loader)
         if (report.step % per_epoch) % max(1, per_epoch // _LINES_PER_EPOCH) == 0:
-            self._say("  ".join(self._parts(report)))
+            self._say(fitted(self._parts(report), self.console.width, least=(1, 0)))  # the step says more than the epoch
 
     def _parts(self, report: StepReport) -> list[str]:
         return [
@@ -167,14 +199,15 @@ class ConsoleWatcher:
         ]
 
     def _draw(self, parts: Sequence[str], done: int) -> None:
-        """One line that never wraps: words first, and a bar in what room is left."""
+        """One line that never wraps: a bar, and the words for which there is room beside it; a narrow line has words alone."""
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
-        line = fitted(parts, self.console.width)
+        width = self.console.width
+        line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), fitted(parts, width))
         row = Table.grid(padding=(0, 1))
-        room = min(20, self.console.width - len(line) - 1)
-        bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= 5 else []
+        room = min(20, width - len(line) - 1)
+        bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= _LEAST_BAR else []
         row.add_row(*bar, Text(line, no_wrap=True, overflow="ellipsis"))
         self._live.update(row, refresh=True)
 
@@ -200,23 +233,23 @@ class ConsoleWatcher:
         """The table of the epochs, the worst classes, and what to do next."""
         rows = [row for row in self.trainer.folder.read_metrics() if row["kind"] == "test"]
         if rows:
-            table = _table(
-                "Epochs",
-                ("epoch", "right"),
-                ("training loss", "right"),
-                ("training accuracy", "right"),
-                ("test loss", "right"),
-                ("test accuracy", "right"),
-                ("training time", "right"),
-            )
-            for row in rows:
-                training = loss_text(row["train_loss"]), f"{100 * row['train_accuracy']:.2f}%"
-                test = loss_text(row["loss"]), f"{100 * row['accuracy']:.2f}%"
-                table.add_row(str(row["epoch"]), *training, *test, time_left(row["seconds"]))
+            figures = [
+                (
+                    str(row["epoch"]),
+                    loss_text(row["train_loss"]),
+                    f"{100 * row['train_accuracy']:.2f}%",
+                    loss_text(row["loss"]),
+                    f"{100 * row['accuracy']:.2f}%",
+                    time_left(row["seconds"]),
+                )
+                for row in rows
+            ]
+            header = ("epoch>", "training loss>", "training accuracy>", "test loss>", "test accuracy>", "training time>")
+            least = ("training time", "training accuracy", "training loss")
             self.console.print()
-            self.console.print(table)
+            show_table(Contents("Epochs", header, figures, least=least), self.console)
             self._say(_how_measured(self.trainer.config))
-        evaluation_tables(evaluation)
+        worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
@@ -227,6 +260,7 @@ class ConsoleWatcher:
         self._say(f"weights: {weights}\ncurves:  {drawing}\nuse it:  {use}", whole=True)
         if sampled:
             self._say("         (on three sample digits; add IMAGE... for files of your own)")
+        self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
 
 
 def _how_measured(config: Config) -> str:
@@ -236,15 +270,61 @@ def _how_measured(config: Config) -> str:
     return f"training: mean over the epoch, on {changed}; test: after the epoch{smoothed}"
 
 
-def evaluation_tables(evaluation: Evaluation) -> None:
+def worst_classes_table(evaluation: Evaluation, show: Console | None = None) -> None:
     """The three classes that are recognised worst, and what they are taken for."""
-    table = _table("Worst classes", ("class", "left"), ("images", "right"), ("right", "right"), ("taken for", "left"))
-    for row in evaluation.worst_classes():
-        others = ", ".join(f"{displayed(name)} ({count})" for name, count in row.taken_for) or "nothing else"
-        table.add_row(Text(displayed(row.name)), f"{row.images:,}", f"{100 * row.accuracy:.2f}%", Text(others))
+    rows = [
+        (
+            displayed(row.name),
+            f"{row.images:,}",
+            f"{100 * row.accuracy:.2f}%",
+            ", ".join(f"{displayed(name)} ({count})" for name, count in row.taken_for) or "nothing else",
+        )
+        for row in evaluation.worst_classes()
+    ]
+    header = ("class", "images>", "right>", "taken for")
+    show = show or console()
+    show.print()
+    show_table(Contents("Worst classes", header, rows, least=("images",), listed=("taken for",)), show)
+
+
+def confusion_table(evaluation: Evaluation, whole: str) -> None:
+    """How often each class was taken for each: a matrix where there is room for it, else the pairs that are confused most,
+    and ``whole``, the command that gives all of it."""
     show = console()
     show.print()
-    show.print(table)
+    names = [displayed(name) for name in evaluation.classes]
+    if len(names) <= _MOST_IN_MATRIX:
+        counts = [[str(count) if count else "." for count in row] for row in evaluation.confusion.tolist()]
+        title = "Confusions: a row per class, a column per class that its images were taken for"
+        places = [str(place) for place in range(len(names))]
+        numbered = [shortened(f"{place} {name}", _LONGEST_NAME) for place, name in enumerate(names)]
+        for rows, columns, gap in ((names, names, 2), (numbered, places, 2), (names, names, 1), (numbered, places, 1)):
+            cells = [[name, *row] for name, row in zip(rows, counts, strict=True)]
+            contents = Contents(title, ["class", *(f"{name}>" for name in columns)], cells, gap=gap)
+            if contents.fits(show.width):
+                show_table(contents, show)
+                return
+    pairs = [
+        (displayed(one), displayed(other), f"{count:,}", f"{share:.1%}") for one, other, count, share in _confused(evaluation)
+    ]
+    contents = Contents(
+        "Confused most often", ("class", "taken for", "images>", "of the class>"), pairs, least=("of the class",)
+    )
+    show_table(contents, show)
+    for line in wrapped("the whole matrix as JSON:", show.width):
+        show.print(Text(line))
+    show.print(Text(f"  {whole}"), soft_wrap=True)
+
+
+def _confused(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
+    """Class, what it was taken for, how often, and in which share of its images; the most frequent first."""
+    confusion, names = evaluation.confusion, evaluation.classes
+    found = [
+        (names[i], names[j], int(confusion[i, j]), confusion[i, j] / confusion[i].sum())
+        for i, j in zip(*np.nonzero(confusion), strict=True)
+        if i != j
+    ]
+    return sorted(found, key=lambda row: (-row[2], -row[3]))[:_MOST_PAIRS]
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> None:
@@ -252,26 +332,20 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
     if not predictions:
         return
     count = max(len(one.top) for one in predictions)
-    table = _table("", ("image", "left"), *((f"{place}." if place > 1 else "best", "left") for place in range(1, count + 1)))
-    for one in predictions:
-        table.add_row(Text(displayed(one.path)), *(Text(f"{displayed(name)}  {100 * share:.1f}%") for name, share in one.top))
-    show: Any = console()
-    show.print(table)
+    header = ("image", *(f"{place}." if place > 1 else "best" for place in range(1, count + 1)))
+    rows = [
+        (displayed(one.path), *(f"{displayed(name)}  {100 * share:.1f}%" for name, share in one.top)) for one in predictions
+    ]
     noted: dict[str, list[str]] = {}
     for one in predictions:
         if one.note:
             noted.setdefault(one.note, []).append(displayed(one.path))
-    for note, (first, *others) in noted.items():
-        more = f" and {len(others):,} more" if others else ""
-        show.print(Text(f"note: {first}{more}: {note}"), soft_wrap=True)
+    notes = [
+        f"note: {first}{f' and {len(others):,} more' if others else ''}: {note}" for note, (first, *others) in noted.items()
+    ]
+    show_table(Contents("", header, rows, notes, most=len(rows)))
 
 
 def summary_table(summary: Summary) -> None:
     """The layers of a model."""
-    contents = summary.contents()
-    table = _table("", *((name.removesuffix(">"), "right" if name.endswith(">") else "left") for name in contents.header))
-    for row in contents.rows:
-        table.add_row(*map(Text, row))
-    show = console()
-    show.print(table)
-    show.print(Text(summary.totals))
+    show_table(replace(summary.contents(), title=""))

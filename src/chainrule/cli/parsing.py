@@ -8,14 +8,13 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from typer.core import TyperCommand, TyperGroup
-
+from chainrule.cli.help import Command, Group
 from chainrule.display import displayed
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(Group):
     """The command with its subcommands. Complaints about its line are clean of what a terminal would obey."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
@@ -40,7 +39,7 @@ def _clean() -> Iterator[None]:
         raise
 
 
-class FormulaCommand(TyperCommand):
+class FormulaCommand(Command):
     """A command whose first argument is a formula, which may begin with a minus."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from chainrule.display import displayed
+from chainrule.graph.fitting import wrapped
 
 _QUIET, _BETWEEN_DRAWINGS, _BETWEEN_LINES = 1.0, 0.1, 10.0
 """Seconds: what takes no longer needs no words; between two drawings of a line; between two lines where none is redrawn."""
@@ -32,7 +33,8 @@ class ReadingProgress:
             return
         line = f"{displayed(what)}: {done:,} of {total:,} images"
         if not self._redraws:
-            self.console.print(line, markup=False, soft_wrap=True)
+            for part in wrapped(line, self.console.width):
+                self.console.print(part, markup=False, soft_wrap=True)
             self._next = now + _BETWEEN_LINES
             return
         if self._live is None:
@@ -52,6 +54,7 @@ class ReadingProgress:
 
 
 def say_notes(notes: Sequence[str], console: Console) -> None:
-    """Sentences on what was read, wrapped between words on a terminal."""
+    """Sentences on what was read, broken between words."""
     for note in notes:
-        console.print(displayed(note), markup=False, soft_wrap=not console.is_terminal)
+        for line in wrapped(displayed(note), console.width, hanging=""):
+            console.print(line, markup=False, soft_wrap=True)

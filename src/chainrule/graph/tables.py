@@ -7,19 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from chainrule.graph.names import display_width
+from chainrule.graph.fitting import Column, fitted_table, table, wrapped
 
 
 @dataclass(frozen=True)
 class Contents:
     """What a table says: ``title`` above it, names of columns (with ">" at the end if numbers, which stand at the right),
-    rows of as many cells, and ``notes`` below it. Of many rows the first ``most`` are shown, and the others counted."""
+    rows of as many cells, and ``notes`` below it. Of many rows the first ``most`` are shown, and the others counted.
+
+    Where it is too wide, the columns ``least`` are left out, in that order; the cells of ``listed`` may be broken at a comma.
+    ``gap`` spaces stand between columns.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     most: int = 1_000
+    least: Sequence[str] = ()
+    listed: Sequence[str] = ()
+    gap: int = 2
 
     @property
     def shown(self) -> Sequence[Sequence[str]]:
@@ -30,19 +37,29 @@ class Contents:
         hidden = len(self.rows) - self.most
         return [*([f"... and {hidden} more rows"] if hidden > 0 else []), *self.notes]
 
-    def text(self) -> str:
-        names = [name.removesuffix(">") for name in self.header]
-        widths = [max(map(display_width, column)) for column in zip(names, *self.shown, strict=True)]
+    @property
+    def columns(self) -> list[Column]:
+        """What is shown, column by column."""
+        found = []
+        for i, name in enumerate(self.header):
+            bare = name.removesuffix(">")
+            found.append(Column(bare, [row[i] for row in self.shown], right=name.endswith(">"), listed=bare in self.listed))
+        return found
 
-        def line(cells: Sequence[str]) -> str:
-            aligned = []
-            for cell, name, width in zip(cells, self.header, widths, strict=True):
-                fill = " " * (width - display_width(cell))
-                aligned.append(fill + cell if name.endswith(">") else cell + fill)
-            return "  ".join(aligned).rstrip()
+    def parts(self, width: int | None = None, ruler: bool = True) -> tuple[list[str], list[str], list[str]]:
+        """Lines of the header, of the rows, and below them, for a place so many characters wide."""
+        header, rows, left = fitted_table(self.columns, width, self.least, ruler, self.gap)
+        below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left)}"] if left else [])]
+        return header, rows, [line for one in below for line in wrapped(one, width)]
 
-        ruler = "  ".join("-" * width for width in widths)
-        return "\n".join([self.title, line(names), ruler, *map(line, self.shown), *self.below])
+    def fits(self, width: int) -> bool:
+        """Whether all columns find room side by side."""
+        return table(self.columns, width, gap=self.gap) is not None
+
+    def text(self, width: int | None = None) -> str:
+        """The table as lines of at most ``width`` characters; None for as many as it needs."""
+        header, rows, below = self.parts(width)
+        return "\n".join([*wrapped(self.title, width), *header, *rows, *below])
 
     def html(self) -> str:
         aligns = ["right" if name.endswith(">") else "left" for name in self.header]

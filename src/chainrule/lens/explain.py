@@ -13,10 +13,9 @@ from chainrule.errors import UserError, unknown_value
 from chainrule.grad import backprop, local_kind, refuse_freed
 from chainrule.graph import Array, Graph, Node, leaf
 from chainrule.graph.dtypes import is_float
-from chainrule.graph.names import display_width
 from chainrule.graph.show import Detail, svg
-from chainrule.lens import numbers
-from chainrule.lens.describe import in_sum, local_text, on_edge, row_to_json, slope, upstream_text
+from chainrule.lens import numbers, rendering
+from chainrule.lens.describe import in_sum, on_edge, row_to_json, slope
 from chainrule.lens.naming import formula, is_number, local_formula, names
 from chainrule.lens.remarks import remarks
 from chainrule.lens.rows import Edge, Row, Step, Summand
@@ -216,29 +215,11 @@ class Explanation:
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Header and lines of a table: a line per node and input, what concerns the node only in its first line."""
-        layers = any(row.module for row in self.rows)
-        header = ["node", "computed as", "role", "value", "upstream", "local gradient", "downstream"]
-        lines = []
-        for row in self.rows:
-            about = [row.name, row.formula or row.operation, row.role.value, numbers.text(row.value), upstream_text(row)]
-            passes = [[local_text(row, edge), numbers.brief(edge.downstream)] for edge in row.edges] or [["", ""]]
-            for line, passed in enumerate(passes):
-                place = [row.module if line == 0 else ""] if layers else []
-                lines.append([*(about if line == 0 else [""] * len(about)), *passed, *place])
-        return [*header, "layer"] if layers else header, lines
+        return rendering.cells(self.rows)
 
-    def table(self) -> str:
-        """The table as aligned text, and the notes."""
-        header, lines = self.cells()
-        widths = [max(map(display_width, column)) for column in zip(header, *lines, strict=True)]
-
-        def aligned(line: list[str]) -> str:
-            return "  ".join(
-                cell + " " * (width - display_width(cell)) for cell, width in zip(line, widths, strict=True)
-            ).rstrip()
-
-        ruler = "  ".join("-" * width for width in widths)
-        return "\n".join([aligned(header), ruler, *map(aligned, lines), *(f"note: {note}" for note in self.notes)])
+    def table(self, width: int | None = None) -> str:
+        """The table as aligned text, and the notes. In fewer characters than it needs, a block of lines per node."""
+        return rendering.text(self.rows, self._error_name, self.notes, width)
 
     def __str__(self) -> str:
         return self.table()

@@ -51,6 +51,7 @@ class Summary(Table):
 
     def contents(self) -> Contents:
         header = ("layer", "kind", "output shape", "parameters>", "multiply-adds>", "receptive field>")
+        least = ("receptive field", "multiply-adds", "kind", "output shape")
         rows = [
             (
                 row.name,
@@ -62,7 +63,7 @@ class Summary(Table):
             )
             for row in self.rows
         ]
-        return Contents(self.model, header, rows, [self.totals])
+        return Contents(self.model, header, rows, [self.totals], least=least)
 
     @property
     def totals(self) -> str:

@@ -49,7 +49,7 @@ class Evaluation(Table):
             )
             for one in self.worst_classes(len(self.classes))
         ]
-        return Contents(title, ("class", "images>", "right, %>", "taken for"), rows, most=20)
+        return Contents(title, ("class", "images>", "right, %>", "taken for"), rows, most=20, listed=("taken for",))
 
     @property
     def images(self) -> int:

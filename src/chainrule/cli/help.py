@@ -1,0 +1,83 @@
+"""Help on a narrow terminal: the usual page of panels needs about 80 columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+
+from chainrule.cli.width import columns
+from chainrule.graph.fitting import wrapped
+
+_PANELS = 80  # columns that the page with panels needs
+
+
+class Command(TyperCommand):
+    """A subcommand whose help fits a narrow terminal."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The page with panels, or a plain one of as many columns as there are."""
+        if columns() < _PANELS:
+            formatter.write("\n".join(narrow_page(self, ctx, columns())) + "\n")
+        else:
+            super().format_help(ctx, formatter)
+
+
+class Group(TyperGroup):
+    """The command itself, whose help fits a narrow terminal."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The page with panels, or a plain one of as many columns as there are."""
+        if columns() < _PANELS:
+            formatter.write("\n".join(narrow_page(self, ctx, columns())) + "\n")
+        else:
+            super().format_help(ctx, formatter)
+
+
+def narrow_page(command: Any, ctx: Any, width: int) -> list[str]:
+    """Usage, purpose, subcommands or arguments, options and examples, each name above what it means."""
+    lines = wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
+    lines += ["", *wrapped(command.help or "", width)]
+    named = {"Arguments:": [], "Options:": []}  # type: dict[str, list[tuple[str, str]]]
+    for one in command.get_params(ctx):
+        kind = "Options:" if one.param_type_name == "option" else "Arguments:"
+        record = one.get_help_record(ctx)
+        if record is not None:
+            named[kind].append(
+                (" ".join(record[0].split()), " ".join(Text.from_markup(_without_tags(record[1])).plain.split()))
+            )
+    subcommands = [(name, one.get_short_help_str(1000)) for name, one in getattr(command, "commands", {}).items()]
+    for title, entries in (*named.items(), ("Commands:", subcommands)):
+        if entries:
+            lines += ["", title]
+        for name, meaning in entries:
+            lines += wrapped(name, width, "  ")
+            lines += wrapped(meaning, width, "    ", "") if meaning else []
+    for paragraph in filter(None, map(str.strip, (command.epilog or "").split("\n\n"))):
+        shown = broken_command(paragraph, width) if paragraph.startswith("chainrule ") else ["", *wrapped(paragraph, width)]
+        lines += shown
+    return lines
+
+
+def _without_tags(words: str) -> str:
+    """What typer adds to a help text is in brackets, which are no markup: ``[default: 3]``."""
+    return re.sub(r"(?<!\\)\[(?=default|required|env)", r"\\[", words)
+
+
+def broken_command(line: str, width: int) -> list[str]:
+    """A command as one can copy it: broken between arguments, with the backslash that continues it."""
+    return list(_continued(re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'])+", line), width))
+
+
+def _continued(words: list[str], width: int) -> Iterator[str]:
+    now = " "
+    for i, word in enumerate(words):
+        last = i == len(words) - 1
+        if now.strip() and len(f"{now} {word}") + (0 if last else 2) > width:
+            yield f"{now} \\"
+            now = "     "
+        now = f"{now} {word}"
+    yield now

@@ -1,0 +1,39 @@
+"""Messages in lines that fit the width."""
+
+from __future__ import annotations
+
+import re
+
+from chainrule.graph.fitting import wrapped
+
+_COMMAND = re.compile(r"(Then r|R)esume with: ")
+_CARET = re.compile(r" +\^")
+_INDENT = 2
+
+
+def message_lines(message: str, width: int) -> list[str]:
+    """A message in lines of at most ``width``, broken between words.
+
+    A command that one is told to type stays whole, so that it can be copied; a line that a caret points into is cut around it.
+    """
+    found: list[str] = []
+    lines = message.split("\n")
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if _CARET.fullmatch(line) and found:
+            continue  # done with the line above it
+        if _CARET.fullmatch(after):
+            found += _cut(line, len(after) - 1, width)
+        else:
+            found += [line] if _COMMAND.match(line) else wrapped(line, width, hanging="")
+    return found
+
+
+def _cut(line: str, caret: int, width: int) -> tuple[str, str]:
+    """What fits of ``line`` around the column ``caret``, and the caret below it."""
+    if max(len(line), caret + 1) <= width:
+        return line, " " * caret + "^"
+    text, place, room = line[_INDENT:], caret - _INDENT, width - _INDENT - 2  # a mark on either side of what is left out
+    start = max(0, min(place - room // 2, len(text) - room))
+    before, after = "…" if start else "", "…" if start + room < len(text) else ""
+    shown = text[start : start + room]
+    return f"{' ' * _INDENT}{before}{shown}{after}", " " * (_INDENT + len(before) + place - start) + "^"
