@@ -22,7 +22,7 @@ from chainrule.graph.tables import Contents, Table
 from chainrule.ops.broadcast import sum_
 from chainrule.ops.compose import to_dtype
 from chainrule.ops.elementwise import add, multiply
-from chainrule.ops.primitive import history, run_reference, running_on
+from chainrule.ops.execution import history, run_reference, running_on
 
 Function = Callable[..., Node]
 _STEP = 1e-5  # central differences: error about step^2 + 1e-16 / step, least near 1e-5

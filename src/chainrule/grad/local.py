@@ -14,7 +14,8 @@ from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.node import Array, Node, Role, leaf
 from chainrule.graph.origin import originating_from
-from chainrule.ops.primitive import Primitive, history
+from chainrule.ops.execution import history
+from chainrule.ops.primitive import Primitive
 
 
 class LocalKind(enum.Enum):

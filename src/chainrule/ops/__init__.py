@@ -44,30 +44,23 @@ from chainrule.ops.elementwise import (
     where,
     zeros_like,
 )
-from chainrule.ops.index import gather, one_hot, scatter_add
-from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
-from chainrule.ops.normalise import log_softmax, log_softmax_composed
-from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
-from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, precision
-from chainrule.ops.primitive import (
-    OUTPUT,
-    REGISTRY,
-    Blocked,
-    EachInput,
+from chainrule.ops.execution import (
     Engine,
-    Primitive,
-    Spec,
     default_engine,
     engine_in_use,
     history,
     history_kept,
     is_tracing,
-    remember,
     run_reference,
     running_on,
     set_default_engine,
-    why_no_value,
 )
+from chainrule.ops.index import gather, one_hot, scatter_add
+from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
+from chainrule.ops.normalise import log_softmax, log_softmax_composed
+from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
+from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, precision
+from chainrule.ops.primitive import OUTPUT, REGISTRY, Blocked, EachInput, Primitive, Spec, remember, why_no_value
 from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
 from chainrule.ops.windows import output_size

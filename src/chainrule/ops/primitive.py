@@ -2,25 +2,22 @@
 
 A primitive stands on one page with everything that is to be known of it: its shape rule, its NumPy reference (the
 definition of right), its gradient rules, its role, what those rules read, and rows of examples that tests run it on. A
-missing field is a TypeError at import.
+missing field is a TypeError at import. Who runs it is in ``execution``.
 """
 
 from __future__ import annotations
 
-import contextvars
-import enum
 import operator
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from chainrule.errors import InternalError, UserError
-from chainrule.graph.dtypes import as_dtype, bfloat16, float32, is_float
-from chainrule.graph.node import CONSTANT, NO_ATTRIBUTES, Array, Node, Remembered, Role, TensorType
+from chainrule.graph.dtypes import as_dtype, is_float
+from chainrule.graph.node import CONSTANT, NO_ATTRIBUTES, Node, Remembered, Role, TensorType
+from chainrule.ops.execution import AsUsual, mode, usual
 
 Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
@@ -116,15 +113,15 @@ class Primitive:
         and forgets all else, so that memory is freed; ``history`` widens that to everything or narrows it to nothing.
         """
         type_ = self.shape(*map(_type_of, inputs), **attributes)
-        engine, history = _mode.engine, _mode.history
+        engine, history = mode.engine, mode.history
         requires_grad = False
         if history != "nothing":
             for place, one in enumerate(inputs):
                 if one.requires_grad and self.passes_gradient_to(place):
                     requires_grad = is_float(type_.dtype)
                     break
-        if engine is _AsUsual.ENGINE:  # as ``engine_in_use``, without a call for every node
-            engine = _usual[0]
+        if engine is AsUsual.ENGINE:  # as ``engine_in_use``, without a call for every node
+            engine = usual[0]
         if engine is None:
             return Node(self, inputs, type_, attributes, None, requires_grad)
         values = []
@@ -179,6 +176,7 @@ class Primitive:
         return f"<Primitive {self.name}>"
 
 
+_type_of = operator.attrgetter("type")
 REGISTRY: dict[str, Primitive] = {}
 
 
@@ -204,102 +202,6 @@ def why_no_value(node: Node) -> str:
             "the tensor, or compute it within chainrule.ops.history('everything')"
         )
     return f"was traced at {node.origin} and has no value: use it only inside the traced function"
-
-
-Engine = Callable[[Primitive, Sequence[Array], Mapping[str, Any], TensorType], Array]
-"""Runs one primitive on arrays. The reference engine is ``run_reference``; the compiled one lives outside this package."""
-
-
-def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
-    """The reference engine: NumPy. bfloat16 is computed in float32 and rounded once, at the end."""
-    for value in values:
-        if value.dtype is bfloat16 or value.dtype == bfloat16:
-            values = [value.astype(float32) if value.dtype == bfloat16 else value for value in values]
-            break
-    result: Any
-    if primitive.rearranges:
-        result = primitive.reference(*values, **attributes)
-    else:
-        result = _quiet.copy().run(primitive.reference, *values, **attributes)
-    if not isinstance(result, np.ndarray):
-        result = np.asarray(result)
-    array: Array = result if result.dtype == type_.dtype else result.astype(type_.dtype)
-    return array
-
-
-_quiet = contextvars.Context()
-"""Where NumPy says nothing of 1/0, which is inf, and 0/0, which is nan: what to make of them is for the health checks.
-
-``np.errstate`` would be made anew for each operation, which costs more than a small operation itself; a copy of a context costs
-next to nothing, and may be entered on any thread and within another one."""
-_quiet.run(np.seterr, all="ignore")
-
-
-History = Literal["gradients", "nothing", "everything"]
-
-
-class _AsUsual(enum.Enum):
-    """Stands for the engine of the whole process, in a thread that ``running_on`` did not give another."""
-
-    ENGINE = 0
-
-
-_usual: list[Engine] = [run_reference]
-
-
-class _Mode(threading.local):
-    engine: Engine | _AsUsual | None = _AsUsual.ENGINE  # None: only trace, run nothing
-    history: History = "gradients"
-
-
-_mode = _Mode()
-_type_of = operator.attrgetter("type")
-
-
-@contextmanager
-def history(kept: History) -> Iterator[None]:
-    """What nodes made inside remember of their inputs: ``gradients`` (as usual), ``nothing``, or ``everything``."""
-    before, _mode.history = _mode.history, kept
-    try:
-        yield
-    finally:
-        _mode.history = before
-
-
-def history_kept() -> History:
-    """What nodes made now remember."""
-    return _mode.history
-
-
-@contextmanager
-def running_on(engine: Engine | None) -> Iterator[None]:
-    """Nodes made inside run on ``engine``; None only traces them: shapes, dtypes and structure, no values."""
-    before, _mode.engine = _mode.engine, engine
-    try:
-        yield
-    finally:
-        _mode.engine = before
-
-
-def set_default_engine(engine: Engine) -> Engine:
-    """What runs primitives from now on, on every thread; returns what did before."""
-    before, _usual[0] = _usual[0], engine
-    return before
-
-
-def default_engine() -> Engine:
-    """What runs primitives where ``running_on`` says nothing else."""
-    return _usual[0]
-
-
-def engine_in_use() -> Engine | None:
-    """What runs primitives here and now; None: they are only traced."""
-    engine = _mode.engine
-    return _usual[0] if engine is _AsUsual.ENGINE else engine
-
-
-def is_tracing() -> bool:
-    return _mode.engine is None
 
 
 def rows(*spec: Spec) -> tuple[Spec, ...]:
