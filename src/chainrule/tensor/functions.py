@@ -20,7 +20,8 @@ from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
-from chainrule.tensor.tensor import Tensor, _binary, as_tensor, operands
+from chainrule.tensor.operands import operands
+from chainrule.tensor.tensor import Tensor, _binary, as_tensor
 
 # ---- making
 

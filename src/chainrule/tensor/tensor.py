@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import reprlib
 import weakref
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,25 +22,22 @@ from chainrule.arguments import (
 )
 from chainrule.errors import UserError, UserTypeError, warn
 from chainrule.grad import refuse_freed
-from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf, topological_order
+from chainrule.graph import INPUT, Array, Graph, Node, Remembered, Role, TensorType, leaf
 from chainrule.graph.dtypes import (
     DType,
     as_dtype,
     bfloat16,
     bool_,
     float32,
-    float64,
     int64,
     is_float,
-    is_integer,
-    promote,
-    promote_with_number,
 )
 from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import gradients
 from chainrule.tensor.engines import runs_natively
+from chainrule.tensor.operands import array_of, operands
 from chainrule.tensor.tracing import active_trace, beginning
 
 if TYPE_CHECKING:
@@ -671,24 +667,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
 
     Python floats become float32, Python integers int64; arrays keep their dtype. ``label`` names it where it is shown.
     """
-    if isinstance(data, Tensor):
-        data = data.numpy()
-    elif isinstance(data, list | tuple) and _asks_for_gradient(data):
-        raise UserError("tensor: a list of tensors that ask for gradients would lose them: use stack() or concatenate()")
-    plain = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__array__")
-    try:
-        array = np.array(data)
-        if plain and dtype is not None and array.dtype.kind in "iu" and is_integer(as_dtype(dtype)):
-            array = np.array(data, as_dtype(dtype))  # refuses what does not fit
-    except ValueError as error:
-        raise UserError(f"tensor: the data is no regular array ({error}): rows must have equal lengths") from None
-    except OverflowError as error:
-        raise UserError(f"tensor: {error}: choose a wider dtype") from None
-    if array.dtype.kind in "OSU":
-        raise UserError(f"tensor: needs numbers, got {reprlib.repr(data)}: dtype {array.dtype.name} is not supported")
-    if dtype is None:
-        dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
-    value = array.astype(as_dtype(dtype), copy=False)
+    value = array_of(data, dtype)
     if not requires_grad:
         return Tensor(leaf(value, label=label))
     if not is_float(value.dtype):
@@ -697,14 +676,6 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
     made._grad = None
     made._node = leaf(value, INPUT, requires_grad=True, label=label, owner=weakref.ref(made))
     return made
-
-
-def _asks_for_gradient(data: Sequence[Any]) -> bool:
-    """Whether a tensor somewhere in nested lists requires a gradient."""
-    return any(
-        one.requires_grad if isinstance(one, Tensor) else isinstance(one, list | tuple) and _asks_for_gradient(one)
-        for one in data
-    )
 
 
 def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
@@ -727,63 +698,7 @@ def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool 
     return made
 
 
-# ---- how operands meet
-
-
-_NUMBERS = (int, float)  # a union would be built anew at every test
-
-
-def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
-    """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
-    if not isinstance(b, _NUMBERS):
-        second = _operand(name, b).node
-        first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else _operand(name, a).node
-    else:
-        first = _operand(name, a).node
-        second = _weak(name, b, first.dtype)
-    dtype = first.dtype if first.dtype == second.dtype else _common(first, second)
-    if floats and not is_float(dtype):
-        dtype = float32
-    return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
-
-
-def _operand(name: str, data: Any) -> Tensor:
-    if isinstance(data, Tensor):
-        return data
-    try:
-        return tensor(data)
-    except UserError as error:
-        raise UserError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
-
-
-def _common(first: Node, second: Node) -> DType:
-    """The dtype of two operands of different ones."""
-    trace = active_trace()
-    if trace is not None and trace.weak:
-        weak = is_weak(first, trace.weak), is_weak(second, trace.weak)
-        if weak == (True, False):
-            return promote_with_number(second.dtype, 0.5)
-        if weak == (False, True):
-            return promote_with_number(first.dtype, 0.5)
-    return promote(first.dtype, second.dtype)
-
-
-def is_weak(node: Node, inputs: Container[Node]) -> bool:
-    """Whether a traced value is a scalar made of nothing but Python's numbers and ``inputs``, which stand for NumPy's float64
-    scalars: where a function runs at once, those count as Python's numbers too."""
-    if node.shape or node.dtype != float64:
-        return False
-    leaves = [one for one in topological_order([node]) if one.is_leaf]
-    return any(one in inputs for one in leaves) and all(
-        one in inputs or (one.value is not None and not one.shape) for one in leaves
-    )
-
-
-def _weak(name: str, number: int | float, dtype: DType) -> Node:
-    try:
-        return leaf(np.asarray(number, dtype=promote_with_number(dtype, number)))
-    except OverflowError:
-        raise UserError(f"{name}: {number} does not fit the other operand's dtype, {dtype}") from None
+# ---- results of methods
 
 
 def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:

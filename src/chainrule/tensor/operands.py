@@ -1,0 +1,108 @@
+"""How numbers come to operations: data as arrays, and two operands as nodes of one dtype."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Container, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.graph import Array, Node, leaf, topological_order
+from chainrule.graph.dtypes import DType, as_dtype, float32, float64, is_float, is_integer, promote, promote_with_number
+from chainrule.ops import compose
+from chainrule.tensor.tracing import active_trace
+
+
+def array_of(data: Any, dtype: Any = None) -> Array:
+    """A copy of ``data`` as an array of a dtype that tensors can have: see ``tensor``."""
+    if _node_of(data) is not None:
+        data = data.numpy()
+    elif isinstance(data, list | tuple) and _asks_for_gradient(data):
+        raise UserError("tensor: a list of tensors that ask for gradients would lose them: use stack() or concatenate()")
+    plain = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__array__")
+    try:
+        array = np.array(data)
+        if plain and dtype is not None and array.dtype.kind in "iu" and is_integer(as_dtype(dtype)):
+            array = np.array(data, as_dtype(dtype))  # refuses what does not fit
+    except ValueError as error:
+        raise UserError(f"tensor: the data is no regular array ({error}): rows must have equal lengths") from None
+    except OverflowError as error:
+        raise UserError(f"tensor: {error}: choose a wider dtype") from None
+    if array.dtype.kind in "OSU":
+        raise UserError(f"tensor: needs numbers, got {reprlib.repr(data)}: dtype {array.dtype.name} is not supported")
+    if dtype is None:
+        dtype = float32 if plain and array.dtype == np.float64 else as_dtype(array.dtype)
+    return array.astype(as_dtype(dtype), copy=False)
+
+
+def _asks_for_gradient(data: Sequence[Any]) -> bool:
+    """Whether a tensor somewhere in nested lists requires a gradient."""
+    return any(
+        _asks_for_gradient(one) if isinstance(one, list | tuple) else (node := _node_of(one)) is not None and node.requires_grad
+        for one in data
+    )
+
+
+_NUMBERS = (int, float)  # a union would be built anew at every test
+
+
+def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
+    """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
+    if not isinstance(b, _NUMBERS):
+        second = _operand(name, b)
+        first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else _operand(name, a)
+    else:
+        first = _operand(name, a)
+        second = _weak(name, b, first.dtype)
+    dtype = first.dtype if first.dtype == second.dtype else _common(first, second)
+    if floats and not is_float(dtype):
+        dtype = float32
+    return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
+
+
+def _operand(name: str, data: Any) -> Node:
+    node = _node_of(data)
+    if node is not None:
+        return node
+    try:
+        return leaf(array_of(data))
+    except UserError as error:
+        raise UserError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
+
+
+def _node_of(data: Any) -> Node | None:
+    """The node of a tensor; None for anything else."""
+    node = getattr(data, "node", None)
+    return node if isinstance(node, Node) else None
+
+
+def _common(first: Node, second: Node) -> DType:
+    """The dtype of two operands of different ones."""
+    trace = active_trace()
+    if trace is not None and trace.weak:
+        weak = is_weak(first, trace.weak), is_weak(second, trace.weak)
+        if weak == (True, False):
+            return promote_with_number(second.dtype, 0.5)
+        if weak == (False, True):
+            return promote_with_number(first.dtype, 0.5)
+    return promote(first.dtype, second.dtype)
+
+
+def is_weak(node: Node, inputs: Container[Node]) -> bool:
+    """Whether a traced value is a scalar made of nothing but Python's numbers and ``inputs``, which stand for NumPy's float64
+    scalars: where a function runs at once, those count as Python's numbers too."""
+    if node.shape or node.dtype != float64:
+        return False
+    leaves = [one for one in topological_order([node]) if one.is_leaf]
+    return any(one in inputs for one in leaves) and all(
+        one in inputs or (one.value is not None and not one.shape) for one in leaves
+    )
+
+
+def _weak(name: str, number: int | float, dtype: DType) -> Node:
+    try:
+        return leaf(np.asarray(number, dtype=promote_with_number(dtype, number)))
+    except OverflowError:
+        raise UserError(f"{name}: {number} does not fit the other operand's dtype, {dtype}") from None
