@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place
 from chainrule.compiler.nest import Access, Instruction, Nest
 from chainrule.compiler.pipeline import Compilation
+from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place
 from chainrule.graph import Node
 from chainrule.graph.dtypes import as_dtype
 from chainrule.graph.node import TensorType

@@ -16,13 +16,14 @@ from chainrule import nn, ops, optim
 from chainrule.compiler import pipeline
 from chainrule.compiler.fuse import Fusion, fuse
 from chainrule.compiler.layout import CHANNELS_LAST, choose_layout
-from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, lower
+from chainrule.compiler.lower import lower
 from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.nest import collapsed
 from chainrule.compiler.pipeline import Compilation
 from chainrule.compiler.precision import in_supported_dtypes
 from chainrule.compiler.schedule import schedule
 from chainrule.compiler.simplify import simplify
+from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask
 from chainrule.compiler.values import COPY
 from chainrule.errors import InternalError
 from chainrule.graph import Graph, Node, TensorType, leaf

@@ -20,8 +20,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.compiler.lower import LoopTask
 from chainrule.compiler.pipeline import plan
+from chainrule.compiler.tasks import LoopTask
 from chainrule.cpu import threads
 from chainrule.cpu.elementwise import MEMORY_TYPES
 from chainrule.cpu.loops import loop_kernel

@@ -8,133 +8,23 @@ units: so the bits do not depend on who did which unit. A heavy operation stays 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.compiler.fuse import SMALL, Cluster, Fusion, IndexMap, base_of, moved_map
+from chainrule.compiler.fuse import Cluster, Fusion, IndexMap, base_of, moved_map
 from chainrule.compiler.layout import is_reduction
-from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store, Strides, collapsed
+from chainrule.compiler.nest import Access, Instruction, Reduction, Store, Strides
+from chainrule.compiler.partials import GatheredSum, SquaredDistances, finish_of, finish_of_squares
+from chainrule.compiler.shaping import UNIT_BYTES, compact, without_untouched
 from chainrule.compiler.simplify import number_in, number_of, sum_of_mean
-from chainrule.compiler.values import COPY, dense_strides, is_movement, only_unit_axes_change
+from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Lowered, Partial, Place, Task
+from chainrule.compiler.values import COPY, is_movement, only_unit_axes_change
 from chainrule.graph import Node
 from chainrule.graph.dtypes import DType
-
-_UNIT_BYTES = 128 * 1024
-_MOST_UNITS = 256
-_MOST_PARTIALS = 64
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Memory for one stored value, or for partial results. ``label`` says what it is to people."""
-
-    dtype: DType
-    elements: int
-    label: str
-    node: Node | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return self.elements * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value lies: ``start`` and ``strides`` per axis, in elements of ``buffer``."""
-
-    buffer: Buffer
-    start: int
-    strides: Strides
-
-
-@dataclass(eq=False)
-class LoopTask:
-    """A nest and the buffers of its operands, by number."""
-
-    nest: Nest
-    buffers: tuple[Buffer, ...]
-    writes: frozenset[Buffer]
-    origin: str = ""
-    partials: list[Partial] = field(default_factory=list)
-    followers: list[LoopTask] = field(default_factory=list)  # tasks that read, unit by unit, what the units of this one leave
-    follows: bool = False
-
-    @property
-    def reads(self) -> set[Buffer]:
-        return {self.buffers[one.access.operand] for one in self.nest.body if one.access is not None}
-
-    def divide(self, rows: int) -> None:
-        """Make units of ``rows`` indices of the first axis; what is gathered per unit, and what goes by it, follows."""
-        self.nest = replace(self.nest, rows=rows)
-        for one in self.partials:
-            one.buffer.elements = self.nest.units * one.kept
-            one.finish.nest = one.make_finish(self.nest)
-        for follower in self.followers:
-            follower.divide(rows)
-
-
-@dataclass(eq=False)
-class Partial:
-    """What the units of a nest leave, ``kept`` numbers each, and the task that makes one of them, for the nest as it is."""
-
-    buffer: Buffer
-    kept: int
-    finish: LoopTask
-    make_finish: Callable[[Nest], Nest]
-
-
-@dataclass(eq=False)
-class HeavyTask:
-    """A heavy operation with the places of its inputs and of its output."""
-
-    node: Node
-    inputs: tuple[Place, ...]
-    output: Place
-    origin: str = ""
-
-    @property
-    def reads(self) -> set[Buffer]:
-        return {one.buffer for one in self.inputs}
-
-    @property
-    def writes(self) -> frozenset[Buffer]:
-        return frozenset({self.output.buffer})
-
-
-Task = LoopTask | HeavyTask
-
-
-@dataclass(frozen=True)
-class _Gathered:
-    """A sum that is gathered unit by unit over ``space``: the task that does it, and what its units leave."""
-
-    space: tuple[int, ...] | None
-    task: LoopTask
-    partial: Partial
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """The sum of (x - mean)^2 with mean = ``share`` * ``total``, the sum of x, which ``task`` gathers into ``partial``."""
-
-    x: Node
-    total: Node
-    share: float
-    task: LoopTask
-    partial: Partial
-
-
-@dataclass
-class Lowered:
-    """Tasks in order, and the buffer of every stored value."""
-
-    tasks: list[Task]
-    buffers: dict[Node, Buffer] = field(default_factory=dict)
-    places: dict[Node, Place] = field(default_factory=dict)  # of the graph's outputs and inputs
 
 
 class Lowering:
@@ -144,7 +34,7 @@ class Lowering:
         self.fusion, self.layout = fusion, fusion.layout
         self.buffers: dict[Node, Buffer] = {}
         self.tasks: list[Task] = []
-        self.partial_of: dict[Node, _Gathered] = {}
+        self.partial_of: dict[Node, GatheredSum] = {}
 
     def lowered(self) -> Lowered:
         for cluster in self.fusion.clusters:
@@ -237,7 +127,7 @@ class Lowering:
         ]
         target = Access(0, place.buffer.dtype.name, place.start, turned(place.strides))
         sizes = tuple(shape[axis] for axis in order)
-        nest = _compact(sizes, instructions, [Store(stores[0][0], target)], [], _UNIT_BYTES)
+        nest = compact(sizes, instructions, [Store(stores[0][0], target)], [], UNIT_BYTES)
         self.tasks.append(LoopTask(nest, (place.buffer, *reads), frozenset({place.buffer}), origin))
 
     # ---- loops
@@ -251,30 +141,30 @@ class Lowering:
         for root in cluster.roots:
             index = cluster.maps[root]
             if is_reduction(root):
-                spread = self._spread(root, cluster)
+                squares = self._squares(root, cluster)
                 value = (
-                    body.value(root.inputs[0], index) if spread is None else self._about_unit_mean(body, root, index, spread)
+                    body.value(root.inputs[0], index) if squares is None else self._about_unit_mean(body, root, index, squares)
                 )
-                gathers.append((root, spread, self._gather(body, root, value, index)))
+                gathers.append((root, squares, self._gather(body, root, value, index)))
             else:
                 number = body.value(root, index)
                 stores.append(Store(number, body.access(self.place(root), index, root.dtype)))
-        nest = _compact(cluster.space or (1,), body.instructions, stores, [one for _, _, one in gathers], _UNIT_BYTES)
-        leaders = [spread.task for _, spread, _ in gathers if spread is not None]
+        nest = compact(cluster.space or (1,), body.instructions, stores, [one for _, _, one in gathers], UNIT_BYTES)
+        leaders = [squares.task for _, squares, _ in gathers if squares is not None]
         if leaders:
             nest = replace(nest, rows=leaders[0].nest.rows)
         task = LoopTask(nest, tuple(body.operands), frozenset(), str(cluster.roots[0].origin), follows=bool(leaders))
         for leader in leaders:
             leader.followers.append(task)
         self.tasks.append(task)
-        self._with_partials(task, [(root, spread) for root, spread, _ in gathers], cluster)
+        self._with_partials(task, [(root, squares) for root, squares, _ in gathers], cluster)
 
-    def _with_partials(self, task: LoopTask, gathers: list[tuple[Node, _Spread | None]], cluster: Cluster) -> None:
+    def _with_partials(self, task: LoopTask, gathers: list[tuple[Node, SquaredDistances | None]], cluster: Cluster) -> None:
         """Reductions over what several units share go to partial results, which tasks after this one finish."""
         nest, operands = task.nest, list(task.buffers)
         writes = {self.buffer(root) for root in cluster.roots}
         reductions: list[Reduction] = []
-        for (root, spread), one in zip(gathers, nest.reductions, strict=True):
+        for (root, squares), one in zip(gathers, nest.reductions, strict=True):
             if nest.units == 1 or one.access.strides[0] != 0:
                 reductions.append(one)
                 continue
@@ -286,13 +176,13 @@ class Lowering:
             buffers = (
                 partial,
                 self.buffer(root),
-                *(() if spread is None else (spread.partial.buffer, self.buffer(spread.total))),
+                *(() if squares is None else (squares.partial.buffer, self.buffer(squares.total))),
             )
-            make = _finish_of(one.kind, root.dtype.name, kept) if spread is None else _finish_of_spread(root, kept, spread)
+            make = finish_of(one.kind, root.dtype.name, kept) if squares is None else finish_of_squares(root, kept, squares)
             finish = LoopTask(make(nest), buffers, frozenset({buffers[1]}), task.origin)
             task.partials.append(Partial(partial, kept, finish, make))
-            self.partial_of[root] = _Gathered(cluster.space, task, task.partials[-1])
-        made = _compacted_operands(replace(nest, reductions=tuple(reductions)), operands)
+            self.partial_of[root] = GatheredSum(cluster.space, task, task.partials[-1])
+        made = without_untouched(replace(nest, reductions=tuple(reductions)), operands)
         task.nest, task.buffers = made
         task.writes = frozenset(writes)
         self.tasks += [one.finish for one in task.partials]
@@ -315,9 +205,9 @@ class Lowering:
                 strides[loop] = stride
         return tuple(strides)
 
-    # ---- the spread about a mean, without waiting for the mean
+    # ---- squared distances from a mean, without waiting for the mean
 
-    def _spread(self, root: Node, cluster: Cluster) -> _Spread | None:
+    def _squares(self, root: Node, cluster: Cluster) -> SquaredDistances | None:
         """What ``root`` is if it is the sum of (x - mean(x))^2 and the sum of x is gathered by units over the same space."""
         square, axes = root.inputs[0], root.attributes.get("axes", ())
         if square.operation is not ops.multiply or square.inputs[0] is not square.inputs[1]:
@@ -331,17 +221,17 @@ class Lowering:
             return None
         total, share = found
         gathered = self.partial_of[total]
-        return _Spread(x, total, share, gathered.task, gathered.partial) if gathered.space == cluster.space else None
+        return SquaredDistances(x, total, share, gathered.task, gathered.partial) if gathered.space == cluster.space else None
 
-    def _about_unit_mean(self, body: _Body, root: Node, index: IndexMap, spread: _Spread) -> int:
+    def _about_unit_mean(self, body: _Body, root: Node, index: IndexMap, squares: SquaredDistances) -> int:
         """The square of x less the mean of its unit: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
         computing sample variances" (1979). What the means of units lack is added when the units are brought together."""
         name = root.dtype.name
-        x = body.value(spread.x, index)
-        strides = self._kept_strides(spread.total, index, body.axes)
-        access = Access(body.operand(spread.partial.buffer), name, 0, strides, spread.partial.kept)
+        x = body.value(squares.x, index)
+        strides = self._kept_strides(squares.total, index, body.axes)
+        access = Access(body.operand(squares.partial.buffer), name, 0, strides, squares.partial.kept)
         total = body.emit(Instruction("load", name, access=access))
-        inner = spread.x.size // spread.total.size // spread.task.nest.sizes[0]
+        inner = squares.x.size // squares.total.size // squares.task.nest.sizes[0]
         share = body.emit(Instruction("unit_share", name, attributes=(("inner", inner),)))
         mean = body.emit(Instruction("multiply", name, (total, share)))
         apart = body.emit(Instruction("subtract", name, (x, mean)))
@@ -460,128 +350,5 @@ def _attributes(node: Node) -> tuple[tuple[str, Any], ...]:
     )
 
 
-# ---- the shape of a nest
-
-
-def _compact(
-    sizes: Sequence[int],
-    body: Sequence[Instruction],
-    stores: Sequence[Store],
-    reductions: Sequence[Reduction],
-    unit_bytes: int,
-) -> Nest:
-    """The nest with as few axes as its index maps allow, and units of about ``unit_bytes`` of traffic."""
-    maps: list[Strides] = [one.access.strides for one in body if one.access is not None]
-    maps += [dict(one.attributes)["strides"] for one in body if one.name == "index"]
-    maps += [one.access.strides for one in stores] + [one.access.strides for one in reductions]
-    new_sizes, new_maps = collapsed(sizes, maps)
-    found = dict(zip(maps, new_maps, strict=True))
-
-    def access(one: Access) -> Access:
-        return replace(one, strides=found[one.strides])
-
-    new_body = []
-    for one in body:
-        if one.access is not None:
-            one = Instruction(one.name, one.dtype, one.inputs, one.attributes, access(one.access))
-        elif one.name == "index":
-            attributes = dict(one.attributes)
-            attributes["strides"] = found[attributes["strides"]]
-            one = Instruction(one.name, one.dtype, one.inputs, tuple(sorted(attributes.items())))
-        new_body.append(one)
-    return Nest(
-        new_sizes,
-        _rows(new_sizes, len(maps), unit_bytes, bool(reductions)),
-        tuple(new_body),
-        tuple(Store(one.value, access(one.access)) for one in stores),
-        tuple(Reduction(one.value, one.kind, access(one.access)) for one in reductions),
-    )
-
-
-def _rows(sizes: tuple[int, ...], streams: int, unit_bytes: int, reduces: bool) -> int:
-    """Indices of the first axis in one unit of work."""
-    points = math.prod(sizes)
-    if points <= SMALL:
-        return sizes[0]
-    units = min(max(1, points * 4 * max(streams, 1) // unit_bytes), _MOST_PARTIALS if reduces else _MOST_UNITS, sizes[0])
-    rows = -(-sizes[0] // units)
-    return -(-rows // 64) * 64 if len(sizes) == 1 else rows
-
-
-def _compacted_operands(nest: Nest, operands: list[Buffer]) -> tuple[Nest, tuple[Buffer, ...]]:
-    """Operands that nothing touches any more (a reduction's place, once it goes by partial results) are left out."""
-    touched = {one.access.operand for one in nest.body if one.access is not None}
-    touched |= {one.access.operand for one in nest.stores} | {one.access.operand for one in nest.reductions}
-    renumbered = {old: new for new, old in enumerate(sorted(touched))}
-
-    def access(one: Access) -> Access:
-        return replace(one, operand=renumbered[one.operand])
-
-    body = tuple(one if one.access is None else replace(one, access=access(one.access)) for one in nest.body)
-    stores = tuple(replace(one, access=access(one.access)) for one in nest.stores)
-    reductions = tuple(replace(one, access=access(one.access)) for one in nest.reductions)
-    buffers = tuple(operands[old] for old in sorted(touched))
-    return replace(nest, body=body, stores=stores, reductions=reductions), buffers
-
-
-# ---- bringing units together
-
-
-def _finish_of(kind: str, dtype: str, kept: int) -> Callable[[Nest], Nest]:
-    """From the nest that leaves partial results to the one that gathers them, in the order of the units.
-
-    Operands: the partial results (units, kept), the result (kept).
-    """
-
-    def make(nest: Nest) -> Nest:
-        load = Instruction("load", dtype, access=Access(0, dtype, 0, (kept, 1)))
-        return Nest((nest.units, kept), nest.units, (load,), (), (Reduction(0, kind, Access(1, dtype, 0, (0, 1))),))
-
-    return make
-
-
-def _finish_of_spread(root: Node, kept: int, spread: _Spread) -> Callable[[Nest], Nest]:
-    """As ``_finish_of`` for squares about the means of units: + (mean of the unit - mean)^2 * elements of the unit.
-
-    Operands: the partial results, the result, the sums of the units (units, kept), the whole sum (kept).
-    """
-    dtype = root.dtype.name
-
-    def make(nest: Nest) -> Nest:
-        inner = spread.x.size // spread.total.size // nest.sizes[0]
-        whole, last = nest.rows * inner, (nest.sizes[0] - (nest.units - 1) * nest.rows) * inner
-
-        def load(operand: int, strides: Strides) -> Instruction:
-            return Instruction("load", dtype, access=Access(operand, dtype, 0, strides))
-
-        def constant(number: float, name: str = dtype) -> Instruction:
-            return Instruction("constant", name, attributes=(("number", number),))
-
-        body = (
-            load(0, (kept, 1)),
-            load(2, (kept, 1)),
-            load(3, (0, 1)),
-            constant(spread.share),
-            Instruction("multiply", dtype, (2, 3)),  # 4: the mean
-            Instruction("index", "int64", attributes=(("start", 0), ("strides", (1, 0)))),
-            constant(nest.units - 1, "int64"),
-            Instruction("equal", "bool", (5, 6)),
-            constant(last),
-            constant(whole),
-            Instruction("where", dtype, (7, 8, 9)),  # 10: elements of the unit
-            Instruction("divide", dtype, (1, 10)),
-            Instruction("subtract", dtype, (11, 4)),
-            Instruction("multiply", dtype, (12, 12)),
-            Instruction("multiply", dtype, (13, 10)),
-            Instruction("add", dtype, (0, 14)),
-        )
-        return Nest((nest.units, kept), nest.units, body, (), (Reduction(15, "sum", Access(1, dtype, 0, (0, 1))),))
-
-    return make
-
-
 def lower(fusion: Fusion) -> Lowered:
     return Lowering(fusion).lowered()
-
-
-__all__ = ["Buffer", "HeavyTask", "LoopTask", "Lowered", "Place", "Task", "dense_strides", "lower"]

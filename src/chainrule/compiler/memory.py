@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chainrule.compiler.lower import Buffer
+from chainrule.compiler.tasks import Buffer
 
 ALIGNMENT = 64
 _BETWEEN = 64

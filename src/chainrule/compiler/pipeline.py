@@ -18,11 +18,12 @@ from typing import Any
 from chainrule.compiler import show
 from chainrule.compiler.fuse import Fusion, fuse
 from chainrule.compiler.layout import Layout, choose_layout
-from chainrule.compiler.lower import Buffer, Lowered, Place, lower
+from chainrule.compiler.lower import lower
 from chainrule.compiler.precision import in_supported_dtypes
 from chainrule.compiler.report import SHOW, PassReport
 from chainrule.compiler.schedule import Schedule, schedule
 from chainrule.compiler.simplify import simplify
+from chainrule.compiler.tasks import Buffer, Lowered, Place
 from chainrule.compiler.values import dense_strides, natural
 from chainrule.errors import unknown_value
 from chainrule.graph import Graph, Node, check

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainrule.compiler.lower import Buffer, LoopTask, Lowered, Task
 from chainrule.compiler.nest import Access, Instruction, Nest, Store
+from chainrule.compiler.tasks import Buffer, LoopTask, Lowered, Task
 
 
 @dataclass

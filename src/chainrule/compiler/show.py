@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from chainrule.compiler.fuse import Fusion
 from chainrule.compiler.layout import Layout
-from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.compiler.nest import Access, Instruction, Nest
+from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.graph import Graph, Node
 from chainrule.graph.show import text
 

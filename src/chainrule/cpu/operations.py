@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from chainrule import ops
-from chainrule.compiler.lower import HeavyTask, Place
+from chainrule.compiler.tasks import HeavyTask, Place
 from chainrule.cpu import contraction, depthwise, indexing, pooling, winograd
 from chainrule.cpu import random_bits as random_family
 from chainrule.cpu.geometry import Geometry

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.compiler import show
-from chainrule.compiler.lower import Buffer
 from chainrule.compiler.memory import Arena, Span, plan_memory
 from chainrule.compiler.pipeline import PASSES, Compilation, Pass, compiled
+from chainrule.compiler.tasks import Buffer
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.cpu.target import Target

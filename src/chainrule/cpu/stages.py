@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from chainrule.compiler.lower import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.compiler.nest import Access
+from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.cpu.kernel import Kernel, Step
 from chainrule.cpu.loops import loop_kernel
 from chainrule.cpu.operations import steps_of
