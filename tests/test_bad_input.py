@@ -374,6 +374,7 @@ def test_strokes_on_nothing_are_said_to_lie_on_white(tmp_path: Path) -> None:
         Image.new("RGBA", (20, 20), (0, 0, 0, 0 if number < 2 else 255)).save(path)
     out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
     assert "2 images are transparent in parts, where white is put behind\n" in out
+    assert "6 images are blank: all of their pixels are alike\n" in out
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

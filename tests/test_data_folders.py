@@ -383,7 +383,7 @@ def test_an_image_that_would_fill_the_memory_is_left_out(tmp_path: Path, monkeyp
     for number in range(3):
         save(tmp_path / "a" / f"{number}.png", size=(20, 20) if number == 1 else (4, 6))
     message, _ = left_out(tmp_path)
-    assert message.endswith("a/1.png claims more pixels than a photo has: a small file could fill the memory")
+    assert message.endswith("a/1.png has more than 80 pixels, which could fill the memory: make it smaller")
 
 
 def test_nothing_but_files_is_opened(tmp_path: Path) -> None:
@@ -402,6 +402,8 @@ def test_nothing_but_files_is_opened(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "itself").symlink_to(".")
     (tmp_path / "above").symlink_to("..")
+    (tmp_path / "loose.jpg").write_text("x")
+    (tmp_path / "labels.csv").write_text("x")
     with pytest.warns(UserWarning, match="left out: "):
         data = image_folder(tmp_path)
     assert data.classes == ["a"]
@@ -415,6 +417,10 @@ def test_nothing_but_files_is_opened(tmp_path: Path) -> None:
         "more": "is a folder within a class",
         "notes.txt": "has no name of an image",
         "phone.HEIC": "is a photo in a format that is not read: save it as JPEG",
+        "circle": "is a link that leads nowhere",
+        "itself": "is a link to a folder that it is in itself",
+        "above": "is a link to a folder that it is in itself",
+        "loose.jpg": "lies in no class folder",
     }
     with pytest.warns(UserWarning, match="left out: "):
         assert split_image_folder(tmp_path, "test").classes == ["a"]

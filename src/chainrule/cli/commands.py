@@ -24,6 +24,7 @@ from chainrule.signals import die, listener, tell
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
+    from chainrule.cli.reading import ReadingProgress
     from chainrule.data import Dataset
     from chainrule.train import RunFolder, TrainedModel, Trainer
 
@@ -316,7 +317,8 @@ def predict(
 
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
-    predictions = trained.predict(images or _samples(folder), top, invert)
+    with _progress(quiet=as_json) as progress:
+        predictions = trained.predict(images or _samples(folder), top, invert, progress)
     unread = [one for one in predictions if one.error]
     if as_json:
         rows = [
@@ -357,18 +359,24 @@ def _samples(run: RunFolder) -> Sequence[Path]:
 
 def _test_images(data: str, trained: TrainedModel, quiet: bool) -> Dataset:
     """Images to test on; a folder's are converted to what the model takes. ``quiet`` leaves standard output alone."""
+    from chainrule.cli.reading import say_notes
+    from chainrule.train import open_test_images
+
+    with _progress(quiet) as progress:
+        test, notes = open_test_images(data, trained.image_shape, progress)
+    if not quiet:
+        say_notes(notes, progress.console)
+    return test
+
+
+def _progress(quiet: bool) -> ReadingProgress:
+    """What shows how far files are read; ``quiet`` leaves standard output alone."""
     from rich.console import Console
 
     from chainrule.cli.console import console
-    from chainrule.cli.reading import ReadingProgress, say_notes
-    from chainrule.train import open_test_images
+    from chainrule.cli.reading import ReadingProgress
 
-    shown = Console(stderr=True, highlight=False) if quiet else console()
-    with ReadingProgress(shown, silent=quiet) as progress:
-        test, notes = open_test_images(data, trained.image_shape, progress)
-    if not quiet:
-        say_notes(notes, shown)
-    return test
+    return ReadingProgress(Console(stderr=True, highlight=False) if quiet else console(), silent=quiet)
 
 
 # ---- summary

@@ -192,7 +192,8 @@ def _opened(path: Path) -> Iterator[Image]:
     except UnidentifiedImageError as error:
         raise UnreadableImage(path, "is no image of a format that is read, whatever its name says") from error
     except Pillow.DecompressionBombError as error:
-        raise UnreadableImage(path, "claims more pixels than a photo has: a small file could fill the memory") from error
+        most = 2 * (Pillow.MAX_IMAGE_PIXELS or 0)
+        raise UnreadableImage(path, f"has more than {most:,} pixels, which could fill the memory: make it smaller") from error
     except Exception as error:  # on a damaged file Pillow raises SyntaxError, ValueError, struct.error and others
         if isinstance(error, OSError) and error.errno is not None:
             raise UnreadableImage(path, f"cannot be read ({error.strerror})") from error

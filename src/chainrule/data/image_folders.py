@@ -26,6 +26,7 @@ TEST_FOLDERS = ("test", "val", "valid")
 
 _ONE_IN = 10
 _MOST_NAMED = 5
+_NO_MATTER = "is no folder"
 _READERS = min(8, os.cpu_count() or 1)
 
 Watch = Callable[[str, int, int], None]
@@ -123,7 +124,7 @@ class ImageFolder(Dataset):
         pixels = np.empty((len(self) if in_memory else 0, channels, height, width), np.uint8)
         good: list[int] = []
         damaged: list[LeftOut] = []
-        transparent = 0
+        transparent = blank = 0
         for number, found in enumerate(_in_order(self._attempt, self.files)):
             if isinstance(found, LeftOut):
                 damaged.append(found)
@@ -131,6 +132,7 @@ class ImageFolder(Dataset):
                 if in_memory:
                     pixels[len(good)] = found.pixels.transpose(2, 0, 1)
                 transparent += found.transparent
+                blank += int(found.pixels.min() == found.pixels.max())
                 good.append(number)
             if watch is not None:
                 watch(f"reading {self.name}", number + 1, len(self))
@@ -141,7 +143,7 @@ class ImageFolder(Dataset):
             dataset: Dataset = ArrayDataset(pixels[: len(good)], self.labels[good], self.classes, self.name)
         else:
             dataset = ImageFolder(files, self.classes, self.name, self._size, self._mode, [*self.left_out, *damaged])
-        return Reading(dataset, damaged, transparent)
+        return Reading(dataset, damaged, transparent, blank)
 
     def _attempt(self, file: ImageFile) -> Decoded | LeftOut:
         try:
@@ -152,11 +154,13 @@ class ImageFolder(Dataset):
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of reading an image folder: the images, files whose pixels are damaged, and how many are transparent."""
+    """What came of reading an image folder: the images, files whose pixels are damaged, and of how many images parts are
+    transparent or all pixels alike."""
 
     dataset: Dataset
     damaged: list[LeftOut]
     transparent: int
+    blank: int
 
 
 @dataclass
@@ -243,14 +247,14 @@ def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch 
             "itself to have a tenth of it held out"
         )
     train, test = root / "train", beside[0]
-    classes = _class_folders(train)
-    difference = sorted(set(classes) ^ set(_class_folders(test)))
+    (classes, beside_train), (others, beside_test) = (_class_folders(folder) for folder in (train, test))
+    difference = sorted(set(classes) ^ set(others))
     if difference:
         holder, other = (train, test) if difference[0] in classes else (test, train)
         raise UserError(
             f"{displayed(holder)} holds the class {difference[0]!r} but {displayed(other)} does not: both need the same classes"
         )
-    contents = FolderContents(root, classes, names={"train": str(train), "test": str(test)})
+    contents = FolderContents(root, classes, names={"train": str(train), "test": str(test)}, others=beside_train + beside_test)
     folders = {"train": train, "test": test}
     paths = {
         split: [(file, label) for label, name in enumerate(classes) for file in _candidates(folder / name, contents)]
@@ -261,7 +265,8 @@ def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch 
 
 
 def _held_out(root: Path, only: str | None, watch: Watch | None) -> FolderContents:
-    contents = FolderContents(root, _class_folders(root), names={split: f"{root} {split}" for split in ("train", "test")})
+    classes, beside = _class_folders(root)
+    contents = FolderContents(root, classes, names={split: f"{root} {split}" for split in ("train", "test")}, others=beside)
     paths: dict[str, list[tuple[Path, int]]] = {"train": [], "test": []}
     for label, name in enumerate(contents.classes):
         images = _candidates(root / name, contents)
@@ -278,7 +283,8 @@ def _held_out(root: Path, only: str | None, watch: Watch | None) -> FolderConten
 
 def _whole(root: Path) -> FolderContents:
     """All images of a folder of classes, under the split "train"."""
-    contents = FolderContents(root, _class_folders(root), names={"train": str(root)})
+    classes, beside = _class_folders(root)
+    contents = FolderContents(root, classes, names={"train": str(root)}, others=beside)
     files = [(file, label) for label, name in enumerate(contents.classes) for file in _candidates(root / name, contents)]
     return _read_headers(contents, {"train": files}, None, None)
 
@@ -352,7 +358,7 @@ def _warned(contents: FolderContents) -> FolderContents:
 
 def has_splits(root: Path) -> bool:
     """Whether a folder holds train/class/, rather than a class that happens to be called "train"."""
-    return (root / "train").is_dir() and any(_visible_folders(root / "train"))
+    return (root / "train").is_dir() and any(map(_is_folder, _entries(root / "train")))
 
 
 def common_mode(files: Iterable[ImageFile]) -> str:
@@ -372,16 +378,17 @@ def _common_size(files: Sequence[ImageFile]) -> tuple[int, int]:
     return size
 
 
-def _class_folders(root: Path) -> list[str]:
-    """Names of the class folders, sorted."""
+def _class_folders(root: Path) -> tuple[list[str], list[LeftOut]]:
+    """Names of the class folders, sorted, and what beside them looks as if it were to be used, but is not."""
     if not root.exists():
         raise UserError(f"{displayed(root)} does not exist: expected a folder that holds one folder of images per class")
     if not root.is_dir():
         raise UserError(f"{displayed(root)} is a file: expected a folder that holds one folder of images per class")
-    classes = _visible_folders(root)
+    entries = sorted(_entries(root), key=lambda entry: entry.name)
+    reasons = {entry.name: _no_class(entry, root) for entry in entries}
+    classes = [name for name, reason in reasons.items() if not reason]
     if not classes:
-        entries = sorted(entry.name for entry in root.iterdir())
-        loose = [name for name in entries if _suffix(name) in SUFFIXES]
+        loose = [name for name in reasons if _suffix(name) in SUFFIXES]
         if loose:
             raise UserError(
                 f"{displayed(root)} holds images ({displayed(loose[0])}) but no class folders: put each image into a folder "
@@ -389,18 +396,21 @@ def _class_folders(root: Path) -> list[str]:
             )
         found = "holds no class folders" if entries else "is empty"
         raise UserError(f"{displayed(root)} {found}: expected one folder of images per class")
-    return classes
+    left_out = [LeftOut(root / name, reason) for name, reason in reasons.items() if reason not in ("", _NO_MATTER)]
+    return classes, left_out
 
 
-def _visible_folders(root: Path) -> list[str]:
-    """Folders, and links to folders that are not around ``root`` themselves."""
-    own = os.path.realpath(root)
-    around = {own, *map(str, Path(own).parents)}
-    return sorted(
-        entry.name
-        for entry in _entries(root)
-        if _is_folder(entry) and not (entry.is_symlink() and os.path.realpath(entry.path) in around)
-    )
+def _no_class(entry: os.DirEntry[str], root: Path) -> str:
+    """Why something is no class folder; "" if it is one."""
+    if entry.is_symlink():
+        if not os.path.exists(entry.path):  # which a link in a circle does not either
+            return "is a link that leads nowhere"
+        here = Path(os.path.realpath(root))
+        if Path(os.path.realpath(entry.path)) in (here, *here.parents):
+            return "is a link to a folder that it is in itself"
+    if _is_folder(entry):
+        return ""
+    return "lies in no class folder" if _suffix(entry.name) in SUFFIXES else _NO_MATTER
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -28,8 +28,9 @@ class Config:
 
     ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel
     for grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as
-    "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder. ``limit`` uses only
-    so many training images. ``checkpoint_every`` counts steps; 0 saves twice a minute and after each epoch.
+    "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they are empty, nobody has
+    decided yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0 saves
+    twice a minute and after each epoch.
     """
 
     model: str = "lenet"
@@ -99,7 +100,7 @@ class Config:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width to resize images to; None leaves them as they are."""
+        """Height and width to resize images to; None where nobody has decided."""
         if not self.image_size:
             return None
         parts = self.image_size.lower().split("x")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
 from chainrule.data.image_files import CHANNELS
-from chainrule.data.image_folders import FolderContents, ImageFile, ImageFolder, LeftOut, Watch, common_mode, look_at
+from chainrule.data.image_folders import FolderContents, ImageFile, ImageFolder, Reading, Watch, common_mode, look_at
 from chainrule.data.named import folder_of_images
 from chainrule.display import displayed
 from chainrule.train.config import Config
@@ -78,27 +78,22 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     readings = [one.read(stays, watch) for one, stays in zip(folders, keep, strict=True)]
     damaged = [file for reading in readings for file in reading.damaged]
     contents.check([*contents.unreadable, *damaged])
-    notes += _told(contents, damaged, sum(reading.transparent for reading in readings))
+    notes += _told(contents, readings)
     return Opened(config, readings[0].dataset, readings[1].dataset, notes)
 
 
 @explained
-def open_test_images(
-    data: str, image_shape: tuple[int, int, int] | None, watch: Watch | None = None
-) -> tuple[Dataset, list[str]]:
+def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> tuple[Dataset, list[str]]:
     """The test split of ``data``, and sentences on what was left out; a folder's images are brought to ``image_shape``."""
     folder = folder_of_images(data)
     if folder is None:
         return load_dataset(data, "test"), []
     contents = look_at(folder, "test", watch)
-    size, mode = None, None
-    if image_shape is not None:
-        channels, *size_of_model = image_shape
-        size = (size_of_model[0], size_of_model[1])
-        mode = next(name for name, count in CHANNELS.items() if count == channels)
-    images = contents.split("test", size, mode)
+    channels, height, width = image_shape
+    mode = next(name for name, count in CHANNELS.items() if count == channels)
+    images = contents.split("test", (height, width), mode)
     reading = images.read(_fits(images), watch)
-    return reading.dataset, _told(contents, reading.damaged, reading.transparent)
+    return reading.dataset, _told(contents, [reading])
 
 
 def proposed_size(files: Sequence[ImageFile]) -> tuple[int, int]:
@@ -126,11 +121,14 @@ def _mixed(files: Sequence[ImageFile]) -> list[str]:
     return [f"{grey:,} of {len(files):,} images are grey: all are read as colour (RGB); --image-mode L takes grey"]
 
 
-def _told(contents: FolderContents, damaged: Sequence[LeftOut], transparent: int) -> list[str]:
-    notes = contents.notes(damaged)
-    if transparent:
-        images = "1 image is" if transparent == 1 else f"{transparent:,} images are"
-        notes.append(f"{images} transparent in parts, where white is put behind")
+def _told(contents: FolderContents, readings: Sequence[Reading]) -> list[str]:
+    notes = contents.notes([file for reading in readings for file in reading.damaged])
+    for count, what in (
+        (sum(reading.transparent for reading in readings), "transparent in parts, where white is put behind"),
+        (sum(reading.blank for reading in readings), "blank: all of their pixels are alike"),
+    ):
+        if count:
+            notes.append(f"{count:,} {'image is' if count == 1 else 'images are'} {what}")
     return notes
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import Normalize
 from chainrule.data.image_files import Decoded, UnreadableImage, decode
+from chainrule.data.image_folders import Watch
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.models import build
@@ -23,7 +24,7 @@ from chainrule.train.checkpoint import load_model, model_description
 from chainrule.train.command_line import command_line
 from chainrule.train.run_folder import RunFolder
 
-_BATCH = 250  # images that go through the model at a time, so that memory does not grow with their number
+_BATCH = 50  # images that go through the model at a time, so that memory does not grow with their number
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,21 @@ class TrainedModel:
         size = "×".join(map(str, self.image_shape))
         return f"<TrainedModel {type(self.model).__name__} for images {size}: {len(self.classes)} classes>"
 
-    def predict(self, paths: Sequence[str | Path], top: int = 3, invert: bool = False) -> list[Prediction]:
+    def predict(
+        self, paths: Sequence[str | Path], top: int = 3, invert: bool = False, watch: Watch | None = None
+    ) -> list[Prediction]:
         """The ``top`` classes of each image file, read as the training images were (turned as its EXIF orientation says, on
         white where it is transparent), and resized and converted to what the model was trained on.
 
         A file that gives no image is no reason to lose the others: its prediction has an ``error``.
-        ``invert`` turns light into dark, for a dark digit on white paper.
+        ``invert`` turns light into dark, for a dark digit on white paper. ``watch`` is told after each batch of files.
         """
         paths = [paths] if isinstance(paths, str | Path) else paths
         found: list[Prediction] = []
         for start in range(0, len(paths), _BATCH):
             found += self._predict_batch(paths[start : start + _BATCH], top, invert)
+            if watch is not None:
+                watch("predicting", len(found), len(paths))
         return found
 
     def _predict_batch(self, paths: Sequence[str | Path], top: int, invert: bool) -> list[Prediction]:
