@@ -215,8 +215,8 @@ def test_an_image_that_is_no_image_is_left_out(tmp_path: Path) -> None:
     (folder / "cat" / "notes.png").write_text("no image")
     (folder / "dog" / "notes.txt").write_text("no image")
     out = done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
-    assert "left out: 1 of 21 images: cat/notes.png is no image of a format that is read, whatever its name says\n" in out
-    assert "not read: 1 other entry: dog/notes.txt has no name of an image\n" in out
+    assert "left out: 1 of 21 images\n  cat/notes.png is no image of a format that is read, whatever its name says\n" in out
+    assert "not read: 1 other entry\n  dog/notes.txt has no name of an image\n" in out
     for name in ("one.png", "two.png"):
         (folder / "dog" / name).symlink_to(name)
     for number in range(12):
@@ -236,7 +236,7 @@ def test_an_image_that_is_damaged_is_left_out_and_the_run_goes_on_only_with_the_
     wrong.write_bytes(whole[:100])
     options = ("--data", folder, "--batch-size", 4, "--epochs", 2, "--checkpoint-every", 1)
     out = done("train", *options, "--out", tmp_path / "whole")
-    assert "left out: 1 of 60 images: cat/20.png is damaged (image file is truncated" in out
+    assert "left out: 1 of 60 images\n  cat/20.png is damaged (image file is truncated" in out
     assert "53 training images" in out
     run, save = tmp_path / "run", trainer.Trainer.save
 
@@ -321,12 +321,12 @@ def test_a_size_is_proposed_for_photos_used_and_kept(tmp_path: Path) -> None:
     run = tmp_path / "run"
     out = done("train", "--data", folder, "--epochs", 1, "--out", run)
     assert out.startswith(
-        f"{folder}: images of 1200 x 1600 are resized to 64 x 64; --image-size HxW chooses another\nlenet, 389,646 parameters"
+        f"{folder}: 1200 x 1600 pixels, trained at 64 x 64; --image-size HxW chooses another\nlenet, 389,646 parameters"
     )
     assert "6 training images of 3 x 64 x 64, 2 test images" in out
     assert image_options(run) == ("64x64", "RGB")
     assert sum(path.stat().st_size for path in run.iterdir()) < 10e6
-    assert "resized" not in done("train", "--resume", run), "it was said"
+    assert "pixels, trained" not in done("train", "--resume", run), "it was said"
     done("evaluate", run)
     assert "cannot" not in done("predict", run, folder / "a" / "0.jpg")
 
@@ -350,10 +350,10 @@ def test_the_size_that_is_proposed(sizes: list[tuple[int, int]], proposed: str, 
     out = done("train", "--data", tmp_path / "photos", "--model", "mlp", "--epochs", 1, "--out", tmp_path / "run")
     assert image_options(tmp_path / "run") == (proposed, "RGB")
     own = proposed == "x".join(map(str, sizes[0]))
-    text = f"are resized to {proposed.replace('x', ' x ')}; --image-size HxW chooses another"
+    text = f"pixels, trained at {proposed.replace('x', ' x ')}; --image-size HxW chooses another"
     assert (text in out) is not own
     if len(sizes) == 3:
-        assert "images of 40 x 50 to 1000 x 3000 are" in out
+        assert "40 x 50 to 1000 x 3000 pixels, trained" in out
 
 
 def test_grey_and_coloured_photos_together(tmp_path: Path) -> None:

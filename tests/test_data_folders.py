@@ -304,7 +304,7 @@ def test_files_that_are_no_image_are_left_out_with_a_warning(content: bytes, tmp
     (tmp_path / "a" / "2.png").write_bytes(content)
     message, data = left_out(tmp_path)
     reason = "is no image of a format that is read, whatever its name says"
-    assert message == f"{tmp_path}: left out: 1 of 3 images: a/2.png {reason}"
+    assert message == f"{tmp_path}, left out: 1 of 3 images\n  a/2.png {reason}"
     assert [path.name for path in data.paths] == ["1.png", "3.png"]
     assert data.left_out == [LeftOut(tmp_path / "a" / "2.png", reason)]
 
@@ -337,8 +337,8 @@ def test_of_many_files_that_are_left_out_a_few_are_named(tmp_path: Path) -> None
         if number < 9:
             (tmp_path / "a" / f"{number:02}.png").write_text("x")
     message, data = left_out(tmp_path)
-    assert message.startswith(f"{tmp_path}: left out: 9 of 20 images: a/00.png is no image ")
-    assert message.endswith("a/04.png is no image of a format that is read, whatever its name says; and 4 more")
+    assert message.startswith(f"{tmp_path}, left out: 9 of 20 images\n  a/00.png is no image ")
+    assert message.endswith("a/04.png is no image of a format that is read, whatever its name says\n  and 4 more")
     assert len(data.left_out) == 9
 
 
@@ -438,7 +438,7 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return status(path, **options)
 
     monkeypatch.setattr(os, "stat", no_file)
-    assert left_out(tmp_path)[0].endswith("1 of 3 images: a/1.png cannot be read (Permission denied)")
+    assert left_out(tmp_path)[0].endswith("1 of 3 images\n  a/1.png cannot be read (Permission denied)")
 
     def no_folder(path: Path) -> Any:
         if path == tmp_path / "a":

@@ -54,7 +54,11 @@ class ReadingProgress:
 
 
 def say_notes(notes: Sequence[str], console: Console) -> None:
-    """Sentences on what was read, broken between words."""
+    """What is to be known of what was read, broken between words. Names in it are clean already."""
     for note in notes:
-        for line in wrapped(displayed(note), console.width, hanging=""):
+        title, *entries = note.split("\n")
+        lines = wrapped(displayed(title), console.width, hanging="")
+        for entry in entries:
+            lines += wrapped(displayed(entry.strip()), console.width, indent="  ")
+        for line in lines:
             console.print(line, markup=False, soft_wrap=True)

@@ -137,7 +137,9 @@ class ImageFolder(Dataset):
             if watch is not None:
                 watch(f"reading {self.name}", number + 1, len(self))
         if not good:
-            raise UserError(f"{self.name}: none of the {len(self):,} images can be read: {_named(damaged, self.name)}")
+            raise UserError(
+                f"{self.name}: none of the {len(self):,} images can be read: {'; '.join(_named(damaged, self.name))}"
+            )
         files = [self.files[number] for number in good]
         if in_memory:
             dataset: Dataset = ArrayDataset(pixels[: len(good)], self.labels[good], self.classes, self.name)
@@ -210,17 +212,15 @@ class FolderContents:
                 )
 
     def notes(self, damaged: Sequence[LeftOut] = ()) -> list[str]:
-        """Sentences for a person: what is left out, and why. ``damaged`` are files whose headers were whole."""
+        """What is left out, and why, for a person; several lines each. ``damaged`` are files whose headers were whole."""
         unreadable = [*self.unreadable, *damaged]
-        sentences = []
+        found = []
         if unreadable:
-            total = f"{sum(self.candidates.values()):,}"
-            sentences.append(f"left out: {len(unreadable):,} of {total} images: {_named(unreadable, self.root)}")
+            total = sum(self.candidates.values())
+            found.append((f"left out: {len(unreadable):,} of {_count(total, 'image')}", unreadable))
         if self.others:
-            sentences.append(
-                f"not read: {_count(len(self.others), 'other entry', 'other entries')}: {_named(self.others, self.root)}"
-            )
-        return sentences
+            found.append((f"not read: {_count(len(self.others), 'other entry', 'other entries')}", self.others))
+        return ["\n  ".join([title, *_named(left_out, self.root)]) for title, left_out in found]
 
 
 def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch | None = None) -> FolderContents:
@@ -307,9 +307,8 @@ def _read_headers(
         contents.check(contents.unreadable)
     for split, images in contents.splits.items():
         if not images:
-            raise UserError(
-                f"{displayed(contents.names[split])}: no image can be read: {_named(contents.unreadable, contents.root)}"
-            )
+            reasons = "; ".join(_named(contents.unreadable, contents.root))
+            raise UserError(f"{displayed(contents.names[split])}: no image can be read: {reasons}")
     return contents
 
 
@@ -352,7 +351,7 @@ def split_image_folder(
 
 def _warned(contents: FolderContents) -> FolderContents:
     if contents.unreadable:
-        warn(f"{displayed(contents.root)}: {contents.notes()[0]}")
+        warn(f"{displayed(contents.root)}, {contents.notes()[0]}")
     return contents
 
 
@@ -470,11 +469,11 @@ def _in_order(task: Callable[[ImageFile], Any], files: Sequence[ImageFile]) -> I
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _named(left_out: Sequence[LeftOut], root: str | Path) -> str:
+def _named(left_out: Sequence[LeftOut], root: str | Path) -> list[str]:
     """The first few of them by name, with their reasons, and how many more there are."""
+    more = len(left_out) - _MOST_NAMED
     shown = [f"{displayed(_below(one.path, root))} {one.reason}" for one in left_out[:_MOST_NAMED]]
-    more = len(left_out) - len(shown)
-    return "; ".join(shown) + (f"; and {more:,} more" if more else "")
+    return [*shown, *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def _below(path: Path, root: str | Path) -> Path:

@@ -64,7 +64,7 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
         size = proposed_size(contents.files)
         if any(file.header.size != size for file in contents.files):
             notes.append(
-                f"{displayed(folder)}: images of {_range(contents.files)} are resized to {size[0]} x {size[1]}; "
+                f"{displayed(folder)}: {_range(contents.files)} pixels, trained at {size[0]} x {size[1]}; "
                 "--image-size HxW chooses another"
             )
     if not config.image_mode:
