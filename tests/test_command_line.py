@@ -36,7 +36,8 @@ def test_a_path_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for path in ("", elsewhere):
         line = called(monkeypatch, ".venv/bin/chainrule", path=path)
         assert line == ".venv/bin/chainrule predict 'runs/my digits' IMAGE..."
-    assert called(monkeypatch, "./my tools/chainrule").startswith("'my tools/chainrule' predict ")
+    assert called(monkeypatch, "./chainrule").startswith("./chainrule predict ")
+    assert called(monkeypatch, "./my tools/chainrule").startswith("'./my tools/chainrule' predict ")
 
 
 def test_what_the_shell_finds_needs_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

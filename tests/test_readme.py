@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,9 +31,19 @@ def test_the_first_program_is_short_and_runs(tmp_path: Path) -> None:
 
 def test_the_explained_example_is_what_the_command_prints() -> None:
     (shown,) = re.findall(r"```\n(node .*?)```", README, re.S)
-    command = ["explain", "(w @ x - y)**2", "w=[1,2]", "x=[3,4]", "y=5", "--step", "0.1"]
-    ran = subprocess.run([sys.executable, "-m", "chainrule", *command], capture_output=True, text=True)
-    assert ran.stdout == shown
+    (typed,) = re.findall(r"^    \.venv/bin/(chainrule explain .*)", README, re.M)
+    assert shlex.split(typed) == [
+        *("chainrule", "explain", "(w @ x - y)**2", "w=[1,2]", "x=[3,4]", "y=5", "--step", "0.1"),
+    ]
+    narrow = {**os.environ, "COLUMNS": "80"}
+    line = [sys.executable, "-m", *shlex.split(typed)]
+    assert subprocess.run(line, capture_output=True, text=True, env=narrow).stdout == shown
+
+
+def test_what_is_shown_of_the_commands_output_fits_80_columns() -> None:
+    shown = re.findall(r"^```\n(.*?)^```", re.sub(r"^```\w.*?^```", "", README, flags=re.S | re.M), re.S | re.M)
+    assert len(shown) == 1, "a block without a language is output, which the test above compares"
+    assert max(len(line) for block in shown for line in block.splitlines()) <= 80
 
 
 def brackets_outside_quotes(line: str) -> str:

@@ -258,9 +258,22 @@ def test_an_error_keeps_commands_whole_and_its_caret_in_place() -> None:
     assert text.startswith("  …x")
     assert text.endswith("y…")
     assert command_line == "Resume with: chainrule train --resume a-long-name"
+    quoted = "give the folder that `chainrule train` printed"
+    assert message_lines(quoted, 32) == ["give the folder that", "`chainrule train` printed"]
+    assert message_lines(quoted, 12)[2:4] == ["`chainrule", "train`"], "there is no room for it"
     assert message_lines("  abc\n   ^", 40) == ["  abc", "   ^"]
 
 
 def test_examples_of_help_can_be_copied() -> None:
     lines = broken_command("chainrule explain \"(w @ x - y)**2\" 'w=[1,2]' 'x=[3,4]' y=5 --step 0.1", 40)
     assert lines == ['  chainrule explain "(w @ x - y)**2" \\', "      'w=[1,2]' 'x=[3,4]' y=5 --step 0.1"]
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_words_at_ctrl_c_fit_too(width: int, place: Path, tmp_path: Path) -> None:
+    options = ("--data", place / "patterns", "--epochs", 5000, "--out", "run")
+    _, sent = on_terminal("train", *options, width=width, keys="\x03", after=r"images/s .* left", cwd=tmp_path)
+    text = plain(sent)
+    check(text, width)
+    assert re.search(r"Stopped after step \d+ of", text)
+    assert re.search(r"^Resume with: \S+ -m chainrule train --resume run$", text, re.MULTILINE)

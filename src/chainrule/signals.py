@@ -143,10 +143,28 @@ def tell(message: str) -> None:
             assert stream is not None
             handle = stream.fileno()
             shows_live_lines = os.isatty(handle) and os.environ.get("TERM", "dumb") != "dumb"
-            text = (_BARE_LINE + _CURSOR if shows_live_lines else "") + (f"{message}\n" if stream is sys.__stderr__ else "")
+            said = _fitted(message, handle) + "\n" if stream is sys.__stderr__ else ""
+            text = (_BARE_LINE + _CURSOR if shows_live_lines else "") + said
             os.write(handle, text.encode(errors="replace"))
         except (AssertionError, OSError, ValueError):  # closed, or its terminal has gone
             continue
+
+
+def _fitted(message: str, handle: int) -> str:
+    """``message`` broken between words where it goes to a terminal; the command to resume with stays whole, to be copied."""
+    try:
+        columns = os.get_terminal_size(handle).columns or 80
+    except OSError:  # no terminal
+        return message
+    lines: list[str] = []
+    for line in message.split("\n"):
+        lines.append("")
+        for word in [line] if "esume with: " in line else line.split(" "):
+            if lines[-1] and len(lines[-1]) + 1 + len(word) > columns:
+                lines.append(word)
+            else:
+                lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
 
 
 def die(number: int) -> None:

@@ -203,7 +203,7 @@ class ConsoleWatcher:
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
-        width = self.console.width
+        width = self.console.width - len("^C")  # which a terminal shows behind it
         line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), fitted(parts, width))
         row = Table.grid(padding=(0, 1))
         room = min(20, width - len(line) - 1)

@@ -8,13 +8,16 @@ from chainrule.graph.fitting import wrapped
 
 _COMMAND = re.compile(r"(Then r|R)esume with: ")
 _CARET = re.compile(r" +\^")
+_QUOTED = re.compile(r"`[^`]+`")
+_SPACE = "\0"  # inside of what is not to be broken
 _INDENT = 2
 
 
 def message_lines(message: str, width: int) -> list[str]:
     """A message in lines of at most ``width``, broken between words.
 
-    A command that one is told to type stays whole, so that it can be copied; a line that a caret points into is cut around it.
+    A command that one is told to type stays whole, so that it can be copied, also one in backquotes for which there is room;
+    a line that a caret points into is cut around it.
     """
     found: list[str] = []
     lines = message.split("\n")
@@ -24,8 +27,16 @@ def message_lines(message: str, width: int) -> list[str]:
         if _CARET.fullmatch(after):
             found += _cut(line, len(after) - 1, width)
         else:
-            found += [line] if _COMMAND.match(line) else wrapped(line, width, hanging="")
+            joined = _QUOTED.sub(lambda command: _joined(command[0], width), line)
+            found += (
+                [line] if _COMMAND.match(line) else [one.replace(_SPACE, " ") for one in wrapped(joined, width, hanging="")]
+            )
     return found
+
+
+def _joined(command: str, width: int) -> str:
+    """One word, if it fits a line with the punctuation that may follow."""
+    return command.replace(" ", _SPACE) if len(command) < width else command
 
 
 def _cut(line: str, caret: int, width: int) -> tuple[str, str]:

@@ -30,7 +30,8 @@ def _quoted(word: str) -> str:
 
 
 def _called() -> list[str]:
-    started = Path(sys.argv[0]) if sys.argv else Path()
+    typed = sys.argv[0] if sys.argv else ""
+    started = Path(typed)
     if started.name == "__main__.py" and started.parent.name == "chainrule":
         return [sys.orig_argv[0], "-m", "chainrule"]
     if started.stem != "chainrule" or started.suffix == ".py":
@@ -38,4 +39,4 @@ def _called() -> list[str]:
     found = shutil.which("chainrule")
     if found is not None and started.exists() and os.path.samefile(found, started):
         return ["chainrule"]
-    return [str(started)]
+    return [typed]
