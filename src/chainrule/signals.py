@@ -152,10 +152,12 @@ def tell(message: str) -> None:
 
 def _fitted(message: str, handle: int) -> str:
     """``message`` broken between words where it goes to a terminal; the command to resume with stays whole, to be copied."""
+    given = os.environ.get("COLUMNS", "")
     try:
-        columns = os.get_terminal_size(handle).columns or 80
+        found = os.get_terminal_size(handle).columns
     except OSError:  # no terminal
         return message
+    columns = (int(given) if given.isdecimal() else found) or 80
     lines: list[str] = []
     for line in message.split("\n"):
         lines.append("")
