@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import nn, ops, optim
 from chainrule.compiler import pipeline
+from chainrule.compiler.arena import Span, plan_memory
 from chainrule.compiler.fuse import Fusion, fuse
 from chainrule.compiler.layout import CHANNELS_LAST, choose_layout
 from chainrule.compiler.lower import lower
-from chainrule.compiler.memory import Span, plan_memory
 from chainrule.compiler.nest import collapsed
 from chainrule.compiler.pipeline import Compilation
-from chainrule.compiler.precision import in_supported_dtypes
 from chainrule.compiler.schedule import schedule
 from chainrule.compiler.simplify import simplify
 from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask
 from chainrule.compiler.values import COPY
+from chainrule.compiler.widening import in_supported_dtypes
 from chainrule.errors import InternalError
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype, float32, int64, is_float
@@ -473,7 +473,7 @@ def test_a_training_step_comes_through_all_passes() -> None:
 def test_the_report_says_what_each_pass_changed() -> None:
     graph, _ = traced(lambda x: (x + 0).exp().sum(), (3, 4))
     reports = pipeline.plan(graph, []).reports
-    assert [one.name for one in reports] == ["simplify", "precision", "layout", "fuse", "lower", "schedule"]
+    assert [one.name for one in reports] == ["simplify", "widen", "layout", "fuse", "lower", "schedule"]
     assert "nodes >" in str(reports[0])
 
 

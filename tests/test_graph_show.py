@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import InternalError, UserError
+from chainrule.graph.arrangement import Edge, Layout, arrange, room_for_ports
 from chainrule.graph.graph import Graph
-from chainrule.graph.layout import Edge, Layout, arrange, room_for_ports
 from chainrule.graph.node import BUFFER, CONSTANT, INPUT, PARAMETER, Node, Role, TensorType, leaf
 from chainrule.graph.origin import Origin, originating_from
 from chainrule.graph.show import svg, text

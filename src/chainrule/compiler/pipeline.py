@@ -1,8 +1,8 @@
 """The compiler, top to bottom: a list of passes from a graph to tasks over buffers.
 
-    simplify > precision > layout > fuse > lower > schedule        then, with kernels at hand: stages > memory (cpu.planner)
+    simplify > widen > layout > fuse > lower > schedule        then, with kernels at hand: stages > memory (cpu.planner)
 
-Each pass is a row of ``PASSES``: what it does to the ``Compilation``, and how what it left is shown to people (see ``show``).
+Each pass is a row of ``PASSES``: what it does to the ``Compilation``, and how what it left is shown (see ``listing``).
 ``check_between`` holds the graph against its rules after every pass that changes it; tests switch it on.
 """
 
@@ -15,16 +15,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chainrule.compiler import show
+from chainrule.compiler import listing
 from chainrule.compiler.fuse import Fusion, fuse
 from chainrule.compiler.layout import Layout, choose_layout
 from chainrule.compiler.lower import lower
-from chainrule.compiler.precision import in_supported_dtypes
 from chainrule.compiler.report import SHOW, PassReport
 from chainrule.compiler.schedule import Schedule, schedule
 from chainrule.compiler.simplify import simplify
 from chainrule.compiler.tasks import Buffer, Lowered, Place
 from chainrule.compiler.values import dense_strides, natural
+from chainrule.compiler.widening import in_supported_dtypes
 from chainrule.errors import unknown_value
 from chainrule.graph import Graph, Node, check
 
@@ -100,7 +100,7 @@ def _over_graph(name: str, graph_pass: Callable[[Graph], tuple[Graph, int]]) -> 
         one.graph, changed = graph_pass(one.graph)
         return f"{changed} changes, {before} nodes > {len(one.graph)}"
 
-    return Pass(name, run, lambda one: show.graph(one.graph))
+    return Pass(name, run, lambda one: listing.graph(one.graph))
 
 
 def _layout(one: Compilation) -> str:
@@ -137,9 +137,9 @@ def _memory_of(old: Node, lowered: Lowered) -> Buffer:
 
 PASSES: list[Pass] = [
     _over_graph("simplify", simplify),
-    _over_graph("precision", in_supported_dtypes),
-    Pass("layout", _layout, lambda one: show.layout(one.layout)),
-    Pass("fuse", _fuse, lambda one: show.clusters(one.fusion)),
-    Pass("lower", _lower, lambda one: show.tasks(one.lowered.tasks)),
-    Pass("schedule", _schedule, lambda one: show.tasks(one.schedule.tasks, one.schedule.takes_over)),
+    _over_graph("widen", in_supported_dtypes),
+    Pass("layout", _layout, lambda one: listing.layout(one.layout)),
+    Pass("fuse", _fuse, lambda one: listing.clusters(one.fusion)),
+    Pass("lower", _lower, lambda one: listing.tasks(one.lowered.tasks)),
+    Pass("schedule", _schedule, lambda one: listing.tasks(one.schedule.tasks, one.schedule.takes_over)),
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chainrule.compiler import show
-from chainrule.compiler.memory import Arena, Span, plan_memory
+from chainrule.compiler import listing
+from chainrule.compiler.arena import Arena, Span, plan_memory
 from chainrule.compiler.pipeline import PASSES, Compilation, Pass, compiled
 from chainrule.compiler.tasks import Buffer
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
@@ -60,7 +60,7 @@ def _memory(one: Planning) -> str:
 
 
 def _shown_stages(one: Planning) -> str:
-    names = show.Names()
+    names = listing.Names()
     lines = []
     for number, stage in enumerate(one.stages):
         lines.append(f"stage {number}: {stage.units} units")
@@ -71,7 +71,7 @@ def _shown_stages(one: Planning) -> str:
 
 
 def _shown_memory(one: Planning) -> str:
-    names = show.Names()
+    names = listing.Names()
     rows = sorted(one.spans.items(), key=lambda row: (row[1].first, one.arena.offsets[row[0]]))
     return "\n".join(
         f"bytes {one.arena.offsets[buffer]:,} to {one.arena.offsets[buffer] + buffer.nbytes:,}, stages {span.first} to "

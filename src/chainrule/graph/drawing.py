@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
+from chainrule.graph.arrangement import Direction, Layout, Point, room_for_ports
 from chainrule.graph.boxes import Arrow, Box
 from chainrule.graph.graph import Graph
-from chainrule.graph.layout import Direction, Layout, Point, room_for_ports
 from chainrule.graph.names import display_width, shortened
 from chainrule.graph.node import Role
 

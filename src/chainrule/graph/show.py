@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from chainrule.errors import UserError, unknown_value
+from chainrule.graph.arrangement import Direction, Edge, arrange
 from chainrule.graph.boxes import EdgeNotes, Notes, make_arrows, make_boxes
 from chainrule.graph.drawing import document, label_room, measure
 from chainrule.graph.graph import Graph
 from chainrule.graph.groups import Group, module_groups
-from chainrule.graph.layout import Direction, Edge, arrange
 from chainrule.graph.names import clean, display_width, name_of, source_line
 
 Detail = Literal["node", "module"]

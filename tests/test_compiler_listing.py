@@ -11,8 +11,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import UserError, nn, optim
+from chainrule.compiler.listing import nest
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store
-from chainrule.compiler.show import nest
 from chainrule.cpu.planner import ALL_PASSES
 
 NAMES = [one.name for one in ALL_PASSES]
@@ -40,7 +40,7 @@ def sections(printed: str) -> dict[str, str]:
 
 
 def test_all_passes_are_rows_of_one_list() -> None:
-    assert NAMES == ["simplify", "precision", "layout", "fuse", "lower", "schedule", "stages", "memory"]
+    assert NAMES == ["simplify", "widen", "layout", "fuse", "lower", "schedule", "stages", "memory"]
     step, *batch = step_of()
     assert [one.name for one in step.prepare(*batch).passes] == NAMES
 
