@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ import pytest
 from PIL import Image
 
 import striking
-from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, outcome
+from chainrule.formats import load_safetensors
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, metrics, outcome
 
 SIGNALS = {
     "SIGINT": [signal.SIGINT],
@@ -46,8 +50,8 @@ def uninterrupted(place: Path) -> dict[str, Any]:
     return outcome(place / "whole")
 
 
-def training(folder: Path, out: str) -> list[object]:
-    options = ["--model", "mlp", "--epochs", 3, "--batch-size", 16, "--lr", "0.05", "--augment", "shift=1"]
+def training(folder: Path, out: str, epochs: int = 3) -> list[object]:
+    options = ["--model", "mlp", "--epochs", epochs, "--batch-size", 16, "--lr", "0.05", "--augment", "shift=1"]
     return ["train", "--data", folder / "patterns", *options, "--checkpoint-every", 2, "--out", folder / out]
 
 
@@ -187,31 +191,47 @@ def test_it_is_heard_at_once_while_native_code_runs(place: Path, tmp_path: Path)
             assert end.startswith("Stopped at once; ")
 
 
+@contextlib.contextmanager
+def on_terminal(script: str, *arguments: object, cwd: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A shell script on a terminal, with the command and its arguments as $@. Gives it and the terminal's other end."""
+    control, terminal = pty.openpty()
+    opened = os.ttyname(terminal)
+    with subprocess.Popen(  # the leader of a session that opens a terminal gets it for its own
+        ["bash", "-c", f"exec < {opened} > {opened} 2>&1; {script}", "bash", *COMMAND, *map(str, arguments)],
+        env={**ENVIRONMENT, "TERM": "xterm-256color", **variables},
+        cwd=cwd,
+        start_new_session=True,
+    ) as running:
+        try:
+            yield running, control
+        finally:
+            os.close(terminal)
+            running.kill()
+
+
+def read_until(control: int, wanted: str) -> str:
+    """What is written to a terminal until there is a match of the regular expression ``wanted``."""
+    seen = b""
+    while not re.search(wanted, seen.decode(errors="ignore")):
+        assert select.select([control], [], [], 30)[0], f"no {wanted!r} in {seen.decode(errors='ignore')!r}"
+        seen += os.read(control, 65536)
+    return seen.decode()
+
+
 def test_ctrl_c_on_the_keyboard_ends_compiling_at_once(tmp_path: Path) -> None:
     """With nothing in the code cache, so that LLVM is at work in other processes; none of them complains."""
     idx_folder(tmp_path / "patterns")
     (tmp_path / "cache").mkdir(mode=0o700)
-    control, terminal = pty.openpty()
-    opened = os.ttyname(terminal)
-    running = subprocess.Popen(
-        ["sh", "-c", f'exec "$0" "$@" < {opened} > {opened} 2>&1', *COMMAND, "train", "--data", "patterns", "--out", "run"],
-        env={**ENVIRONMENT, "CHAINRULE_CACHE": str(tmp_path / "cache"), "TERM": "xterm-256color"},
-        cwd=tmp_path,
-        start_new_session=True,  # which gets the terminal for its own
-    )
-    seen = os.read(control, 65536).decode()
-    os.close(terminal)
-    while "run folder:" not in seen:
-        seen += os.read(control, 65536).decode()
-    time.sleep(0.3)
-    begin = time.monotonic()
-    os.write(control, b"\x03")
-    with contextlib.suppress(OSError):
-        while part := os.read(control, 65536):
-            seen += part.decode()
-    assert running.wait() == -signal.SIGINT
-    assert time.monotonic() - begin < 2, "seconds to go, as there were"
-    os.close(control)
+    arguments = ["train", "--data", "patterns", "--out", "run"]
+    with on_terminal('exec "$@"', *arguments, cwd=tmp_path, CHAINRULE_CACHE=str(tmp_path / "cache")) as (running, control):
+        seen = read_until(control, "run folder:")
+        time.sleep(0.3)
+        begin = time.monotonic()
+        os.write(control, b"\x03")
+        seen += read_until(control, "Resume with: .*\n")
+        assert running.wait(timeout=30) == -signal.SIGINT
+        assert time.monotonic() - begin < 2, "seconds to go, as there were"
+        os.close(control)
     again = f"Resume with: {TYPED} train --resume run"
     assert visible(seen)[-2:] == ["Stopped; nothing had been trained yet.", again]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json"]
@@ -258,6 +278,54 @@ def test_a_run_is_trained_and_stopped_whatever_can_be_written(
         assert (heard, stopped) == ("Stopping after this step ...", "Stopped after step 5 of 9; everything is saved.")
     done("train", "--resume", tmp_path / "run")
     assert outcome(tmp_path / "run") == uninterrupted
+
+
+def test_a_terminal_that_is_closed(place: Path, tmp_path: Path) -> None:
+    """The system sends SIGHUP, and nothing can be written any more: the run is saved."""
+    arguments = training(place, str(tmp_path / "run"), epochs=2000)
+    with on_terminal('exec "$@"', *arguments, cwd=tmp_path) as (running, control):
+        read_until(control, "images/s")
+        os.close(control)
+        assert running.wait(timeout=60) == -signal.SIGHUP
+    rows = [row["step"] for row in metrics(tmp_path / "run") if row["kind"] == "train"]
+    assert rows == list(range(1, rows[-1] + 1))
+    assert 0 < rows[-1] < 6000
+    facts = json.loads(load_safetensors(tmp_path / "run" / "checkpoint.safetensors")[1]["chainrule"])
+    assert facts["step"] == rows[-1]
+
+
+def test_a_terminal_that_is_closed_after_nohup(place: Path, tmp_path: Path) -> None:
+    """Then the run goes on without it, to its end."""
+    arguments = training(place, str(tmp_path / "run"), epochs=60)
+    with on_terminal('trap "" HUP; exec "$@"', *arguments, cwd=tmp_path) as (running, control):
+        read_until(control, "images/s")
+        os.close(control)
+        assert running.wait(timeout=60) == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 180
+
+
+def test_nobody_is_waited_for_who_does_not_read(place: Path, tmp_path: Path) -> None:
+    """Standard error is a pipe that is full."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, bytes(4096))
+    os.set_blocking(write, True)
+    words = [str(word) for word in training(place, str(tmp_path / "run"))]
+    with subprocess.Popen(
+        [sys.executable, striking.__file__, "step", "15", "-1", *words],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=write,
+    ) as running:
+        try:
+            assert running.wait(timeout=30) == -signal.SIGTERM
+        finally:
+            running.kill()
+            os.close(read)
+            os.close(write)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_a_signal_that_was_ignored_stays_ignored(place: Path, uninterrupted: dict[str, Any], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 """The signals that ask a command to end."""
 
 AT_ONCE = "Stopped before it was done."
+_SECONDS_TO_WRITE = 0.5
 _BARE_LINE, _CURSOR = "\r\x1b[2K", "\x1b[?25h"  # a live line is taken away, the cursor is shown again
 
 
@@ -139,15 +140,26 @@ def tell(message: str) -> None:
     """Say a message on standard error, past every buffer and lock, as the main thread may be in the middle of writing; on a
     terminal in place of the live line, if there is one. Where nobody can be told, nothing happens."""
     for stream in (sys.__stdout__, sys.__stderr__):
-        try:
-            assert stream is not None
-            handle = stream.fileno()
-            shows_live_lines = os.isatty(handle) and os.environ.get("TERM", "dumb") != "dumb"
-            said = _fitted(message, handle) + "\n" if stream is sys.__stderr__ else ""
-            text = (_BARE_LINE + _CURSOR if shows_live_lines else "") + said
-            os.write(handle, text.encode(errors="replace"))
-        except (AssertionError, OSError, ValueError):  # closed, or its terminal has gone
+        if stream is None:  # it was closed when the process began
             continue
+        try:
+            handle = stream.fileno()
+            redraws = os.isatty(handle) and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+            said = _fitted(message, handle) + "\n" if stream is sys.__stderr__ else ""
+            text = (_BARE_LINE + _CURSOR if redraws else "") + said
+            if text and _takes_more(handle):
+                os.write(handle, text.encode(errors="replace"))
+        except (OSError, ValueError):  # closed, or its terminal has gone
+            continue
+
+
+def _takes_more(handle: int) -> bool:
+    """Whether a short text can be written without waiting: a reader may be slow, a terminal stopped by Ctrl-S."""
+    if os.name != "posix":
+        return True
+    import select
+
+    return bool(select.select([], [handle], [], _SECONDS_TO_WRITE)[1])
 
 
 def _fitted(message: str, handle: int) -> str:
