@@ -19,7 +19,7 @@ from chainrule.data import image_folder
 from chainrule.display import displayed
 from chainrule.errors import UserError, warn
 from chainrule.graph.names import display_width
-from chainrule.train import Evaluation
+from chainrule.train import Config, Evaluation, next_folder
 from chainrule.train.command_line import command_line
 from running import Ended, command, pictures
 from test_command import on_terminal
@@ -106,6 +106,11 @@ def test_a_command_to_copy_is_one_for_bash_and_zsh(monkeypatch: pytest.MonkeyPat
     assert command_line("train", "--resume", f"it's {ESCAPE}\\{LINE}") == (
         "chainrule train --resume $'it\\'s \\x1b[31;1mred\\\\two\\nerror: fake'"
     )
+
+
+def test_a_run_gets_a_name_that_can_be_typed() -> None:
+    assert next_folder(Config(data=f"photos/{ESCAPE}{LINE}{BYTE}")) == Path("runs/lenet-_[31;1mredtwo_error: fakecaf_-1")
+    assert next_folder(Config(data="photos/my été")) == Path("runs/lenet-my été-1")
 
 
 # ---- the command

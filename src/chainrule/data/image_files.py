@@ -184,7 +184,7 @@ def _opened(path: Path) -> Iterator[Image]:
         _check_regular(path)
         # Not by its name, or Pillow maps some files into memory, and then scrambles a TIFF that is to be turned on its side.
         with open(path, "rb") as file, Pillow.open(file, formats=_formats()) as image:
-            if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+            if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
                 raise UnreadableImage(path, f"has grey levels of 32 bits (mode {image.mode}): convert it to 8 or 16 bits")
             yield image
     except (UnreadableImage, MemoryError):

@@ -168,7 +168,8 @@ def _row(line: bytes) -> dict[str, Any] | None:
 @explained
 def next_folder(config: Config, parent: str | os.PathLike[str] = "runs") -> Path:
     """``runs/<model>-<data>-<n>`` with the first n that is free."""
-    data = Path(config.data).name or "data"
+    name = Path(config.data).name or "data"
+    data = "".join(one if displayed(one) == one else "_" for one in name)  # a name that can be typed
     number = 1
     while (Path(parent) / f"{config.model}-{data}-{number}").exists():
         number += 1

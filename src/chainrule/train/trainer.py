@@ -114,8 +114,8 @@ class Trainer:
         self.evaluation: Evaluation | None = None
 
     def __repr__(self) -> str:
-        config = self.config
-        return f"<Trainer of {config.model} on {config.data} in {self.folder.path}: step {self.progress.step} of {self.steps}>"
+        data, folder = displayed(self.config.data), displayed(self.folder.path)
+        return f"<Trainer of {self.config.model} on {data} in {folder}: step {self.progress.step} of {self.steps}>"
 
     def resume(self) -> None:
         """Go to where the folder's checkpoint left off; to the beginning if there is none yet."""
