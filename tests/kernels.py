@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.cpu.code_cache import load
-from chainrule.cpu.kernel import Steps
+from chainrule.cpu.kernel import KernelSteps
 from chainrule.cpu.target import Target
 
 _GUARD = 256
@@ -33,7 +33,7 @@ def assert_guards_hold(view: np.ndarray, name: str) -> None:
 
 
 def run_steps(
-    steps: Steps,
+    steps: KernelSteps,
     operands: Mapping[str, np.ndarray],
     shape: tuple[int, ...],
     dtype: str,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chainrule.cpu.contraction import convolution, input_gradient, matmul, weight_gradient
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Step, Steps
+from chainrule.cpu.kernel import KernelStep, KernelSteps
 from chainrule.cpu.machine_code import Library, assemble, assembly
 from chainrule.cpu.target import AVX512, NEON, Target, host_target
 
@@ -40,7 +40,9 @@ class Guarded:
         return bool((self.raw[: self.start] == 0x5A).all() and (self.raw[self.stop :] == 0x5A).all())
 
 
-def run(steps: Steps, target: Target, dtype: str, operands: Mapping[str, np.ndarray], size: int, order: int = 1) -> np.ndarray:
+def run(
+    steps: KernelSteps, target: Target, dtype: str, operands: Mapping[str, np.ndarray], size: int, order: int = 1
+) -> np.ndarray:
     """What the steps leave in ``out``; units one by one, in ``order`` 1 or -1."""
     out = Guarded(size, dtype)
     temporaries = {
@@ -272,7 +274,7 @@ def test_empty_matrices_have_no_units(sizes: tuple[int, int, int, int]) -> None:
     assert steps.steps[-1].kernel.units == 0
 
 
-def rows_written(step: Step, target: Target, dtype: str, memory: dict[str, np.ndarray], row: int) -> None:
+def rows_written(step: KernelStep, target: Target, dtype: str, memory: dict[str, np.ndarray], row: int) -> None:
     """Every unit of ``step`` writes just the rows that ``step.rows`` says, ``row`` elements long."""
     assert step.rows is not None
     name = step.kernel.name
@@ -290,7 +292,7 @@ def rows_written(step: Step, target: Target, dtype: str, memory: dict[str, np.nd
         np.testing.assert_array_equal(written, np.arange(first, last))
 
 
-def temporaries_of(steps: Steps) -> dict[str, np.ndarray]:
+def temporaries_of(steps: KernelSteps) -> dict[str, np.ndarray]:
     return {name: np.zeros(nbytes, np.uint8) for name, nbytes in steps.temporaries.items()}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store
 from chainrule.cpu.code_cache import load
-from chainrule.cpu.elementwise import MEMORY_TYPES
+from chainrule.cpu.emitters import MEMORY_TYPES
 from chainrule.cpu.loops import loop_kernel
 from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.target import AVX512, NEON, Target, host_target

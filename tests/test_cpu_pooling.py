@@ -77,8 +77,8 @@ def check_sum(case: Case, target: Target, dtype: str) -> None:
     steps = pooling.sum_pool(target, dtype, shape[0], shape[1], shape[2:], out, **geometry)
     found = run_steps(steps, {"image": nhwc(image).astype(dtype)}, total.shape, dtype, target)
     np.testing.assert_allclose(found, total, rtol=1e-5, atol=1e-5)
-    spread = nhwc(ops.sum_pool2d_spread.reference(upstream, size=shape[2:], **geometry))
-    steps = pooling.sum_pool_spread(target, dtype, shape[0], shape[1], shape[2:], out, **geometry)
+    spread = nhwc(ops.sum_pool2d_gradient.reference(upstream, size=shape[2:], **geometry))
+    steps = pooling.sum_pool_gradient(target, dtype, shape[0], shape[1], shape[2:], out, **geometry)
     found = run_steps(steps, {"upstream": nhwc(upstream).astype(dtype)}, spread.shape, dtype, target)
     np.testing.assert_allclose(found, spread, rtol=1e-5, atol=1e-5)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chainrule.cpu import winograd
 from chainrule.cpu.emit import Module, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Steps
+from chainrule.cpu.kernel import KernelSteps
 from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.winograd.transforms import A_T, B_T, G, transform, transposed
@@ -25,7 +25,7 @@ ERROR = {"float32": 5e-6, "float64": 1e-14}
 """Of the largest number of the result."""
 
 
-def passes(one: Geometry, target: Target, dtype: str) -> list[tuple[str, Steps, dict[str, np.ndarray], np.ndarray]]:
+def passes(one: Geometry, target: Target, dtype: str) -> list[tuple[str, KernelSteps, dict[str, np.ndarray], np.ndarray]]:
     """Name, steps, operands and expected result of each pass."""
     image, weight, upstream = operands_of(one, dtype)
     out, to_image, to_weight = reference(one, image, weight, upstream)
@@ -115,7 +115,7 @@ def test_units_write_the_rows_that_they_claim() -> None:
             done = last.kernel.units // 2
             fewer = replace(last, kernel=replace(last.kernel, units=done))
             found = run_steps(
-                Steps([*steps.steps[:-1], fewer], steps.temporaries), operands, matrix.shape, "float32", HOST
+                KernelSteps([*steps.steps[:-1], fewer], steps.temporaries), operands, matrix.shape, "float32", HOST
             )  # fmt: skip
             written = ~np.isnan(found)
             assert written[: done * last.rows].all(), name

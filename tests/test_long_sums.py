@@ -109,7 +109,7 @@ def test_sums_over_large_windows(engine: str) -> None:
     pool = {"window": (300, 200), "stride": (300, 200), "padding": NO_PADDING}
     assert error(ops.sum_pool2d, [(1, 3, 300, 200)], pool, "0.1", engine) <= 2
     pool = {"window": (40, 40), "stride": (1, 1), "padding": NO_PADDING}
-    assert error(ops.sum_pool2d_spread, [(1, 3, 41, 41)], {**pool, "size": (80, 80)}, "0.1", engine) <= 2
+    assert error(ops.sum_pool2d_gradient, [(1, 3, 41, 41)], {**pool, "size": (80, 80)}, "0.1", engine) <= 2
     image = np.zeros((1, 3, 80, 80), np.float32)
     image[:, :, 39, 39] = 1
     values = [image, np.full((1, 3, 41, 41), 0.1, np.float32)]

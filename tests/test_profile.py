@@ -10,7 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule.cpu import contraction, depthwise, winograd
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Kernel, Steps
+from chainrule.cpu.kernel import Kernel, KernelSteps
 from chainrule.cpu.limits import Limits
 from chainrule.cpu.profile import ProgramProfile
 from chainrule.cpu.target import host_target
@@ -20,7 +20,7 @@ SMALL = Geometry(2, 3, 5, (4, 4), (4, 4), (3, 3), padding=((1, 1), (1, 1)))
 """Along an axis the window sees 2, 3, 3 and 2 pixels of the image: 10, of both 100; with all padding it would be 144."""
 
 
-def heavy(steps: Steps) -> Kernel:
+def heavy(steps: KernelSteps) -> Kernel:
     (kernel,) = (step.kernel for step in steps.steps if step.kernel.operations)
     return kernel
 

@@ -23,7 +23,7 @@ from chainrule import nn, optim
 from chainrule.compiler.pipeline import plan
 from chainrule.compiler.tasks import LoopTask
 from chainrule.cpu import threads
-from chainrule.cpu.elementwise import MEMORY_TYPES
+from chainrule.cpu.emitters import MEMORY_TYPES
 from chainrule.cpu.loops import loop_kernel
 from chainrule.cpu.machine_code import assembly
 from chainrule.cpu.program import Program

@@ -20,8 +20,8 @@ from chainrule.compiler.values import COPY, is_movement, only_unit_axes_change
 from chainrule.graph import Node
 from chainrule.ops import Primitive
 
-Step = tuple[int | None, int, int]
-IndexMap = tuple[Step, ...]
+AxisMap = tuple[int | None, int, int]
+IndexMap = tuple[AxisMap, ...]
 """Per axis of a node: the loop axis it follows (None for none), stride and offset: index = stride * loop index + offset."""
 
 _MOST_ROOTS = 24

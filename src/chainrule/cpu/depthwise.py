@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from chainrule.cpu import sliding
 from chainrule.cpu.emit import SIZES, Module, Value, Variable, element_of, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
-from chainrule.cpu.sliding import Axis, Operation, Pixel, Slide, Spot, State
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
+from chainrule.cpu.sliding import Axis, Pixel, Slide, SlidingOperation, Spot, State
 from chainrule.cpu.target import Target
 
 _MOST_COLUMNS = 7
@@ -62,17 +62,17 @@ def _adjoint(g: Geometry, dtype: str) -> Slide:
 # ---- the two that make an image
 
 
-def convolution(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """Operands "image" (N, H, W, C), "weight" (C, 1, KH, KW), "out" (N, OH, OW, C)."""
     return _imaging("depthwise", "image", geometry, _forward(geometry, dtype))
 
 
-def input_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """Operands "upstream" (N, OH, OW, C), "weight" (C, 1, KH, KW), "out" (N, H, W, C)."""
     return _imaging("depthwise_input_gradient", "upstream", geometry, _adjoint(geometry, dtype))
 
 
-def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> Steps:
+def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> KernelSteps:
     per_unit = sliding.rows_per_unit(slide.row_bytes, g.batch, slide.result[0])
 
     def generate(target: Target, name: str) -> Module:
@@ -94,13 +94,16 @@ def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> Steps:
         bytes=(_pixels(g) - (g.unseen if operand == "image" else 0)) * itemsize,
     )
     pack = _packed_weight(g, slide.dtype)
-    return Steps(
-        [Step(pack, ("weight", "packed")), Step(kernel, (operand, "packed", "out"), rows=per_unit * slide.result[1])],
+    return KernelSteps(
+        [
+            KernelStep(pack, ("weight", "packed")),
+            KernelStep(kernel, (operand, "packed", "out"), rows=per_unit * slide.result[1]),
+        ],
         {"packed": taps * g.channels * itemsize},
     )
 
 
-class _WeightedSum(Operation):
+class _WeightedSum(SlidingOperation):
     """The sum of pixels times ``weight`` (taps, C)."""
 
     _weights: Callable[[int | Value], Value]
@@ -154,7 +157,7 @@ def _packed_weight(g: Geometry, dtype: str) -> Kernel:
 # ---- the gradient of the weight
 
 
-def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """Operands "image" (N, H, W, C), "upstream" (N, OH, OW, C), "out" (C, 1, KH, KW).
 
     Units are fixed blocks of rows of the upstream gradient; each leaves a partial result, and these are added up in order.
@@ -215,13 +218,13 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         taps,
         bytes=(units * slots + g.channels) * taps * itemsize,
     )
-    return Steps(
-        [Step(gather, ("image", "upstream", "partial")), Step(finish, ("partial", "out"))],
+    return KernelSteps(
+        [KernelStep(gather, ("image", "upstream", "partial")), KernelStep(finish, ("partial", "out"))],
         {"partial": units * taps * slots * itemsize},
     )
 
 
-class _Correlation(Operation):
+class _Correlation(SlidingOperation):
     """Adds upstream times pixel to ``sums`` (taps, slots): those of one row of the window at a time are in registers."""
 
     _first: Value

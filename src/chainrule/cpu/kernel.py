@@ -64,7 +64,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Step:
+class KernelStep:
     """One kernel applied to operands by name.
 
     ``rows`` is set where unit u writes just the rows u * rows to (u + 1) * rows (excluded; the last unit may have fewer) of
@@ -78,8 +78,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Steps:
+class KernelSteps:
     """What computes one value: kernels in order, and the bytes of each temporary that they hand to each other."""
 
-    steps: Sequence[Step]
+    steps: Sequence[KernelStep]
     temporaries: Mapping[str, int] = field(default_factory=dict)

@@ -17,7 +17,8 @@ from typing import Any
 
 from chainrule.compiler.nest import Access, Nest, Reduction
 from chainrule.cpu.edges import has_masks, load_columns, store_columns
-from chainrule.cpu.elementwise import (
+from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, vector
+from chainrule.cpu.emitters import (
     FLOATS,
     MEMORY_TYPES,
     REGISTER_TYPES,
@@ -28,7 +29,6 @@ from chainrule.cpu.elementwise import (
     to_memory,
     to_register,
 )
-from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, vector
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.target import Target
 

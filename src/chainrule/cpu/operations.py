@@ -8,19 +8,19 @@ from types import ModuleType
 
 from chainrule import ops
 from chainrule.compiler.tasks import HeavyTask, Place
-from chainrule.cpu import contraction, depthwise, indexing, pooling, winograd
+from chainrule.cpu import contraction, depthwise, gathering, pooling, winograd
 from chainrule.cpu import random_bits as random_family
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Steps
+from chainrule.cpu.kernel import KernelSteps
 from chainrule.cpu.target import Target
 from chainrule.errors import InternalError
 from chainrule.graph import Node
 
 Operands = dict[str, Place]
-Lowering = Callable[[HeavyTask, Target], tuple[Steps, Operands]]
+Lowering = Callable[[HeavyTask, Target], tuple[KernelSteps, Operands]]
 
 
-def steps_of(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def steps_of(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     """The kernels of a heavy operation in order, and where their operands lie; ``status`` and temporaries are left open."""
     lowering = _TABLE.get(task.node.operation)
     if lowering is None:
@@ -58,7 +58,7 @@ def _family(geometry: Geometry, dtype: str) -> ModuleType:
     return winograd if dtype == "float32" and winograd.suits(geometry) else contraction
 
 
-def _convolution(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _convolution(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     node = task.node
     image, weight = node.inputs
     geometry = _geometry(node, image.shape, node.shape, weight.shape[2:])
@@ -66,7 +66,7 @@ def _convolution(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     return steps, {"image": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
-def _input_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _input_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     node = task.node
     upstream, weight = node.inputs
     geometry = _geometry(node, node.shape, upstream.shape, weight.shape[2:])
@@ -74,7 +74,7 @@ def _input_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     return steps, {"upstream": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
-def _weight_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _weight_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     node = task.node
     image, upstream = node.inputs
     geometry = _geometry(node, image.shape, upstream.shape, node.shape[2:])
@@ -85,7 +85,7 @@ def _weight_gradient(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
 # ---- matrix product
 
 
-def _matmul(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _matmul(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     """Vectors are matrices of one row or column; where the output lies transposed, so is the product."""
     a, b = task.node.inputs
     left, right = task.inputs
@@ -115,13 +115,13 @@ def _batch_stride(x: Node, place: Place) -> int:
 def _pool(name: str, *operands: str) -> Lowering:
     make = getattr(pooling, name)
 
-    def lowering(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+    def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
         node, attributes = task.node, dict(task.node.attributes)
-        image = node.shape if name == "sum_pool_spread" else node.inputs[0].shape
+        image = node.shape if name == "sum_pool_gradient" else node.inputs[0].shape
         if name == "max_pool_route":
             output = node.inputs[1].shape
         else:
-            output = node.inputs[0].shape if name == "sum_pool_spread" else node.shape
+            output = node.inputs[0].shape if name == "sum_pool_gradient" else node.shape
         attributes.pop("size", None)
         steps = make(
             target, node.dtype.name, image[0], image[1], (image[2], image[3]), (output[2], output[3]), **attributes
@@ -134,10 +134,10 @@ def _pool(name: str, *operands: str) -> Lowering:
 # ---- places and chance
 
 
-def _gather(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _gather(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     x, indices = task.node.inputs
     axis = task.node.attributes["axis"]
-    steps = indexing.gather(
+    steps = gathering.gather(
         target,
         x.dtype.name,
         indices.dtype.name,
@@ -149,10 +149,10 @@ def _gather(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
     return steps, {"x": task.inputs[0], "indices": task.inputs[1], "out": task.output}
 
 
-def _scatter_add(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _scatter_add(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     x, indices = task.node.inputs
     axis, shape = task.node.attributes["axis"], task.node.shape
-    steps = indexing.scatter_add(
+    steps = gathering.scatter_add(
         target,
         x.dtype.name,
         indices.dtype.name,
@@ -165,17 +165,17 @@ def _scatter_add(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
 
 
 def _extreme(largest: bool) -> Lowering:
-    def lowering(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+    def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
         x = task.node.inputs[0]
         axis = task.node.attributes["axis"]
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-        steps = indexing.extreme_place(target, x.dtype.name, largest, before, x.shape[axis], after)
+        steps = gathering.extreme_place(target, x.dtype.name, largest, before, x.shape[axis], after)
         return steps, {"x": task.inputs[0], "out": task.output}
 
     return lowering
 
 
-def _random_bits(task: HeavyTask, target: Target) -> tuple[Steps, Operands]:
+def _random_bits(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     steps = random_family.random_bits(target, task.node.size, task.node.attributes["bits"])
     return steps, {"state": task.inputs[0], "out": task.output}
 
@@ -189,7 +189,7 @@ _TABLE: dict[object, Lowering] = {
     ops.max_pool2d_route: _pool("max_pool_route", "image", "upstream"),
     ops.max_pool2d_pick: _pool("max_pool_pick", "image", "values"),
     ops.sum_pool2d: _pool("sum_pool", "image"),
-    ops.sum_pool2d_spread: _pool("sum_pool_spread", "upstream"),
+    ops.sum_pool2d_gradient: _pool("sum_pool_gradient", "upstream"),
     ops.gather: _gather,
     ops.scatter_add: _scatter_add,
     ops.argmax: _extreme(True),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from chainrule.cpu import sliding
 from chainrule.cpu.emit import SIZES, Function, Module, Value, element_of, lanes_of, with_element
 from chainrule.cpu.geometry import Pair
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
-from chainrule.cpu.sliding import Axis, Operation, Pixel, Slide, Spot, State
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
+from chainrule.cpu.sliding import Axis, Pixel, Slide, SlidingOperation, Spot, State
 from chainrule.cpu.target import Target
 
 Padding = tuple[Pair, Pair]
@@ -83,7 +83,7 @@ def max_pool(
     stride: Pair,
     padding: Padding,
     dilation: Pair = (1, 1),
-) -> Steps:
+) -> KernelSteps:
     """Operands "image" (N, H, W, C), "out" (N, OH, OW, C). nan wins; the border never does."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
     return _one_kernel("max_pool", pool, pool.forward(), ("image", "out"), _Largest, pool.bytes(1, 1))
@@ -100,7 +100,7 @@ def max_pool_pick(
     stride: Pair,
     padding: Padding,
     dilation: Pair = (1, 1),
-) -> Steps:
+) -> KernelSteps:
     """Operands "image", "values" (both N, H, W, C), "out" (N, OH, OW, C): of values, those where the image's windows have
     their first largest element."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
@@ -118,7 +118,7 @@ def max_pool_route(
     stride: Pair,
     padding: Padding,
     dilation: Pair = (1, 1),
-) -> Steps:
+) -> KernelSteps:
     """Operands "image" (N, H, W, C), "upstream" (N, OH, OW, C), "out" (N, H, W, C): each upstream number added where the
     first largest element of its window is."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
@@ -149,7 +149,7 @@ def max_pool_route(
         scratch_bytes=most_rows * output[1] * channels * SIZES[pool.element],
         bytes=pool.bytes(2, 1),
     )
-    return Steps([Step(kernel, ("image", "upstream", "out"), rows=per_unit * image[1])])
+    return KernelSteps([KernelStep(kernel, ("image", "upstream", "out"), rows=per_unit * image[1])])
 
 
 def sum_pool(
@@ -162,14 +162,14 @@ def sum_pool(
     window: Pair,
     stride: Pair,
     padding: Padding,
-) -> Steps:
+) -> KernelSteps:
     """Operands "image" (N, H, W, C), "out" (N, OH, OW, C): the sum over each window, zeros in the border."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
     terms = math.prod(window)
     return _one_kernel("sum_pool", pool, pool.forward(), ("image", "out"), _sum_of(terms), pool.bytes(1, 1))
 
 
-def sum_pool_spread(
+def sum_pool_gradient(
     target: Target,
     dtype: str,
     batch: int,
@@ -179,16 +179,16 @@ def sum_pool_spread(
     window: Pair,
     stride: Pair,
     padding: Padding,
-) -> Steps:
+) -> KernelSteps:
     """Operands "upstream" (N, OH, OW, C), "out" (N, H, W, C): each number added to every pixel of its window."""
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
     terms = pool.most_windows
-    return _one_kernel("sum_pool_spread", pool, pool.adjoint(), ("upstream", "out"), _sum_of(terms), pool.bytes(1, 1))
+    return _one_kernel("sum_pool_gradient", pool, pool.adjoint(), ("upstream", "out"), _sum_of(terms), pool.bytes(1, 1))
 
 
 def _one_kernel(
-    family: str, pool: Pool, slide: Slide, operands: tuple[str, ...], make: Callable[..., Operation], nbytes: int
-) -> Steps:
+    family: str, pool: Pool, slide: Slide, operands: tuple[str, ...], make: Callable[..., SlidingOperation], nbytes: int
+) -> KernelSteps:
     """A kernel that is one operation: ``make`` gets the addresses of the operands, in order."""
     per_unit = sliding.rows_per_unit(slide.row_bytes, pool.batch, slide.result[0])
 
@@ -206,7 +206,7 @@ def _one_kernel(
 
     units = -(-pool.batch * slide.result[0] // per_unit)
     kernel = Kernel(family, f"{pool!r} {per_unit}", generate, units, bytes=nbytes)
-    return Steps([Step(kernel, operands, rows=per_unit * slide.result[1])])
+    return KernelSteps([KernelStep(kernel, operands, rows=per_unit * slide.result[1])])
 
 
 def _windows_that_reach(f: Function, pool: Pool, first: Value, last: Value) -> tuple[Value, Value]:
@@ -220,7 +220,7 @@ def _windows_that_reach(f: Function, pool: Pool, first: Value, last: Value) -> t
 # ---- what is done with the pixels of a window
 
 
-class _Sum(Operation):
+class _Sum(SlidingOperation):
     """The sum of all pixels."""
 
     def __init__(self, image: Value, out: Value) -> None:
@@ -261,7 +261,7 @@ class _WideSum(_Sum):
         spot.store(spot.f.narrowed(state[0].get(), element_of(spot.type)), self.out, place)
 
 
-def _sum_of(terms: int) -> Callable[..., Operation]:
+def _sum_of(terms: int) -> Callable[..., SlidingOperation]:
     return _Sum if terms <= _IN_A_ROW else _WideSum
 
 
@@ -277,7 +277,7 @@ class _Largest(_Sum):
             best.set(f.select(_wins(f, value, best.get()), value, best.get()))
 
 
-class _Pick(Operation):
+class _Pick(SlidingOperation):
     """The pixel of ``values`` where the image has its first largest."""
 
     def __init__(self, image: Value, values: Value, out: Value) -> None:
@@ -301,7 +301,7 @@ class _Pick(Operation):
         spot.store(state[1].get(), self.out, place)
 
 
-class _WithTaps(Operation):
+class _WithTaps(SlidingOperation):
     """One that needs the numbers of the taps, in lanes as wide as the image's."""
 
     _first: Value

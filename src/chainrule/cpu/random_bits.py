@@ -7,7 +7,7 @@ each element once.
 from __future__ import annotations
 
 from chainrule.cpu.emit import Function, Module, Value, lanes_of, vector
-from chainrule.cpu.kernel import Kernel, Step, Steps
+from chainrule.cpu.kernel import Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 
 _WORDS = 4
@@ -18,7 +18,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
 
 
-def random_bits(target: Target, size: int, bits: int) -> Steps:
+def random_bits(target: Target, size: int, bits: int) -> KernelSteps:
     """Operands "state" (2, int64: seed and counter), "out" (size, int32: ``bits`` random bits each)."""
     kernel = Kernel(
         "random_bits",
@@ -27,7 +27,7 @@ def random_bits(target: Target, size: int, bits: int) -> Steps:
         units=-(-size // _ELEMENTS_PER_UNIT),
         bytes=16 + 4 * size,
     )
-    return Steps([Step(kernel, ("state", "out"))])
+    return KernelSteps([KernelStep(kernel, ("state", "out"))])
 
 
 def _generate(target: Target, name: str, size: int, bits: int) -> Module:

@@ -247,7 +247,7 @@ class Spot:
 State = list[Variable]
 
 
-class Operation:
+class SlidingOperation:
     """What is done with the pixels of a window; a column of the result in the making is a list of variables.
 
     ``reads`` are the images whose pixels it takes; ``beside`` the images of the size of the result, and whether each is
@@ -305,7 +305,7 @@ class Slide:
         return SIZES[self.element] * self.channels * pixels
 
     def emit(
-        self, f: Function, target: Target, operation: Operation, images: tuple[Value, Value], rows: tuple[Value, Value]
+        self, f: Function, target: Target, operation: SlidingOperation, images: tuple[Value, Value], rows: tuple[Value, Value]
     ) -> None:
         """Make ``rows`` (from, to) of an image. ``images``: the numbers of the first pixel of what is read and written."""
         vectors = vectors_of(target, self.channels, self.element)
@@ -334,7 +334,7 @@ class _Row:
 
     f: Function
     slide: Slide
-    operation: Operation
+    operation: SlidingOperation
     vectors: Vectors
     image: Value
     vertical: Taps

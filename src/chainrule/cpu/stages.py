@@ -13,7 +13,7 @@ from functools import partial
 
 from chainrule.compiler.nest import Access
 from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place, Task
-from chainrule.cpu.kernel import Kernel, Step
+from chainrule.cpu.kernel import Kernel, KernelStep
 from chainrule.cpu.loops import loop_kernel
 from chainrule.cpu.operations import steps_of
 from chainrule.cpu.target import Target
@@ -95,7 +95,7 @@ class Staging:
                 stage.parts[self.same(task.output.buffer)] = step.rows * _row_elements(task)
             self._place(stage, step)
 
-    def _place(self, stage: PlannedStage, step: Step) -> None:
+    def _place(self, stage: PlannedStage, step: KernelStep) -> None:
         """A kernel of one unit may share the stage of others of one unit; all else begins a stage."""
         if stage.units == 1:
             first = self._earliest(stage.reads, stage.writes)

@@ -58,7 +58,7 @@ from chainrule.ops.execution import (
 from chainrule.ops.index import gather, one_hot, scatter_add
 from chainrule.ops.move import concatenate, flip, pad, reshape, slice_, transpose
 from chainrule.ops.normalise import log_softmax, log_softmax_composed
-from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_spread
+from chainrule.ops.pool import max_pool2d, max_pool2d_pick, max_pool2d_route, sum_pool2d, sum_pool2d_gradient
 from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, precision
 from chainrule.ops.primitive import OUTPUT, REGISTRY, Blocked, EachInput, Primitive, Spec, remember, why_no_value
 from chainrule.ops.random import random_bits
@@ -148,7 +148,7 @@ __all__ = [
     "subtract",
     "sum_",
     "sum_pool2d",
-    "sum_pool2d_spread",
+    "sum_pool2d_gradient",
     "tanh",
     "tensor_power",
     "transpose",

@@ -180,8 +180,8 @@ def _sum_pool_reference(x: Array, *, window: Pair, stride: Pair, padding: Paddin
 
 def _spread_shape(u: TensorType, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> TensorType:
     image = TensorType((*u.shape[:2], *size), u.dtype)
-    if _pooled("sum_pool2d_spread", image, window, stride, padding, (1, 1)) != u:
-        raise UserError(f"sum_pool2d_spread: an image of {size} does not pool to {u}")
+    if _pooled("sum_pool2d_gradient", image, window, stride, padding, (1, 1)) != u:
+        raise UserError(f"sum_pool2d_gradient: an image of {size} does not pool to {u}")
     return image
 
 
@@ -196,7 +196,7 @@ def _spread_reference(u: Array, *, size: Pair, window: Pair, stride: Pair, paddi
 
 def _sum_pool_vjp(z: Node, u: Node) -> Node:
     x = z.inputs[0]
-    return sum_pool2d_spread(u, size=(x.shape[2], x.shape[3]), **z.attributes)
+    return sum_pool2d_gradient(u, size=(x.shape[2], x.shape[3]), **z.attributes)
 
 
 def _spread_vjp(z: Node, u: Node) -> Node:
@@ -224,8 +224,8 @@ sum_pool2d: Primitive = Primitive(
     images=(0, OUTPUT),
 )
 
-sum_pool2d_spread: Primitive = Primitive(
-    "sum_pool2d_spread",
+sum_pool2d_gradient: Primitive = Primitive(
+    "sum_pool2d_gradient",
     Role.DISTRIBUTOR,
     "Each number given to every element of its window and added up, the adjoint of sum_pool2d: "
     "(N, C, OH, OW) -> (N, C, *size).",

@@ -1,7 +1,7 @@
 """The door to native code: all that tensors need of whatever compiles and runs graphs, as a protocol.
 
     tensor/ ──> backend() ──> Backend: compile a graph, run one operation, lend memory, threads
-                                 └── chainrule.cpu.backend, the only one so far
+                                 └── chainrule.cpu.interface, the only one so far
 
 A second backend (a library in C, or WebAssembly, made from the same recipe) is another module with these functions, chosen in
 ``backend``. Nothing else in ``tensor`` knows that there is a ``cpu``.
@@ -141,9 +141,9 @@ class Backend(Protocol):
 @functools.cache
 def backend() -> Backend:
     """The backend, loaded when it is first asked for."""
-    from chainrule.cpu import backend
+    from chainrule.cpu import interface
 
-    return backend
+    return interface
 
 
 @explained

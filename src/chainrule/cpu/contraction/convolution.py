@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from chainrule.cpu.contraction.blocking import Blocking, row_blocking
 from chainrule.cpu.contraction.correlation import (
     Correlation,
     Segments,
@@ -22,11 +21,12 @@ from chainrule.cpu.contraction.correlation import (
     without_border,
 )
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
+from chainrule.cpu.contraction.panel_blocking import PanelBlocking, row_blocking
 from chainrule.cpu.contraction.strip import Strip
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
 from chainrule.cpu.emit import SIZES, Function, Module, Value
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 
 _BLOCK_BYTES = 64 * 1024  # of a panel, read again, as a stream, for every tile of the unit
@@ -35,17 +35,17 @@ _UNITS = 8
 _WORTHWHILE = 0.9
 
 
-def convolution(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """image (N, H, W, C) * weight (O, C/g, KH, KW) -> out (N, OH, OW, O)."""
     return _steps(target, dtype, geometry, forward(geometry), "image")
 
 
-def input_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """upstream (N, OH, OW, O), weight (O, C/g, KH, KW) -> out (N, H, W, C), the gradient of the image."""
     return _steps(target, dtype, geometry, backward(geometry), "upstream")
 
 
-def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlation, source: str) -> Steps:
+def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlation, source: str) -> KernelSteps:
     correlation = _split(target, dtype, correlation)
     nest = _Nest(correlation, target, dtype)
     packing = _packing(geometry, correlation, nest.panels, source == "image")
@@ -59,8 +59,11 @@ def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlat
         bytes=nest.itemsize * (nest.traffic - (geometry.unseen if source == "image" else 0)),
     )
     rows = nest.blocking.rows * correlation.output[1] if nest.blocking.column_blocks == 1 else None
-    steps = [Step(packing_kernel(packing, dtype), ("weight", "packed")), Step(kernel, (source, "packed", "out"), rows)]
-    return Steps(steps, {"packed": packing.elements * nest.itemsize})
+    steps = [
+        KernelStep(packing_kernel(packing, dtype), ("weight", "packed")),
+        KernelStep(kernel, (source, "packed", "out"), rows),
+    ]
+    return KernelSteps(steps, {"packed": packing.elements * nest.itemsize})
 
 
 def _split(target: Target, dtype: str, correlation: Correlation) -> Correlation:
@@ -121,7 +124,7 @@ class _Nest:
         return segments_of([self.correlation.runs(phase) for phase in self.correlation.phases], block)
 
     @cached_property
-    def blocking(self) -> Blocking:
+    def blocking(self) -> PanelBlocking:
         one = self.correlation
         row = one.output[1] * one.output_channels + one.source_step[0] * one.pitch * one.source_channels
         border = one.span[0] * one.pitch * one.source_channels if one.reaches_outside else 0
@@ -140,7 +143,7 @@ class _Nest:
         )
 
     def _steps(self, rows: int) -> int:
-        """Steps of k over all pixels of some output rows, with the pixels that fill up tiles."""
+        """KernelSteps of k over all pixels of some output rows, with the pixels that fill up tiles."""
         one = self.correlation
         if one.is_split:
             return products(one, rows // one.output[0], self.tile_rows) * one.channels

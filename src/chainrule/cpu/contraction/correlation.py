@@ -17,7 +17,7 @@ from functools import cached_property
 from chainrule.cpu.geometry import Geometry, Pair
 
 _IN_A_ROW = 512
-"""Steps of k that are summed up in registers: the error grows with them, and then to add to memory costs a hundredth."""
+"""KernelSteps of k that are summed up in registers: the error grows with them, and then to add to memory costs a hundredth."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from chainrule.cpu.contraction.blocking import WANTED_UNITS, Blocking, row_blocking
 from chainrule.cpu.contraction.correlation import Run, Segments, segments_of
 from chainrule.cpu.contraction.pack import Packing, packing_kernel
+from chainrule.cpu.contraction.panel_blocking import WANTED_UNITS, PanelBlocking, row_blocking
 from chainrule.cpu.contraction.tile import Panels, Tile, emit_sweep, tile_rows
 from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.emit import SIZES, Function, Module, Value
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 
 Strides = tuple[int, int, int]
@@ -35,7 +35,7 @@ def matmul(
     k: int,
     a_strides: Strides,
     b_strides: Strides,
-) -> Steps:
+) -> KernelSteps:
     """a (batch, m, k) @ b (batch, k, n) -> out (batch, m, n), dense; strides in elements, of (batch, row, column)."""
     nest = _Nest(target, dtype, batch, m, n, k, a_strides, b_strides)
     kernel = Kernel(
@@ -50,9 +50,9 @@ def matmul(
     whole = nest.matrices == 1 or m % nest.blocking.rows == 0
     rows = nest.blocking.rows if whole and nest.blocking.column_blocks == 1 else None
     if not nest.packs or 0 in (nest.units, k):
-        return Steps([Step(kernel, ("a", "b", "out"), rows)])
-    steps = [Step(packing_kernel(nest.packing, dtype), ("b", "packed")), Step(kernel, ("a", "packed", "out"), rows)]
-    return Steps(steps, {"packed": nest.packing.elements * nest.itemsize})
+        return KernelSteps([KernelStep(kernel, ("a", "b", "out"), rows)])
+    steps = [KernelStep(packing_kernel(nest.packing, dtype), ("b", "packed")), KernelStep(kernel, ("a", "packed", "out"), rows)]
+    return KernelSteps(steps, {"packed": nest.packing.elements * nest.itemsize})
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class _Nest:
         return segments_of([[Run(0, 0, self.k)] if self.k else []], _BLOCK_BYTES // (self.panels.width * self.itemsize))
 
     @cached_property
-    def blocking(self) -> Blocking:
+    def blocking(self) -> PanelBlocking:
         several = self.rows >= _TILES * self.tile_rows * 2 * WANTED_UNITS
         period = _TILES * self.tile_rows if several else self.tile_rows
         return row_blocking(

@@ -23,7 +23,7 @@ from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.edges import load_columns
 from chainrule.cpu.emit import SIZES, Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 
 _SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
@@ -34,7 +34,7 @@ _BLOCKS_IN_A_ROW = 64
 """Blocks of pixels that are added up one by one."""
 
 
-def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """image (N, H, W, C), upstream (N, OH, OW, O) -> out (O, C/g, KH, KW), the gradient of the weight."""
     nest = _Nest(geometry, target, dtype)
     signature = f"{dtype} {geometry}"
@@ -50,7 +50,7 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
     aligned = geometry.groups == 1 or nest.panels.columns % nest.filters == 0
     if nest.chunks == 1:
         rows = nest.filters if nest.channel_blocks == 1 and aligned else None
-        return Steps([Step(kernel, ("image", "upstream", "out"), rows)])
+        return KernelSteps([KernelStep(kernel, ("image", "upstream", "out"), rows)])
     lanes = nest.panels.lanes
     adding = Kernel(
         "weight_gradient_sum",
@@ -60,8 +60,8 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         bytes=nest.itemsize * (nest.chunks + 1) * nest.sums,
     )
     rows = lanes if geometry.groups == 1 or nest.panels.columns % lanes == 0 else None
-    steps = [Step(kernel, ("image", "upstream", "sums")), Step(adding, ("sums", "out"), rows)]
-    return Steps(steps, {"sums": nest.chunks * nest.sums * nest.itemsize})
+    steps = [KernelStep(kernel, ("image", "upstream", "sums")), KernelStep(adding, ("sums", "out"), rows)]
+    return KernelSteps(steps, {"sums": nest.chunks * nest.sums * nest.itemsize})
 
 
 @dataclass(frozen=True)

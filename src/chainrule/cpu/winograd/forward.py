@@ -13,10 +13,10 @@ from functools import cached_property
 from chainrule.cpu.contraction.tile import tile_rows
 from chainrule.cpu.emit import Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Kernel, Step, Steps
+from chainrule.cpu.kernel import Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
-from chainrule.cpu.winograd.blocking import Blocking, choose_blocking
 from chainrule.cpu.winograd.products import CHANNELS_IN_A_ROW, Product, emit_product
+from chainrule.cpu.winograd.tile_blocking import TileBlocking, choose_blocking
 from chainrule.cpu.winograd.tile_transform import TileTransform, image_transform
 from chainrule.cpu.winograd.tiling import (
     LINE_BYTES,
@@ -31,17 +31,17 @@ from chainrule.cpu.winograd.transforms import A_T, B_T, transform
 from chainrule.cpu.winograd.weight_transform import VECTORS, WeightLayout, emit_weight_block, weight_transform
 
 
-def convolution(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """image (N, H, W, C) * weight (O, C, 3, 3) -> out (N, OH, OW, O)."""
     return _steps(target, dtype, geometry, forward_tiling(geometry), "image")
 
 
-def input_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """upstream (N, OH, OW, O), weight (O, C, 3, 3) -> out (N, H, W, C), the gradient of the image."""
     return _steps(target, dtype, geometry, backward_tiling(geometry), "upstream")
 
 
-def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, source: str) -> Steps:
+def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, source: str) -> KernelSteps:
     nest = _Nest(tiling, target, dtype, source == "image")
     fused = nest.blocking.fused
     kernel = Kernel(
@@ -55,10 +55,10 @@ def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, sourc
         bytes=nest.itemsize * (tiling.elements + (9 * tiling.channels * tiling.filters if fused else nest.layout.elements)),
     )
     if fused:
-        return Steps([Step(kernel, (source, "weight", "out"), nest.unit_pixels)])
-    weight = Step(weight_transform(nest.layout, dtype), ("weight", "transformed"))
-    products = Step(kernel, (source, "transformed", "out"), nest.unit_pixels)
-    return Steps([weight, products], {"transformed": nest.layout.elements * nest.itemsize})
+        return KernelSteps([KernelStep(kernel, (source, "weight", "out"), nest.unit_pixels)])
+    weight = KernelStep(weight_transform(nest.layout, dtype), ("weight", "transformed"))
+    products = KernelStep(kernel, (source, "transformed", "out"), nest.unit_pixels)
+    return KernelSteps([weight, products], {"transformed": nest.layout.elements * nest.itemsize})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Nest(TiledNest):
         return WeightLayout(one.channels, one.filters, VECTORS * self.lanes, one.side, self.is_forward)
 
     @cached_property
-    def blocking(self) -> Blocking:
+    def blocking(self) -> TileBlocking:
         return choose_blocking(self.tiling, self.layout, self.tile_rows, self.itemsize)
 
     @property

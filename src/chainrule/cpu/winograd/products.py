@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chainrule.cpu.emit import Module, vector
 
 _STEPS = 4
-"""Steps of k in one round of the inner loop."""
+"""KernelSteps of k in one round of the inner loop."""
 CHANNELS_IN_A_ROW = 512
 """That are summed up in registers, before they are added to what is there: the error grows with them."""
 

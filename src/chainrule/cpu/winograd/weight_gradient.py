@@ -21,7 +21,7 @@ from chainrule.cpu.contraction.tile import tile_rows
 from chainrule.cpu.contraction.turn import turn_sums
 from chainrule.cpu.emit import Function, Module, Value, vector
 from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.kernel import Kernel, Step, Steps
+from chainrule.cpu.kernel import Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 from chainrule.cpu.winograd.products import Product, emit_product
 from chainrule.cpu.winograd.tile_transform import TileTransform, image_transform
@@ -44,7 +44,7 @@ _TURN_CHANNELS = 8
 """Channels whose taps are turned at a time, in a buffer that stays in the L1 cache."""
 
 
-def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
+def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
     """image (N, H, W, C), upstream (N, OH, OW, O) -> out (O, C, 3, 3), the gradient of the weight."""
     nest = _Nest(forward_tiling(geometry), target, dtype)
     signature = f"{dtype} {nest.tiling} {nest.blocking}"
@@ -59,7 +59,7 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
             direct_operations=2 * geometry.multiply_adds_inside,
             bytes=nest.itemsize * (nest.tiling.elements + _TAPS * geometry.channels * geometry.filters),
         )
-        return Steps([Step(fused, ("image", "upstream", "out"))])
+        return KernelSteps([KernelStep(fused, ("image", "upstream", "out"))])
     sums = Kernel(
         "winograd_sums",
         signature,
@@ -78,12 +78,12 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> Steps:
         nest.turn_bytes,
         bytes=nest.itemsize * (nest.sums + _TAPS * geometry.channels * geometry.filters),
     )
-    steps = [Step(sums, ("image", "upstream", "sums")), Step(finish, ("sums", "out"))]
-    return Steps(steps, {"sums": nest.sums * nest.itemsize})
+    steps = [KernelStep(sums, ("image", "upstream", "sums")), KernelStep(finish, ("sums", "out"))]
+    return KernelSteps(steps, {"sums": nest.sums * nest.itemsize})
 
 
 @dataclass(frozen=True)
-class Blocking:
+class TileBlocking:
     """A unit takes ``chunk`` rows of tiles, ``rows`` at a time, and ``panels`` panels of filters. ``fused``: in one step."""
 
     chunk: int
@@ -92,11 +92,11 @@ class Blocking:
     fused: bool = False
 
 
-def choose_blocking(tiling: Tiling, width: int, size: int) -> Blocking:
+def choose_blocking(tiling: Tiling, width: int, size: int) -> TileBlocking:
     """For panels of ``width`` filters and elements of ``size`` bytes."""
     rows, panels = tiling.batch * tiling.rows, -(-tiling.filters // width)
     if _is_fused(tiling, size):
-        return Blocking(rows, rows, -(-panels // _WANTED_UNITS), fused=True)
+        return TileBlocking(rows, rows, -(-panels // _WANTED_UNITS), fused=True)
     chunks = min(_MOST_CHUNKS, -(-tiling.elements * size // _CHUNK_BYTES), rows)
     blocks = -(-tiling.filters // _FILTERS)
     sums = tiling.frequencies * tiling.channels * tiling.filters
@@ -110,7 +110,7 @@ def choose_blocking(tiling: Tiling, width: int, size: int) -> Blocking:
     chunk = -(-rows // chunks)
     block_rows = min(chunk, max(1, round(_TILES / tiling.columns)))
     even = -(-chunk // -(-chunk // block_rows))
-    return Blocking(chunk, even, -(-panels // blocks))
+    return TileBlocking(chunk, even, -(-panels // blocks))
 
 
 def _is_fused(tiling: Tiling, size: int) -> bool:
@@ -133,7 +133,7 @@ class _Nest(TiledNest):
         return -(-self.tiling.filters // self.width)
 
     @cached_property
-    def blocking(self) -> Blocking:
+    def blocking(self) -> TileBlocking:
         return choose_blocking(self.tiling, self.width, self.itemsize)
 
     @property

@@ -12,7 +12,7 @@ WANTED_UNITS = 8
 
 
 @dataclass(frozen=True)
-class Blocking:
+class PanelBlocking:
     """A unit is ``rows`` rows of the output times ``column_panels`` panels of its columns."""
 
     rows: int
@@ -37,7 +37,7 @@ def row_blocking(
     steps: Callable[[int], int],
     itemsize: int,
     whole_periods: bool = False,
-) -> Blocking:
+) -> PanelBlocking:
     """``rows`` rows of ``row_pixels`` pixels each, ``period`` of which belong together; a unit of some rows touches
     ``row_bytes`` for each and ``border_bytes`` more, all of the packed weight: ``depth`` rows k in ``panels``, and takes
     ``steps(rows)`` steps of k over all its pixels, with those that fill up tiles."""
@@ -67,4 +67,4 @@ def row_blocking(
         candidates |= set(range(1, min(rows, 64) + 1))
     best = min(candidates, key=cost, default=1)
     column_panels = -(-panels.count // columns(best))
-    return Blocking(best, -(-rows // best), column_panels, -(-panels.count // column_panels))
+    return PanelBlocking(best, -(-rows // best), column_panels, -(-panels.count // column_panels))

@@ -19,7 +19,7 @@ _FEW_THREADS, _MANY_THREADS = 2, 8
 
 
 @dataclass(frozen=True)
-class Blocking:
+class TileBlocking:
     """A unit is ``rows`` rows of tiles and ``panels`` panels of filters; ``chunk`` panels have their products in memory at a
     time. ``fused``: units transform the weight themselves, each panel just before its products: where images are few and
     filters many, the transformed weight is far more than anything else, and never leaves the caches."""
@@ -30,14 +30,14 @@ class Blocking:
     fused: bool = False
 
 
-def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> Blocking:
+def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> TileBlocking:
     """The one of the least cost for few threads and for many, which want units that divide evenly.
 
     ``tile_rows`` is the register tile's, ``size`` that of an element in bytes.
     """
     rows = tiling.batch * tiling.rows
 
-    def cost(blocking: Blocking) -> float:
+    def cost(blocking: TileBlocking) -> float:
         units = -(-rows // blocking.rows) * -(-layout.panels // blocking.panels)
         one = _unit_cycles(blocking, tiling, layout, tile_rows, size)
         few, many = (-(-units // threads) * threads for threads in (_FEW_THREADS, _MANY_THREADS))
@@ -46,17 +46,17 @@ def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: 
     return min(_candidates(tiling, layout, rows), key=cost)
 
 
-def _candidates(tiling: Tiling, layout: WeightLayout, rows: int) -> Iterator[Blocking]:
+def _candidates(tiling: Tiling, layout: WeightLayout, rows: int) -> Iterator[TileBlocking]:
     most = max(1, min(rows, _MOST_TILES // tiling.columns))
     chunk = max(1, _CHUNK_FILTERS // layout.width)
     panels = sorted({-(-layout.panels // blocks) for blocks in (1, 2, 4, 8, 16)})
     for block in range(1, most + 1):
         for count in panels:
-            yield Blocking(block, count, min(chunk, count))
-            yield Blocking(block, count, 1, fused=True)
+            yield TileBlocking(block, count, min(chunk, count))
+            yield TileBlocking(block, count, 1, fused=True)
 
 
-def _unit_cycles(blocking: Blocking, tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> float:
+def _unit_cycles(blocking: TileBlocking, tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> float:
     tiles, panels = blocking.rows * tiling.columns, blocking.panels
     register_tiles = tiling.frequencies * panels * -(-tiles // tile_rows)
     products = register_tiles * (tile_rows * tiling.channels * VECTORS / 2 + _PRODUCT_CYCLES)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chainrule.cpu.emit import SIZES, Function, Module, Value, vector
-from chainrule.cpu.kernel import LLVM_TYPES, Kernel, Step, Steps
+from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 from chainrule.cpu.target import Target
 
 _ROWS_PER_UNIT = 256
@@ -39,7 +39,7 @@ def _index(f: Function, indices: Value, position: Value, dtype: str, size: int, 
 
 def gather(
     target: Target, dtype: str, index_dtype: str, before: int, size: int, after: int, count: int
-) -> Steps:  # fmt: skip
+) -> KernelSteps:  # fmt: skip
     """Operands "x" (before, size, after), "indices" (count), "status", "out" (before, count, after)."""
     rows = before * count
     element, itemsize = LLVM_TYPES[dtype], SIZES[LLVM_TYPES[dtype]]
@@ -57,12 +57,12 @@ def gather(
 
     signature = f"{dtype} {index_dtype} {before} {size} {after} {count}"
     units = -(-rows // _ROWS_PER_UNIT)
-    return Steps([Step(Kernel("gather", signature, generate, units), ("x", "indices", "status", "out"))])
+    return KernelSteps([KernelStep(Kernel("gather", signature, generate, units), ("x", "indices", "status", "out"))])
 
 
 def scatter_add(
     target: Target, dtype: str, index_dtype: str, before: int, size: int, after: int, count: int
-) -> Steps:  # fmt: skip
+) -> KernelSteps:  # fmt: skip
     """Operands "x" (before, count, after), "indices" (count), "status", "out" (before, size, after): x added at the indices,
     in their order.
 
@@ -123,8 +123,11 @@ def scatter_add(
     order = Kernel("scatter_order", signature, generate_order, 1)
     units = -(-rows // _ROWS_PER_UNIT)
     adding = Kernel("scatter_add", signature, generate, units, scratch_bytes=after * 8 if is_floating else 0)
-    steps = [Step(order, ("indices", "status", "first", "following")), Step(adding, ("x", "first", "following", "out"))]
-    return Steps(steps, {"first": size * 8, "following": count * 8})
+    steps = [
+        KernelStep(order, ("indices", "status", "first", "following")),
+        KernelStep(adding, ("x", "first", "following", "out")),
+    ]
+    return KernelSteps(steps, {"first": size * 8, "following": count * 8})
 
 
 def _fill(f: Function, place: Value, nbytes: int, byte: int) -> None:
@@ -150,7 +153,7 @@ def _each_vector(f: Function, size: int, lanes: int) -> Iterator[tuple[Value, in
             yield i, 1
 
 
-def extreme_place(target: Target, dtype: str, largest: bool, before: int, size: int, after: int) -> Steps:
+def extreme_place(target: Target, dtype: str, largest: bool, before: int, size: int, after: int) -> KernelSteps:
     """argmax or argmin: operands "x" (before, size, after), "out" int64 (before, after). First on a tie; nan wins."""
     element = LLVM_TYPES[dtype]
     floating = dtype in ("float32", "float64")
@@ -178,4 +181,4 @@ def extreme_place(target: Target, dtype: str, largest: bool, before: int, size: 
 
     signature = f"{dtype} {largest} {before} {size} {after}"
     units = -(-before * after // _ROWS_PER_UNIT)
-    return Steps([Step(Kernel("extreme_place", signature, generate, units), ("x", "out"))])
+    return KernelSteps([KernelStep(Kernel("extreme_place", signature, generate, units), ("x", "out"))])
