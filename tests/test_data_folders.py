@@ -200,6 +200,33 @@ def test_images_stand_as_they_were_held(orientation: int, ending: str, tmp_path:
     assert np.array_equal(np.sort(small.ravel()), small.ravel()), "resizing turns nothing"
 
 
+def chunks(png: bytes) -> list[bytes]:
+    """What follows the signature."""
+    found, at = [], 8
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        found.append(png[at:end])
+        at = end
+    return found
+
+
+def test_exif_data_may_stand_behind_the_pixels(tmp_path: Path) -> None:
+    """As the PNG standard allows, and some programs do."""
+    path, exif = tmp_path / "a" / "1.png", Image.Exif()
+    path.parent.mkdir()
+    exif[274] = 6
+    Image.fromarray(np.array(TURNED[6], np.uint8)).save(path, exif=exif)
+    png = path.read_bytes()
+    found = chunks(png)
+    (late,) = [one for one in found if one[4:8] == b"eXIf"]
+    found.remove(late)
+    path.write_bytes(png[:8] + b"".join([*found[:-1], late, found[-1]]))
+    for data in (image_folder(tmp_path), image_folder(tmp_path, size=(3, 2))):
+        assert data.images([0])[0, 0].tolist() == TURNED[1]
+    path.write_bytes(png[:8] + b"".join([*found[:-1], late[:14]]))
+    assert image_folder(tmp_path).image_shape == (1, 2, 3), "cut off, they say nothing"
+
+
 def test_damaged_exif_data_say_nothing_of_the_pixels(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.fromarray(np.full((4, 6), 9, np.uint8)).save(tmp_path / "a" / "1.png", exif=b"Exif\0\0MM\0*\0\0\xff")

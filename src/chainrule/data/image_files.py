@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG200
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 _DEEPEST = 65_535
+_MOST_CHUNKS = 100_000  # of a PNG; photos have hundreds
 _ORIENTATION = 274  # the EXIF tag
 _WHITE = (255, 255, 255, 255)
 
@@ -70,9 +71,9 @@ class Decoded:
 
 def read_header(path: Path) -> Header:
     """The header of an image file; UnreadableImage if it has none."""
-    with _opened(path) as image:
+    with _opened(path) as (image, file):
         width, height = image.size
-        if _turn(image) in _sideways():
+        if _turn(image, file) in _sideways():
             width, height = height, width
         return Header((height, width), "L" if _is_grey(image) else "RGB")
 
@@ -81,8 +82,8 @@ def decode(path: Path, size: tuple[int, int] | None, mode: str) -> Decoded:
     """The image of a file, resized to ``size`` (height, width), in mode "L" or "RGB"; UnreadableImage if it cannot be."""
     from PIL.Image import Resampling
 
-    with _opened(path) as image:
-        turn = _turn(image)
+    with _opened(path) as (image, file):
+        turn = _turn(image, file)
         if size is not None:
             width, height = size if turn in _sideways() else size[::-1]
             # A JPEG of many pixels comes at a half, a quarter or an eighth of them, several times as fast. Twice what is
@@ -133,15 +134,38 @@ def _eight_bits(image: Image) -> Image:
     return grey
 
 
-def _turn(image: Image) -> Any:
+def _turn(image: Image, file: BinaryIO) -> Any:
     """What turns a stored image as it was held: a transposition of Pillow's, or None. To be asked before pixels are decoded."""
-    # Pillow turns TIFF itself. A PNG whose EXIF data stand behind the pixels would be decoded to find them.
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+    if image.format == "TIFF":  # Pillow turns it itself
         return None
     try:
+        if image.format == "PNG" and "exif" not in image.info:  # where Pillow would decode the pixels to see what follows
+            return _turns().get(_late_orientation(file))
         return _turns().get(image.getexif().get(_ORIENTATION))
     except Exception:  # damaged EXIF data say nothing of the pixels
         return None
+
+
+def _late_orientation(file: BinaryIO) -> Any:
+    """The orientation in the EXIF data of a PNG, wherever they stand; the file is left where it was."""
+    from PIL.Image import Exif
+
+    place = file.tell()
+    try:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        for _ in range(_MOST_CHUNKS):
+            start = file.read(8)
+            if len(start) < 8 or start[4:] == b"IEND":
+                break
+            length = int.from_bytes(start[:4], "big")
+            if start[4:] == b"eXIf":
+                exif = Exif()
+                exif.load(file.read(length))
+                return exif.get(_ORIENTATION)
+            file.seek(length + 4, os.SEEK_CUR)  # and its checksum
+    finally:
+        file.seek(place)
+    return None
 
 
 @functools.cache
@@ -175,8 +199,8 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image]:
-    """An image file open for reading; whatever is wrong with it becomes an UnreadableImage."""
+def _opened(path: Path) -> Iterator[tuple[Image, BinaryIO]]:
+    """An image and its file, open for reading; whatever is wrong with it becomes an UnreadableImage."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
@@ -186,7 +210,7 @@ def _opened(path: Path) -> Iterator[Image]:
         with open(path, "rb") as file, Pillow.open(file, formats=_formats()) as image:
             if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
                 raise UnreadableImage(path, f"has grey levels of 32 bits (mode {image.mode}): convert it to 8 or 16 bits")
-            yield image
+            yield image, file
     except (UnreadableImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
