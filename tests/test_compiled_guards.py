@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import contextvars
 import enum
 import gc
+import itertools
+import operator
 import random
 import re
 import textwrap
@@ -11,11 +15,13 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +29,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import UserError
+from chainrule.errors import ChainruleWarning, UserError
 from chainrule.tensor import CompiledFunction, Tensor
 from chainrule.tensor.surroundings import Surroundings
 from sharing import share_one_state
@@ -281,7 +287,7 @@ def test_requires_grad_that_is_set_inside_is_set_by_each_run() -> None:
 
 @says(
     "Numbers, strings and other hashable arguments count by type and value: 1 is not True, 0.0 is not -0.0, and a NaN is "
-    "itself."
+    "itself; objects with an `==` of their own, by their attributes too."
 )
 def test_other_arguments_count_by_type_and_value() -> None:
     class Kind(enum.Enum):
@@ -795,9 +801,14 @@ def test_values_are_not_there_while_tracing() -> None:
 
 
 GENERATOR = np.random.default_rng(0)
+OLD_GENERATOR = np.random.RandomState(0)
+PYTHONS_GENERATOR = random.Random(0)
+BITS = np.random.PCG64(0)
 
 
-@says("Drawing from `np.random`, `random` or a NumPy generator that the code names is refused: the numbers would be frozen.")
+@says(
+    "Drawing from `np.random`, `random` or a generator of theirs that the code names is refused: the numbers would be frozen."
+)
 @pytest.mark.parametrize(
     ("name", "draw"),
     [
@@ -806,11 +817,28 @@ GENERATOR = np.random.default_rng(0)
         ("random", lambda: random.random()),
         ("random", lambda: random.gauss(0, 1)),
         ("GENERATOR", lambda: GENERATOR.random()),
+        ("OLD_GENERATOR", lambda: OLD_GENERATOR.rand()),
+        ("PYTHONS_GENERATOR", lambda: PYTHONS_GENERATOR.random()),
+        ("BITS", lambda: BITS.random_raw()),
     ],
 )
 def test_random_numbers_of_others_are_refused(name: str, draw: Callable[[], Any]) -> None:
     f = cr.compile(lambda x: x * draw())
     with pytest.raises(UserError, match=rf"<lambda> draws from {name} while it is traced.*: draw with cr.random, or pass"):
+        f(X)
+
+
+def test_a_generator_among_the_arguments_is_refused_too() -> None:
+    for generator in (np.random.default_rng(0), np.random.RandomState(0), random.Random(0)):
+        with pytest.raises(UserError, match="draws from generator while it is traced"):
+            cr.compile(lambda x, generator: x * generator.random())(X, generator)
+
+
+@says("Taking from an iterator that the code names is warned of.")
+@pytest.mark.parametrize("several", [iter([1.0, 2.0]), itertools.count(), (one for one in range(9)), map(float, range(9))])
+def test_taking_from_an_iterator_is_warned_of(several: Any) -> None:
+    f = cr.compile(lambda x: x * next(several))
+    with pytest.warns(ChainruleWarning, match="names an iterator, several: what it takes from that is frozen into the program"):
         f(X)
 
 
@@ -1063,6 +1091,19 @@ def test_what_is_not_noticed() -> None:
     assert f(X).tolist() == f(X).tolist()
 
 
+@says("A function that gets other code or other defaults, and a context variable, are not looked at again.")
+def test_other_code_of_the_same_function_is_not_looked_at() -> None:
+    def scaled(x: Any, by: float = 1.0) -> Any:
+        return x * by
+
+    variable = contextvars.ContextVar("variable", default=1.0)
+    f = cr.compile(lambda x: scaled(x) * variable.get())
+    f(X)
+    scaled.__defaults__ = (9.0,)
+    variable.set(9.0)
+    assert f(X).tolist() == X.tolist()
+
+
 @says("The code and the globals of installed packages are taken for granted.")
 def test_installed_packages_are_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     def f(x: Any) -> Any:
@@ -1074,6 +1115,182 @@ def test_installed_packages_are_taken_for_granted(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pytest, "__version__", "a longer version than that")
     assert compiled(X).tolist() == before
     assert len(Surroundings(f).guards) < 5
+
+
+# ---- what is not there yet
+
+
+class Scaled:
+    scale = 2.0
+
+    def by(self) -> float:
+        return self.scale
+
+
+class ScaledLayer(nn.Module):
+    scale = 2.0
+
+    def by(self) -> float:
+        return self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.by()
+
+
+@says(
+    "An attribute that an object gets later, in the place of one of its class or where the code asks whether there is one, is "
+    "noticed too."
+)
+@pytest.mark.parametrize("kind", [Scaled, ScaledLayer, SimpleNamespace])
+@pytest.mark.parametrize("how", ["closure", "argument", "method"])
+def test_attributes_that_come_later_are_noticed(kind: type, how: str) -> None:
+    if kind is SimpleNamespace and how == "method":
+        kind = type("Namespace", (SimpleNamespace,), {})
+    one = kind()
+
+    def f(x: Any, one: Any = one) -> Any:
+        factor = one.by() if hasattr(one, "by") else 2.0
+        return x * factor * getattr(one, "further", 1.0) * (3.0 if hasattr(one, "third") else 1.0)
+
+    if how == "method":
+        kind.times = cr.compile(lambda self, x: f(x, self))  # type: ignore[attr-defined]
+    compiled = cr.compile(f)
+
+    def both() -> tuple[float, float]:
+        now = {"closure": lambda: compiled(X), "argument": lambda: compiled(X, one), "method": lambda: one.times(X)}[how]()
+        return now[0].item(), f(cr.tensor(X), one)[0].item()
+
+    try:
+        assert both() == (2.0, 2.0)
+        one.scale = 5.0
+        assert both() == ((2.0, 2.0) if isinstance(one, SimpleNamespace) else (5.0, 5.0))
+        one.by = lambda: 7.0
+        assert both() == (7.0, 7.0)
+        one.further = 10.0
+        assert both() == (70.0, 70.0)
+        one.third = None
+        assert both() == (210.0, 210.0)
+        del one.further
+        assert both() == (21.0, 21.0)
+        del one.by
+        one.third = None
+        assert both()[0] == both()[1]
+    finally:
+        if how == "method":
+            del kind.times  # type: ignore[attr-defined]
+
+
+def test_a_replaced_forward_is_noticed() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    f = cr.compile(model)
+    f(X)
+    model[1].forward = lambda x: x * 100  # type: ignore[method-assign]
+    np.testing.assert_array_equal(f(X).numpy(), model(cr.tensor(X)).numpy())
+    model[1] = nn.Tanh()
+    np.testing.assert_allclose(f(X).numpy(), model(cr.tensor(X)).numpy(), rtol=1e-6)
+
+
+def test_attributes_are_reached_by_their_names_as_text() -> None:
+    holder = SimpleNamespace(k=1.0)
+    read: list[Callable[[], Any]] = [
+        lambda: getattr(holder, "k"),  # noqa: B009
+        lambda: vars(holder)["k"],
+        lambda: holder.__dict__["k"],
+        lambda: operator.attrgetter("k")(holder),
+    ]
+    for how in read:
+        holder.k = 1.0
+        f = cr.compile(lambda x, how=how: x * how())
+        assert f(X)[0].item() == 1
+        holder.k = 4.0
+        assert f(X)[0].item() == 4
+
+
+def test_attributes_of_functions_and_views_of_dicts_are_noticed() -> None:
+    def scaled(x: Any) -> Any:
+        return x * scaled.factor * view["k"] * numbers[0]  # type: ignore[attr-defined]
+
+    content = {"k": 1.0}
+    view, numbers = MappingProxyType(content), array.array("f", [1.0])
+    scaled.factor = 1.0  # type: ignore[attr-defined]
+    f = cr.compile(lambda x: scaled(x))
+    expected = 1.0
+    assert f(X)[0].item() == expected
+    scaled.factor = 2.0  # type: ignore[attr-defined]
+    assert f(X)[0].item() == 2
+    content["k"] = 3.0
+    assert f(X)[0].item() == 6
+    numbers[0] = 5.0
+    assert f(X)[0].item() == 30
+
+
+# ---- arguments that are equal and yet differ
+
+
+class Equal:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class FloatWithMore(float):
+    more: float
+
+
+class DictWithMore(dict[str, Any]):
+    more: float
+
+
+class ListWithMore(list[Any]):
+    more: float
+
+
+def with_more(value: Any, more: float) -> Any:
+    value.more = more
+    return value
+
+
+@pytest.mark.parametrize(
+    ("f", "first", "second", "expected"),
+    [
+        (lambda x, one: x * one.value, Equal(1.0), Equal(2.0), (1, 2)),
+        (lambda x, one: x * one.more, with_more(FloatWithMore(2), 3.0), with_more(FloatWithMore(2), 5.0), (3, 5)),
+        (lambda x, one: x * one.more, with_more(DictWithMore(), 3.0), with_more(DictWithMore(), 5.0), (3, 5)),
+        (lambda x, one: x * one.more, with_more(ListWithMore([1]), 3.0), with_more(ListWithMore([1]), 5.0), (3, 5)),
+        (lambda x, one: x * one.more, with_more(Batch(X), 3.0), with_more(Batch(X), 5.0), (3, 5)),
+        (lambda x, one: x / float(one), Decimal("0.0"), Decimal("-0.0"), (np.inf, -np.inf)),
+        (lambda x, one: x * len(one), {1}, {1, 2}, (1, 2)),
+        (lambda x, one: x * one[0], bytearray([1]), bytearray([2]), (1, 2)),
+        (lambda x, one: x * one[0], deque([1.0]), deque([2.0]), (1, 2)),
+    ],
+    ids=["equal", "float", "dict", "list", "dataclass", "Decimal", "set", "bytearray", "deque"],
+)
+def test_equal_arguments_that_differ_otherwise_are_told_apart(
+    f: Callable[..., Any], first: Any, second: Any, expected: tuple[float, float]
+) -> None:
+    compiled = cr.compile(f)
+    for _ in range(2):
+        assert (compiled(X, first)[0].item(), compiled(X, second)[0].item()) == expected
+    assert tracings(compiled) == 2
+
+
+def test_arguments_that_change_in_place_are_looked_at_anew() -> None:
+    one = {1}
+    f = cr.compile(lambda x, one: x * (2 if 7 in one else 3))
+    assert f(X, one)[0].item() == 3
+    one.add(7)
+    assert f(X, one)[0].item() == 2
+    row = deque([1.0, cr.tensor(2.0)], maxlen=3)
+    g = cr.compile(lambda x, row: x * row[0] * row[1])
+    assert g(X, row)[0].item() == 2
+    row[0] = 5.0
+    row[1] = cr.tensor(3.0)
+    assert g(X, row)[0].item() == 15
 
 
 # ---- methods and models
@@ -1099,12 +1316,39 @@ def test_methods_are_compiled_for_each_instance() -> None:
     trainers = [Trainer(1.0), Trainer(2.0)]
     assert [one.loss(x).item() for one in trainers] == [3, 6]
     assert [one.loss(x, power=2).item() for one in trainers] == [9, 18]
-    assert trainers[0].loss is trainers[0].loss
+    assert trainers[0].loss.program is trainers[0].loss.program
     assert trainers[0].loss.program is not trainers[1].loss.program
     assert Trainer.loss(trainers[1], x).item() == 6
     assert Trainer.doubled(x).item() == trainers[0].doubled(x).item() == 6
     assert (Trainer.loss.__name__, Trainer.loss.__doc__) == ("loss", "The loss.")
     assert trainers[0].loss.explain_retrace().splitlines()[1] == "tracing 2: the arguments have another structure"
+
+
+def test_a_compiled_method_of_a_temporary_object_keeps_it_as_long_as_python_would() -> None:
+    x = cr.tensor([3.0])
+    assert Trainer(2.0).loss(x).item() == 6
+    bound = Trainer(4.0).loss
+    assert bound(x).item() == bound(x).item() == 12
+    assert tracings(bound) == 1
+
+
+def test_a_compiled_model_hands_on_what_is_set_on_it() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2))
+    compiled = cr.compile(model)
+    compiled.training = False
+    assert model.training is False
+    compiled[1].weight = nn.Parameter(np.zeros((2, 3), np.float32))
+    model[1].bias = None
+    model.eval()
+    assert compiled(X).tolist() == [0, 0]
+    compiled[0] = nn.Identity()
+    assert isinstance(model[0], nn.Identity)
+    assert len(compiled) == 2
+    assert [type(one) for one in compiled] == [nn.Identity, nn.Linear]
+    with pytest.raises(UserError, match="Linear: len\\(\\) means nothing for a compiled Linear"):
+        len(cr.compile(nn.Linear(2, 2)))
+    with pytest.raises(UserError, match="compile: Linear is a class: compile an object of it, or one of its methods"):
+        cr.compile(nn.Linear)
 
 
 def test_a_compiled_method_does_not_keep_its_object_alive() -> None:

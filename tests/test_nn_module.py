@@ -12,6 +12,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import UserError, models, nn
+from chainrule.errors import ChainruleWarning
+from chainrule.nn import conversion
 from chainrule.nn import functional as F
 from chainrule.tensor import Tensor
 from expected import cases
@@ -346,7 +348,7 @@ def test_layers_can_be_made_in_float64(make: Any) -> None:
 
 
 def test_batch_norm_counts_batches_in_training_only() -> None:
-    norm, x = nn.BatchNorm2d(2), cr.tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 4)))
+    norm, x = nn.BatchNorm2d(2), cr.tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 4)), "float32")
     norm(x)
     norm(x)
     mean = norm.running_mean.numpy().copy()
@@ -356,7 +358,8 @@ def test_batch_norm_counts_batches_in_training_only() -> None:
 
 
 def test_running_statistics_carry_no_gradient() -> None:
-    norm, x = nn.BatchNorm1d(2), cr.tensor(np.random.default_rng(0).standard_normal((3, 2)), requires_grad=True)
+    norm = nn.BatchNorm1d(2)
+    x = cr.tensor(np.random.default_rng(0).standard_normal((3, 2)), "float32", requires_grad=True)
     norm(x).sum().backward()
     assert not norm.running_mean.requires_grad
     assert norm.running_mean.node.is_leaf
@@ -617,3 +620,34 @@ def test_nodes_know_the_innermost_line_of_the_program_also_between_layers_of_bot
     products = [node.origin for node in output.graph if node.operation.name == "matmul"]
     assert [(one.module, one.line) for one in products] == [("0", called), ("1.inner.0", begin + 2)]
     assert cr.tensor([1.0]).node.origin.line == inspect.currentframe().f_lineno
+
+
+def test_a_layer_of_a_row_is_replaced_or_inserted_by_its_place() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    model[1] = nn.Tanh()
+    model[-2] = nn.Linear(2, 3)
+    assert [type(one).__name__ for one in model] == ["Linear", "Tanh"]
+    assert model.insert(1, nn.Sigmoid()) is model
+    assert [name for name, _ in model.named_children()] == ["0", "1", "2"]
+    assert [type(one).__name__ for one in model] == ["Linear", "Sigmoid", "Tanh"]
+    named = nn.Sequential({"first": nn.ReLU()})
+    named[0] = nn.Tanh()
+    assert isinstance(named.first, nn.Tanh)
+    with pytest.raises(UserError, match="Sequential: insert needs numbered layers, these have names: first"):
+        named.insert(0, nn.ReLU())
+
+
+def test_a_parameter_may_be_made_frozen() -> None:
+    assert nn.Parameter(np.ones(2, np.float32), requires_grad=False).requires_grad is False
+    with pytest.raises(UserError, match="Parameter: requires_grad must be True or False, got 0"):
+        nn.Parameter(np.ones(2, np.float32), requires_grad=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.BatchNorm1d(3), (2, 3)), (nn.BatchNorm2d(3), (2, 3, 2, 2)), (nn.LayerNorm(3), (2, 3)), (nn.GroupNorm(1, 3), (2, 3))],
+)
+def test_a_float64_array_into_a_normalisation_is_said(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    conversion._warned.clear()
+    with pytest.warns(ChainruleWarning, match=f"{type(layer).__name__} got float64, but the parameters are float32"):
+        layer(np.ones(shape))

@@ -513,3 +513,22 @@ def test_one_parameter_alone_is_clipped() -> None:
     parameter.grad = cr.tensor([3.0, 4.0])
     assert optim.clip_grad_norm_(parameter, 1.0).item() == 5
     np.testing.assert_allclose(parameter.grad.numpy(), [0.6, 0.8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize(
+    ("numbers", "limit"),
+    [([2e38, 2e38], 1.0), ([1e38], 1.0), ([1e19], 1e-20), ([3e10, 4e10], 1e-30), ([3.0, 4.0], 1.0), ([1e-20], 1.0)],
+)
+def test_clipping_by_any_factor_gives_the_length_that_was_asked_for(numbers: list[float], limit: float, compiled: bool) -> None:
+    """Also by a factor that no normal float32 is: native code takes those for 0."""
+    parameter = cr.Parameter(np.zeros(len(numbers), np.float32))
+
+    def clipped(g: Any) -> Any:
+        (parameter * g).sum().backward()
+        return optim.clip_grad_norm_([parameter], limit)
+
+    (cr.compile(clipped) if compiled else clipped)(cr.tensor(np.array(numbers, np.float32)))
+    exact = np.array(numbers, np.float64)
+    length = np.hypot.reduce(exact)
+    np.testing.assert_allclose(parameter.grad.numpy(), exact * min(1.0, limit / (length + 1e-6)), rtol=1e-6)

@@ -273,6 +273,8 @@ _CALLS: dict[str, str] = {
     "full": "the shape is one argument: full((2, 3), 7.0)",
     "ones": "the shape is one argument: ones((2, 3))",
     "zeros": "the shape is one argument: zeros((2, 3))",
+    "normal": "the shape is one argument: normal((2, 3))",
+    "uniform": "the shape is one argument: uniform((2, 3))",
     "Sequential": "the layers are passed one by one: Sequential(*layers)",
 }
 """What to say of a call with too many arguments."""

@@ -41,6 +41,32 @@ class _Row(Module):
         self._extend(modules)
         return self
 
+    def insert(self, place: int, module: Module) -> Self:
+        """Add a layer before the one at ``place``; numbered layers behind it are numbered anew. Gives back the whole."""
+        layers = list(self._children.values())
+        names = list(self._children)
+        if not all(map(str.isdecimal, names)):
+            raise UserError(f"{type(self).__name__}: insert needs numbered layers, these have names: {', '.join(names)}")
+        layers.insert(whole_number(f"{type(self).__name__}: the place of a layer", place), module)
+        if not isinstance(module, Module):
+            raise UserError(f"{type(self).__name__}: insert needs a layer, got a {type(module).__name__}")
+        for number, layer in enumerate(layers):
+            setattr(self, str(number), layer)
+        return self
+
+    def __setitem__(self, place: int, module: Module) -> None:
+        """Put a layer in the place of another."""
+        if not isinstance(module, Module):
+            raise UserError(f"{type(self).__name__}: element {place} must be a layer, got {type(module).__name__}")
+        setattr(self, self._name_at(place), module)
+
+    def _name_at(self, place: int) -> str:
+        names = list(self._children)
+        number = whole_number(f"{type(self).__name__}: the place of a layer", place)
+        if not -len(names) <= number < len(names):
+            raise UserIndexError(f"{type(self).__name__} has {len(names)} elements, there is no {number}")
+        return names[number]
+
     def __len__(self) -> int:
         return len(self._children)
 
@@ -54,10 +80,7 @@ class _Row(Module):
             chosen = {name: self._children[name] for name in names[place]}
             part._extend(chosen.values() if all(map(str.isdecimal, names)) else chosen)
             return part
-        number = whole_number(f"{type(self).__name__}: the place of a layer", place)
-        if not -len(names) <= number < len(names):
-            raise UserIndexError(f"{type(self).__name__} has {len(names)} elements, there is no {number}")
-        return self._children[names[number]]
+        return self._children[self._name_at(place)]
 
 
 class Sequential(_Row):

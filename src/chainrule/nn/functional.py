@@ -314,6 +314,8 @@ def avg_pool2d(
     ``count_include_pad`` counts the zeros of the padding as elements; what ``ceil_mode`` adds is never counted.
     """
     window, steps, border, _ = _pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
+    if not is_float(x.dtype):
+        raise UserError(f"avg_pool2d: needs a float, got {x.node.type}: cast to float32 first")
     total = Tensor(ops.sum_pool2d(x.node, window=window, stride=steps, padding=border))
     counts = [
         _counts(x.shape[2 + i], total.shape[2 + i], window[i], steps[i], pair("padding", padding, 0)[i], count_include_pad)
@@ -395,6 +397,8 @@ def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     """x weight + bias, both in ``shape``, which broadcasts against x."""
     if weight is not None:
+        if x.dtype is not weight.dtype:
+            remark_on_dtype("normalisation", x, weight)
         x = x * weight.reshape(shape)
     return x if bias is None else x + bias.reshape(shape)
 
@@ -460,7 +464,7 @@ def layer_norm(
     shape = shape_of("layer_norm: normalized_shape", normalized_shape)
     if x.shape[max(x.ndim - len(shape), 0) :] != shape:
         raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
-    found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
+    found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), real_number("layer_norm: eps", eps))
     return affine(found, weight, bias, shape)
 
 
@@ -475,7 +479,7 @@ def group_norm(
     if num_groups < 1 or channels % num_groups:
         raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-    found, _, _ = normalised(grouped, (2,), eps)
+    found, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
     return affine(found.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
 
 

@@ -33,12 +33,12 @@ def _parameter(parameter: Parameter) -> Parameter:
 @explained
 def uniform_(parameter: Parameter, low: float, high: float) -> None:
     """Evenly over [low, high)."""
-    parameter.assign(random.uniform(_parameter(parameter).shape, low, high, parameter.dtype))
+    parameter.assign(random.uniform(_parameter(parameter).shape, low=low, high=high, dtype=parameter.dtype))
 
 
 @explained
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
-    parameter.assign(random.normal(_parameter(parameter).shape, mean, std, parameter.dtype))
+    parameter.assign(random.normal(_parameter(parameter).shape, mean=mean, std=std, dtype=parameter.dtype))
 
 
 @explained

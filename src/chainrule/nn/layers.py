@@ -41,8 +41,12 @@ class Linear(Module):
         init.default_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim < 1 or x.shape[-1] != self.in_features:
-            have = x.shape[-1] if x.ndim else "no"
+        if not x.ndim or x.shape[-1] != self.in_features:
+            if not x.ndim:
+                raise UserError(
+                    f"{layer_name(self)} got a single number: it needs {self.in_features} features on the last axis"
+                )
+            have = x.shape[-1]
             flat = int(np.prod(x.shape[1:]))
             hint = " or put a Flatten before it" if x.ndim > 2 and flat == self.in_features else ""
             raise UserError(

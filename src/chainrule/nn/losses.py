@@ -195,7 +195,10 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
     if not is_integer(labels.dtype):
         raise UserError(_float_labels(name, labels, scores))
     if labels.shape != expected:
-        raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}")
+        one_hot = ""
+        if labels.shape == scores and name == "cross_entropy":
+            one_hot = ": are they one-hot rows? Pass labels.argmax(1), or labels.astype('float32') as probabilities"
+        raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}{one_hot}")
     verify(labels, lambda value: _check_label_values(name, value, scores, ignore_index))
 
 

@@ -144,9 +144,6 @@ class Optimizer(Watched, ABC):
         def __getattr__(self, name: str) -> Any:
             raise absent(type(self).__name__, name, OPTIMIZER)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_updates": Updates()}  # a copy, or another process, makes its own
-
     def _check_member(self, one: Any) -> None:
         kind = type(self).__name__
         if isinstance(one, Parameter):
@@ -469,6 +466,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     several = (
         [parameters] if isinstance(parameters, Tensor) else members_of("clip_grad_norm_: parameters", parameters, _PARAMETERS)
     )
+    for place, one in enumerate(several):
+        if not isinstance(one, Tensor):
+            raise UserError(f"clip_grad_norm_: element {place} must be a parameter, got a {type(one).__name__}: {_PARAMETERS}")
     if not several:
         raise UserError(
             "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
@@ -480,9 +480,15 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
             return functions.zeros(())
         length = _length([gradient for _, gradient in gradients])
         factor = functions.minimum(1.0, max_norm / (length + 1e-6))
+        # A factor too small for float32 would be 0: it is applied in two steps, each of which is in range.
+        first = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), factor)
+        second = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), 1.0)
         for one, gradient in gradients:
-            one.grad = gradient * factor.astype(one.dtype)
+            one.grad = gradient * first.astype(one.dtype) * second.astype(one.dtype)
         return length.astype(promote(*(one.dtype for one, _ in gradients)))
+
+
+_SMALL_FACTOR = 1e-30
 
 
 def _length(tensors: Sequence[Tensor]) -> Tensor:

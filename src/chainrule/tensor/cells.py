@@ -7,6 +7,7 @@ left alone.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -62,8 +63,11 @@ class Cell(Tensor):
         """A cell of zeros, which take up no memory until they are used."""
         if cls._is_learned:  # state of an optimizer is made when its first step is traced
             cls._refuse_in_compiled_functions()
+        type_ = TensorType(shape, as_dtype(dtype))
+        if type_.nbytes > sys.maxsize:
+            raise UserError(f"{cls.__name__}: {type_} is too large: it would take {type_.nbytes:,} bytes")
         made = cls.__new__(cls)
-        made._begin(TensorType(shape, as_dtype(dtype)), None)
+        made._begin(type_, None)
         return made
 
     @classmethod
@@ -276,8 +280,9 @@ class Parameter(Cell):
     _is_learned = True
 
     @explained
-    def __init__(self, value: Any, dtype: Any = None) -> None:
+    def __init__(self, value: Any, dtype: Any = None, *, requires_grad: bool = True) -> None:
         super().__init__(value, dtype)
+        self._wants_grad = bool(requires_grad)
 
     def _begin(self, type_: TensorType, array: Array | None) -> None:
         if not is_float(type_.dtype):

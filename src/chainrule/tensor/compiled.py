@@ -16,7 +16,7 @@ import inspect
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
@@ -26,7 +26,7 @@ import numpy as np
 
 from chainrule import forks, ops
 from chainrule.arguments import explained, misfit_of, whole_number
-from chainrule.errors import UserError, warn
+from chainrule.errors import UserError, UserTypeError, warn
 from chainrule.graph import COMPILED, Array, Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import as_dtype
 from chainrule.recent import Recent
@@ -119,12 +119,13 @@ class CompiledFunction(Generic[P, R]):
         self: CompiledFunction[Concatenate[S, Q], T], instance: S, owner: type | None = None
     ) -> CompiledFunction[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> CompiledFunction[Any, Any]:
-        """As a method: the compiled function of this instance, made when it is first asked for, not keeping it alive."""
+        """As a method: the compiled function of this instance, made when it is first asked for. Its programs do not keep the
+        instance alive; what is returned here does, as Python's own methods do."""
         if instance is None:
             return self
         known = self._methods.get(id(instance))
         if known is not None and known[0]() is instance:
-            return known[1]
+            return _Bound(known[1], instance)
         methods, key = self._methods, id(instance)
         try:
             reference = weakref.ref(instance, lambda _: methods.pop(key, None))
@@ -135,14 +136,57 @@ class CompiledFunction(Generic[P, R]):
             ) from None
         made: CompiledFunction[Any, Any] = CompiledFunction(_Method(self._function, reference), self._max_memory, self._show)
         methods[key] = reference, made
-        return made
+        return _Bound(made, instance)
+
+    def _object(self) -> Any:
+        """The object that was compiled, such as a model; None if it is a function."""
+        function = self.__dict__.get("_function")
+        return None if inspect.isroutine(function) or isinstance(function, _Method) else function
 
     def __getattr__(self, name: str) -> Any:
         """What this has not, such as the parameters of a compiled model, the object has that was compiled."""
-        function = self.__dict__.get("_function")
-        if function is None or inspect.isroutine(function) or isinstance(function, _Method):
+        compiled = self._object()
+        if compiled is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(function, name)
+        return getattr(compiled, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Attributes of a compiled model are set on the model: ``compiled.training = False``."""
+        compiled = None if name in _OWN else self._object()
+        if compiled is None:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(compiled, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        compiled = None if name in _OWN else self._object()
+        if compiled is None:
+            object.__delattr__(self, name)
+        else:
+            delattr(compiled, name)
+
+    def __getitem__(self, place: Any) -> Any:
+        """A layer of a compiled row of layers."""
+        return self._indexed("[...]")[place]
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self._indexed("[...]")[place] = value
+
+    def __len__(self) -> int:
+        return len(self._indexed("len()"))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._indexed("a loop over it"))
+
+    def _indexed(self, asked: str) -> Any:
+        compiled = self._object()
+        if compiled is None or not hasattr(type(compiled), "__getitem__"):
+            kind = "function" if compiled is None else type(compiled).__name__
+            raise UserTypeError(f"{self.__name__}: {asked} means nothing for a compiled {kind}")
+        return compiled
 
     @property
     def program(self) -> Program:
@@ -249,8 +293,30 @@ class CompiledFunction(Generic[P, R]):
                 f"compile: {self.__name__} changes {', '.join(dict.fromkeys(changed))}, which a compiled function does only "
                 "while it is traced: return the value instead, or keep it in a cr.Buffer"
             )
+        if before.iterators:
+            warn(
+                f"compile: {self.__name__} names an iterator, {before.iterators[0]}: what it takes from that is frozen into "
+                "the program, the same at each call: take the value outside, and pass it as an argument"
+            )
         program = backend().compile_graph(graph, parts.state, self._max_memory, self._show)
         return parts.traced(len(self._reasons), program, results, Guards(notes, before, after))
+
+
+class _Bound(CompiledFunction[P, R]):
+    """The compiled function of an instance, and the instance, which lives as long as this."""
+
+    __slots__ = ("_instance",)
+
+    def __init__(self, made: CompiledFunction[P, R], instance: Any) -> None:
+        object.__setattr__(self, "__dict__", made.__dict__)
+        object.__setattr__(self, "_instance", instance)
+
+
+_OWN = frozenset(
+    {"__doc__", "__module__", "__name__", "__qualname__", "__wrapped__", "__dict__", "_causes", "_function", "_kept", "_last"}
+    | {"_last_signature", "_lock", "_max_memory", "_methods", "_reasons", "_show", "_traced", "_instance"}
+)
+"""Attributes of compiled functions themselves."""
 
 
 def _forget(traced: dict[Hashable, list[_Traced]], number: int, signature: _Signature) -> None:
@@ -310,6 +376,8 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
         max_memory = whole_number("compile: max_memory", max_memory, 0)
     if not callable(function):
         raise UserError(f"compile: needs a function, got {type(function).__name__}")
+    if isinstance(function, type):
+        raise UserError(f"compile: {function.__name__} is a class: compile an object of it, or one of its methods")
     return CompiledFunction(function, max_memory, show)
 
 
@@ -493,7 +561,7 @@ def _described(key: Hashable) -> str:
     if isinstance(key, Identity):
         return described(key.value)
     assert isinstance(key, tuple)
-    kind, value = key
+    kind, value, *_ = key
     if kind is float and isinstance(value, str):  # as value_key writes what == does not tell apart
         return described(float.fromhex(value))
     return value if kind is complex else described(value)

@@ -22,6 +22,7 @@ from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
 from chainrule.tensor.operands import operands
 from chainrule.tensor.tensor import Tensor, _binary, as_tensor
+from chainrule.tensor.tracing import verify
 
 # ---- making
 
@@ -225,10 +226,18 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 @explained
 def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
-    """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes)."""
-    return Tensor(
-        ops.one_hot(as_tensor(indices).node, classes=whole_number("one_hot: classes", classes, 1), dtype=as_dtype(dtype))
-    )
+    """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes). A UserError names an index that is not
+    from 0 to classes - 1."""
+    classes, given = whole_number("one_hot: classes", classes, 1), as_tensor(indices)
+    rows = Tensor(ops.one_hot(given.node, classes=classes, dtype=as_dtype(dtype)))
+
+    def check(values: Array) -> None:
+        outside = values[(values < 0) | (values >= classes)]
+        if outside.size:
+            raise UserError(f"one_hot: index {outside.flat[0]} is not from 0 to {classes - 1}, as there are {classes} classes")
+
+    verify(given, check)
+    return rows
 
 
 @explained

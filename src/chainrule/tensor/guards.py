@@ -30,7 +30,7 @@ class _Attribute:
         self.holder, self.name = weakref.ref(holder), name
         self.what = f"{type(holder).__name__}.{name.removeprefix('_')}"
         self.same: Same = same_as(value)
-        self.was = described(value)
+        self.was = "" if value is MISSING else described(value)
 
     def look(self) -> Any:
         holder = self.holder()
@@ -38,7 +38,9 @@ class _Attribute:
 
     def broken(self) -> str | None:
         now = self.look()
-        return None if self.same(now) else change(self.what, self.was, now)
+        if self.same(now):
+            return None
+        return change(self.what, self.was, now) if self.was else f"{self.what} is there now, which it was not"
 
 
 def _says_when_it_changes(value: Any) -> bool:
@@ -73,12 +75,14 @@ class Notes:
         for key, (holder, value) in self.values.items():
             attribute = self.reads[key]
             if attribute.name in holder._made_while_tracing:
-                self.reads[key] = _Attribute(holder, attribute.name, value)
+                now = holder._held(attribute.name) if value is MISSING else value
+                self.reads[key] = _Attribute(holder, attribute.name, now)
 
     def objects(self) -> Iterator[tuple[str, Any]]:
         """The values that were read, for whatever else the code names of them; and classes, for attributes read from them."""
         for key, (_, value) in self.values.items():
-            yield self.reads[key].what, value
+            if value is not MISSING:
+                yield self.reads[key].what, value
         for kind, _ in self.class_attributes:
             yield kind.__name__, kind
 

@@ -38,12 +38,12 @@ class Generator:
         """Begin again from ``seed``."""
         self.state.assign(np.array([_checked(seed), 0]))
 
-    def uniform(self, shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+    def uniform(self, shape: int | Sequence[int] = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
         """Numbers spread evenly over [low, high); where low is not 0, rounding may make one equal to high."""
         low, high = real_number("uniform: low", low), real_number("uniform: high", high)
         return self._draw(compose.uniform, shape, dtype) * (high - low) + low
 
-    def normal(self, shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+    def normal(self, shape: int | Sequence[int] = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
         """Normal numbers."""
         mean, std = real_number("normal: mean", mean), real_number("normal: std", std)
         return self._draw(compose.normal, shape, dtype) * std + mean
@@ -77,12 +77,12 @@ def manual_seed(seed: int) -> None:
 
 
 @explained
-def uniform(shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
+def uniform(shape: int | Sequence[int] = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
     """Numbers spread evenly over [low, high), from the default stream."""
-    return default_generator.uniform(shape, low, high, dtype)
+    return default_generator.uniform(shape, low=low, high=high, dtype=dtype)
 
 
 @explained
-def normal(shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
+def normal(shape: int | Sequence[int] = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
     """Normal numbers, from the default stream."""
-    return default_generator.normal(shape, mean, std, dtype)
+    return default_generator.normal(shape, mean=mean, std=std, dtype=dtype)

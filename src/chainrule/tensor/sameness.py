@@ -9,11 +9,15 @@ everything else            by identity, as objects are that define no == of thei
 
 from __future__ import annotations
 
+import enum
 import marshal
 import operator
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Hashable
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,15 +55,27 @@ def value_key(value: Any) -> Hashable:
         return (kind, value if value == value and value else value.hex())
     if kind is complex:
         return (kind, repr(value))
-    if kind is frozenset:
+    if kind is frozenset or kind is set:
         return (kind, frozenset(map(value_key, value)))
+    if kind is bytearray:
+        return (kind, bytes(value))
     if not _has_values(kind):
         return Identity(value)
     try:
         hash(value)
     except TypeError:  # a member of it has none
         return Identity(value)
-    return (kind, value)
+    if isinstance(value, Decimal):  # as == does not tell 0 from -0, and 1.0 from 1.00
+        return (kind, str(value))
+    return (kind, value, *_own_content(value))
+
+
+def _own_content(value: Any) -> tuple[Hashable, ...]:
+    """The attributes of an object with a == of its own: objects may be equal by that, and differ in what a function reads."""
+    own = getattr(value, "__dict__", None)
+    if not own or isinstance(value, enum.Enum | type):
+        return ()
+    return tuple([(name, value_key(one) if type(one) in _PLAIN else Identity(one)) for name, one in own.items()])
 
 
 def same_as(value: Any) -> Same:
@@ -73,10 +89,16 @@ def same_as(value: Any) -> Same:
         return lambda now: now is value and now.node is node
     if isinstance(value, np.ndarray):
         return _same_array(value)
+    if isinstance(value, bytearray | array):
+        content = value[:]
+        return lambda now: type(now) is kind and now == content
     if isinstance(value, list | tuple | deque):
         return _same_sequence(value)
     if isinstance(value, dict):
         return _same_dict(value)
+    if isinstance(value, MappingProxyType):
+        same_content = _same_dict(dict(value))
+        return lambda now: type(now) is kind and same_content(dict(now))
     if isinstance(value, set | frozenset):
         keys = frozenset(map(value_key, value))
         return lambda now: type(now) is kind and len(now) == len(keys) and frozenset(map(value_key, now)) == keys

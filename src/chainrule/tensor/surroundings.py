@@ -16,7 +16,7 @@ import sysconfig
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,14 @@ _TAKEN_FOR_GRANTED = (
 _NAMESPACES = frozenset({("types", "SimpleNamespace"), ("argparse", "Namespace")})
 _NOT_CALLED = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__del__", "__repr__", "__str__"})
 """Methods of objects that are there already, which running code does not call unless it names them."""
+_GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+_ASKING = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})
+"""Names through which attributes are reached by their names as text."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+ABSENT = "absent"
+"""What something was that was not there."""
 
 
 class Guard(NamedTuple):
@@ -48,7 +55,9 @@ class Guard(NamedTuple):
     def broken(self) -> str | None:
         """How it changed; None if it did not."""
         now = self.look()
-        return None if self.same(now) else change(self.what, self.was, now)
+        if self.same(now):
+            return None
+        return f"{now} is there now, which it was not" if self.was == ABSENT else change(self.what, self.was, now)
 
 
 def change(what: str, was: str, now: Any) -> str:
@@ -70,18 +79,21 @@ class Surroundings:
     ) -> None:
         objects, called = list(objects), list(called)
         self._names: set[str] = set()  # of attributes
+        self._asked: set[str] = set()  # of attributes that may be missing, as ``hasattr`` asks for them
         while True:  # each function may name attributes of objects that were looked at before
-            known = len(self._names)
+            known = len(self._names), len(self._asked)
             self.guards: dict[Hashable, Guard] = {}
-            self.generators: list[tuple[str, np.random.Generator]] = []
+            self.generators: list[tuple[str, Any]] = []
+            self.iterators: list[str] = []
             self._seen: set[int] = set()
+            self._absent: dict[Hashable, set[str]] = {}
             self._alive: list[Any] = []  # made while looking: their ids must not come again
             self._look_at("", function, always=True)
             for one in called:
                 self._look_at("", one)
             for label, value in objects:
                 self._look_at(label, value)
-            if len(self._names) == known:
+            if (len(self._names), len(self._asked)) == known:
                 break
 
     # ---- what is looked at
@@ -94,20 +106,23 @@ class Surroundings:
         if isinstance(value, FunctionType):
             if always or not _is_granted(value.__code__.co_filename):
                 self._look_into(value)
+                self._attributes(label or value.__name__, value)
         elif isinstance(value, MethodType):
             self._look_at(label, value.__func__, always)
             self._look_at("self", value.__self__)
         elif isinstance(value, functools.partial):
             for one in (value.func, value.args, value.keywords):
                 self._look_at(label, one, always)
-        elif isinstance(value, dict):
+        elif isinstance(value, dict | MappingProxyType):
             for name, one in value.items():
                 self._look_at(f"{label}[{described(name)}]", one)
         elif isinstance(value, list | tuple | set | frozenset | deque):
             for place, one in enumerate(value):
                 self._look_at(f"{label}[{place}]", one)
-        elif isinstance(value, np.random.Generator):
+        elif isinstance(value, _GENERATORS):
             self.generators.append((label, value))
+        elif isinstance(value, Iterator):
+            self.iterators.append(label)
         elif isinstance(value, type):
             self._look_at_class(value)
         elif isinstance(value, ModuleType):
@@ -121,9 +136,11 @@ class Surroundings:
 
     def _look_into(self, function: FunctionType) -> None:
         """At all that the code of a function names."""
-        names, attributes = _named(function.__code__)
-        self._names |= attributes
+        names, attributes, asked = _named(function.__code__)
+        self._names |= attributes | asked
+        self._asked |= asked
         around = function.__globals__
+        self._hold_absence((id(around), "globals"), "the global", lambda: around, names - around.keys())
         for name in names & around.keys():
             self._hold((id(around), name), f"the global {name}", functools.partial(around.get, name, MISSING), name)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -135,10 +152,33 @@ class Surroundings:
 
     def _attributes(self, label: str, value: Any, further: bool = True) -> None:
         """At those attributes of an object that any code names, and ``further`` at what is in them."""
+        there = set()
         for name, attribute in _own_attributes(value):
             if name in self._names and attribute is not MISSING:
+                there.add(name)
                 look = functools.partial(_attribute, _holding(value), name)
                 self._hold((id(value), name), f"{label}.{name}", look, f"{label}.{name}", further)
+        if further and hasattr(value, "__dict__") and not isinstance(value, type):
+            kind: Any = type(value)
+            absent = {name for name in self._names - there if name in self._asked or _may_be_shadowed(kind, name)}
+            self._hold_absence((id(value), "absent"), f"{label}.", functools.partial(_dict_of, _holding(value)), absent)
+
+    def _hold_absence(self, key: Hashable, what: str, look: Callable[[], dict[str, Any]], names: Iterable[str]) -> None:
+        """That none of ``names`` is in a dict: it would take the place of what is read now, from a class or from Python."""
+        kept = {*names} | self._absent.get(key, set())
+        if not kept:
+            return
+        self._absent[key] = kept
+        candidates = frozenset(kept)
+
+        def appeared() -> Any:
+            there = look()
+            if there.keys().isdisjoint(candidates):
+                return None
+            name = min(candidates & there.keys())
+            return f"{what}{'' if what.endswith('.') else ' '}{name}"
+
+        self.guards[key] = Guard(what, appeared, _is_none, ABSENT)
 
     def _look_at_class(self, kind: type) -> None:
         for one in kind.__mro__:
@@ -164,7 +204,7 @@ class Surroundings:
 class RandomStates:
     """The states of the generators of random numbers outside of this library, at one moment."""
 
-    def __init__(self, generators: Iterable[tuple[str, np.random.Generator]]) -> None:
+    def __init__(self, generators: Iterable[tuple[str, Any]]) -> None:
         looks: list[tuple[str, Callable[[], Any]]] = [("np.random", np.random.get_state), ("random", random.getstate)]
         looks += [(label, functools.partial(_state_of, generator)) for label, generator in generators]
         self._states = [(label, look, _bits(look)) for label, look in looks]
@@ -181,8 +221,31 @@ def _bits(look: Callable[[], Any]) -> str | bytes:
     return repr(state)
 
 
-def _state_of(generator: np.random.Generator) -> Any:
-    return generator.bit_generator.state
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if isinstance(generator, np.random.BitGenerator):
+        return generator.state
+    return generator.get_state() if isinstance(generator, np.random.RandomState) else generator.getstate()
+
+
+def _is_none(now: Any) -> bool:
+    return now is None
+
+
+def _dict_of(holder: Callable[[], Any]) -> dict[str, Any]:
+    own = getattr(holder(), "__dict__", None)
+    return own if isinstance(own, dict) else {}
+
+
+@functools.lru_cache(maxsize=4096)
+def _may_be_shadowed(kind: Hashable, name: str) -> bool:
+    """Whether a class has an attribute, or a method, whose place one of the object itself would take."""
+    assert isinstance(kind, type)
+    for one in kind.__mro__:
+        if name in vars(one):
+            return not hasattr(type(vars(one)[name]), "__set__")  # a property stays in front
+    return False
 
 
 # ---- looking
@@ -236,8 +299,9 @@ def _function_of(value: Any) -> FunctionType | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that some code, and functions defined in it, mention."""
+def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The globals and the attributes that some code, and functions defined in it, mention; and, if it asks for attributes by
+    name, as ``getattr`` does, the texts in it that may be such names."""
     names, attributes = set(), set()
     for instruction in dis.get_instructions(code):
         name = instruction.argval
@@ -246,12 +310,16 @@ def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
                 names.add(name)
             elif "ATTR" in instruction.opname or "METHOD" in instruction.opname:
                 attributes.add(name)
+    asked = set()
+    if not _ASKING.isdisjoint(names | attributes):
+        asked = {one for one in code.co_consts if isinstance(one, str) and one.isidentifier()}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            inner_names, inner_attributes = _named(constant)
+            inner_names, inner_attributes, inner_asked = _named(constant)
             names |= inner_names
             attributes |= inner_attributes
-    return frozenset(names), frozenset(attributes)
+            asked |= inner_asked
+    return frozenset(names), frozenset(attributes), frozenset(asked)
 
 
 @functools.lru_cache(maxsize=4096)

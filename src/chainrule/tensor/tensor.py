@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,17 @@ class _Count(int):
     def __call__(self, axis: Any = None) -> Any:
         place = "" if axis is None else f"[{axis}]"
         raise UserError(f"size: x.size is the number of elements, {int(self)}, as in NumPy: write x.shape{place}")
+
+
+def _undefined(operator: str, remedy: str) -> Callable[..., Any]:
+    """An operator that tensors do not have: no gradient would pass it."""
+
+    def refuse(self: Tensor, *_: Any) -> Any:
+        raise UserTypeError(
+            f"{operator} is not defined for tensors, such as {self.node.type}, as no gradient passes it: {remedy}"
+        )
+
+    return refuse
 
 
 @explained_methods
@@ -128,9 +139,11 @@ class Tensor:
         if value is None:
             if isinstance(self.node, Remembered):
                 raise UserError(f"the value of {self.node!r} {ops.why_no_value(self.node)}")
+            scalar = self.node.operation is INPUT and not self.node.shape
             raise UserError(
                 f"the value of {self.node!r} was asked for while tracing, at {self.node.origin}: inside a traced function "
                 "a tensor has a shape and a dtype but no numbers yet; return it, or choose with where() instead of if"
+                + (": or pass int(...) or bool(...) of it, which is no input but part of the program" if scalar else "")
             )
         return value
 
@@ -415,6 +428,14 @@ class Tensor:
         return _binary("greater_equal", ops.less_equal, other, self)
 
     __hash__ = object.__hash__
+
+    __floordiv__ = __rfloordiv__ = _undefined("//", "divide, and use .numpy() with np.floor")
+    __mod__ = __rmod__ = _undefined("%", "use .numpy() with np.mod")
+    __divmod__ = __rdivmod__ = _undefined("divmod()", "use .numpy() with np.divmod")
+    __lshift__ = __rlshift__ = _undefined("<<", "multiply by a power of 2")
+    __rshift__ = __rrshift__ = _undefined(">>", "use .numpy()")
+    __xor__ = __rxor__ = _undefined("^", "compare with !=, or use ** for a power")
+    __round__ = _undefined("round()", "use .numpy() with np.round, or round(x.item()) of a single number")
 
     def __and__(self, other: Any) -> Tensor:
         return _binary("logical_and", ops.logical_and, self, other)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
+from chainrule.tensor.sameness import value_key
 from chainrule.tensor.watched import Watched
 
 _MOST_TYPES = 1024
@@ -23,6 +25,7 @@ class _Branch:
     path: str  # of a member, to be filled in with its name
     made_again: Callable[[Any, Iterable[Any]], Any]
     numbered: bool = False  # its names are 0, 1, 2, ...
+    may_have_more: bool = False  # its values may have attributes that are no members
 
 
 def flatten(value: Any, leaves: list[Any]) -> Hashable:
@@ -33,9 +36,20 @@ def flatten(value: Any, leaves: list[Any]) -> Hashable:
         leaves.append(value)
         return None
     members = tuple([flatten(one, leaves) for one in branch.members(value)])
+    besides = _besides(value) if branch.may_have_more else ()
+    kind: Any = type(value)
     if branch.numbered:
-        return (type(value), members)
-    return (type(value), tuple([(type(name), name) for name in branch.names(value)]), members)
+        return (kind, members, *besides)
+    return (kind, tuple([(type(name), name) for name in branch.names(value)]), members, *besides)
+
+
+def _besides(value: Any) -> tuple[Hashable, ...]:
+    """The attributes of a branch that are no members of it, such as one that was given to an object of a class below dict."""
+    own = getattr(value, "__dict__", None)
+    if not own:
+        return ()
+    members = value.__dataclass_fields__ if hasattr(type(value), "__dataclass_fields__") else ()
+    return tuple([(name, value_key(one)) for name, one in own.items() if name not in members])
 
 
 def rebuilt(value: Any, leaves: Iterator[Any]) -> Any:
@@ -64,7 +78,8 @@ def _list_again(value: Any, members: Iterable[Any]) -> Any:
     if type(value) is list:
         return list(members)
     made = copy.copy(value)
-    made[:] = members
+    made.clear()
+    made.extend(members)
     return made
 
 
@@ -118,9 +133,13 @@ def _branch(kind: type) -> _Branch | None:
     if issubclass(kind, tuple):
         if hasattr(kind, "n_sequence_fields"):  # of C, such as time.struct_time: it cannot be made again
             return None
-        return _NAMED_TUPLE if hasattr(kind, "_fields") else _TUPLE
-    if issubclass(kind, list):
-        return _LIST
-    if issubclass(kind, dict):
-        return _DICT
-    return _DATACLASS if not issubclass(kind, Watched) and dataclasses.is_dataclass(kind) else None
+        whole = _NAMED_TUPLE if hasattr(kind, "_fields") else _TUPLE
+        return whole if kind is tuple else dataclasses.replace(whole, may_have_more=True)
+    found: _Branch | None = None
+    if issubclass(kind, list | deque):
+        found = _LIST
+    elif issubclass(kind, dict):
+        found = _DICT
+    elif not issubclass(kind, Watched) and dataclasses.is_dataclass(kind):
+        found = _DATACLASS
+    return found if found is None or kind in (list, dict, deque) else dataclasses.replace(found, may_have_more=True)

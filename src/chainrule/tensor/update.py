@@ -10,6 +10,7 @@ Every other cell, such as a momentum, is written where it lies.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 from chainrule.graph import Array
 from chainrule.recent import Recent
@@ -30,6 +31,9 @@ class Updates:
 
     def __init__(self) -> None:
         self._programs: Recent[Hashable, _Update] = Recent(_MOST_PROGRAMS)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Updates, ()  # a copy, or another process, makes programs of its own
 
     def __repr__(self) -> str:
         return f"<Updates of {len(self._programs)} programs>"

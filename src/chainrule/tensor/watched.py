@@ -128,19 +128,26 @@ def note(holder: Watched, name: str, value: Any) -> None:
         own.setdefault("_noted", set()).add(name)
         notes.read(holder, name, value)
         return
-    if isinstance(value, MethodType):
-        notes.functions[value.__func__] = None
-        return
     in_class = inspect.getattr_static(type(holder), name, None)
     if isinstance(in_class, property):
         if in_class.fget is not None:
             notes.functions[in_class.fget] = None
-    else:
+        return
+    own.setdefault("_noted", set()).add(name)
+    notes.read(holder, name, MISSING)  # an attribute of the object itself would take its place
+    if isinstance(value, MethodType):
+        notes.functions[value.__func__] = None
+    elif value is not MISSING:
         notes.class_attributes[type(holder), name] = None
 
 
 def _noting_read(self: Watched, name: str) -> Any:
-    value = object.__getattribute__(self, name)
+    try:
+        value = object.__getattribute__(self, name)
+    except AttributeError:
+        if not name.startswith("_") and type(self)._held(self, name) is MISSING:
+            note(self, name, MISSING)  # as ``hasattr`` asks
+        raise
     if not name.startswith("__"):
         note(self, name, value)
     return value
