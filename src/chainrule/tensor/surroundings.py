@@ -34,7 +34,6 @@ _TAKEN_FOR_GRANTED = (
 _NAMESPACES = frozenset({("types", "SimpleNamespace"), ("argparse", "Namespace")})
 _NOT_CALLED = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__del__", "__repr__", "__str__"})
 """Methods of objects that are there already, which running code does not call unless it names them."""
-_GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _ASKING = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})
 """Names through which attributes are reached by their names as text."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -119,7 +118,7 @@ class Surroundings:
         elif isinstance(value, list | tuple | set | frozenset | deque):
             for place, one in enumerate(value):
                 self._look_at(f"{label}[{place}]", one)
-        elif isinstance(value, _GENERATORS):
+        elif _is_generator(value):
             self.generators.append((label, value))
         elif isinstance(value, Iterator):
             self.iterators.append(label)
@@ -219,6 +218,15 @@ def _bits(look: Callable[[], Any]) -> str | bytes:
     if isinstance(state, tuple) and isinstance(state[1], np.ndarray):
         return bytes(state[1].tobytes()) + repr(state[2:]).encode()
     return repr(state)
+
+
+def _is_generator(value: Any) -> bool:
+    """Whether it draws random numbers; ``numpy.random`` is loaded where somebody has one of its generators."""
+    if isinstance(value, random.Random):
+        return True
+    if "numpy.random" not in sys.modules:
+        return False
+    return isinstance(value, np.random.Generator | np.random.BitGenerator | np.random.RandomState)
 
 
 def _state_of(generator: Any) -> Any:
