@@ -204,7 +204,8 @@ class ConsoleWatcher:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
         width = self.console.width - len("^C")  # which a terminal shows behind it
-        line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), fitted(parts, width))
+        shortest = fitted(parts, width, least=(0, 0, 2, 1))  # without step, epoch, speed, and then accuracy
+        line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), shortest)
         row = Table.grid(padding=(0, 1))
         room = min(20, width - len(line) - 1)
         bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= _LEAST_BAR else []

@@ -27,11 +27,15 @@ def message_lines(message: str, width: int) -> list[str]:
         if _CARET.fullmatch(after):
             found += _cut(line, len(after) - 1, width)
         else:
-            joined = _QUOTED.sub(lambda command: _joined(command[0], width), line)
-            found += (
-                [line] if _COMMAND.match(line) else [one.replace(_SPACE, " ") for one in wrapped(joined, width, hanging="")]
-            )
+            found += [line] if _COMMAND.match(line) else _broken(line, width)
     return found
+
+
+def _broken(line: str, width: int) -> list[str]:
+    text = line.lstrip(" ")
+    indent = line[: len(line) - len(text)]
+    joined = _QUOTED.sub(lambda command: _joined(command[0], width), text)
+    return [one.replace(_SPACE, " ") for one in wrapped(joined, width, indent, hanging=indent)]
 
 
 def _joined(command: str, width: int) -> str:
