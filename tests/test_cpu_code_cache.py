@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import re
 import subprocess
@@ -13,11 +12,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from chainrule.cpu import assembler, code_cache, disk_cache
+from chainrule.cpu import assembler, code_cache, disk_cache, ownership
 from chainrule.cpu.code_cache import Function, load, object_codes
 from chainrule.cpu.disk_cache import CacheWarning
 from chainrule.cpu.emit import Module, Value
@@ -81,6 +81,11 @@ def check(kernels: list[Kernel]) -> None:
     loaded = load(kernels, TARGET)
     for kernel in kernels:
         assert call(loaded[kernel.name]) == expected(int(kernel.signature))
+
+
+def key(kernel: Kernel, target: Target = TARGET) -> str:
+    """What its file is named after."""
+    return code_cache._key(code_cache._facts(kernel, target))
 
 
 def files(folder: Path) -> list[Path]:
@@ -171,7 +176,7 @@ def test_code_comes_from_disk_the_next_time(folder: Path) -> None:
 def test_the_key_names_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = scaled_table(1)
     keys = {
-        code_cache._key(one, target)
+        key(one, target)
         for one in (kernel, replace(kernel, signature="1 "), replace(kernel, family="other"))
         for target in (TARGET, replace(TARGET, cpu="other"), replace(TARGET, features="-x"), replace(TARGET, vector_bytes=8))
     }
@@ -179,7 +184,7 @@ def test_the_key_names_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch)
     for place in range(3):
         changed = tuple("other" if place == one else version for one, version in enumerate(versions))
         monkeypatch.setattr(code_cache, "versions", lambda changed=changed: changed)
-        keys.add(code_cache._key(kernel, TARGET))
+        keys.add(key(kernel, TARGET))
     assert len(keys) == 3 * 4 + 3
 
 
@@ -210,7 +215,7 @@ def test_the_oldest_files_go_when_there_are_too_many(folder: Path, monkeypatch: 
     check([scaled_table(number) for number in range(4)])
     size = files(folder)[0].stat().st_size
     now = time.time()
-    by_number = {number: folder / f"test_table-{code_cache._key(scaled_table(number), TARGET)}.o" for number in range(5)}
+    by_number = {number: folder / f"test_table-{key(scaled_table(number))}.o" for number in range(5)}
     for number in range(4):
         os.utime(by_number[number], (now, now - 10_000 + number))
     left_over = folder / f".x-{'0' * 64}.o.1.2.tmp"
@@ -264,13 +269,12 @@ def test_an_unusable_folder_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_full_disk_is_warned_of_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes = Path.write_bytes
 
-    def full(path: Path, content: bytes) -> int:
-        write_bytes(path, content[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(path: Path) -> int:
+        path.write_bytes(b"begun")
+        return os.open("/dev/full", os.O_WRONLY)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(disk_cache, "create", full)
     with pytest.warns(CacheWarning, match="No space left on device") as caught:
         check([scaled_table(1), scaled_table(2)])
     assert len(caught) == 1
@@ -311,6 +315,274 @@ def test_every_file_that_generates_code_is_part_of_the_key(monkeypatch: pytest.M
     disk_cache.sources.cache_clear()
     code_cache.versions()
     assert {"emit.py", "loops.py", "tile.py", "kernel.py"} <= read, "also those in folders"
+
+
+@pytest.mark.parametrize("part", ["name", "target", "versions"])
+def test_a_file_under_the_name_of_another_is_made_anew(part: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of another kernel, for another target or of another version of the package: whole, and not what is wanted."""
+    compiled: list[int] = []
+    kernel = scaled_table(1, compiled)
+    wanted = folder / f"{kernel.family}-{key(kernel)}.o"
+    with monkeypatch.context() as patch:
+        if part == "name":
+            object_codes([scaled_table(2)], TARGET)
+        elif part == "target":
+            object_codes([scaled_table(1)], replace(TARGET, features=f"{TARGET.features},"))
+        else:
+            patch.setattr(code_cache, "versions", lambda: ("0", "0", "0"))
+            object_codes([scaled_table(1)], TARGET)
+    (other,) = files(folder)
+    foreign = other.read_bytes()
+    other.rename(wanted)
+    check([kernel])
+    assert compiled == [1]
+    replaced = wanted.read_bytes()
+    assert replaced != foreign
+    code_cache.forget()
+    check([kernel])
+    assert (compiled, wanted.read_bytes()) == ([1], replaced)
+
+
+def test_files_that_are_exchanged_are_made_anew(folder: Path) -> None:
+    compiled: list[int] = []
+    check([scaled_table(number, compiled) for number in (1, 2)])
+    one, other = files(folder)
+    before = one.read_bytes(), other.read_bytes()
+    one.write_bytes(before[1])
+    other.write_bytes(before[0])
+    code_cache.forget()
+    check([scaled_table(number, compiled) for number in (1, 2)])
+    assert compiled == [1, 2, 1, 2]
+    assert (one.read_bytes(), other.read_bytes()) == before
+
+
+def test_a_thousand_flipped_bits_are_noticed(folder: Path) -> None:
+    code = object_codes([scaled_table(1)], TARGET)
+    (file,) = files(folder)
+    whole = file.read_bytes()
+    facts = code_cache._facts(scaled_table(1), TARGET)
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 1000).tolist():
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        assert disk_cache.read(file.name, facts) is None
+    file.write_bytes(whole)
+    assert disk_cache.read(file.name, facts) == code[0]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_is_made_anew(kind: str, folder: Path, tmp_path: Path) -> None:
+    compiled: list[int] = []
+    check([scaled_table(1, compiled)])
+    (file,) = files(folder)
+    if kind == "link":
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        file.unlink()
+        os.mkfifo(file)
+    code_cache.forget()
+    check([scaled_table(1, compiled)])
+    assert compiled == [1, 1]
+    assert file.is_file()
+    assert not file.is_symlink()
+
+
+# ---- who may have written what is kept
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o277, 0o777])
+def test_what_is_kept_is_for_its_owner_alone(mask: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask says."""
+    inner = folder / "deeper" / "still"
+    monkeypatch.setenv("CHAINRULE_CACHE", str(inner))
+    compiled: list[int] = []
+    before = os.umask(mask)
+    try:
+        check([scaled_table(1, compiled)])
+        code_cache.forget()
+        check([scaled_table(1, compiled)])
+    finally:
+        os.umask(before)
+    assert compiled == [1]
+    (file,) = files(inner)
+    assert [oct(path.stat().st_mode & 0o7777) for path in (folder, folder / "deeper", inner)] == ["0o700"] * 3
+    assert oct(file.stat().st_mode & 0o7777) == "0o600"
+
+
+STRANGER = 65534 if os.geteuid() != 65534 else 65533
+
+
+class Strangers:
+    """Lets folders, files and links seem to be somebody else's, whoever runs the tests."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.owners: dict[str, int] = {}
+        self._lstat, self._fstat = os.lstat, os.fstat
+        monkeypatch.setattr(ownership, "os", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def lstat(self, path: str) -> os.stat_result:
+        return self._of(str(path), self._lstat(path))
+
+    def fstat(self, handle: int) -> os.stat_result:
+        return self._of(os.readlink(f"/proc/self/fd/{handle}"), self._fstat(handle))
+
+    def _of(self, path: str, state: os.stat_result) -> os.stat_result:
+        if path not in self.owners:
+            return state
+        return os.stat_result([*state[:4], self.owners[path], *state[5:]])
+
+
+def give(path: Path, strangers: Strangers | None) -> None:
+    """Make a file or folder somebody else's: in earnest, or so that it seems so."""
+    if strangers is None:
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    else:
+        strangers.owners[str(path)] = STRANGER
+
+
+@pytest.fixture(params=["pretended", "in earnest"] if os.geteuid() == 0 else ["pretended"])
+def strangers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Strangers | None:
+    """How ``give`` goes about it; only the superuser can give files away."""
+    return Strangers(monkeypatch) if request.param == "pretended" else None
+
+
+REFUSED = (
+    "compiled code is not kept in {folder}, where others could put code that would run here: {why}. Every start compiles "
+    "anew. {remedy} CHAINRULE_CACHE to a folder that only you can change, or to nothing to keep none"
+)
+OF_STRANGER = f"{{place}} belongs to another user (number {STRANGER})"
+OPEN = "{place} may be changed by others (mode {mode})"
+
+
+def refuse(folder: Path, why: str, remedy: str = "Remove it, or set") -> None:
+    """Nothing is read from the folder and nothing written to it, with one warning, and the results are right."""
+    compiled: list[int] = []
+    kept = {path: path.read_bytes() for path in files(folder)}
+    code_cache.forget()
+    with pytest.warns(CacheWarning) as caught:
+        check([scaled_table(number, compiled) for number in (1, 2)])
+    code_cache.forget()
+    check([scaled_table(number, compiled) for number in (1, 2)])  # a further warning would be an error here
+    assert compiled == [1, 2, 1, 2]
+    assert [str(one.message) for one in caught] == [REFUSED.format(folder=folder, why=why, remedy=remedy)]
+    assert {path: path.read_bytes() for path in files(folder)} == kept
+
+
+def test_a_folder_of_another_user_is_refused(folder: Path, strangers: Strangers | None) -> None:
+    check([scaled_table(number) for number in (1, 2)])
+    give(folder, strangers)
+    refuse(folder, OF_STRANGER.format(place=folder))
+
+
+def test_a_file_of_another_user_is_refused(folder: Path, strangers: Strangers | None) -> None:
+    """As the kernels that were patched by another user, with their checksums put right."""
+    check([scaled_table(number) for number in (1, 2)])
+    for file in files(folder):
+        give(file, strangers)
+    refuse(folder, OF_STRANGER.format(place=folder / f"test_table-{key(scaled_table(1))}.o"))
+
+
+def test_what_lies_in_the_folder_of_another_user_is_refused(
+    folder: Path, strangers: Strangers | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner could rename it, and put another one there."""
+    inner = folder / "inner"
+    monkeypatch.setenv("CHAINRULE_CACHE", str(inner))
+    check([scaled_table(1)])
+    give(folder, strangers)
+    refuse(inner, OF_STRANGER.format(place=folder), "Set")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
+def test_a_folder_that_others_may_write_is_refused(mode: int, folder: Path) -> None:
+    check([scaled_table(number) for number in (1, 2)])
+    folder.chmod(mode)
+    refuse(folder, OPEN.format(place=folder, mode=f"{mode:04o}"))
+
+
+def test_a_file_that_others_may_write_is_refused(folder: Path) -> None:
+    check([scaled_table(number) for number in (1, 2)])
+    for file in files(folder):
+        file.chmod(0o666)
+    refuse(folder, OPEN.format(place=folder / f"test_table-{key(scaled_table(1))}.o", mode="0666"))
+
+
+def test_a_folder_in_a_place_that_others_may_change_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless only owners can rename what is there, as in /tmp."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("CHAINRULE_CACHE", str(shared / "mine" / "cache"))
+    check([scaled_table(number) for number in (1, 2)])
+    shared.chmod(0o777)
+    refuse(shared / "mine" / "cache", OPEN.format(place=shared, mode="0777"), "Set")
+    shared.chmod(0o1777)
+    monkeypatch.setattr(disk_cache, "_unusable", set())
+    code_cache.forget()
+    compiled: list[int] = []
+    check([scaled_table(number, compiled) for number in (1, 2)])
+    assert compiled == []
+
+
+def test_nothing_is_made_in_a_place_that_others_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "a" / "b"))
+    refuse(tmp_path / "a" / "b", OPEN.format(place=tmp_path, mode="0777"), "Set")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_may_be_behind_links_of_ones_own(
+    folder: Path, tmp_path: Path, strangers: Strangers | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("./disk/../disk")
+    (tmp_path / "further").symlink_to(tmp_path / "link")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "further" / "cache"))
+    compiled: list[int] = []
+    for _ in range(2):
+        check([scaled_table(number, compiled) for number in (1, 2)])
+        code_cache.forget()
+    assert compiled == [1, 2]
+    assert len(files(tmp_path / "disk" / "cache")) == 2
+    give(tmp_path / "link", strangers)
+    refuse(tmp_path / "further" / "cache", OF_STRANGER.format(place=tmp_path / "link"), "Set")
+
+
+def test_links_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "loop"))
+    with pytest.warns(CacheWarning, match="loop .*[Tt]oo many levels of symbolic links"):
+        check([scaled_table(1)])
+    (tmp_path / "later").symlink_to("not/yet/there")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "later"))
+    code_cache.forget()
+    check([scaled_table(1)])
+    assert len(files(tmp_path / "not/yet/there")) == 1
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("CHAINRULE_CACHE", "cache")
+    with pytest.warns(CacheWarning, match=r"cannot be kept in cache \(No such file or directory\)"):
+        check([scaled_table(1)])
+
+
+def test_where_users_have_no_numbers_all_is_kept_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(ownership, "user", lambda: None)
+    check([scaled_table(1)])
+    folder.chmod(0o777)
+    compiled: list[int] = []
+    code_cache.forget()
+    check([scaled_table(1, compiled)])
+    assert compiled == []
 
 
 # ---- code that LLVM refuses

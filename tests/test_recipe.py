@@ -53,6 +53,24 @@ def test_the_second_program_of_a_graph_runs_no_pass_and_gives_the_same_bits(
     assert again[1:] == (loss, passes)
 
 
+@pytest.mark.parametrize("wrong", ["exchanged", "empty", "foreign", "one bit"])
+def test_a_recipe_that_is_not_what_its_name_says_is_made_anew(
+    wrong: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = [graph_of()[0], graph_of(axes=(1,))[0]]
+    names = [recipe_name(one, [], TARGET, False) for one in graphs]
+    stages = [len(Program(one).stages) for one in graphs]
+    contents = [(folder / name).read_bytes() for name in names]
+    flipped = [one[:-9] + bytes([one[-9] ^ 1]) + one[-8:] for one in contents]
+    damaged = {"exchanged": contents[::-1], "empty": [b"", b""], "foreign": [b"{}", b"[]"], "one bit": flipped}[wrong]
+    for name, content in zip(names, damaged, strict=True):
+        (folder / name).write_bytes(content)
+    assert [len(Program(one).stages) for one in graphs] == stages
+    assert [(folder / name).read_bytes() for name in names] != damaged
+    monkeypatch.setattr(planner, "make_recipe", no_passes)
+    assert [len(Program(one).stages) for one in graphs] == stages
+
+
 def test_a_recipe_names_what_goes_in_and_what_comes_out() -> None:
     """All that another backend must know to be given the same arguments and cells."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))

@@ -77,15 +77,16 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
     Raises:
         MissingCodeError: a kernel is neither on disk nor does it know how it is generated.
     """
-    names = [f"{kernel.family}-{_key(kernel, target)}.o" for kernel in kernels]
-    codes = [disk_cache.read(name) for name in names]
+    facts = [_facts(kernel, target) for kernel in kernels]
+    names = [f"{kernel.family}-{_key(about)}.o" for kernel, about in zip(kernels, facts, strict=True)]
+    codes = [disk_cache.read(name, about) for name, about in zip(names, facts, strict=True)]
     missing = [number for number, code in enumerate(codes) if code is None]
     if any(kernels[number].generate is None for number in missing):
         raise MissingCodeError
     compiled = _compile([kernels[number] for number in missing], target) if missing else []
     for number, code in zip(missing, compiled, strict=True):
         codes[number] = code
-        disk_cache.write(names[number], code)
+        disk_cache.write(names[number], facts[number], code)
     return [code for code in codes if code is not None]
 
 
@@ -101,10 +102,13 @@ def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
     return assemble_all(modules, len(kernels), target, available_cores())
 
 
-def _key(kernel: Kernel, target: Target) -> str:
+def _facts(kernel: Kernel, target: Target) -> tuple[str, ...]:
     """Everything that the code depends on."""
-    parts = (kernel.name, *target.parts(), *versions())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return (kernel.name, *target.parts(), *versions())
+
+
+def _key(facts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
 def versions() -> tuple[str, str, str]:

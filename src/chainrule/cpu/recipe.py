@@ -151,16 +151,19 @@ def _decoded(dtype: str, shape: list[int], data: str) -> Array:
 
 # ---- on disk
 
+_FACTS = ()
+"""The name of the file is a checksum of all that a recipe depends on; nothing else needs to be said there."""
+
 
 def kept_recipe(name: str) -> Recipe | None:
     """The recipe in file ``name``, if there is one."""
-    data = disk_cache.read(name)
+    data = disk_cache.read(name, _FACTS)
     return None if data is None else Recipe.decoded(data)
 
 
 def keep_recipe(name: str, recipe: Recipe) -> None:
     if sum(value.nbytes for value in recipe.constants.values()) <= _MOST_CONSTANT_BYTES:
-        disk_cache.write(name, recipe.encoded())
+        disk_cache.write(name, _FACTS, recipe.encoded())
 
 
 def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target, lent_memory: bool) -> str:
