@@ -80,7 +80,7 @@ def best_mode(python: str, name: str, modes: tuple[str, ...]) -> str:
 
 
 def compare(name: str, a: argparse.Namespace) -> Row:
-    from chainrule.cpu.limits import measure_limits
+    from chainrule.cpu.runtime.limits import measure_limits
 
     mode = best_mode(a.torch_python, name, ("eager",) if a.what == "plain" else tuple(a.modes))
     options = ["--plain"] if a.what == "plain" else []
@@ -98,7 +98,7 @@ def compare(name: str, a: argparse.Namespace) -> Row:
 
 
 def installed_facts() -> list[str]:
-    from chainrule.cpu.limits import measure_limits
+    from chainrule.cpu.runtime.limits import measure_limits
 
     code = "import time, json; a = time.perf_counter(); import chainrule; print(json.dumps({'s': time.perf_counter() - a}))"
     seconds = min(float(run_json([sys.executable, "-c", code])["s"]) for _ in range(5))

@@ -10,7 +10,7 @@ import numpy as np
 import chainrule as cr
 from bench.grid import CASES, Case
 from chainrule import nn
-from chainrule.cpu.limits import measure_limits
+from chainrule.cpu.runtime.limits import measure_limits
 from chainrule.tensor import CompiledFunction
 
 F = nn.functional

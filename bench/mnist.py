@@ -19,7 +19,7 @@ _LEAST_ACCURACY = 0.99
 def measure(torch_python: str, pairs: int) -> str:
     """A table, a row a seed: accuracy and seconds of training on both sides."""
     import chainrule
-    from chainrule.cpu.threads import thread_count
+    from chainrule.cpu.runtime.threads import thread_count
 
     data = Path(chainrule.__file__).parent / "data" / "mnist"
     lines = [

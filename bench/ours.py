@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import chainrule as cr  # noqa: E402
 from bench.workloads import WORKLOADS  # noqa: E402
 from chainrule import nn, optim  # noqa: E402
-from chainrule.cpu.threads import thread_count  # noqa: E402
+from chainrule.cpu.runtime.threads import thread_count  # noqa: E402
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Print the polynomial coefficients of ``chainrule.cpu.mathematics``, lowest power first, and how far they are off.
+"""Print the polynomial coefficients of ``chainrule.cpu.kernels.mathematics``, lowest power first, and how far they are off.
 
 Weighted least squares at Chebyshev points, in 60 digits: close to the best there is in the largest error. Needs mpmath.
 """

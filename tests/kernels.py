@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from chainrule.cpu.code_cache import load
+from chainrule.cpu.codegen.code_cache import load
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import KernelSteps
-from chainrule.cpu.target import Target
 
 _GUARD = 256
 _CANARY = 0xA5

@@ -101,7 +101,7 @@ def _native(hit: Callable[..., None]) -> None:
     """Two seconds of native code on the main thread, struck from another one after half a second."""
     import threading
 
-    from chainrule.cpu.threads import runner
+    from chainrule.cpu.runtime.threads import runner
 
     def soon() -> None:
         time.sleep(0.5)

@@ -12,7 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.cpu import memory
+from chainrule.cpu.runtime import memory
 from chainrule.errors import UserError
 from chainrule.models import build
 from chainrule.ops import precision

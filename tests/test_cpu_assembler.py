@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from chainrule.cpu import assembler
-from chainrule.cpu.assembler import assemble_all
-from chainrule.cpu.emit import Module
-from chainrule.cpu.machine_code import assemble
-from chainrule.cpu.target import host_target
+from chainrule.cpu.codegen import assembler
+from chainrule.cpu.codegen.assembler import assemble_all
+from chainrule.cpu.codegen.emit import Module
+from chainrule.cpu.codegen.machine_code import assemble
+from chainrule.cpu.codegen.target import host_target
 from chainrule.errors import InternalError
 
 TARGET = host_target()

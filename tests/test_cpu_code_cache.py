@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.cpu import assembler, code_cache, disk_cache, ownership
-from chainrule.cpu.code_cache import Function, load, object_codes
-from chainrule.cpu.disk_cache import CacheWarning
-from chainrule.cpu.emit import Module, Value
-from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.codegen import assembler, code_cache, disk_cache, ownership
+from chainrule.cpu.codegen.code_cache import Function, load, object_codes
+from chainrule.cpu.codegen.disk_cache import CacheWarning
+from chainrule.cpu.codegen.emit import Module, Value
+from chainrule.cpu.codegen.machine_code import Library
+from chainrule.cpu.codegen.target import Target, host_target
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.machine_code import Library
-from chainrule.cpu.target import Target, host_target
+from chainrule.cpu.runtime.executable import Call, Executable, Stage
 from chainrule.errors import InternalError
 from chainrule.recent import Recent
 

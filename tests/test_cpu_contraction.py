@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.cpu.contraction import convolution, input_gradient, matmul, weight_gradient
-from chainrule.cpu.geometry import Geometry
+from chainrule.cpu.codegen.machine_code import Library, assemble, assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernel import KernelStep, KernelSteps
-from chainrule.cpu.machine_code import Library, assemble, assembly
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.kernels.contraction import convolution, input_gradient, matmul, weight_gradient
+from chainrule.cpu.kernels.geometry import Geometry
 
 HOST, SSE2 = host_target(), host_target("sse2")
 TARGETS = [(HOST, "float32"), (HOST, "float64"), (SSE2, "float32")]

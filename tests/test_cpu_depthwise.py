@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
-from chainrule.cpu import depthwise
-from chainrule.cpu.geometry import Geometry
-from chainrule.cpu.target import Target, host_target
+from chainrule.cpu.codegen.target import Target, host_target
+from chainrule.cpu.kernels import depthwise
+from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.ops import output_size
 from kernels import run_steps
 

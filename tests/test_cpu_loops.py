@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store
-from chainrule.cpu.code_cache import load
-from chainrule.cpu.emitters import MEMORY_TYPES
-from chainrule.cpu.loops import loop_kernel
-from chainrule.cpu.machine_code import assembly
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.codegen.code_cache import load
+from chainrule.cpu.codegen.machine_code import assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.kernels.emitters import MEMORY_TYPES
+from chainrule.cpu.kernels.loops import loop_kernel
 from chainrule.graph.dtypes import as_dtype
 from kernels import assert_guards_hold, guarded
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from chainrule import ops
-from chainrule.cpu import mathematics
-from chainrule.cpu.emit import Function, Module, Value, vector
+from chainrule.cpu.codegen.emit import Function, Module, Value, vector
+from chainrule.cpu.codegen.machine_code import Library, assemble, assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernel import LLVM_TYPES
-from chainrule.cpu.machine_code import Library, assemble, assembly
-from chainrule.cpu.program import Program
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.kernels import mathematics
+from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Array, Graph, TensorType, leaf
 from chainrule.ops import running_on
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
-from chainrule.cpu import pooling
-from chainrule.cpu.target import Target, host_target
+from chainrule.cpu.codegen.target import Target, host_target
+from chainrule.cpu.kernels import pooling
 from chainrule.ops import Primitive, output_size
 from kernels import run_steps
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
-from chainrule.cpu.machine_code import Library, assemble, assembly
-from chainrule.cpu.random_bits import random_bits
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.codegen.machine_code import Library, assemble, assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.kernels.random_bits import random_bits
 from chainrule.graph import Array
 
 HOSTS = [host_target()] if host_target().name == "neon" else [host_target(), host_target("sse2")]

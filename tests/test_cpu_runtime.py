@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.cpu import cores, threads
-from chainrule.cpu.emit import Function, Module
-from chainrule.cpu.executable import Call, Executable, Stage
+from chainrule.cpu.codegen import cores
+from chainrule.cpu.codegen.emit import Function, Module
+from chainrule.cpu.codegen.machine_code import assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.limits import WAYS, Limits, Way, measure_limits, traffic_kernel
-from chainrule.cpu.machine_code import assembly
-from chainrule.cpu.memory import aligned_memory
-from chainrule.cpu.runner import runner_module
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.runtime import threads
+from chainrule.cpu.runtime.executable import Call, Executable, Stage
+from chainrule.cpu.runtime.limits import WAYS, Limits, Way, measure_limits, traffic_kernel
+from chainrule.cpu.runtime.memory import aligned_memory
+from chainrule.cpu.runtime.runner import runner_module
 from chainrule.errors import InternalError, UserError
 from chainrule.graph import Array
 

@@ -12,7 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops, optim
-from chainrule.cpu import lent, memory, single
+from chainrule.cpu.runtime import lent, memory, single
 from chainrule.graph import TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import Buffer, engines

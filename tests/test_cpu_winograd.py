@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.cpu import winograd
-from chainrule.cpu.emit import Module, vector
-from chainrule.cpu.geometry import Geometry
+from chainrule.cpu.codegen.emit import Module, vector
+from chainrule.cpu.codegen.machine_code import assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernel import KernelSteps
-from chainrule.cpu.machine_code import assembly
-from chainrule.cpu.target import AVX512, NEON, Target, host_target
-from chainrule.cpu.winograd.transforms import A_T, B_T, G, transform, transposed
+from chainrule.cpu.kernels import winograd
+from chainrule.cpu.kernels.geometry import Geometry
+from chainrule.cpu.kernels.winograd.transforms import A_T, B_T, G, transform, transposed
 from kernels import run_steps
 from test_cpu_contraction import geometry, operands_of, reference, square
 

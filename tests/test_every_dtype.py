@@ -18,9 +18,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import UserError, ops
-from chainrule.cpu import threads
-from chainrule.cpu.memory import PAGE
-from chainrule.cpu.program import Program
+from chainrule.cpu.runtime import threads
+from chainrule.cpu.runtime.memory import PAGE
+from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, as_dtype, bool_, is_float
 from chainrule.nn import functional as F

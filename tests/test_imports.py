@@ -84,6 +84,25 @@ def chainrule_part(name: str) -> str:
     return parts[1] if is_part else ROOT
 
 
+ROOMS = {
+    "kernels": frozenset({"kernel", "codegen"}),
+    "codegen": frozenset({"kernel"}),
+    "runtime": frozenset({"kernel", "codegen", "recipe", "planner"}),  # the planner where no recipe was kept
+}
+"""The rooms of cpu, and what of cpu each may import besides itself. What lies beside them may import all."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_cpu_imports_only_what_lies_below_it(room: str) -> None:
+    files = sorted((PACKAGE / "cpu" / room).rglob("*.py"))
+    assert len(files) > 5
+    for file in files:
+        for line, name in imports(file):
+            if name.startswith("chainrule.cpu."):
+                target = name.split(".")[2]
+                assert target in {room, *ROOMS[room]}, f"{file.relative_to(PACKAGE)}:{line} imports {name}"
+
+
 @pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
 def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
     part = part_of(file)

@@ -13,7 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops
-from chainrule.cpu import single
+from chainrule.cpu.runtime import single
 from chainrule.graph import Array, TensorType
 from chainrule.nn.losses import cross_entropy
 from chainrule.ops import Primitive, run_reference

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from chainrule import ops
-from chainrule.cpu.emitters import EMITTERS, has_emitter
-from chainrule.cpu.operations import has_kernels
-from chainrule.cpu.program import Program
+from chainrule.cpu.kernels.emitters import EMITTERS, has_emitter
+from chainrule.cpu.kernels.operations import has_kernels
+from chainrule.cpu.runtime.program import Program
 from chainrule.grad import backprop, gradcheck
 from chainrule.graph import Graph, Node, Role, TensorType, check, leaf
 from chainrule.graph.dtypes import bool_, is_float
@@ -240,8 +240,8 @@ def test_every_primitive_has_somebody_who_computes_it_natively(name: str) -> Non
     """An emitter, or kernels of its own, or a way that the compiler takes: whoever adds a primitive is told here what lacks."""
     primitive = REGISTRY[name]
     if primitive.elementwise:
-        assert has_emitter(name), f"{name} is elementwise: give it a line in EMITTERS of cpu/emitters.py"
-    assert has_kernels(primitive) == primitive.heavy, f"{name}: `heavy` and the table of cpu/operations.py differ"
+        assert has_emitter(name), f"{name} is elementwise: give it a line in EMITTERS of cpu/kernels/emitters.py"
+    assert has_kernels(primitive) == primitive.heavy, f"{name}: `heavy` and the table of cpu/kernels/operations.py differ"
     if not primitive.elementwise and not primitive.heavy:
         for spec in primitive.spec:
             arrays = drawn(spec)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cpu import contraction, depthwise, winograd
-from chainrule.cpu.geometry import Geometry
+from chainrule.cpu.codegen.target import host_target
 from chainrule.cpu.kernel import Kernel, KernelSteps
-from chainrule.cpu.limits import Limits
-from chainrule.cpu.profile import ProgramProfile
-from chainrule.cpu.target import host_target
+from chainrule.cpu.kernels import contraction, depthwise, winograd
+from chainrule.cpu.kernels.geometry import Geometry
+from chainrule.cpu.runtime.limits import Limits
+from chainrule.cpu.runtime.profile import ProgramProfile
 
 TARGET = host_target()
 SMALL = Geometry(2, 3, 5, (4, 4), (4, 4), (3, 3), padding=((1, 1), (1, 1)))

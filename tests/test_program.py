@@ -22,12 +22,12 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.compiler.pipeline import plan
 from chainrule.compiler.tasks import LoopTask
-from chainrule.cpu import threads
-from chainrule.cpu.emitters import MEMORY_TYPES
-from chainrule.cpu.loops import loop_kernel
-from chainrule.cpu.machine_code import assembly
-from chainrule.cpu.program import Program
-from chainrule.cpu.target import AVX512, NEON, Target
+from chainrule.cpu.codegen.machine_code import assembly
+from chainrule.cpu.codegen.target import AVX512, NEON, Target
+from chainrule.cpu.kernels.emitters import MEMORY_TYPES
+from chainrule.cpu.kernels.loops import loop_kernel
+from chainrule.cpu.runtime import threads
+from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import Tensor, placeholder, tracing

@@ -14,10 +14,11 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops, optim
-from chainrule.cpu import code_cache, planner
-from chainrule.cpu.program import Program
+from chainrule.cpu import planner
+from chainrule.cpu.codegen import code_cache
+from chainrule.cpu.codegen.target import host_target
 from chainrule.cpu.recipe import Recipe, recipe_name
-from chainrule.cpu.target import host_target
+from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import float32, float64
 from chainrule.tensor import Tensor

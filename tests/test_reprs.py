@@ -16,9 +16,9 @@ import pytest
 import chainrule as cr
 from chainrule import data, graph, lens, nn, ops, optim, train
 from chainrule.compiler.report import PassReport, PassReports
-from chainrule.cpu.limits import Limits
-from chainrule.cpu.profile import KernelRow, ProgramProfile
-from chainrule.cpu.program import ArenaPlan, ArenaRow, Program
+from chainrule.cpu.runtime.limits import Limits
+from chainrule.cpu.runtime.profile import KernelRow, ProgramProfile
+from chainrule.cpu.runtime.program import ArenaPlan, ArenaRow, Program
 from chainrule.grad import Gradcheck, LocalKind
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn.summary import Field, LayerSummary, Summary

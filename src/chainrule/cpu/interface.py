@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.cpu.lent import LentProgram, operand
-from chainrule.cpu.memory import apart_zeros as zeros
-from chainrule.cpu.memory import return_idle
-from chainrule.cpu.program import Program
-from chainrule.cpu.single import run as run_single
-from chainrule.cpu.threads import set_threads, thread_count
+from chainrule.cpu.runtime.lent import LentProgram, operand
+from chainrule.cpu.runtime.memory import apart_zeros as zeros
+from chainrule.cpu.runtime.memory import return_idle
+from chainrule.cpu.runtime.program import Program
+from chainrule.cpu.runtime.single import run as run_single
+from chainrule.cpu.runtime.threads import set_threads, thread_count
 from chainrule.graph import Graph, Node
 
 __all__ = ["compile_graph", "lent_program", "operand", "return_idle", "run_single", "set_threads", "thread_count", "zeros"]

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chainrule.cpu.emit import Module
-    from chainrule.cpu.target import Target
+    from chainrule.cpu.codegen.emit import Module
+    from chainrule.cpu.codegen.target import Target
 
 LLVM_TYPES = {"float32": "float", "float64": "double", "int64": "i64", "int32": "i32", "uint8": "i8", "bool": "i8"}
 """How values of a dtype lie in memory; a bool is a byte, 0 or 1."""

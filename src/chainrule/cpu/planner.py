@@ -9,9 +9,9 @@ from chainrule.compiler import listing
 from chainrule.compiler.arena import Arena, Span, plan_memory
 from chainrule.compiler.pipeline import PASSES, Compilation, Pass, compiled
 from chainrule.compiler.tasks import Buffer
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
-from chainrule.cpu.target import Target
 from chainrule.graph import Graph, Node
 from chainrule.graph.dtypes import int64
 from chainrule.graph.node import Role

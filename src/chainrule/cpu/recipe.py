@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from chainrule.compiler.report import PassReport
-from chainrule.cpu import disk_cache
-from chainrule.cpu.code_cache import versions
+from chainrule.cpu.codegen import disk_cache
+from chainrule.cpu.codegen.code_cache import versions
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.target import Target
 from chainrule.graph import Array, Graph, Node
 from chainrule.graph.dtypes import as_dtype
 from chainrule.graph.node import CONSTANT

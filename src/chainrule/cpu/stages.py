@@ -13,10 +13,10 @@ from functools import partial
 
 from chainrule.compiler.nest import Access
 from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place, Task
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import Kernel, KernelStep
-from chainrule.cpu.loops import loop_kernel
-from chainrule.cpu.operations import steps_of
-from chainrule.cpu.target import Target
+from chainrule.cpu.kernels.loops import loop_kernel
+from chainrule.cpu.kernels.operations import steps_of
 from chainrule.graph.dtypes import uint8
 
 Operand = tuple[Buffer, int]

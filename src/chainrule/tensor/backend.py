@@ -19,8 +19,8 @@ from chainrule.ops import Primitive
 
 if TYPE_CHECKING:
     from chainrule.compiler.report import PassReports
-    from chainrule.cpu.profile import ProgramProfile
-    from chainrule.cpu.program import ArenaPlan
+    from chainrule.cpu.runtime.profile import ProgramProfile
+    from chainrule.cpu.runtime.program import ArenaPlan
 
 
 class Program(Protocol):

@@ -1,0 +1,205 @@
+"""Files that are made once and kept between processes: machine code, and recipes of programs.
+
+What is kept is executed, so it is believed only where nobody else can have written it: the folder is made for its owner alone,
+and a folder or file that others own or may change is refused. ``CHAINRULE_CACHE`` names the folder; if it is empty, nothing is
+kept. Files are written under a temporary name and renamed, so that processes may share the folder. Each is
+
+    magic | SHA-256 of what follows | length of the description | description | content
+
+The description is the file's name and all that the content depends on: what is damaged, foreign or exchanged is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import os
+import re
+import struct
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from chainrule.cpu.codegen.ownership import UntrustedError, create, open_to_read, trusted_folder
+from chainrule.display import displayed
+
+_MAGIC = b"chainrule cache 2\n"
+_CHECKSUM_BYTES = 32
+_LENGTH = struct.Struct("<I")
+_MOST_BYTES = 512 << 20
+_WRITES_UNTIL_TIDY = 50
+"""Looking through a full folder takes a while."""
+_SECONDS_TO_TOUCH = 3600.0
+_SECONDS_TO_WRITE = 600.0
+_OURS = re.compile(r"[a-z0-9_]+-[0-9a-f]{64}\.(o|json)")
+_HALF_WRITTEN = re.compile(r"\.[a-z0-9_]+-[0-9a-f]{64}\.(o|json)\.\d+\.\d+\.tmp")
+
+
+class CacheWarning(UserWarning):
+    """The folder of compiled code cannot be used; all works without, only slower at the start."""
+
+
+def read(name: str, description: Sequence[str]) -> bytes | None:
+    """The content of file ``name`` that was written with this ``description``; None if it is not there or not whole."""
+    folder = _folder()
+    return None if folder is None else _read(folder, name, _described(name, description))
+
+
+def write(name: str, description: Sequence[str], content: bytes) -> None:
+    """Keep ``content`` as file ``name``, if that is possible. ``description``: all that it depends on."""
+    global _until_tidy
+    folder = _folder()
+    if folder is not None:
+        _write(folder, name, _described(name, description) + content)
+        _until_tidy -= 1
+        if _until_tidy < 0:
+            _until_tidy = _WRITES_UNTIL_TIDY
+            with contextlib.suppress(OSError):
+                _remove_oldest(folder)
+
+
+@functools.cache
+def sources(*parts: str) -> str:
+    """A checksum of the source files of parts of the package, such as ``cpu`` or ``compiler/nest.py``."""
+    found, package = hashlib.sha256(), Path(__file__).parents[2]
+    for part in parts:
+        for file in sorted((package / part).rglob("*.py")) or [package / part]:
+            found.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()
+
+
+def _described(name: str, description: Sequence[str]) -> bytes:
+    """What stands before the content, under the checksum."""
+    text = "\0".join((name, *description)).encode()
+    return _LENGTH.pack(len(text)) + text
+
+
+# ---- where
+
+
+def _folder() -> Path | None:
+    """Where files are kept; None: nowhere."""
+    chosen = os.environ.get("CHAINRULE_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen and chosen not in _unusable else None
+    try:
+        usual = _usual_folder()
+    except RuntimeError:  # no home
+        return None
+    return usual if str(usual) not in _unusable else None
+
+
+def _usual_folder() -> Path:
+    if os.name == "nt":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "chainrule" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "chainrule"
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "chainrule"
+
+
+_until_tidy = 0
+_unusable: set[str] = set()
+_warned = False
+
+
+def _give_up(folder: Path, error: OSError) -> None:
+    """Use ``folder`` no more in this process, and say so, once."""
+    global _warned
+    _unusable.add(str(folder))
+    if _warned:
+        return
+    _warned = True
+    if isinstance(error, UntrustedError):
+        message = (
+            f"compiled code is not kept in {displayed(folder)}, where others could put code that would run here: "
+            f"{error.strerror}. Every start compiles anew. "
+            f"{'Remove it, or set' if error.own else 'Set'} CHAINRULE_CACHE to a folder that only you can change"
+        )
+    else:
+        message = (
+            f"compiled code cannot be kept in {displayed(folder)} ({error.strerror or error}): every start compiles anew. "
+            "Set CHAINRULE_CACHE to another folder"
+        )
+    warnings.warn(f"{message}, or to nothing to keep none", CacheWarning, stacklevel=2)
+
+
+# ---- files
+
+
+def _read(folder: Path, name: str, described: bytes) -> bytes | None:
+    """What follows ``described`` in a file; None if it is not there, not whole, or of something else."""
+    try:
+        place = trusted_folder(folder)
+        if place is None:
+            return None
+        try:
+            handle = open_to_read(place / name)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is nothing that was written here
+                return None
+            raise
+        with open(handle, "rb") as file:
+            content = file.read()
+            written = os.fstat(handle).st_mtime
+    except OSError as error:
+        _give_up(folder, error)
+        return None
+    begin = len(_MAGIC) + _CHECKSUM_BYTES
+    inside = content[begin:]
+    if not content.startswith(_MAGIC) or content[len(_MAGIC) : begin] != hashlib.sha256(inside).digest():
+        return None
+    if not inside.startswith(described):
+        return None
+    # The time of writing serves as that of the last use; systems often do not keep the time of reading.
+    if time.time() - written > _SECONDS_TO_TOUCH:
+        with contextlib.suppress(OSError):
+            os.utime(place / name)
+    return inside[len(described) :]
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    path = folder / name
+    try:
+        place = trusted_folder(folder, make=True)
+        assert place is not None
+        path = place / name
+        temporary = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
+        try:
+            with open(create(temporary), "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(content).digest() + content)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        if isinstance(error, UntrustedError) or not path.is_file():  # on Windows another process may be reading the same
+            _give_up(folder, error)  # file, which is as good
+
+
+def _remove_oldest(folder: Path, most_bytes: int | None = None) -> None:
+    """Remove the files that were used longest ago until the rest fits, and what killed processes left half written."""
+    most_bytes = _MOST_BYTES if most_bytes is None else most_bytes
+    files: list[tuple[float, int, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process may remove files too
+                state = entry.stat(follow_symlinks=False)
+                if _OURS.fullmatch(entry.name):
+                    files.append((state.st_mtime, state.st_size, entry.path))
+                elif _HALF_WRITTEN.fullmatch(entry.name) and time.time() - state.st_mtime > _SECONDS_TO_WRITE:
+                    os.unlink(entry.path)
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= most_bytes:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        total -= size

@@ -1,0 +1,602 @@
+"""The elementary functions, as LLVM IR for float and double in vectors of any number of lanes; no calls, and no branches but
+one, around what huge angles take.
+
+Each brings its argument into a small range, where a polynomial takes over. The reductions are the classic ones: Cody and
+Waite, "Software Manual for the Elementary Functions" (1980), for exp, sin and cos; the logarithm by s = f / (2 + f) as in
+fdlibm (Sun Microsystems, 1993). ``scripts/fit_polynomials.py`` prints the coefficients.
+
+Special values are NumPy's. Results of exp that are too small for a normal number are 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.cpu.codegen.emit import Function, Value, element_of, is_floating, lanes_of, suffix
+from chainrule.cpu.kernels import turns
+
+LARGEST_MULTIPLIED = 64
+"""Whole exponents up to here are repeated multiplications."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A floating type: how its bits lie, where its exponential ends, and the coefficients good enough for it.
+
+    ``ln2`` and ``half_pi`` are sums; their first parts have so few bits that a whole number times them is exact.
+    """
+
+    integer: str
+    width: int
+    mantissa_bits: int
+    bias: int
+    sqrt_half: int  # the bits of sqrt(1/2)
+    smallest: float  # normal number
+    exp_range: tuple[float, float]  # where exp is a normal number
+    ln2: tuple[float, ...]
+    half_pi: tuple[float, ...]
+    tanh_end: float  # from here on tanh is 1
+    erf_end: float  # from here on erf is 1
+    exp: tuple[float, ...]  # (e^r - 1 - r) / r^2, |r| <= ln 2 / 2
+    log: tuple[float, ...]  # (2 artanh(s) / s - 2) / s^2 in s^2
+    sin: tuple[float, ...]  # (sin r / r - 1) / r^2 in r^2, |r| <= pi / 4
+    cos: tuple[float, ...]  # (cos r - 1 + r^2 / 2) / r^4 in r^2
+    erf: tuple[float, ...]  # erf(x) / x in x^2, |x| <= 1
+    erfc: tuple[float, ...]  # -ln erfc(x), x >= 1
+    erfc_centre: float  # k, and (1 + 2 x) e^(x^2) erfc(x) in (x - k) / (x + k), x >= 0
+    scaled_erfc: tuple[float, ...]
+
+
+_FLOAT = _Format(
+    integer="i32",
+    width=32,
+    mantissa_bits=23,
+    bias=127,
+    sqrt_half=0x3F3504F3,
+    smallest=2.0**-126,
+    exp_range=(-87.33654, 88.72283),
+    ln2=(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20")),
+    half_pi=(float.fromhex("0x1.921fb544p+0"), float.fromhex("0x1.0b4611a626331p-34")),  # for double
+    tanh_end=20.0,
+    erf_end=4.0,
+    exp=(0.5, 0.166665763, 0.041666463, 0.00836323574, 0.00139337336),
+    log=(0.666666687, 0.400001228, 0.285507739, 0.233315974),
+    sin=(-0.166666642, 0.00833274703, -0.000195876986),
+    cos=(0.0416666642, -0.00138883025, 2.45477386e-05),
+    erf=(1.12837911, -0.37612626, 0.112835974, -0.0268543288, 0.00518931216, -0.000801885501, 7.88249745e-05),
+    erfc=(0.000341962354, 1.1270889, 0.638142467, 0.103111453, -0.0218417067, 0.00294894585, -0.000186551712),
+    erfc_centre=2.0,
+    scaled_erfc=(
+        *(1.2769784, -0.09276382, -0.16603051, 0.16405098, -0.054217987, -0.008030456, 0.008710104, 0.0012518557),
+        *(-0.0014234299, -0.0004008141, 0.00017178888, 8.060236e-05),
+    ),
+)
+_DOUBLE = _Format(
+    integer="i64",
+    width=64,
+    mantissa_bits=52,
+    bias=1023,
+    sqrt_half=0x3FE6A09E667F3BCD,
+    smallest=2.0**-1022,
+    exp_range=(-708.3964185322641, 709.782712893384),
+    ln2=(float.fromhex("0x1.62e42fefa3p-1"), float.fromhex("0x1.3de6af278ece6p-42")),
+    half_pi=(
+        float.fromhex("0x1.921fb544p+0"),
+        float.fromhex("0x1.0b4611a6p-34"),
+        float.fromhex("0x1.3198a2ep-69"),
+        float.fromhex("0x1.b839a252049c1p-104"),
+    ),
+    tanh_end=40.0,
+    erf_end=6.0,
+    exp=(
+        *(0.5, 0.1666666666666667, 0.04166666666666668, 0.008333333333326082, 0.0013888888888879001, 0.00019841269875003973),
+        *(2.480158733663232e-05, 2.7557255168123062e-06, 2.755726307600547e-07, 2.5105313423078524e-08),
+        2.0918212752506956e-09,
+    ),
+    log=(
+        *(0.666666666666667, 0.39999999999898883, 0.2857142862622888, 0.2222221109702545, 0.18182891667529086),
+        *(0.1533164279681813, 0.14617365005617672),
+    ),
+    sin=(
+        *(-0.16666666666666666, 0.008333333333330938, -0.00019841269836741755, 2.755731609375319e-06),
+        *(-2.505112999912784e-08, 1.5917995630635248e-10),
+    ),
+    cos=(
+        *(0.041666666666666664, -0.001388888888888739, 2.480158729875508e-05, -2.7557317266186513e-07),
+        *(2.0876145106497293e-09, -1.1382548343152154e-11),
+    ),
+    erf=(
+        *(1.1283791670955126, -0.37612638903183543, 0.1128379167094513, -0.026866170643256995, 0.005223977607269946),
+        *(-0.0008548325982543225, 0.00012055295112667001, -1.4924740785377576e-05, 1.6447471190594618e-06),
+        *(-1.62088298568102e-07, 1.3721520406351092e-08, -7.798543850549943e-10),
+    ),
+    erfc=(
+        *(5.25530610055349e-07, 1.1283738752344383, 0.6366445675882951, 0.1027008999186594, -0.01898544054561009),
+        *(-0.0004171020651739851, 0.001922650075452321, -0.0007760226343185617, 0.00013843208229647933),
+        *(1.8591234887288997e-05, -2.2168398241704738e-05, 8.46709272682243e-06, -2.0883233454373484e-06),
+        *(3.648123420213575e-07, -4.530923031074751e-08, 3.833569578436844e-09, -1.9889327194207288e-10),
+        4.7841387941070134e-12,
+    ),
+    erfc_centre=4.0,
+    scaled_erfc=(
+        *(1.2329951186255526, -0.13962111684056286, 0.015379652102620534, 0.0680970542547345, -0.10103906603634463),
+        *(0.09373283499688301, -0.06633036581160325, 0.03716751556122799, -0.01619773405928154, 0.005031969765430473),
+        *(-0.0007577733341269424, -0.0001992555477643379, 0.00015062219182222135, -2.4403077893153096e-05),
+        *(-1.1224608550871058e-05, 5.717804978216537e-06, 3.0101627607877694e-07, -8.352288678378558e-07),
+        *(6.301206090884694e-08, 1.1554930300507913e-07, -7.79759001533321e-09, -1.3789322128127174e-08),
+        -1.8526881213680997e-09,
+    ),
+)
+_FORMATS = {"float": _FLOAT, "double": _DOUBLE}
+
+# (2 artanh(s) / s - 2 - 2/3 s^2) / s^4 in s^2, for a logarithm of twice the precision; 2/3 as a sum
+_LOG_TAIL = (
+    *(0.4, 0.2857142857142937, 0.2222222222165326, 0.18181818335936328, 0.15384594908967653, 0.1333480740126904),
+    *(0.11706168485185489, 0.11723846525896416),
+)
+_TWO_THIRDS = (float.fromhex("0x1.5555555555555p-1"), float.fromhex("0x1.5555555555555p-55"))
+
+
+def _format(x: Value) -> _Format:
+    return _FORMATS[element_of(x.type)]
+
+
+# ---- bits and arithmetic
+
+
+def _bits(f: Function, x: Value) -> Value:
+    return f.convert("bitcast", x, _format(x).integer)
+
+
+def _from_bits(f: Function, bits: Value, like: Value) -> Value:
+    return f.convert("bitcast", bits, element_of(like.type))
+
+
+def _absolute(f: Function, x: Value) -> Value:
+    return f.call(f"llvm.fabs.{suffix(x.type)}", x.type, x)
+
+
+def _sign_bit(f: Function, x: Value) -> Value:
+    return _bits(f, x) & -(1 << (_format(x).width - 1))
+
+
+def _flip(f: Function, x: Value, sign: Value) -> Value:
+    """-x where ``sign``, an integer, has its highest bit set."""
+    return _from_bits(f, _bits(f, x) ^ sign, x)
+
+
+def _product(f: Function, a: Value, b: Value) -> Value:
+    return f.op(f"fmul {a.type} {a.text}, {b.text}", a.type)
+
+
+def _at_most(f: Function, x: Value, limit: float) -> Value:
+    """nan stays nan."""
+    return f.select(f.compare("ogt", x, limit), f.number(limit, x.type), x)
+
+
+def _polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
+    """By Horner; coefficients from the lowest power."""
+    result = f.number(coefficients[-1], x.type)
+    for coefficient in reversed(coefficients[:-1]):
+        result = f.multiply_add(result, x, f.number(coefficient, x.type))
+    return result
+
+
+# ---- numbers of twice the precision: a sum high + low, low being what high was rounded by
+
+
+def _exact_sum(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """For |a| >= |b|, or a = 0 (Dekker, 1971)."""
+    high = a + b
+    return high, b - (high - a)
+
+
+def _exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    high = _product(f, a, b)
+    if f.module.has_fma:
+        return high, f.fma(a, b, -high)
+    (a1, a2), (b1, b2) = _halves(f, a), _halves(f, b)
+    low = _product(f, a1, b1) - high
+    for first, second in ((a1, b2), (a2, b1), (a2, b2)):
+        low = low + _product(f, first, second)
+    return high, low
+
+
+def _halves(f: Function, a: Value) -> tuple[Value, Value]:
+    """``a`` as a sum of two numbers with half of its bits each (Veltkamp); products of such are exact."""
+    spread = _product(f, a, f.number(2.0 ** ((_format(a).mantissa_bits + 2) // 2) + 1, a.type))
+    high = spread - (spread - a)
+    return high, a - high
+
+
+# ---- roots, largest and smallest
+
+
+def sqrt(f: Function, x: Value) -> Value:
+    return f.call(f"llvm.sqrt.{suffix(x.type)}", x.type, x)
+
+
+def rsqrt(f: Function, x: Value) -> Value:
+    """1 / sqrt(x); both rounded, no estimate."""
+    return f.number(1.0, x.type) / sqrt(f, x)
+
+
+def maximum(f: Function, a: Value, b: Value) -> Value:
+    """The larger; nan where either is nan. Cheapest where a constant is one of the two; signed, for integers."""
+    return _extreme(f, a, b, "gt")
+
+
+def minimum(f: Function, a: Value, b: Value) -> Value:
+    """The smaller; nan where either is nan. Cheapest where a constant is one of the two; signed, for integers."""
+    return _extreme(f, a, b, "lt")
+
+
+def _extreme(f: Function, a: Value, b: Value, better: str) -> Value:
+    if not is_floating(a.type):
+        return f.select(f.compare(f"s{better}", a, b), a, b)
+    if not a.text.startswith("%"):
+        a, b = b, a
+    chosen = f.select(f.compare(f"o{better}", b, a), b, a)  # a nan in a stays, one in b is lost; LLVM knows a constant is none
+    return f.select(f.compare("uno", b, b), b, chosen)
+
+
+# ---- exponential
+
+
+def _split_exponent(f: Function, high: Value, low: Value | None = None) -> tuple[Value, Value]:
+    """high + low = n ln 2 + r: r, and n in the bits of an exponent, to be added to those of a number."""
+    form = _format(high)
+    rounder = f.number(1.5 * 2.0**form.mantissa_bits, high.type)  # added, it leaves n in the lowest bits
+    shifted = f.multiply_add(high, f.number(1 / math.log(2), high.type), rounder)
+    n, r = shifted - rounder, high
+    for part in form.ln2:
+        r = f.multiply_add(n, f.number(-part, n.type), r)
+    return r if low is None else r + low, _bits(f, shifted) << form.mantissa_bits
+
+
+def _exp_within_range(f: Function, high: Value, low: Value | None = None) -> Value:
+    """e^(high + low), where that is a normal number; anything for nan."""
+    r, exponent = _split_exponent(f, high, low)
+    less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, _format(r).exp), r)
+    return _from_bits(f, _bits(f, less_one + 1.0) + exponent, r)
+
+
+def _exp(f: Function, high: Value, low: Value | None = None) -> Value:
+    smallest, largest = _format(high).exp_range
+    found = _exp_within_range(f, high, low)
+    found = f.select(f.compare("ugt", high, largest), high + math.inf, found)  # inf, or nan
+    return f.select(f.compare("olt", high, smallest), f.zero(high.type), found)
+
+
+def exp(f: Function, x: Value) -> Value:
+    return _exp(f, x)
+
+
+def sigmoid(f: Function, x: Value) -> Value:
+    """1 / (1 + e^-x), by e^-|x|, which does not overflow."""
+    one, small = f.number(1.0, x.type), exp(f, -_absolute(f, x))
+    return f.select(f.compare("oge", x, 0.0), one, small) / (small + one)
+
+
+def tanh(f: Function, x: Value) -> Value:
+    """(e^2x - 1) / (e^2x + 1), where e^2x - 1 = 2^n (e^r - 1) + 2^n - 1 loses nothing near 0."""
+    form, magnitude = _format(x), _absolute(f, x)
+    r, exponent = _split_exponent(f, _at_most(f, magnitude + magnitude, 2 * form.tanh_end))
+    less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
+    scale = _from_bits(f, exponent + (form.bias << form.mantissa_bits), x)
+    found = f.multiply_add(scale, less_one, scale - 1.0)
+    return _flip(f, found / (found + 2.0), _sign_bit(f, x))
+
+
+def erf(f: Function, x: Value) -> Value:
+    """x P(x^2) up to 1, from there 1 - e^-G(|x|)."""
+    form, magnitude = _format(x), _absolute(f, x)
+    small = _product(f, x, _polynomial(f, _product(f, x, x), form.erf))
+    tail = _exp_within_range(f, -_polynomial(f, _at_most(f, magnitude, form.erf_end), form.erfc))
+    large = _flip(f, f.number(1.0, x.type) - tail, _sign_bit(f, x))
+    return f.select(f.compare("oge", magnitude, 1.0), large, small)
+
+
+def erfc(f: Function, x: Value) -> Value:
+    """e^(-x^2) P((|x| - k) / (|x| + k)) / (1 + 2 |x|), after Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x)
+    exp(x^2) erfc x" (1981), with x^2 in twice the precision; taken off 2 where x is negative."""
+    form = _format(x)
+    magnitude = _at_most(f, _absolute(f, x), 30.0)  # from there on it is 0; inf would be 0 times inf
+    quotient = (magnitude - form.erfc_centre) / (magnitude + form.erfc_centre)
+    scaled = _polynomial(f, quotient, form.scaled_erfc) / (magnitude + magnitude + 1.0)
+    square, rest = _exact_product(f, magnitude, magnitude)
+    found = _product(f, _exp(f, -square, -rest), scaled)
+    return f.select(f.compare("olt", x, 0.0), f.number(2.0, x.type) - found, found)
+
+
+def expm1(f: Function, x: Value) -> Value:
+    """e^x - 1, as 2 (2^(n-1) (e^r - 1) + 2^(n-1) - 1/2), which loses nothing near 0 and does not overflow too soon.
+
+    Beside ``exp`` of the same number it costs little: LLVM computes what both begin with once.
+    """
+    form = _format(x)
+    r, exponent = _split_exponent(f, x)
+    less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
+    scale = _from_bits(f, exponent + ((form.bias - 1) << form.mantissa_bits), x)
+    half = f.multiply_add(scale, less_one, scale - 0.5)
+    found = f.select(f.compare("ugt", x, form.exp_range[1]), x + math.inf, half + half)  # inf, or nan
+    found = f.select(f.compare("olt", x, -50.0), f.number(-1.0, x.type), found)
+    return f.select(f.compare("oeq", x, 0.0), x, found)  # -0 too
+
+
+def sech_squared(f: Function, x: Value) -> Value:
+    """(2 w / (1 + w^2))^2, w = e^-|x|."""
+    small = exp(f, -_absolute(f, x))
+    sech = (small + small) / f.multiply_add(small, small, f.number(1.0, x.type))
+    return _product(f, sech, sech)
+
+
+# ---- logarithm
+
+
+def _fraction_and_exponent(f: Function, x: Value) -> tuple[Value, Value]:
+    """x = m 2^e, sqrt(1/2) <= m < sqrt(2); for positive numbers."""
+    form = _format(x)
+    tiny = f.compare("olt", x, form.smallest)
+    bits = _bits(f, f.select(tiny, _product(f, x, f.number(2.0**form.mantissa_bits, x.type)), x))
+    one = form.bias << form.mantissa_bits
+    biased = (bits + (one - form.sqrt_half)) >> form.mantissa_bits
+    fraction = _from_bits(f, bits + one - (biased << form.mantissa_bits), x)
+    # A whole number in the lowest bits of 2^52 makes it 2^52 plus that number: AVX2 cannot convert 64-bit integers.
+    whole = f.number(2.0**form.mantissa_bits, x.type)
+    offset = f.select(
+        tiny,
+        f.number(2.0**form.mantissa_bits + form.bias + form.mantissa_bits, x.type),
+        f.number(2.0**form.mantissa_bits + form.bias, x.type),
+    )
+    return fraction, _from_bits(f, biased | _bits(f, whole), x) - offset
+
+
+def log(f: Function, x: Value) -> Value:
+    form = _format(x)
+    fraction, exponent = _fraction_and_exponent(f, x)
+    rest = fraction - 1.0
+    s = rest / (rest + 2.0)
+    z, half = _product(f, s, s), _product(f, _product(f, rest, rest), f.number(0.5, x.type))
+    tail = _product(f, z, _polynomial(f, z, form.log))
+    high, low = (f.number(part, x.type) for part in form.ln2)
+    small = f.multiply_add(exponent, low, _product(f, s, half + tail))
+    found = f.multiply_add(exponent, high, rest - (half - small))
+    found = f.select(f.compare("olt", x, math.inf), found, x)  # inf and nan are their own logarithms
+    below = f.select(f.compare("oeq", x, 0.0), f.number(-math.inf, x.type), f.number(math.nan, x.type))
+    return f.select(f.compare("ole", x, 0.0), below, found)
+
+
+def log1p(f: Function, x: Value) -> Value:
+    """ln(1 + x) = ln u + (x - (u - 1)) / u for u, which is 1 + x rounded."""
+    u = x + 1.0
+    found = log(f, u) + (x - (u - 1.0)) / u
+    found = f.select(f.compare("oeq", u, 0.0) | f.compare("oeq", u, math.inf), log(f, u), found)
+    return f.select(f.compare("oeq", u, 1.0), x, found)  # small ones, -0 too
+
+
+def softplus(f: Function, x: Value) -> Value:
+    """ln(1 + e^x) = max(0, x) + ln(1 + e^-|x|)."""
+    return maximum(f, f.number(0.0, x.type), x) + log1p(f, exp(f, -_absolute(f, x)))
+
+
+def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:
+    """ln x as a sum, to about 2^-64 of itself; for positive finite doubles."""
+    fraction, exponent = _fraction_and_exponent(f, x)
+    # s = (m - 1) / (m + 1) = s1 + s2
+    d1 = fraction + 1.0
+    d2 = fraction - (d1 - 1.0)
+    rest = fraction - 1.0
+    s1 = rest / d1
+    p1, p2 = _exact_product(f, s1, d1)
+    s2 = (((rest - p1) - p2) - _product(f, s1, d2)) / d1
+    # z = s^2, c = s^3, w = 2/3 + z T(z)
+    z1, z2 = _exact_product(f, s1, s1)
+    z2 = f.multiply_add(s1 + s1, s2, z2)
+    c1, c2 = _exact_product(f, s1, z1)
+    c2 = f.multiply_add(s2, z1, f.multiply_add(s1, z2, c2))
+    w1, w2 = _exact_sum(f, f.number(_TWO_THIRDS[0], x.type), _product(f, z1, _polynomial(f, z1, _LOG_TAIL)))
+    w2 = w2 + _TWO_THIRDS[1]
+    v1, v2 = _exact_product(f, c1, w1)
+    v2 = f.multiply_add(c2, w1, f.multiply_add(c1, w2, v2))
+    # ln x = e ln 2 + 2 s + c w
+    u1, u2 = _exact_sum(f, s1 + s1, v1)
+    u2 = u2 + (s2 + s2 + v2)
+    high, low = (f.number(part, x.type) for part in _DOUBLE.ln2)
+    t1, t2 = _exact_sum(f, _product(f, exponent, high), u1)
+    return _exact_sum(f, t1, t2 + f.multiply_add(exponent, low, u2))
+
+
+# ---- power
+
+
+def power(f: Function, x: Value, exponent: float) -> Value:
+    """x ** exponent, with the special values of ``np.power``; the exponent is rounded to the type of x, as there."""
+    if element_of(x.type) == "float":
+        with np.errstate(over="ignore"):
+            exponent = float(np.float32(exponent))
+    if not math.isfinite(exponent):
+        return _power_infinite(f, x, exponent)
+    if exponent == int(exponent) and abs(exponent) <= LARGEST_MULTIPLIED:
+        return _whole_power(f, x, int(exponent))
+    if exponent == 0.5:
+        return sqrt(f, x)  # for -inf and -0 as well, as in NumPy
+    if exponent == -0.5:
+        return f.select(f.compare("oeq", x, -math.inf), f.zero(x.type), rsqrt(f, x + 0.0))
+    return _power_by_log(f, x, exponent)
+
+
+def _power_infinite(f: Function, x: Value, exponent: float) -> Value:
+    one, magnitude = f.number(1.0, x.type), _absolute(f, x)
+    if math.isnan(exponent):
+        return f.select(f.compare("oeq", x, 1.0), one, f.number(math.nan, x.type))
+    grows = f.compare("ogt" if exponent > 0 else "olt", magnitude, 1.0)
+    found = f.select(grows, f.number(math.inf, x.type), f.zero(x.type))
+    return f.select(f.compare("uno", x, x), x, f.select(f.compare("oeq", magnitude, 1.0), one, found))
+
+
+def _whole_power(f: Function, x: Value, exponent: int) -> Value:
+    """Repeated multiplication; beyond the 4th power with twice the precision, as the errors add up.
+
+    A negative power is the reciprocal of the positive one, and as inexact as that where it is subnormal.
+    """
+    count = abs(exponent)
+    wide = x
+    if count <= 4:
+        found = f.number(1.0, x.type)
+        for bit in f"{count:b}" if count else "":
+            found = _product(f, found, found)
+            found = _product(f, found, x) if bit == "1" else found
+    elif element_of(x.type) == "float":
+        wide = found = f.convert("fpext", x, "double")
+        for bit in f"{count:b}"[1:]:
+            found = _product(f, found, found)
+            found = _product(f, found, wide) if bit == "1" else found
+    else:
+        found = _compensated_power(f, x, count)
+    if exponent < 0:
+        found = f.number(1.0, found.type) / found
+    return found if found.type == x.type else f.convert("fptrunc", found, "float")
+
+
+def _compensated_power(f: Function, x: Value, count: int) -> Value:
+    high, low = x, f.zero(x.type)
+    for bit in f"{count:b}"[1:]:
+        square, error = _exact_product(f, high, high)
+        high, low = square, f.multiply_add(high + high, low, error)
+        if bit == "1":
+            product, error = _exact_product(f, high, x)
+            high, low = product, f.multiply_add(low, x, error)
+    found = high + low
+    return f.select(f.compare("one", found, 0.0), found, high)  # low is nan where high overflows, and takes the sign of -0
+
+
+def _power_by_log(f: Function, x: Value, exponent: float) -> Value:
+    """e^(exponent ln |x|), then what a negative x does."""
+    magnitude = _absolute(f, x)
+    if element_of(x.type) == "float":
+        wide = log(f, f.convert("fpext", magnitude, "double"))
+        found = f.convert("fptrunc", exp(f, _product(f, wide, f.number(exponent, wide.type))), "float")
+    else:
+        found = _precise_power(f, magnitude, exponent)
+    if exponent == int(exponent):
+        return _flip(f, found, _sign_bit(f, x)) if int(exponent) % 2 else found
+    without_root = f.compare("olt", x, 0.0) & f.compare("one", x, -math.inf)
+    return f.select(without_root, f.number(math.nan, x.type), found)
+
+
+def _precise_power(f: Function, x: Value, exponent: float) -> Value:
+    """For doubles that are not negative."""
+    factor = math.copysign(min(abs(exponent), 2.0**70), exponent)  # from there on everything but 1 is 0 or inf
+    high, low = _precise_log(f, x)
+    p1, p2 = _exact_product(f, high, f.number(factor, x.type))
+    found = _exp(f, p1, f.multiply_add(low, f.number(factor, x.type), p2))
+    found = f.select(f.compare("uno", found, found), f.number(math.inf, x.type), found)  # the low part reached beyond the end
+    at_zero, at_infinity = (f.zero(x.type), x) if exponent > 0 else (f.number(math.inf, x.type), f.number(1.0, x.type) / x)
+    found = f.select(f.compare("olt", x, math.inf), found, at_infinity)  # nan as well
+    return f.select(f.compare("oeq", x, 0.0), at_zero, found)
+
+
+def tensor_power(f: Function, x: Value, y: Value) -> Value:
+    """x ** y, with the special values of ``np.power``: those of pow in C99."""
+    single = element_of(x.type) == "float"
+    base, exponent = (f.convert("fpext", one, "double") if single else one for one in (x, y))
+    magnitude, one = _absolute(f, base), f.number(1.0, base.type)
+    found = exp(f, _product(f, log(f, magnitude), exponent)) if single else _precise_tensor_power(f, magnitude, exponent)
+    is_one = f.compare("oeq", magnitude, 1.0) & f.compare("ord", exponent, exponent)
+    found = f.select(is_one | f.compare("oeq", exponent, 0.0), one, found)
+    whole, odd = _whole_and_odd(f, exponent)
+    sign = f.select(odd, _sign_bit(f, base), f.zero(_bits(f, base).type))
+    found = _flip(f, found, sign)
+    without_root = f.compare("olt", base, 0.0) & f.compare("one", base, -math.inf) & f.compare("oeq", whole, 0.0)
+    found = f.select(without_root, f.number(math.nan, base.type), found)
+    found = f.select(f.compare("oeq", base, 1.0), one, found)
+    return f.convert("fptrunc", found, "float") if single else found
+
+
+def _precise_tensor_power(f: Function, x: Value, y: Value) -> Value:
+    """For doubles x that are not negative; anything for x = 1 and for y = 0. As ``_precise_power``."""
+    limit = 2.0**70
+    factor = _at_most(f, y, limit)
+    factor = f.select(f.compare("olt", factor, -limit), f.number(-limit, y.type), factor)
+    high, low = _precise_log(f, x)
+    p1, p2 = _exact_product(f, high, factor)
+    found = _exp(f, p1, f.multiply_add(low, factor, p2))
+    infinite, zero = f.number(math.inf, x.type), f.zero(x.type)
+    found = f.select(f.compare("uno", found, found), infinite, found)  # the low part reached beyond the end
+    grows = f.compare("ogt", y, 0.0)
+    found = f.select(f.compare("oeq", x, math.inf), f.select(grows, infinite, zero), found)
+    found = f.select(f.compare("oeq", x, 0.0), f.select(grows, zero, infinite), found)
+    return f.select(f.compare("uno", x, y), x + y, found)
+
+
+def _whole_and_odd(f: Function, y: Value) -> tuple[Value, Value]:
+    """Of doubles: 1.0 where they are whole numbers (infinity is), else 0.0; and whether they are odd."""
+    magnitude = _absolute(f, y)
+
+    def is_whole(x: Value) -> Value:
+        rounder = f.number(2.0**52, x.type)  # added, it leaves no room for a fraction; from there on all numbers are whole
+        return f.compare("oge", x, 2.0**52) | f.compare("oeq", (x + rounder) - rounder, x)
+
+    whole = is_whole(magnitude)
+    half = _product(f, magnitude, f.number(0.5, y.type))
+    odd = whole & (is_whole(half) ^ 1)
+    return f.select(whole, f.number(1.0, y.type), f.zero(y.type)), odd
+
+
+# ---- sine and cosine
+
+
+def _split_turns(f: Function, x: Value) -> tuple[Value, Value]:
+    """x = q pi/2 + r, |r| <= pi/4, for x >= 0: r, and q in the two lowest bits. A float is reduced as a double."""
+    wide = f.convert("fpext", x, "double") if element_of(x.type) == "float" else x
+    rounder = f.number(1.5 * 2.0**52, wide.type)
+    shifted = f.multiply_add(wide, f.number(2 / math.pi, wide.type), rounder)
+    quarters, r = shifted - rounder, wide
+    for part in _format(x).half_pi:
+        r = f.multiply_add(quarters, f.number(-part, r.type), r)
+    r, quarter = _with_huge_turns(f, wide, r, f.convert("bitcast", shifted, "i64"))
+    if wide is x:
+        return r, quarter
+    return f.convert("fptrunc", r, "float"), f.convert("trunc", quarter, "i32")
+
+
+def _with_huge_turns(f: Function, x: Value, r: Value, quarter: Value) -> tuple[Value, Value]:
+    """``r`` and ``quarter``, and those of huge angles in their lanes: these, which are rare, go one by one."""
+    huge = f.compare("oge", x, turns.HUGE) & f.compare("olt", x, math.inf)
+    found, found_quarter = f.variable(r.type, r), f.variable(quarter.type, quarter)
+    with f.when(f.any(huge)):
+        angles, rests, quarters = f.variable(x.type, x), f.variable(r.type, r), f.variable(quarter.type, quarter)
+        with f.loop(0, lanes_of(x.type)) as lane:
+            angle = f.load(f.at(angles.place, lane, "double"), "double")
+            with f.when(f.compare("oge", angle, turns.HUGE) & f.compare("olt", angle, math.inf)):
+                rest, whole = turns.split_huge_turns(f, angle)
+                f.store(rest, f.at(rests.place, lane, "double"))
+                f.store(whole, f.at(quarters.place, lane, "i64"))
+        found.set(rests.get())
+        found_quarter.set(quarters.get())
+    return found.get(), found_quarter.get()
+
+
+def _sine_of_quarter(f: Function, r: Value, quarter: Value) -> Value:
+    """sin(r + quarter pi/2)."""
+    form, z = _format(r), _product(f, r, r)
+    sine = f.multiply_add(_product(f, z, r), _polynomial(f, z, form.sin), r)
+    cosine = f.multiply_add(z, f.number(-0.5, r.type), f.number(1.0, r.type))
+    cosine = f.multiply_add(_product(f, z, z), _polynomial(f, z, form.cos), cosine)
+    found = f.select(f.compare("ne", quarter & 1, 0), cosine, sine)
+    return _flip(f, found, (quarter & 2) << (form.width - 2))
+
+
+def sin(f: Function, x: Value) -> Value:
+    r, quarter = _split_turns(f, _absolute(f, x))
+    return _flip(f, _sine_of_quarter(f, r, quarter), _sign_bit(f, x))
+
+
+def cos(f: Function, x: Value) -> Value:
+    r, quarter = _split_turns(f, _absolute(f, x))
+    return _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))

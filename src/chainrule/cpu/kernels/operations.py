@@ -1,0 +1,198 @@
+"""Which kernels compute a heavy operation: the one table from primitives to kernel families."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+
+from chainrule import ops
+from chainrule.compiler.tasks import HeavyTask, Place
+from chainrule.cpu.codegen.target import Target
+from chainrule.cpu.kernel import KernelSteps
+from chainrule.cpu.kernels import contraction, depthwise, gathering, pooling, winograd
+from chainrule.cpu.kernels import random_bits as random_family
+from chainrule.cpu.kernels.geometry import Geometry
+from chainrule.errors import InternalError
+from chainrule.graph import Node
+
+Operands = dict[str, Place]
+Lowering = Callable[[HeavyTask, Target], tuple[KernelSteps, Operands]]
+
+
+def steps_of(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    """The kernels of a heavy operation in order, and where their operands lie; ``status`` and temporaries are left open."""
+    lowering = _TABLE.get(task.node.operation)
+    if lowering is None:
+        raise InternalError(f"no kernels for primitive {task.node.operation.name!r}, made at {task.origin}")
+    return lowering(task, target)
+
+
+def has_kernels(operation: object) -> bool:
+    return operation in _TABLE
+
+
+# ---- convolution
+
+
+def _geometry(node: Node, image: tuple[int, ...], output: tuple[int, ...], kernel: tuple[int, ...]) -> Geometry:
+    attributes = node.attributes
+    return Geometry(
+        batch=image[0],
+        channels=image[1],
+        filters=output[1],
+        image=(image[2], image[3]),
+        output=(output[2], output[3]),
+        kernel=(kernel[0], kernel[1]),
+        stride=attributes["stride"],
+        padding=attributes["padding"],
+        dilation=attributes["dilation"],
+        groups=attributes["groups"],
+    )
+
+
+def _family(geometry: Geometry, dtype: str) -> ModuleType:
+    """Who computes a convolution of this geometry fastest."""
+    if depthwise.suits(geometry):
+        return depthwise
+    return winograd if dtype == "float32" and winograd.suits(geometry) else contraction
+
+
+def _convolution(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    node = task.node
+    image, weight = node.inputs
+    geometry = _geometry(node, image.shape, node.shape, weight.shape[2:])
+    steps = _family(geometry, node.dtype.name).convolution(target, node.dtype.name, geometry)
+    return steps, {"image": task.inputs[0], "weight": task.inputs[1], "out": task.output}
+
+
+def _input_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    node = task.node
+    upstream, weight = node.inputs
+    geometry = _geometry(node, node.shape, upstream.shape, weight.shape[2:])
+    steps = _family(geometry, node.dtype.name).input_gradient(target, node.dtype.name, geometry)
+    return steps, {"upstream": task.inputs[0], "weight": task.inputs[1], "out": task.output}
+
+
+def _weight_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    node = task.node
+    image, upstream = node.inputs
+    geometry = _geometry(node, image.shape, upstream.shape, node.shape[2:])
+    steps = _family(geometry, node.dtype.name).weight_gradient(target, node.dtype.name, geometry)
+    return steps, {"image": task.inputs[0], "upstream": task.inputs[1], "out": task.output}
+
+
+# ---- matrix product
+
+
+def _matmul(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    """Vectors are matrices of one row or column; where the output lies transposed, so is the product."""
+    a, b = task.node.inputs
+    left, right = task.inputs
+    m, k = (a.shape[-2], a.shape[-1]) if a.ndim > 1 else (1, a.shape[0])
+    n = b.shape[-1] if b.ndim > 1 else 1
+    a_row, a_column = left.strides[-2:] if a.ndim > 1 else (0, left.strides[0])
+    b_row, b_column = right.strides[-2:] if b.ndim > 1 else (right.strides[0], 0)
+    batch = math.prod(a.shape[:-2]) if a.ndim > 2 else 1
+    a_batch, b_batch = _batch_stride(a, left), _batch_stride(b, right)
+    dtype = task.node.dtype.name
+    turned = task.node.ndim >= 2 and task.output.strides[-1] != 1 and task.node.shape[-1] > 1
+    if turned:
+        steps = contraction.matmul(target, dtype, batch, n, m, k, (b_batch, b_column, b_row), (a_batch, a_column, a_row))
+        return steps, {"a": right, "b": left, "out": task.output}
+    steps = contraction.matmul(target, dtype, batch, m, n, k, (a_batch, a_row, a_column), (b_batch, b_row, b_column))
+    return steps, {"a": left, "b": right, "out": task.output}
+
+
+def _batch_stride(x: Node, place: Place) -> int:
+    """From one matrix to the next; an axis of size 1 has no say."""
+    return next((place.strides[axis] for axis in range(x.ndim - 3, -1, -1) if x.shape[axis] > 1), 0)
+
+
+# ---- pooling
+
+
+def _pool(name: str, *operands: str) -> Lowering:
+    make = getattr(pooling, name)
+
+    def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+        node, attributes = task.node, dict(task.node.attributes)
+        image = node.shape if name == "sum_pool_gradient" else node.inputs[0].shape
+        if name == "max_pool_route":
+            output = node.inputs[1].shape
+        else:
+            output = node.inputs[0].shape if name == "sum_pool_gradient" else node.shape
+        attributes.pop("size", None)
+        steps = make(
+            target, node.dtype.name, image[0], image[1], (image[2], image[3]), (output[2], output[3]), **attributes
+        )  # fmt: skip
+        return steps, {**dict(zip(operands, task.inputs, strict=True)), "out": task.output}
+
+    return lowering
+
+
+# ---- places and chance
+
+
+def _gather(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    x, indices = task.node.inputs
+    axis = task.node.attributes["axis"]
+    steps = gathering.gather(
+        target,
+        x.dtype.name,
+        indices.dtype.name,
+        math.prod(x.shape[:axis]),
+        x.shape[axis],
+        math.prod(x.shape[axis + 1 :]),
+        indices.size,
+    )
+    return steps, {"x": task.inputs[0], "indices": task.inputs[1], "out": task.output}
+
+
+def _scatter_add(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    x, indices = task.node.inputs
+    axis, shape = task.node.attributes["axis"], task.node.shape
+    steps = gathering.scatter_add(
+        target,
+        x.dtype.name,
+        indices.dtype.name,
+        math.prod(shape[:axis]),
+        shape[axis],
+        math.prod(shape[axis + 1 :]),
+        indices.size,
+    )
+    return steps, {"x": task.inputs[0], "indices": task.inputs[1], "out": task.output}
+
+
+def _extreme(largest: bool) -> Lowering:
+    def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+        x = task.node.inputs[0]
+        axis = task.node.attributes["axis"]
+        before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+        steps = gathering.extreme_place(target, x.dtype.name, largest, before, x.shape[axis], after)
+        return steps, {"x": task.inputs[0], "out": task.output}
+
+    return lowering
+
+
+def _random_bits(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    steps = random_family.random_bits(target, task.node.size, task.node.attributes["bits"])
+    return steps, {"state": task.inputs[0], "out": task.output}
+
+
+_TABLE: dict[object, Lowering] = {
+    ops.conv2d: _convolution,
+    ops.conv2d_input_gradient: _input_gradient,
+    ops.conv2d_weight_gradient: _weight_gradient,
+    ops.matmul: _matmul,
+    ops.max_pool2d: _pool("max_pool", "image"),
+    ops.max_pool2d_route: _pool("max_pool_route", "image", "upstream"),
+    ops.max_pool2d_pick: _pool("max_pool_pick", "image", "values"),
+    ops.sum_pool2d: _pool("sum_pool", "image"),
+    ops.sum_pool2d_gradient: _pool("sum_pool_gradient", "upstream"),
+    ops.gather: _gather,
+    ops.scatter_add: _scatter_add,
+    ops.argmax: _extreme(True),
+    ops.argmin: _extreme(False),
+    ops.random_bits: _random_bits,
+}

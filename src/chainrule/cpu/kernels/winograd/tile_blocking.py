@@ -1,0 +1,75 @@
+"""How much of a convolution one unit takes: by an estimate of the cycles that each choice costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chainrule.cpu.kernels.winograd.tiling import Tiling
+from chainrule.cpu.kernels.winograd.weight_transform import VECTORS, WeightLayout
+
+_CHUNK_FILTERS = 64
+_MOST_TILES = 128
+_CACHE_BYTES = 256 * 1024  # half of a usual L2 cache
+_LARGE_BYTES = 4 << 20  # a transformed weight that goes to memory and back
+_WEIGHT_SPEED, _SPILL_SPEED, _MEMORY_SPEED = 16, 12, 3  # bytes per cycle from the last cache, to it and back, of memory
+_IMAGE_CYCLES, _OUTPUT_CYCLES, _WEIGHT_CYCLES = 110, 70, 200  # to transform a vector of channels or filters of a tile
+_PRODUCT_CYCLES = 40  # to begin a register tile, and to store it
+_FEW_THREADS, _MANY_THREADS = 2, 8
+
+
+@dataclass(frozen=True)
+class TileBlocking:
+    """A unit is ``rows`` rows of tiles and ``panels`` panels of filters; ``chunk`` panels have their products in memory at a
+    time. ``fused``: units transform the weight themselves, each panel just before its products: where images are few and
+    filters many, the transformed weight is far more than anything else, and never leaves the caches."""
+
+    rows: int
+    panels: int
+    chunk: int
+    fused: bool = False
+
+
+def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> TileBlocking:
+    """The one of the least cost for few threads and for many, which want units that divide evenly.
+
+    ``tile_rows`` is the register tile's, ``size`` that of an element in bytes.
+    """
+    rows = tiling.batch * tiling.rows
+
+    def cost(blocking: TileBlocking) -> float:
+        units = -(-rows // blocking.rows) * -(-layout.panels // blocking.panels)
+        one = _unit_cycles(blocking, tiling, layout, tile_rows, size)
+        few, many = (-(-units // threads) * threads for threads in (_FEW_THREADS, _MANY_THREADS))
+        return one * (few + many) / 2 + (0 if blocking.fused else _weight_cycles(layout, size))
+
+    return min(_candidates(tiling, layout, rows), key=cost)
+
+
+def _candidates(tiling: Tiling, layout: WeightLayout, rows: int) -> Iterator[TileBlocking]:
+    most = max(1, min(rows, _MOST_TILES // tiling.columns))
+    chunk = max(1, _CHUNK_FILTERS // layout.width)
+    panels = sorted({-(-layout.panels // blocks) for blocks in (1, 2, 4, 8, 16)})
+    for block in range(1, most + 1):
+        for count in panels:
+            yield TileBlocking(block, count, min(chunk, count))
+            yield TileBlocking(block, count, 1, fused=True)
+
+
+def _unit_cycles(blocking: TileBlocking, tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> float:
+    tiles, panels = blocking.rows * tiling.columns, blocking.panels
+    register_tiles = tiling.frequencies * panels * -(-tiles // tile_rows)
+    products = register_tiles * (tile_rows * tiling.channels * VECTORS / 2 + _PRODUCT_CYCLES)
+    image = tiles * -(-tiling.channels // (layout.width // VECTORS)) * _IMAGE_CYCLES
+    output = tiles * panels * VECTORS * _OUTPUT_CYCLES
+    weight = panels * layout.panel_elements * size / _WEIGHT_SPEED
+    if blocking.fused:
+        weight += panels * layout.depth * VECTORS * _WEIGHT_CYCLES
+    held = tiles * tiling.frequencies * (tiling.channels + blocking.chunk * layout.width) * size
+    return products + image + output + weight + max(0, held - _CACHE_BYTES) / _SPILL_SPEED
+
+
+def _weight_cycles(layout: WeightLayout, size: int) -> float:
+    """Of a step of its own."""
+    nbytes = layout.elements * size
+    return layout.panels * layout.depth * VECTORS * _WEIGHT_CYCLES + (nbytes / _MEMORY_SPEED if nbytes > _LARGE_BYTES else 0)

@@ -1,0 +1,1 @@
+"""What runs: programs, their memory and threads, and what is measured of them."""
