@@ -20,6 +20,7 @@ from chainrule.cli.parsing import CommandGroup, FormulaCommand
 from chainrule.cli.width import columns, settle
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
+from chainrule.models import MODELS
 from chainrule.signals import die, listener, tell
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
@@ -116,7 +117,7 @@ NOTHING_YET = "Stopped; nothing had been trained yet."
 )
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="Model: lenet or mlp.")] = _DEFAULT.model,
+    model: Annotated[str, typer.Option(help=f"Model: {' or '.join(MODELS)}.")] = _DEFAULT.model,
     data: Annotated[
         str, typer.Option(help="mnist, or a folder: class/image.png, four IDX files, or CIFAR-10's binary files.")
     ] = _DEFAULT.data,
@@ -393,7 +394,7 @@ def summary(
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
 ) -> None:
     """Layers of a model with output shapes, parameters, multiply-adds and receptive fields."""
-    from chainrule.models import MODELS, build
+    from chainrule.models import build
     from chainrule.train import RunFolder, TrainedModel
 
     if model in MODELS:

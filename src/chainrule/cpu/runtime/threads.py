@@ -117,7 +117,7 @@ def runner() -> Runner:
 # ---- the pool
 
 
-class Pool:
+class ThreadPool:
     """Thread 0 and its workers, which are started when they are first needed, and memory for each of them to work in."""
 
     def __init__(self, threads: int, native: Runner) -> None:
@@ -198,7 +198,7 @@ class Work:
         self.address = int(job.ctypes.data)
         self.filled_in = (0, 0, 0)
 
-    def fill_in(self, pool: Pool) -> int:
+    def fill_in(self, pool: ThreadPool) -> int:
         """Write into the block what depends on the pool; returns the number of threads."""
         pool.reserve(self.scratch_bytes)
         threads = 1 if self.alone else pool.threads
@@ -211,7 +211,7 @@ class Work:
 
 
 _lock = threading.RLock()
-_pool: Pool | None = None
+_pool: ThreadPool | None = None
 _busy = False
 _exiting = False
 
@@ -236,13 +236,13 @@ def run(work: Work, prepare: Callable[[int], None] | None = None) -> None:
             _busy = False
 
 
-def _pool_of(threads: int) -> Pool:
+def _pool_of(threads: int) -> ThreadPool:
     global _pool
     if _exiting:
         threads = 1  # Python starts no more threads
     if _pool is None or _pool.threads != threads:
         _close()
-        _pool = Pool(threads, runner())
+        _pool = ThreadPool(threads, runner())
     return _pool
 
 
