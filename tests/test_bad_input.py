@@ -588,7 +588,7 @@ def test_a_disk_that_is_really_full(data: Path, finished: Path, tmp_path: Path) 
     """A file system with room for one checkpoint and a half, where we may mount one; else a limit on the size of a file."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounting = 'mount -t tmpfs -o size=200k none "$0" && touch "$0/mounted"'
+    mounting = 'mount -t tmpfs -o size=216k none "$0" && touch "$0/mounted"'
     ways = [
         way
         for way in (["unshare", "-m"], ["unshare", "-rm"])
@@ -697,6 +697,12 @@ def test_options_that_were_changed_in_the_configuration(run: Path) -> None:
     path = run / "config.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"seed": 9}))
+    assert refused("train", "--resume", run) == (
+        f"{path} is no configuration of a run (its checksum is of other options): it was edited or damaged; put it back, or "
+        "begin a new run"
+    )
+    other = Config(**{name: value for name, value in whole.items() if name != "checksum"} | {"seed": 9})
+    path.write_text(other.to_json())  # of another run, and whole
     assert refused("train", "--resume", run) == (
         f"{run / 'checkpoint.safetensors'} was written with seed 0, this run has seed 9: "
         "put the files of the run back as they were, or begin a new run"

@@ -234,7 +234,7 @@ def test_ctrl_c_on_the_keyboard_ends_compiling_at_once(tmp_path: Path) -> None:
         os.close(control)
     again = f"Resume with: {TYPED} train --resume run"
     assert visible(seen)[-2:] == ["Stopped; nothing had been trained yet.", again]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.json"}, "the lock is nobody's any more"
 
 
 @pytest.mark.parametrize(("name", "status"), [("INT", 130), ("TERM", 143), ("HUP", 129)])

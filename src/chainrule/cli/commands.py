@@ -165,19 +165,27 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own options.")] = None,
 ) -> None:
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
+    listener.at_once(NOTHING_YET)
+    with contextlib.ExitStack() as held:
+        _train(context, out, resume, held)
+
+
+def _train(context: typer.Context, out: Path | None, resume: Path | None, held: contextlib.ExitStack) -> None:
+    """What ``train`` does; the lock on the run's folder is ``held`` to its end."""
     from chainrule.cli.console import console
     from chainrule.cli.reading import ReadingProgress, say_notes
-    from chainrule.train import RunFolder, Trainer, next_folder, open_datasets
+    from chainrule.train import RunFolder, Trainer, open_datasets
 
-    listener.at_once(NOTHING_YET)
     options = {name: value for name, value in context.params.items() if name not in ("out", "resume")}
     if resume is not None:
         _only_resume(context)
         folder = RunFolder.open(resume)
+        folder.lock.take()
         listener.at_once(f"Stopped before a further step; the run is as it was.\n{_resume(folder)}")
     else:
         config = Config(**options)
-        folder = RunFolder.new(out if out is not None else next_folder(config), config)
+        folder = RunFolder.new(out, config) if out is not None else RunFolder.numbered(config)
+    held.callback(lambda: folder.lock.release())  # that of the folder which it has then
     with ReadingProgress(console()) as progress:
         opened = open_datasets(folder.config, progress)
     say_notes(opened.notes, console())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from chainrule.arguments import explained
@@ -13,19 +14,19 @@ from chainrule.errors import UserError
 
 
 @explained
-def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Replace ``path`` by ``content``. At every moment, and after a crash, the file is the old one or the new one.
+def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequence[bytes | memoryview]) -> None:
+    """Replace ``path`` by ``content``, or its parts. At every moment, also after a crash, the file is the old one or the new.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     target = Path(path)
-    data = content.encode() if isinstance(content, str) else content
+    parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
     temporary = temporary_name(target)
     try:
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -33,7 +34,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise cannot_write(target, error, len(data)) from error
+        raise cannot_write(target, error, sum(map(len, parts))) from error
 
 
 def temporary_name(target: Path) -> Path:

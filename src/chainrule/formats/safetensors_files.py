@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,11 @@ from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats.atomic import write_atomically
 
+_LENGTH = struct.Struct("<Q")
+
+CHECKSUM = "checksum"
+"""The entry of the metadata with the checksum of everything else."""
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -21,7 +29,10 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 def save_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically."""
+    """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically.
+
+    A checksum of all of it is added to the metadata, which ``load_safetensors`` compares: disks and copies do flip bits.
+    """
     from safetensors.numpy import save
 
     if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
@@ -35,7 +46,11 @@ def save_safetensors(
             raise UserError(f"save_safetensors: {name!r} holds no numbers, but {array.dtype.name}")
     if metadata is not None and not all(isinstance(one, str) for item in metadata.items() for one in item):
         raise UserError(f"save_safetensors: metadata must be texts by texts, got {metadata!r}")
-    write_atomically(path, save(arrays, metadata=dict(metadata) if metadata else None))
+    said = dict(metadata or {})
+    if CHECKSUM in said:
+        raise UserError(f"save_safetensors: the metadata cannot have {CHECKSUM!r}, which is added here: leave it out")
+    said[CHECKSUM] = checksum(arrays, said)
+    write_atomically(path, _with_metadata(save(arrays), said))
 
 
 @explained
@@ -43,7 +58,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
     """The tensors and the metadata of a file.
 
     Raises:
-        UserError: there is no such file, or it is cut off, damaged or of another kind.
+        UserError: there is no such file, or it is cut off, damaged (if it has a checksum, by a single bit) or of another kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -54,7 +69,8 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
         raise UserError(f"{displayed(source)} does not exist: expected a safetensors file")
     try:
         with safe_open(str(source), framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
     except AttributeError as error:  # module 'numpy' has no attribute 'float8_e4m3fn'
         raise UserError(
             f"{displayed(source)} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to another"
@@ -68,3 +84,33 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
         ) from error
     except OSError as error:
         raise UserError(f"{displayed(source)} cannot be read: {error.strerror or error}") from error
+    expected = metadata.pop(CHECKSUM, None)
+    if expected is not None and expected != checksum(tensors, metadata):
+        raise UserError(
+            f"{displayed(source)} is damaged: its checksum says that what it holds is not what was written; use another copy"
+        )
+    return tensors, metadata
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """The file with ``metadata`` in its header, in the order of their names: the library would write them in any order, and
+    equal runs write equal files."""
+    (length,) = _LENGTH.unpack_from(content)
+    header = json.loads(content[_LENGTH.size : _LENGTH.size + length])
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return [_LENGTH.pack(len(text)), text, memoryview(content)[_LENGTH.size + length :]]
+
+
+def checksum(tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:
+    """Of names, dtypes, shapes and bytes of all tensors, and of the metadata. BLAKE2b: 100 MB take about 0.1 s also where the
+    processor knows no SHA."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in sorted(metadata):
+        found.update(repr((name, metadata[name])).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # as it lies in the file
+        found.update(repr((name, array.dtype.name, np.shape(tensors[name]))).encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return f"blake2b:{found.hexdigest()}"

@@ -18,6 +18,8 @@ import numpy as np
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
+from chainrule.formats.schema import Field, different, number, several, shown, text, validated, whole
+from chainrule.models import MODELS
 from chainrule.nn import Module
 from chainrule.optim import Optimizer
 from chainrule.tensor.random import default_generator
@@ -50,7 +52,7 @@ class Sums:
 
 @dataclass
 class Progress:
-    """How far a run has come; ``seconds`` is time spent training.
+    """How far a run has come; ``seconds`` is time spent training, ``metrics_checksum`` that of the metrics file so far.
 
     ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics.
     """
@@ -61,7 +63,41 @@ class Progress:
     row: Sums = field(default_factory=Sums)
     seconds: float = 0.0
     metrics_size: int = 0
+    metrics_checksum: str = ""
 
+
+def _object(value: Any) -> str | None:
+    return None if isinstance(value, dict) else "an object"
+
+
+_REMEDY = "it was edited or damaged; use another copy"
+
+_SUMS = (Field("loss", number(0)), Field("correct", whole()), Field("images", whole()))
+_CHECKPOINT = (
+    Field("run", fields=(Field("options", _object), Field("data", _object))),
+    Field("step", whole()),
+    Field(
+        "cursor",
+        fields=(Field("seed", whole(0, 2**64 - 1)), Field("epoch", whole()), Field("batch", whole())),
+        may_be_null=True,
+    ),
+    Field("epoch", fields=_SUMS),
+    Field("row", fields=_SUMS),
+    Field("seconds", number(0)),
+    Field("metrics_size", whole()),
+    Field("metrics_checksum", text()),
+)
+"""What the metadata of a checkpoint say."""
+
+_MODEL = (
+    Field("model", text(sorted(MODELS))),
+    Field("image_shape", several(whole(1, 1 << 20), "whole numbers of at least 1", 3)),
+    Field("classes", different(several(text(), "texts", least=2))),
+    Field("mean", several(number(), "finite numbers", least=1)),
+    Field("std", several(number(above=0), "numbers above 0", least=1)),
+    Field("dtype", text(("float32", "float64"))),
+)
+"""What the metadata of a model say."""
 
 Run = Mapping[str, Mapping[str, Any]]
 """What a checkpoint belongs to: "options" of the run and facts about its "data", as JSON has them."""
@@ -82,12 +118,10 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run) -
     """
     tensors, metadata = load_safetensors(path)
     facts = _facts(path, metadata, _FORMAT, "checkpoint")
-    try:
-        saved, epoch, row = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
-        progress = Progress(**facts, epoch=epoch, row=row)
-        _check_run(path, saved, run)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{displayed(path)} does not hold what a checkpoint holds ({error}): use another copy") from None
+    saved, epoch, row = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
+    progress = Progress(**facts, epoch=epoch, row=row)
+    _check_sums(path, progress)
+    _check_run(path, saved, run)
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "random": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -105,8 +139,24 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run) -
     return progress
 
 
+def _check_sums(path: Path, progress: Progress) -> None:
+    """Facts that are in range each, and yet cannot all be true."""
+    for name, sums in (("epoch", progress.epoch), ("row", progress.row)):
+        if sums.correct > sums.images:
+            raise UserError(
+                f"checkpoint {displayed(path)}: {name}.correct is {sums.correct}, more than {name}.images, {sums.images}: "
+                f"{_REMEDY}"
+            )
+    if progress.step and progress.cursor is None:
+        raise UserError(f"checkpoint {displayed(path)}: cursor is null at step {progress.step}: {_REMEDY}")
+
+
 def _check_run(path: Path, saved: Run, run: Run) -> None:
     """What a checkpoint was trained with must be what the run goes on with, or its weights would be those of neither."""
+    for part in ("options", "data"):
+        for name in run[part]:
+            if name not in saved[part]:
+                raise UserError(f"checkpoint {displayed(path)}: run.{part}.{name} is missing: {_REMEDY}")
     for name, now in run["options"].items():
         then = saved["options"][name]
         if then != now:
@@ -158,8 +208,17 @@ def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> d
     try:
         facts = json.loads(metadata.get("chainrule", ""))
         found = facts.pop("format")
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{displayed(path)} is a safetensors file, but no {what} that chainrule wrote") from None
     if found != wanted:
-        raise UserError(f"{displayed(path)} is a {found!r}, expected a {wanted!r}")
-    return facts  # type: ignore[no-any-return]
+        raise UserError(f"{displayed(path)} is a {shown(found)}, expected a {wanted!r}")
+    source = f"{what} {displayed(path)}"
+    facts = validated(source, facts, _CHECKPOINT if what == "checkpoint" else _MODEL, _REMEDY)
+    if what == "model":
+        channels = facts["image_shape"][0]
+        for name in ("mean", "std"):
+            if len(facts[name]) != channels:
+                raise UserError(
+                    f"{source}: {name} has {len(facts[name])} numbers, image_shape has {channels} channels: {_REMEDY}"
+                )
+    return facts

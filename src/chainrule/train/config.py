@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,18 +129,28 @@ class Config:
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("workers", "checkpoint_every")}
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """The options as JSON, with a checksum by which ``from_json`` sees whether those were edited or damaged on which the
+        weights depend."""
+        return json.dumps({**dataclasses.asdict(self), "checksum": self._checksum}, indent=2) + "\n"
+
+    @property
+    def _checksum(self) -> str:
+        return f"{zlib.crc32(json.dumps(self.decisive, sort_keys=True).encode()):08x}"
 
     @classmethod
     def from_json(cls, text: str, source: object) -> Config:
         """The config that ``to_json`` wrote; ``source`` is named where it did not."""
         try:
             found: Any = json.loads(text)
-            missing = [field.name for field in dataclasses.fields(cls) if field.name not in found]
+            missing = [name for name in (*(field.name for field in dataclasses.fields(cls)), "checksum") if name not in found]
             if missing:
                 raise UserError(f"{missing[0]} is missing")
-            return cls(**found)
-        except (json.JSONDecodeError, TypeError, AttributeError, UserError) as error:
+            expected = found.pop("checksum")
+            config = cls(**found)
+            if expected != config._checksum:
+                raise UserError("its checksum is of other options")
+            return config
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{source} is no configuration of a run ({error}): it was edited or damaged; put it back, or begin a new run"
             ) from None

@@ -7,6 +7,7 @@
     model.safetensors       the weights after the latest epoch, for evaluate, predict and other programs
     curves.svg              loss and accuracy as a picture
     result.json             written at the end: the final figures and the confusion matrix
+    .lock                   held by the process that trains
 
 The folder appears with its configuration in it, by renaming, so a run that was killed at any moment can be resumed.
 """
@@ -17,6 +18,7 @@ import errno
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from chainrule.arguments import explained, explained_methods
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
+from chainrule.formats.locks import FileLock
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 
@@ -40,8 +43,13 @@ class RunFolder:
 
     @explained
     def __init__(self, path: str | os.PathLike[str], config: Config) -> None:
-        self.path = Path(path)
         self.config = config
+        self._numbered_in: Path | None = None
+        self._place(Path(path))
+
+    def _place(self, path: Path) -> None:
+        self.path = path
+        self.lock = FileLock(path / ".lock", f"the run {displayed(path)}")
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.model = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.jsonl"
@@ -59,26 +67,38 @@ class RunFolder:
             raise run._taken()
         return run
 
+    @classmethod
+    def numbered(cls, config: Config, parent: str | os.PathLike[str] = "runs") -> RunFolder:
+        """A run whose folder is ``runs/<model>-<data>-<n>``, with the first n that is free when it is made."""
+        run = cls(next_folder(config, parent), config)
+        run._numbered_in = Path(parent)
+        return run
+
     def _taken(self) -> UserError:
         hint = f"continue it with --resume {displayed(self.path)}, or " if (self.path / "config.json").is_file() else ""
         return UserError(f"the output folder {displayed(self.path)} exists already: {hint}choose another name with --out")
 
     def make(self) -> None:
-        """Make the folder, with the configuration in it."""
-        temporary = temporary_name(self.path)
-        try:
-            temporary.mkdir(parents=True, exist_ok=True)
-            write_atomically(temporary / "config.json", self.config.to_json())
-            os.rename(temporary, self.path)
-        except (OSError, UserError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if not isinstance(cause, OSError):
-                raise
-            if cause.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was quicker
-                raise self._taken() from error
-            raise cannot_write(self.path, cause) from cause
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        """Make the folder, with the configuration in it, and lock it."""
+        while True:
+            temporary = temporary_name(self.path)
+            try:
+                temporary.mkdir(parents=True, exist_ok=True)
+                write_atomically(temporary / "config.json", self.config.to_json())
+                os.rename(temporary, self.path)
+                break
+            except (OSError, UserError) as error:
+                cause = error if isinstance(error, OSError) else error.__cause__
+                if not isinstance(cause, OSError):
+                    raise
+                if cause.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise cannot_write(self.path, cause) from cause
+                if self._numbered_in is None:  # another process was quicker
+                    raise self._taken() from error
+                self._place(next_folder(self.config, self._numbered_in))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        self.lock.take()
         for old in leftovers(self.path.parent):
             if old.name.startswith(f".{self.path.name}."):
                 shutil.rmtree(old, ignore_errors=True)
@@ -102,18 +122,20 @@ class RunFolder:
 
     # ---- metrics
 
-    def flush_metrics(self) -> int:
-        """Make the rows so far last; returns how many bytes they are."""
+    def flush_metrics(self) -> tuple[int, str]:
+        """Make the rows so far last; returns how many bytes they are, and their checksum."""
         if not self.metrics.exists():
-            return 0
+            return 0, ""
         try:
-            with open(self.metrics, "ab") as file:
+            with open(self.metrics, "a+b") as file:
                 os.fsync(file.fileno())
-                return file.tell()
+                file.seek(0)
+                rows = file.read()
+                return len(rows), _checksum(rows)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 
-    def rewind(self, metrics_size: int) -> None:
+    def rewind(self, metrics_size: int, checksum: str) -> None:
         """Forget what was written after the checkpoint that a run resumes from: rows of metrics, unfinished files.
 
         Raises:
@@ -136,6 +158,8 @@ class RunFolder:
                     if _row(line) is None:
                         start = line[:40].decode(errors="replace")
                         raise UserError(f"{displayed(self.metrics)}, line {number}, is no row of metrics ({start!r}): {remedy}")
+                if metrics_size and _checksum(kept) != checksum:
+                    raise UserError(f"{displayed(self.metrics)} is not what the checkpoint knows: rows were changed; {remedy}")
                 file.truncate(metrics_size)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
@@ -153,6 +177,10 @@ class RunFolder:
             return []
         rows = map(_row, self.metrics.read_bytes().splitlines())
         return [row for row in rows if row is not None]
+
+
+def _checksum(rows: bytes) -> str:
+    return f"{zlib.crc32(rows):08x}"
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -118,16 +118,34 @@ class Trainer:
         return f"<Trainer of {self.config.model} on {data} in {folder}: step {self.progress.step} of {self.steps}>"
 
     def resume(self) -> None:
-        """Go to where the folder's checkpoint left off; to the beginning if there is none yet."""
+        """Go to where the folder's checkpoint left off; to the beginning if there is none yet.
+
+        Raises:
+            UserError: another process trains in this folder, or a file of it is damaged.
+        """
+        self.folder.lock.take()
+        try:
+            self._resume()
+        except BaseException:
+            self.folder.lock.release()
+            raise
+
+    def _resume(self) -> None:
         if self.folder.checkpoint.exists():
             self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.run)
-            if self.progress.cursor is None or self.progress.step > self.steps:
+            cursor = self.progress.cursor
+            if cursor is None or self.progress.step > self.steps:
                 raise UserError(
                     f"{displayed(self.folder.checkpoint)} is at step {self.progress.step} of {self.steps}: it is of another run"
                 )
-            self.loader.seek(self.progress.cursor)
+            if cursor["epoch"] * len(self.loader) + cursor["batch"] != self.progress.step or cursor["seed"] != self.config.seed:
+                raise UserError(
+                    f"checkpoint {displayed(self.folder.checkpoint)}: step {self.progress.step} and cursor {cursor} are not of "
+                    f"one run with {len(self.loader)} steps an epoch: it was edited or damaged; use another copy"
+                )
+            self.loader.seek(cursor)
             self.schedule.steps = min(self.progress.step, self.steps - 1)
-        self.folder.rewind(self.progress.metrics_size)
+        self.folder.rewind(self.progress.metrics_size, self.progress.metrics_checksum)
         if self.progress.metrics_size and not self.folder.metrics.exists():
             self.save()  # or the next resume would look for the rows that were given up
 
@@ -141,7 +159,15 @@ class Trainer:
         return self.progress.step // len(self.loader) + 1
 
     def train(self, watcher: Watcher) -> Evaluation:
-        """Train to the end; raises Stopped, with the checkpoint written, where the watcher says so."""
+        """Train to the end; raises Stopped, with the checkpoint written, where the watcher says so. No other process can train
+        in the folder meanwhile."""
+        self.folder.lock.take()
+        try:
+            return self._train(watcher)
+        finally:
+            self.folder.lock.release()
+
+    def _train(self, watcher: Watcher) -> Evaluation:
         if self.progress.epoch.images and self.progress.step % len(self.loader) == 0:
             self._end_epoch(self.progress.step // len(self.loader), watcher)  # it was stopped during that
         last_save = time.monotonic()
@@ -218,7 +244,7 @@ class Trainer:
         return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than --lr {self.config.peak_lr:g}")
 
     def save(self) -> None:
-        self.progress.metrics_size = self.folder.flush_metrics()
+        self.progress.metrics_size, self.progress.metrics_checksum = self.folder.flush_metrics()
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run)
 
     def _due(self, last_save: float) -> bool:

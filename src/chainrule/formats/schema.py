@@ -1,0 +1,131 @@
+"""What a file that chainrule wrote may say: each field with its type and range, and one form of message for what is wrong.
+
+A file may be damaged, edited, or of another version. Whoever reads its facts lists them as ``Field``s, and gets all of them
+checked before any is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.errors import UserError
+
+Check = Callable[[Any], str | None]
+"""Says what a value must be, as in "must be ..."; None if it is that."""
+
+_MOST_SHOWN = 60
+
+
+def whole(low: int = 0, high: int | None = None) -> Check:
+    """A whole number from ``low`` to ``high``."""
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def check(value: Any) -> str | None:
+        fits = type(value) is int and value >= low and (high is None or value <= high)
+        return None if fits else f"a whole number {limits}"
+
+    return check
+
+
+def number(low: float = -math.inf, above: float | None = None) -> Check:
+    """A finite number of at least ``low``, or above ``above``."""
+    limits = f" above {above:g}" if above is not None else f" of at least {low:g}" if low > -math.inf else ""
+
+    def check(value: Any) -> str | None:
+        fits = type(value) in (int, float) and math.isfinite(value) and value >= low and (above is None or value > above)
+        return None if fits else f"a finite number{limits}"
+
+    return check
+
+
+def text(known: Sequence[str] | None = None) -> Check:
+    """A text, or one of ``known`` texts."""
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, str) and (known is None or value in known):
+            return None
+        return "a text" if known is None else f"one of {', '.join(known)}"
+
+    return check
+
+
+def several(member: Check, what: str, count: int | None = None, least: int = 0) -> Check:
+    """A list whose members all pass ``member``, such as "texts": ``count`` of them, or at least so many."""
+
+    def check(value: Any) -> str | None:
+        many = f"{count} " if count is not None else f"at least {least} " if least else ""
+        fits = isinstance(value, list) and (count is None or len(value) == count) and len(value) >= least
+        return None if fits and all(member(one) is None for one in value) else f"a list of {many}{what}"
+
+    return check
+
+
+def different(check: Check) -> Check:
+    """A list whose members are all different, and pass ``check``."""
+    return lambda value: check(value) or (None if len(set(value)) == len(value) else "a list without anything twice")
+
+
+def or_nothing(check: Check) -> Check:
+    """None, or what passes ``check``."""
+
+    def either(value: Any) -> str | None:
+        wanted = None if value is None else check(value)
+        return wanted and f"null or {wanted}"
+
+    return either
+
+
+def anything(value: Any) -> str | None:
+    """Whatever there is, which somebody else checks."""
+    return None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: its name, and what its value must be. ``fields`` are those of an object within it."""
+
+    name: str
+    check: Check = anything
+    fields: Sequence[Field] = ()
+    may_be_null: bool = False
+
+
+def validated(source: str, facts: Any, fields: Sequence[Field], remedy: str) -> dict[str, Any]:
+    """``facts`` themselves, if they are an object with just these fields, and each is as it must be.
+
+    Raises:
+        UserError: the message names ``source``, the field, its value, and ends with ``remedy``.
+    """
+    _check_object(source, "", facts, fields, remedy)
+    return dict(facts)
+
+
+def _check_object(source: str, path: str, facts: Any, fields: Sequence[Field], remedy: str) -> None:
+    if not isinstance(facts, Mapping):
+        raise UserError(f"{source}: {path.removesuffix('.') or 'what it says'} must be an object, got {shown(facts)}: {remedy}")
+    known = {field.name for field in fields}
+    for name in facts:
+        if name not in known:
+            raise UserError(f"{source}: {path}{shown(name)[1:-1]} is nothing that it should say: {remedy}")
+    for field in fields:
+        where = f"{path}{field.name}"
+        if field.name not in facts:
+            raise UserError(f"{source}: {where} is missing: {remedy}")
+        value = facts[field.name]
+        if field.may_be_null and value is None:
+            continue
+        if field.fields:
+            _check_object(source, f"{where}.", value, field.fields, remedy)
+            continue
+        wanted = field.check(value)
+        if wanted is not None:
+            raise UserError(f"{source}: {where} must be {wanted}, got {shown(value)}: {remedy}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: as Python writes it, and not too long."""
+    written = repr(value)
+    return written if len(written) <= _MOST_SHOWN else f"{written[: _MOST_SHOWN - 3]}..."
