@@ -1,4 +1,4 @@
-"""Programs of one operation: right however their operands lie, and in memory that is used again but never while it is seen."""
+"""Programs of one operation: right however their stand_ins lie, and in memory that is used again but never while it is seen."""
 
 from __future__ import annotations
 

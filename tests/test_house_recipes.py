@@ -404,12 +404,12 @@ def run_single(primitive, values, attributes):
     return None
 
 
-class _Operand:
+class _StandIn:
     def __init__(self, value):
         self.leaf = self.node = leaf(type(leaf(value).type)(value.shape, value.dtype))
 
 
-operand = _Operand
+stand_in = _StandIn
 
 
 class _Lent:
@@ -417,7 +417,7 @@ class _Lent:
         return None
 
 
-def lent_program(outputs, operands, **_):
+def lent_program(outputs, stand_ins, **_):
     return _Lent()
 
 

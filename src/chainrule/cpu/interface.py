@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.cpu.runtime.lent import LentProgram, operand
+from chainrule.cpu.runtime.lent import LentProgram, stand_in
 from chainrule.cpu.runtime.memory import apart_zeros as zeros
 from chainrule.cpu.runtime.memory import return_idle
 from chainrule.cpu.runtime.program import Program
@@ -12,7 +12,7 @@ from chainrule.cpu.runtime.single import run as run_single
 from chainrule.cpu.runtime.threads import set_threads, thread_count
 from chainrule.graph import Graph, Node
 
-__all__ = ["compile_graph", "lent_program", "operand", "return_idle", "run_single", "set_threads", "thread_count", "zeros"]
+__all__ = ["compile_graph", "lent_program", "return_idle", "run_single", "set_threads", "stand_in", "thread_count", "zeros"]
 
 lent_program = LentProgram
 

@@ -65,7 +65,7 @@ class Program(Protocol):
         ...
 
 
-class Operand(Protocol):
+class StandIn(Protocol):
     """A value that lies somewhere: ``leaf`` is its memory, ``node`` what operations see in it."""
 
     @property
@@ -100,20 +100,20 @@ class Backend(Protocol):
         """The value of one primitive, as the reference engine gives it; None within another run on this thread."""
         ...
 
-    def operand(self, value: Array) -> Any:
-        """An ``Operand`` for values that lie as ``value`` does."""
+    def stand_in(self, value: Array) -> Any:
+        """A ``StandIn`` for values that lie as ``value`` does."""
         ...
 
     def lent_program(
         self,
         outputs: Sequence[Node],
-        operands: Sequence[Any],
+        stand_ins: Sequence[Any],
         *,
         row_major: bool = False,
         bound: Mapping[Node, Array] | None = None,
         assigned: Sequence[tuple[Node, Node]] = (),
     ) -> LentProgram:
-        """``outputs``, made of the nodes of ``operands`` (this backend's own), as a program.
+        """``outputs``, made of the nodes of ``stand_ins`` (this backend's own), as a program.
 
         ``row_major``: the outputs lie so. ``bound``: leaves whose memory is given once for all. ``assigned``: those of them
         that get a new value there, and its node.

@@ -143,7 +143,7 @@ class _Gradient:
     """The gradient of one structure as a program."""
 
     def __init__(self, structure: _Structure) -> None:
-        operands = [backend().operand(one) for one in structure.values]
+        lying = [backend().stand_in(one) for one in structure.values]
         stand_ins: dict[Node, Node] = {}
         with ops.running_on(None):
             for node in structure.nodes:
@@ -155,13 +155,13 @@ class _Gradient:
             found = backprop(stand_ins[structure.output], [stand_ins[one] for one in structure.wanted], upstream)
             outputs = [one for one in found if one is not None]
             with_values = [stand_ins[node] for node in structure.nodes if node.value is not None]
-            made = {node: operand.node for node, operand in zip(with_values, operands, strict=True)}
+            made = {node: one.node for node, one in zip(with_values, lying, strict=True)}
             without = set(stand_ins.values()).difference(with_values)
             for node in topological_order(outputs, follow=lambda one: one not in made):
                 if node in without:
                     raise InternalError(f"a gradient rule reads {node!r}, made at {node.origin}, which no `saves` declares")
                 made[node] = node.over([made[one] for one in node.inputs]) if node.inputs else node
-        self._program = backend().lent_program([made[one] for one in outputs], operands)
+        self._program = backend().lent_program([made[one] for one in outputs], lying)
         self._arrives = [one is not None for one in found]
 
     def run(self, structure: _Structure) -> list[Node | None] | None:

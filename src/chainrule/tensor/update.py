@@ -75,12 +75,12 @@ class _Update:
         with_gradients: Sequence[Parameter],
         values: Sequence[Array],
     ) -> None:
-        operands = [backend().operand(one) for one in values]
+        stand_ins = [backend().stand_in(one) for one in values]
         with tracing() as trace:
             trace.gradients.update(dict.fromkeys(parameters))
             for place, one in enumerate(with_gradients):
-                trace.reads[one] = operands[2 * place].node
-                trace.gradients[one] = Tensor(operands[2 * place + 1].node)
+                trace.reads[one] = stand_ins[2 * place].node
+                trace.gradients[one] = Tensor(stand_ins[2 * place + 1].node)
             function()
         self._with_gradients = with_gradients  # their ids, by which they are known, stay theirs
         self._parameters = [cell for cell in trace.writes if isinstance(cell, Parameter)]
@@ -91,7 +91,7 @@ class _Update:
         self.own = set(map(id, self._bound))
         self._program = backend().lent_program(
             [trace.writes[cell] for cell in self._parameters],
-            operands,
+            stand_ins,
             row_major=True,
             bound={trace.old_value(cell): cell.memory() for cell in self._bound},
             assigned=[(trace.old_value(cell), trace.writes[cell]) for cell in self._in_place],

@@ -29,7 +29,7 @@ _arenas = 0  # that there were
 
 
 @dataclass(frozen=True)
-class Operand:
+class StandIn:
     """A value: the ``leaf`` that is its memory, and the ``node`` that sees in it what the operations are given. If not taken
     ``as_it_lies``, it is copied wherever it does not lie row-major."""
 
@@ -38,7 +38,7 @@ class Operand:
     as_it_lies: bool
 
     @classmethod
-    def lying_as(cls, value: Array) -> Operand:
+    def lying_as(cls, value: Array) -> StandIn:
         """A value that lies as ``value`` does, with its axes in any order, or repeated."""
         shape = value.shape
         strides = tuple(stride // value.itemsize for stride in value.strides)
@@ -58,11 +58,11 @@ class Operand:
         return cls(memory, node, as_it_lies)
 
 
-operand = Operand.lying_as
+stand_in = StandIn.lying_as
 
 
 class LentProgram:
-    """``outputs``, made of the nodes of ``operands``, as a program whose operands' addresses go straight into its table.
+    """``outputs``, made of the nodes of ``stand_ins``, as a program whose stand_ins' addresses go straight into its table.
 
     ``row_major``: also the outputs lie so. ``bound``: leaves whose memory is given once for all. ``assigned``: those of them
     that get a new value there, and its node.
@@ -71,7 +71,7 @@ class LentProgram:
     def __init__(
         self,
         outputs: Sequence[Node],
-        operands: Sequence[Operand],
+        stand_ins: Sequence[StandIn],
         *,
         row_major: bool = False,
         bound: Mapping[Node, Array] | None = None,
@@ -86,7 +86,7 @@ class LentProgram:
         self._addresses = program.addresses
         self._operands = [  # number, whether it is taken as it lies, and where its address goes
             (number, one.as_it_lies, program.address_places(one.leaf))
-            for number, one in enumerate(operands)
+            for number, one in enumerate(stand_ins)
             if program.needs(one.leaf)
         ]
         for memory, array in (bound or {}).items():
@@ -127,7 +127,7 @@ class LentProgram:
         self._sizes = [*sizes, *([small] if any(piece < 0 for piece, *_ in self._results) else [])]
 
     def run(self, values: Sequence[Array]) -> list[Array] | None:
-        """The outputs, for operands that lie as those that it was made for; None if this thread is within a run already, in a
+        """The outputs, for stand_ins that lie as those that it was made for; None if this thread is within a run already, in a
         signal handler or when something is freed."""
         global _owner
         thread = threading.get_ident()

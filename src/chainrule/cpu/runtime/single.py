@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule import ops
-from chainrule.cpu.runtime.lent import LentProgram, Operand
+from chainrule.cpu.runtime.lent import LentProgram, StandIn
 from chainrule.graph import Array
 from chainrule.ops import Primitive
 from chainrule.recent import Recent
@@ -27,7 +27,7 @@ def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, 
 
 
 def _program(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> LentProgram:
-    operands = [Operand.lying_as(one) for one in values]
+    stand_ins = [StandIn.lying_as(one) for one in values]
     with ops.running_on(None):
-        node = primitive(*[one.node for one in operands], **attributes)
-    return LentProgram([node], operands)
+        node = primitive(*[one.node for one in stand_ins], **attributes)
+    return LentProgram([node], stand_ins)
