@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -97,15 +98,53 @@ def test_a_full_disk_is_named_with_what_is_needed(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("missing/file", "No such file or directory"), ("plain/file", "Not a directory"), ("folder", "Is a directory")],
+    [("missing/file", "No such file or directory"), ("plain/file", "Not a directory")],
 )
 def test_a_place_that_cannot_be_written_is_named(path: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
-    (tmp_path / "folder").mkdir()
     with pytest.raises(UserError) as error:
         write_atomically(tmp_path / path, "new")
     assert str(error.value) == f"{tmp_path / path} cannot be written ({reason}): mend that, or choose another place"
-    assert names(tmp_path) == ["folder", "plain"]
+    assert names(tmp_path) == ["plain"]
+
+
+def test_what_can_be_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "..", "", tmp_path, f"{tmp_path}/"):
+        with pytest.raises(UserError) as error:
+            write_atomically(path, "new")
+        assert str(error.value) == f"{Path(path)} is a folder: give the name of a file"
+    with pytest.raises(UserError, match=r"a\\x00b cannot be the name of a file: choose another place"):
+        write_atomically("a\0b", "new")
+    assert names(tmp_path) == []
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("old")
+    (tmp_path / "link").symlink_to("folder/file")
+    write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder" / "file").read_text() == "new"
+    assert names(tmp_path / "folder") == ["file"]
+
+
+def test_devices_and_pipes_are_written_and_stay(tmp_path: Path) -> None:
+    """To the superuser ``/dev/null`` is a file as any other: to be replaced by a drawing, for everybody."""
+    before = os.stat("/dev/null")
+    write_atomically("/dev/null", "new")
+    assert stat.S_ISCHR(before.st_mode)
+    assert os.stat("/dev/null").st_ino == before.st_ino
+    with pytest.raises(UserError, match="no space left to write /dev/full"):
+        write_atomically("/dev/full", "new")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / "pipe", "new")
+        assert os.read(reader, 10) == b"new"
+    finally:
+        os.close(reader)
+    assert names(tmp_path) == ["pipe"]
 
 
 def test_leftovers_are_those_of_processes_that_are_gone(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _INTEGERS = frozenset({int})
+_MOST_DIGITS = 1000  # Python makes no number of more than 4300
 
 
 def as_whole(value: Any) -> int | None:
@@ -43,6 +44,11 @@ def whole_number(what: str, value: Any, at_least: int | None = None) -> int:
         limit = "" if at_least is None else f" of at least {at_least}"
         raise UserError(f"{what} must be a whole number{limit}, got {value!r}")
     return number
+
+
+def written_whole(text: str) -> int | None:
+    """The whole number of at least 0 that ``text`` is, in digits; None if it is none, or longer than what is ever counted."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def as_whole_numbers(values: Any) -> tuple[int, ...] | None:

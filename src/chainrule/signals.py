@@ -169,7 +169,7 @@ def _fitted(message: str, handle: int) -> str:
         found = os.get_terminal_size(handle).columns
     except OSError:  # no terminal
         return message
-    columns = (int(given) if given.isdecimal() else found) or 80
+    columns = (int(given) if given.isdecimal() and len(given) < 10 else found) or 80
     lines: list[str] = []
     for line in message.split("\n"):
         lines.append("")

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule import __version__
+from chainrule.arguments import written_whole
 from chainrule.cli.help import Command
+from chainrule.cli.output import Output, OutputError, noticed_output
 from chainrule.cli.parsing import CommandGroup, FormulaCommand
 from chainrule.cli.width import columns, settle
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.models import MODELS
 from chainrule.signals import die, listener, tell
+from chainrule.tensor.backend import backend
+from chainrule.tensor.engines import check_engine, is_reference
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
@@ -47,25 +51,30 @@ def main() -> None:
     """Run the command: a user's mistake gets one message and exit status 2, never a traceback."""
     settle()
     usual, warnings.showwarning = warnings.showwarning, _warn
-    try:
-        app()
-    except UserError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except InternalError as error:
-        _complain(f"{error}\nThis is a bug in chainrule: please report it with this message.")
-        sys.exit(70)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        sys.exit(1)
-    except OSError as error:  # the system refuses something that no part of chainrule foresaw
-        if error.filename is None:
-            raise
-        _complain(f"{displayed(error.filename)}: {error.strerror}")
-        sys.exit(2)
-    finally:
-        warnings.showwarning = usual
+    with noticed_output() as output:
+        try:
+            app(obj=output)
+        except UserError as error:
+            _complain(str(error))
+            sys.exit(2)
+        except InternalError as error:
+            _complain(f"{error}\nThis is a bug in chainrule: please report it with this message.")
+            sys.exit(70)
+        except MemoryError as error:
+            _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}: smaller sizes would need less")
+            sys.exit(2)
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            sys.exit(1)
+        except OutputError as error:
+            _complain(f"standard output cannot be written ({error.strerror})")
+            sys.exit(2)
+        except OSError as error:  # the system refuses something that no part of chainrule foresaw
+            if error.filename is None:
+                raise
+            _complain(f"{displayed(error.filename)}: {error.strerror}")
+            sys.exit(2)
+        finally:
+            warnings.showwarning = usual
 
 
 def _complain(message: str) -> None:
@@ -86,7 +95,8 @@ def _tell(kind: str, style: str, message: str) -> None:
     from chainrule.cli.messages import message_lines
 
     shown = "\n".join(message_lines(kind + displayed(message, lines=True), columns()))
-    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), shown.removeprefix(kind)))
+    said = shown.removeprefix(kind.rstrip()).removeprefix(" ")  # a first word that is too long for the line begins the next
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((kind, style), said))
 
 
 def _version(wanted: bool) -> None:
@@ -101,7 +111,13 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    check_engine()
+
+
+def _check_environment() -> None:
+    """UserError if a variable that native code obeys means nothing: said before anything is read or made."""
+    if not is_reference():
+        backend().check_environment()
 
 
 # ---- train
@@ -176,6 +192,9 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     from chainrule.cli.reading import ReadingProgress, say_notes
     from chainrule.train import RunFolder, Trainer, open_datasets
 
+    output: Output = context.obj
+    output.goes_on = True
+    _check_environment()
     options = {name: value for name, value in context.params.items() if name not in ("out", "resume")}
     if resume is not None:
         _only_resume(context)
@@ -196,7 +215,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     else:
         folder.make()
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
-    _run(trainer)
+    _run(trainer, output)
 
 
 def _only_resume(context: typer.Context) -> None:
@@ -208,12 +227,14 @@ def _only_resume(context: typer.Context) -> None:
             raise UserError(f"{option} cannot be changed by --resume, which takes the run's own options: leave it out")
 
 
-def _run(trainer: Trainer) -> None:
+def _run(trainer: Trainer, output: Output) -> None:
     from chainrule.cli.console import ConsoleWatcher
     from chainrule.train import Stopped
 
     again = _resume(trainer.folder)
-    watcher = ConsoleWatcher(trainer, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}")
+    watcher = ConsoleWatcher(
+        trainer, output, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}"
+    )
     try:
         evaluation = trainer.train(watcher)
     except Stopped:
@@ -239,6 +260,8 @@ def _run(trainer: Trainer) -> None:
         tell(ended)
         die(listener.asked)
     watcher.finish(evaluation)
+    if output.lost:
+        tell(f"The training is complete, and everything is saved in {displayed(trainer.folder.path)}.")
 
 
 def _resume(folder: RunFolder) -> str:
@@ -276,6 +299,7 @@ def evaluate(
     from chainrule.train import RunFolder, TrainedModel, command_line, difference, judge
     from chainrule.train import evaluate as evaluate_on
 
+    _check_environment()
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
     test = _test_images(folder.config.data if data is None else data, trained, quiet=as_json)
@@ -324,6 +348,7 @@ def predict(
     from chainrule.cli.console import prediction_table
     from chainrule.train import RunFolder, TrainedModel
 
+    _check_environment()
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
     with _progress(quiet=as_json) as progress:
@@ -403,11 +428,13 @@ def summary(
 ) -> None:
     """Layers of a model with output shapes, parameters, multiply-adds and receptive fields."""
     from chainrule.models import build
+    from chainrule.tensor import tracing
     from chainrule.train import RunFolder, TrainedModel
 
     if model in MODELS:
         shape = _image_shape(image)
-        network = build(model, shape[0], classes, (shape[1], shape[2]))
+        with tracing():  # which takes no memory, whatever the size
+            network = build(model, shape[0], classes, (shape[1], shape[2]))
     elif Path(model).is_dir():
         trained = TrainedModel(RunFolder.open(model))
         network, shape = trained.model, trained.image_shape
@@ -419,10 +446,10 @@ def summary(
 
 
 def _image_shape(text: str) -> tuple[int, int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    sizes = [written_whole(part) for part in text.lower().split("x")]
+    if len(sizes) != 3 or not sizes[0] or not sizes[1] or not sizes[2]:
         raise UserError(f"--input must be channels x height x width, for example 3x32x32, got {text!r}")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    return sizes[0], sizes[1], sizes[2]
 
 
 # ---- explain

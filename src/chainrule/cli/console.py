@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from chainrule.cli.messages import message_lines
+from chainrule.cli.output import Output
 from chainrule.display import displayed
 from chainrule.graph.fitting import wrapped
 from chainrule.graph.names import shortened
 from chainrule.graph.tables import Contents
 from chainrule.nn.summary import Summary
-from chainrule.signals import listener, tell
+from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
@@ -88,45 +85,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-class _LastingOutput:
-    """Standard output of a training, which goes on where that can no longer be written: a terminal that has gone, a full disk.
-
-    Attributes:
-        unread: it is a pipe that nobody reads any more.
-    """
-
-    def __init__(self) -> None:
-        self.unread = False
-        self._stream: Any = sys.stdout if sys.stdout is not None else open(os.devnull, "w")  # noqa: SIM115 - as long as the process
-
-    def write(self, text: str) -> int:
-        """As a stream does."""
-        with self._noticed():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """As a stream does."""
-        with self._noticed():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _noticed(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                self.unread = True
-            elif error.errno != errno.EIO:  # how a terminal says that it has gone; then there is nobody to tell
-                tell(f"warning: standard output cannot be written ({error.strerror}): the training goes on without it")
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())  # also what is still in its buffer
-            os.close(nowhere)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 class ConsoleWatcher:
     """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere.
 
@@ -134,10 +92,9 @@ class ConsoleWatcher:
     Where nobody reads its output any more it stops, too.
     """
 
-    def __init__(self, trainer: Trainer, last_words: str) -> None:
-        self.trainer, self.last_words = trainer, last_words
-        self.output = _LastingOutput()
-        self.console = console(self.output)
+    def __init__(self, trainer: Trainer, output: Output, last_words: str) -> None:
+        self.trainer, self.output, self.last_words = trainer, output, last_words
+        self.console = console()
         self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._shown = 0.0

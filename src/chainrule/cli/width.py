@@ -7,8 +7,10 @@ import os
 import shutil
 import sys
 
+from chainrule.arguments import written_whole
+
 ELSEWHERE = 80  # where there is no terminal
-_LEAST = 20
+_LEAST, _MOST = 20, 100_000
 
 
 def columns() -> int:
@@ -17,10 +19,16 @@ def columns() -> int:
 
 
 def settle() -> None:
-    """Make everything that prints, libraries too, see the same width: the variable COLUMNS, where there is no terminal."""
+    """Make everything that prints, libraries too, see the same width: the variable COLUMNS, where there is no terminal.
+
+    What is no size is taken away: the libraries would stumble over it.
+    """
+    for name in ("LINES", "TERMINAL_WIDTH"):
+        if name in os.environ and not _size(os.environ[name]):
+            del os.environ[name]
     given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdecimal() and int(given) > 0:
-        os.environ["COLUMNS"] = str(max(_LEAST, int(given)))
+    if size := _size(given):
+        os.environ["COLUMNS"] = str(max(_LEAST, size))
         return
     on_terminal = False
     with contextlib.suppress(AttributeError, ValueError):  # no standard output, or a closed one
@@ -29,3 +37,8 @@ def settle() -> None:
         os.environ["COLUMNS"] = str(ELSEWHERE)
     elif given:
         del os.environ["COLUMNS"]
+
+
+def _size(text: str) -> int:
+    """Of a terminal; 0 for what is none."""
+    return min(_MOST, written_whole(text) or 0) if text.isascii() else 0

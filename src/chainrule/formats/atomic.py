@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,13 +18,22 @@ from chainrule.errors import UserError
 def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequence[bytes | memoryview]) -> None:
     """Replace ``path`` by ``content``, or its parts. At every moment, also after a crash, the file is the old one or the new.
 
+    A link stays: what it leads to is replaced. Into a device or a pipe (``/dev/stdout``) the content is written as it is.
+
     Raises:
-        UserError: the disk is full or the folder cannot be written; the old file is untouched.
+        UserError: it is a folder, the disk is full or the folder cannot be written; the old file is untouched.
     """
     target = Path(path)
     parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
-    temporary = temporary_name(target)
     try:
+        kind = _kind(target)
+        if kind is not None and not stat.S_ISREG(kind):  # to replace a device would take it from everybody
+            with open(target, "wb") as file:
+                file.writelines(parts)
+            return
+        if target.is_symlink():
+            target = Path(os.path.realpath(target))
+        temporary = temporary_name(target)
         try:
             with open(temporary, "wb") as file:
                 file.writelines(parts)
@@ -35,6 +45,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequen
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(target, error, sum(map(len, parts))) from error
+
+
+def _kind(target: Path) -> int | None:
+    """The mode of what is there; None for nothing. A UserError for what can be no file."""
+    try:
+        kind = target.stat().st_mode
+    except ValueError:  # a character 0, which no system takes
+        raise UserError(f"{displayed(target)} cannot be the name of a file: choose another place") from None
+    except OSError:  # where that is no file that is yet to be made, writing says why
+        return None
+    if stat.S_ISDIR(kind):
+        raise UserError(f"{displayed(target)} is a folder: give the name of a file")
+    return kind
 
 
 def temporary_name(target: Path) -> Path:

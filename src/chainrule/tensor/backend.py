@@ -137,6 +137,10 @@ class Backend(Protocol):
         """On how many threads programs run."""
         ...
 
+    def check_environment(self) -> None:
+        """A UserError if an environment variable that programs obey has a value that means nothing."""
+        ...
+
 
 @functools.cache
 def backend() -> Backend:

@@ -92,14 +92,32 @@ def runs_natively() -> bool:
 
 def is_reference() -> bool:
     """Whether NumPy computes everything."""
+    check_engine()
     return ops.default_engine() is ops.run_reference
 
 
+def check_engine() -> None:
+    """UserError if the environment variable names no engine, and none was chosen since."""
+    if ops.default_engine() is _refuse:
+        raise UserError(f"the environment variable {VARIABLE} is {_asked()!r}: set it to one of {', '.join(ENGINES)}")
+
+
+def _asked() -> str:
+    return os.environ.get(VARIABLE, "").strip().lower() or "native"
+
+
+def _refuse(*_: object) -> Array:
+    """The engine of a wrong environment variable. Whatever is computed first says so; an import is no place to stop at."""
+    check_engine()
+    raise AssertionError("another engine was chosen meanwhile")
+
+
 def _from_environment() -> None:
-    name = os.environ.get(VARIABLE, "native")
-    if name not in ENGINES:
-        raise UserError(f"the environment variable {VARIABLE} is {name!r}: set it to one of {', '.join(ENGINES)}")
-    engine(name)
+    name = _asked()
+    if name in ENGINES:
+        engine(name)
+    else:
+        ops.set_default_engine(_refuse)
 
 
 _from_environment()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.arguments import explained, explained_methods, real_number, whole_number
+from chainrule.arguments import explained, explained_methods, real_number, whole_number, written_whole
 from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import MODELS
@@ -18,6 +17,7 @@ from chainrule.ops import PRECISIONS
 OPTIMIZERS = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
 """Known optimizers and the learning rate that each begins with unless told otherwise (the peak of a one-cycle)."""
 
+_MOST = 3.4e38  # of a float32
 SCHEDULES = ("one-cycle", "cosine", "step", "warm-up", "constant")
 AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
 
@@ -81,19 +81,19 @@ class Config:
         for what, text in (("augment", self.augment), ("image size", self.image_size), ("image mode", self.image_mode)):
             if not isinstance(text, str):
                 raise UserError(f"{what} must be a text, got {text!r}")
-        if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
+        if self.lr is not None and not 0 < self.lr <= _MOST:
             raise UserError(f"learning rate must be a finite number above 0, got {self.lr}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum must be at least 0 and under 1, got {self.momentum}")
         if not 0 <= self.label_smoothing <= 1:
             raise UserError(f"label smoothing must be from 0 to 1, got {self.label_smoothing}")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+        if not 0 <= self.weight_decay <= _MOST:
             raise UserError(f"weight decay must be at least 0, got {self.weight_decay}")
         if self.image_mode not in ("", "L", "RGB"):
             raise unknown_value("image mode", self.image_mode, ("L", "RGB"))
         self.size  # noqa: B018 - checks it
         if self.augment not in ("auto", "none"):
-            parse_augmentations(self.augment, (28, 28))
+            parse_augmentations(self.augment)
 
     @property
     def peak_lr(self) -> float:
@@ -104,10 +104,10 @@ class Config:
         """Height and width to resize images to; None where nobody has decided."""
         if not self.image_size:
             return None
-        parts = self.image_size.lower().split("x")
-        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        sides = [written_whole(part) for part in self.image_size.lower().split("x")]
+        if len(sides) != 2 or not sides[0] or not sides[1]:
             raise UserError(f"image size must be height x width, for example 32x32, got {self.image_size!r}")
-        return int(parts[0]), int(parts[1])
+        return sides[0], sides[1]
 
     @property
     def dtype(self) -> str:
@@ -159,8 +159,8 @@ class Config:
 Config.__init__ = explained(Config.__init__)  # type: ignore[method-assign]
 
 
-def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:
-    """``shift=2,flip,crop=4`` as transforms."""
+def parse_augmentations(spec: str, size: tuple[int, int] | None = None) -> list[Transform]:
+    """``shift=2,flip,crop=4`` as transforms for images of ``size``; without one, only what is written is checked."""
     found: list[Transform] = []
     for part in spec.split(","):
         name, _, amount = part.strip().partition("=")
@@ -173,8 +173,13 @@ def parse_augmentations(spec: str, size: tuple[int, int]) -> list[Transform]:
                 raise UserError(f"augmentation flip takes no number, got {part.strip()!r}")
             found.append(RandomFlip())
             continue
-        if amount and not amount.isdecimal():
+        pixels = written_whole(amount) if amount else 1 if name == "shift" else 4
+        if pixels is None:
             raise UserError(f"augmentation {part.strip()!r}: the number of pixels must be whole, for example {name}=2")
-        pixels = int(amount or (1 if name == "shift" else 4))
-        found.append(RandomShift(pixels) if name == "shift" else RandomCrop(size, padding=pixels))
+        if size is not None and pixels > max(4, *size):
+            raise UserError(
+                f"augmentation {part.strip()!r} moves images of {size[0]} x {size[1]} pixels beyond their own size: "
+                f"give at most {max(4, *size)}, for example {name}=2"
+            )
+        found.append(RandomShift(pixels) if name == "shift" else RandomCrop(size or (1, 1), padding=pixels))
     return found

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,15 @@ from chainrule.cpu.runtime.memory import PAGE, aligned_memory
 from chainrule.cpu.runtime.runner import Control, Job, Meeting, runner_module
 from chainrule.errors import UserError
 from chainrule.graph import Array
+from chainrule.graph.names import shortened
 
 _IDLE_SPIN, _BARRIER_SPIN = 3e-3, 100e-6
 """Seconds that a thread spins for the next program, and at a barrier, before it sleeps."""
 _SHORT_SPIN = 1e-6
 """The same where there are more threads than cores, and for a while after spinning in vain."""
 _STACK_BYTES = 4 << 20
+_MOST_ANYWHERE = 256
+_MOST_DIGITS = 30
 
 # ---- how many
 
@@ -46,11 +50,31 @@ def set_threads(count: int | None) -> None:
     """Let programs run on ``count`` threads from now on; None: on as many as the environment or the machine says.
 
     Raises:
-        UserError: ``count`` is not a whole number of at least 1.
+        UserError: ``count`` is no whole number from 1 to ``most_threads``.
     """
     global _chosen, _decided
-    _chosen = None if count is None else whole_number("set_threads: the number of threads", count, 1)
+    _chosen = None if count is None else _checked("set_threads: the number of threads", count)
     _decided = None
+
+
+def most_threads() -> int:
+    """More than these would only wait for each other, and starting them takes long."""
+    return max(_MOST_ANYWHERE, 4 * available_cores())
+
+
+def _checked(what: str, count: Any) -> int:
+    number = whole_number(what, count, 1)
+    if number > most_threads():
+        raise _too_many(what, number)
+    return number
+
+
+def _too_many(what: str, count: object) -> UserError:
+    cores = available_cores()
+    return UserError(
+        f"{what} must be at most {most_threads()}, got {shortened(str(count), _MOST_DIGITS)}: this process may use "
+        f"{cores} {'core' if cores == 1 else 'cores'}, and one thread for each is fastest"
+    )
 
 
 @explained
@@ -59,7 +83,7 @@ def thread_count() -> int:
     per core that this process may use.
 
     Raises:
-        UserError: ``CHAINRULE_THREADS`` is not a whole number of at least 1.
+        UserError: ``CHAINRULE_THREADS`` is no whole number from 1 to ``most_threads``.
     """
     global _decided
     if _decided is None:
@@ -71,9 +95,13 @@ def _count_in_environment() -> int | None:
     written = os.environ.get("CHAINRULE_THREADS", "").strip()
     if not written:
         return None
-    if not written.isascii() or not written.isdigit() or int(written) < 1:
-        raise UserError(f"the environment variable CHAINRULE_THREADS must be a whole number of 1 or more, got {written!r}")
-    return int(written)
+    what = "the environment variable CHAINRULE_THREADS"
+    digits = written.lstrip("0")
+    if not written.isascii() or not written.isdigit() or not digits:
+        raise UserError(f"{what} must be a whole number of 1 or more, got {shortened(repr(written), _MOST_DIGITS)}")
+    if len(digits) > _MOST_DIGITS:  # Python makes no number of thousands
+        raise _too_many(what, digits)
+    return _checked(what, int(digits))
 
 
 # ---- native code

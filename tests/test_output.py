@@ -1,0 +1,234 @@
+"""Output that cannot be written: a full disk, a pipe that nobody reads, a closed stream, an encoding without the characters."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chainrule.cli.output import Output, OutputError, noticed_output
+from running import COMMAND, ENVIRONMENT, TYPED, done, idx_folder, outcome
+
+FULL = "standard output cannot be written (No space left on device)"
+LOST = f"warning: {FULL}: the training goes on without it"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, a run, a picture."""
+    folder = tmp_path_factory.mktemp("output")
+    idx_folder(folder / "patterns")
+    done(*training(folder, folder / "whole"))
+    Image.fromarray(np.zeros((12, 12), np.uint8)).save(folder / "picture.png")
+    return folder
+
+
+def training(place: Path, run: Path) -> list[Any]:
+    return ["train", "--data", place / "patterns", "--epochs", 2, "--batch-size", 8, "--out", run]
+
+
+def others(place: Path) -> dict[str, list[Any]]:
+    """The commands that only show something."""
+    return {
+        "evaluate": ["evaluate", place / "whole"],
+        "evaluate as JSON": ["evaluate", place / "whole", "--json"],
+        "predict": ["predict", place / "whole", place / "picture.png"],
+        "predict as JSON": ["predict", place / "whole", place / "picture.png", "--json"],
+        "summary": ["summary"],
+        "explain": ["explain", "w * 2", "w=1"],
+        "explain as JSON": ["explain", "w * 2", "w=1", "--json"],
+        "help": ["--help"],
+        "help of a command": ["train", "--help"],
+        "version": ["--version"],
+    }
+
+
+def shell(redirection: str, *arguments: Any, before: str = "", **variables: str) -> subprocess.Popen[str]:
+    """The command with its output redirected."""
+    return subprocess.Popen(
+        ["sh", "-c", f'{before} "$@" {redirection}', "sh", *COMMAND, *map(str, arguments)],
+        env={**ENVIRONMENT, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(running: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = running.communicate(timeout=120)
+    return running.returncode, out, err
+
+
+# ---- commands that only show something
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("redirection", "expected"),
+    [
+        ("> /dev/full", (2, "", f"error: {FULL}\n")),
+        ("> /dev/full 2>&1", (2, "", "")),
+        (">&-", (0, "", "")),
+        ("2> /dev/full > /dev/null", (0, "", "")),
+        ("2>&- > /dev/null", (0, "", "")),
+        (">&- 2>&- <&-", (0, "", "")),
+    ],
+)
+def test_commands_whose_output_cannot_be_written(
+    redirection: str, expected: tuple[int, str, str], buffered: str, place: Path
+) -> None:
+    running = {name: shell(redirection, *words, PYTHONUNBUFFERED=buffered) for name, words in others(place).items()}
+    assert {name: ended(one) for name, one in running.items()} == dict.fromkeys(running, expected)
+
+
+def test_commands_whose_output_nobody_reads(place: Path) -> None:
+    """As in ``chainrule evaluate run | head -1``."""
+    for name, words in others(place).items():
+        read, write = os.pipe()
+        os.close(read)
+        one = subprocess.run(
+            [*COMMAND, *map(str, words)], env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+        os.close(write)
+        assert (name, one.returncode, one.stderr) == (name, 1, "")
+
+
+@pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "> /dev/full 2> /dev/full"])
+def test_complaints_that_cannot_be_written(redirection: str, place: Path) -> None:
+    """The status says so."""
+    lines = [["evaluate", place / "none"], ["nonsense"], ["train", "--epochs", "x"], ["explain", "w *", "w=1"]]
+    running = [shell(redirection, *words) for words in lines]
+    assert [ended(one) for one in running] == [(2, "", "")] * len(lines)
+
+
+def test_characters_that_the_encoding_does_not_have_are_written_out(place: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "höhle.png"
+    picture.write_bytes((place / "picture.png").read_bytes())
+    line = ["predict", place / "whole", picture]
+    status, out, err = ended(shell("", *line, PYTHONIOENCODING="ascii:strict"))
+    assert (status, err) == (0, "")
+    assert "h\\xf6hle.png" in out
+    status, out, err = ended(shell("", "explain", "ö", "w=1", PYTHONIOENCODING="ascii:strict"))
+    assert (status, out) == (2, "")
+    assert "unknown name '\\xf6'" in err
+
+
+# ---- trainings
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [
+        ("> /dev/full", [LOST, "The training is complete, and everything is saved in {run}."]),
+        ("> /dev/full 2> /dev/full", []),
+        (">&-", []),
+        ("2>&- > /dev/null", []),
+    ],
+)
+def test_a_training_goes_on_without_its_output(redirection: str, told: list[str], place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    status, out, err = ended(shell(redirection, *training(place, run)))
+    assert (status, out, err.splitlines()) == (0, "", [line.format(run=run) for line in told])
+    assert outcome(run) == outcome(place / "whole")
+
+
+def test_a_disk_that_is_full_for_the_output_and_for_the_run(place: Path, tmp_path: Path) -> None:
+    """The checkpoint does not fit either: one sentence for each, and how to go on when there is room again."""
+    run = tmp_path / "run"
+    status, out, err = ended(shell("> /dev/full", *training(place, run), "--checkpoint-every", 4, before="ulimit -f 100;"))
+    checkpoint = run / "checkpoint.safetensors"
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        LOST,
+        f"error: {checkpoint} cannot be written (File too large): mend that, or choose another place",
+        f"Then resume with: {TYPED} train --resume {run}",
+    ]
+    done("train", "--resume", run)
+    whole, resumed = outcome(place / "whole"), outcome(run)
+    assert resumed["model"] == whole["model"]
+
+
+def test_a_training_whose_output_nobody_reads_is_saved(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    read, write = os.pipe()
+    os.close(read)
+    line = [*COMMAND, *map(str, training(place, run))]
+    one = subprocess.run(line, env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert one.returncode == 1
+    assert one.stderr.splitlines() == [
+        "Stopped after step 1 of 12, as nobody reads the output any more; everything is saved.",
+        f"Resume with: {TYPED} train --resume {run}",
+    ]
+    done("train", "--resume", run)
+    assert outcome(run) == outcome(place / "whole")
+
+
+# ---- the stream
+
+
+class Full(io.StringIO):
+    """A stream that takes so many texts."""
+
+    def __init__(self, takes: int, error: OSError) -> None:
+        super().__init__()
+        self.takes, self.error = takes, error
+
+    def write(self, text: str) -> int:
+        self.takes -= 1
+        if self.takes < 0:
+            raise self.error
+        return super().write(text)
+
+
+def test_the_stream_notices_once(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = Full(1, OSError(28, "No space left on device"))
+    output = Output(stream)
+    assert output.write("one") == 3
+    with pytest.raises(OutputError, match="No space left on device"):
+        output.write("two")
+    assert output.write("three") == 5, "and leads nowhere from then on"
+    assert (stream.getvalue(), output.lost, output.unread) == ("one", True, False)
+    output = Output(Full(0, BrokenPipeError(32, "Broken pipe")))
+    with pytest.raises(BrokenPipeError):
+        output.write("one")
+    assert (output.lost, output.unread) == (True, True)
+    output = Output(Full(0, OSError(28, "No space left on device")))
+    output.goes_on = True
+    output.write("one")
+    output.write("two")
+    assert capfd.readouterr().err == f"{LOST}\n"
+
+
+def test_the_stream_is_a_text_stream_and_no_more() -> None:
+    """Libraries try what a stream is, and would write to what is below it."""
+    output = Output(io.TextIOWrapper(io.BytesIO(), "ascii"))
+    with pytest.raises(TypeError, match="text is written here, not bytes"):
+        output.write(b"one")  # type: ignore[arg-type]
+    assert not hasattr(output, "buffer")
+    assert (output.encoding, output.isatty()) == ("ascii", False)
+    refusing = Output(Full(0, OSError(28, "No space left on device")))
+    assert refusing.write("") == 0
+    assert not refusing.lost
+    with pytest.raises(OutputError):
+        refusing.write("one")
+
+
+def test_a_program_gets_its_streams_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
+    with noticed_output() as output:
+        print("said")
+        print(json.dumps([output.lost]))
+    import sys
+
+    assert (sys.stdout, sys.stderr) == streams
+    assert streams[0].getvalue() == "said\n[false]\n"
