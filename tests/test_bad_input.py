@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
@@ -10,11 +11,13 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import chainrule
 from chainrule import nn
 from chainrule.data import ImageFolder, write_idx
 from chainrule.errors import UserError
@@ -834,6 +837,44 @@ def test_data_that_have_vanished_or_changed(tmp_path: Path) -> None:
     assert contents(run) == before
     idx_folder(folder)
     done("train", "--resume", run)
+
+
+EXECUTES = {"eval", "exec", "compile", "__import__", "importlib.import_module", "marshal.load", "marshal.loads", "np.load"}
+"""Calls that may run, or unpack as code, what they are given."""
+
+
+def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
+    """It holds JSON, drawings and tensors, which are read by what reads nothing else; and the package never runs data."""
+    kinds = {path.suffix for path in run.iterdir()}
+    assert kinds == {".json", ".jsonl", ".svg", ".safetensors"}
+    for path in run.iterdir():
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".jsonl":
+            assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
+        elif path.suffix == ".svg":
+            drawing = path.read_text()
+            assert ElementTree.fromstring(drawing).tag.endswith("svg")
+            assert not re.search(r"<script|<foreignObject|\bon\w+=|href=|javascript:", drawing)
+        else:
+            load_safetensors(path)
+    package = Path(chainrule.__file__).parent
+    found: set[tuple[str, str]] = set()
+    for file in package.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not names & {"pickle", "shelve", "dill", "joblib", "runpy", "code", "yaml"}, file
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in EXECUTES:
+                    found.add((str(file.relative_to(package)), called))
+    assert found == {
+        ("__init__.py", "importlib.import_module"),  # parts of the package by names that it has
+        ("train/trainer.py", "compile"),  # chainrule's own
+        ("tensor/compiled.py", "compile"),
+    }
 
 
 # ---- evaluate, predict, explain

@@ -1,0 +1,326 @@
+"""Every option of every command, every environment variable, with values that nobody meant: one message, never a traceback."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import chainrule as cr
+from chainrule import ops
+from chainrule.cli import commands
+from chainrule.cli.console import ConsoleWatcher
+from chainrule.cpu.codegen.cores import available_cores
+from chainrule.errors import UserError
+from chainrule.tensor import engines
+from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, refused
+
+DIGITS = "9" * 5000  # of which Python makes no number
+HUGE = "9" * 30
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, a folder of images, a run and a file."""
+    folder = tmp_path_factory.mktemp("odd")
+    idx_folder(folder / "patterns")
+    image_folder(folder / "photos")
+    done("train", "--data", folder / "patterns", "--model", "mlp", "--epochs", 1, "--out", folder / "run")
+    (folder / "file").write_text("text")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a relative path does no harm; and a training that begins is long enough after its first step."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ConsoleWatcher, "should_stop", lambda self: True)
+    monkeypatch.setattr(commands, "tell", lambda message: None)
+
+
+def odd_values(place: Path) -> list[str]:
+    """Values that no option of most kinds takes."""
+    numbers = ["nan", "inf", "-inf", "-1", "0", "-0", "1e999", "1.5", "0x10", "1_000", "²", "٣", HUGE, DIGITS]
+    texts = ["", " ", "\0", "a\0b", "\udcff", "\x1b[31m", "\n", "💥" * 50, "x" * 300, "%s", "{}", "[bold]", "true", "None"]
+    marks = ["--", "-", ",", "=", "a=b=c", "~", "$HOME"]
+    sizes = ["1x1", "1x0x0", f"1x{HUGE}", f"{DIGITS}x1", f"1x1x{DIGITS}", f"{HUGE}x1x1"]
+    lists = [f"crop={HUGE}", f"crop={DIGITS}", f"shift={HUGE}", "w=" + DIGITS, "w=1e999", "w=" + "[" * 500 + "]" * 500]
+    paths = [place / "photos", place / "file", place / "file" / "below", "/dev/null", "/", ".", ".."]
+    return [*numbers, *texts, *marks, *sizes, *lists, *map(str, paths)]
+
+
+COMMANDS = ("train", "evaluate", "predict", "summary", "explain")
+
+
+def usual(place: Path) -> dict[str, dict[str, str]]:
+    """For each command its options and arguments, by name."""
+    return {
+        "train": {"--data": str(place / "patterns"), "--model": "mlp", "--epochs": "1", "--out": "new"},
+        "evaluate": {"run": str(place / "run")},
+        "predict": {"run": str(place / "run"), "images": str(place / "photos/cat/0.png")},
+        "summary": {},
+        "explain": {"expression": "w * 2", "values": "w=1"},
+    }
+
+
+def lines_with(name: str, place: Path, value: str) -> Iterator[list[str]]:
+    """A command line for every parameter of a command, with ``value`` for it."""
+    app: Any = typer.main.get_command(commands.app)
+    assert set(app.commands) == set(COMMANDS)
+    for parameter in app.commands[name].params:
+        if getattr(parameter, "is_flag", False):
+            continue
+        called = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
+        given = {called: value} if called == "--resume" else {**usual(place)[name], called: value}
+        options = [f"{key}={one}" for key, one in given.items() if key.startswith("-")]
+        yield [name, *options, *(one for key, one in given.items() if not key.startswith("-"))]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_odd_values_for_every_parameter_of_a_command(name: str, place: Path) -> None:
+    """Refused with a message, or taken for what they are; the status of a training that is stopped after a step is 1."""
+    for value in odd_values(place):
+        for line in lines_with(name, place, value):
+            ended = command(*line)  # what is not caught reaches the test
+            shown = [one[:60] for one in line]
+            assert ended.status in (0, 1, 2), (shown, ended)
+            assert "Traceback" not in ended.out + ended.err, (shown, ended)
+            assert "bug in chainrule" not in ended.err, (shown, ended)
+            assert "\x1b" not in ended.err, (shown, ended)
+            assert ended.status != 2 or ended.err, shown
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            ["summary", "--input", f"1x{DIGITS}x1"],
+            f"--input must be channels x height x width, for example 3x32x32, got '1x{DIGITS}x1'",
+        ),
+        (["train", "--image-size", f"{DIGITS}x1"], f"image size must be height x width, for example 32x32, got '{DIGITS}x1'"),
+        (["train", "--augment", f"crop={DIGITS}"], f"augmentation 'crop={DIGITS}': the number of pixels must be whole, for "),
+        (["train", "--weight-decay", "1e300"], "weight decay must be at least 0, got 1e+300"),
+        (["train", "--lr", "1e300"], "learning rate must be a finite number above 0, got 1e+300"),
+        (["train", "--seed", HUGE], f"seed must be from 0 to 2^63 - 1, got {HUGE}"),
+        (["explain", "w * 2", "w=1", "--svg", "."], ". is a folder: give the name of a file"),
+        (["explain", "w * 2", "w=1", "--svg", ""], ". is a folder: give the name of a file"),
+        (
+            ["explain", "w * 2", "w=1", "--svg", "none/graph.svg"],
+            "none/graph.svg cannot be written (No such file or directory): mend that, or choose another place",
+        ),
+        (
+            ["explain", "w * 2", "w=1", "--svg", "/dev/null/graph.svg"],
+            "/dev/null/graph.svg cannot be written (Not a directory): mend that, or choose another place",
+        ),
+        (
+            ["explain", "w * 2", "w=1", "--svg", "/dev/full"],
+            "no space left to write /dev/full: free some space or choose another folder; what was there before is untouched",
+        ),
+        (["explain", "w * 2", "w=1", "--step", "inf"], "step: the learning rate must be a finite number, got inf"),
+        (
+            ["summary", "mlp", "--classes", HUGE],
+            f"model mlp cannot be built for images of 1 x 28 x 28: Parameter: float32[{HUGE}, 256] is too large: ",
+        ),
+    ],
+)
+def test_odd_values_are_named(line: list[str], message: str, tmp_path: Path) -> None:
+    assert " ".join(refused(*line).split()).startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["crop", "shift"])
+def test_an_augmentation_beyond_the_image(name: str, place: Path, tmp_path: Path) -> None:
+    line = ["train", "--data", place / "patterns", "--out", "run", "--augment", f"flip,{name}=13"]
+    assert refused(*line) == (
+        f"augmentation '{name}=13' moves images of 12 x 12 pixels beyond their own size: give at most 12, for example {name}=2"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_first_word_that_is_too_long_for_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("running.WIDE", {"COLUMNS": "80"})
+    ended = command("explain", "w * 2", "w=1", "--svg", f"{'x' * 100}/y")
+    assert ended.err.splitlines() == [
+        "error: ",
+        f"{'x' * 100}/y",
+        "cannot be written (No such file or directory): mend that, or choose another",
+        "place",
+    ]
+
+
+# ---- sizes without bounds
+
+
+def test_a_summary_takes_no_memory_whatever_the_size() -> None:
+    begin = time.monotonic()
+    assert "15,360,000,134,410 parameters, " in done("summary", "mlp", "--input", "3x100000x100000")
+    assert "1,199,808,021,686 parameters, " in done("summary", "lenet", "--input", "3x100000x100000")
+    assert time.monotonic() - begin < 10
+
+
+def test_memory_that_there_is_not_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(text: str) -> Any:
+        raise MemoryError("Unable to allocate 1. TiB")
+
+    monkeypatch.setattr(commands, "_image_shape", too_much)
+    assert refused("summary") == "there is not enough memory (Unable to allocate 1. TiB): smaller sizes would need less"
+
+
+# ---- environment variables
+
+
+VARIABLES = {
+    "CHAINRULE_CACHE",
+    "CHAINRULE_ENGINE",
+    "CHAINRULE_SHOW",
+    "CHAINRULE_TARGET",
+    "CHAINRULE_THREADS",
+    "COLUMNS",
+    "LOCALAPPDATA",
+    "TERM",
+    "XDG_CACHE_HOME",
+}
+
+
+def test_every_variable_that_is_read_is_here() -> None:
+    """A new one gets its cases below."""
+    package = Path(cr.__file__).parent
+    text = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    read = set(re.findall(r"(?:environ(?:\.get|\.setdefault|\.pop)?[(\[]|getenv\(|\bin os\.environ.*?)[\"'](\w+)[\"']", text))
+    constants = set(re.findall(r"environ(?:\.get)?[(\[]([A-Z_]+)", text))
+    read |= {value for name in constants for value in re.findall(rf"^{name} = \"(\w+)\"", text, re.MULTILINE)}
+    assert read == VARIABLES
+
+
+THREADS = "the environment variable CHAINRULE_THREADS must be"
+MOST = f"at most {max(256, 4 * available_cores())}"
+CORES = "1 core" if available_cores() == 1 else f"{available_cores()} cores"
+KNOWN_PASSES = "Known: all, fuse, layout, "
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        *[
+            ("THREADS", value, f"{THREADS} a whole number of 1 or more, got {value!r}")
+            for value in ("0", "-1", "two", "1.5", "٣")
+        ],
+        *[
+            (
+                "THREADS",
+                value,
+                f"{THREADS} {MOST}, got {value}: this process may use {CORES}, and one thread for each is fastest",
+            )
+            for value in ("100000", "99999999999999999999", HUGE)
+        ],
+        ("THREADS", DIGITS, f"{THREADS} {MOST}, got {'9' * 29}…: this process may use "),
+        ("TARGET", "avx3", "unknown target (CHAINRULE_TARGET) 'avx3': "),
+        ("TARGET", "\x1b[31m", "unknown target (CHAINRULE_TARGET) '\\x1b[31m': Known: avx2, avx512, neon, sse2"),
+        ("SHOW", "fues", "unknown pass (CHAINRULE_SHOW) 'fues': did you mean 'fuse'? Known: "),
+    ],
+)
+def test_variables_that_mean_nothing(
+    variable: str, value: str, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Said before anything is read or made; what needs no native code does not mind."""
+    monkeypatch.setenv(f"CHAINRULE_{variable}", value)
+    cr.set_threads(None)
+    try:
+        assert refused("evaluate", place / "run").startswith(message)
+        assert refused("predict", place / "run", place / "photos/cat/0.png").startswith(message)
+        assert refused("train", "--data", place / "patterns", "--out", tmp_path / "run").startswith(message)
+        done("summary")
+        with cr.engine("reference"):
+            done("evaluate", place / "run")
+    finally:
+        monkeypatch.undo()
+        cr.set_threads(None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("line", [["summary"], ["train"], ["explain", "w * 2", "w=1"]])
+def test_an_engine_that_there_is_not(line: list[str]) -> None:
+    """In a process of its own, as it is read when the package is imported."""
+    environment = {**ENVIRONMENT, "CHAINRULE_ENGINE": "bogus"}
+    ended = subprocess.run([*COMMAND, *line], env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        2,
+        "",
+        "error: the environment variable CHAINRULE_ENGINE is 'bogus': set it to one of native, reference\n",
+    )
+
+
+def test_an_engine_that_there_is_not_in_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first thing that is computed says so; choosing one helps."""
+    code = (
+        "import chainrule as cr\n"
+        "for attempt in (lambda: cr.tensor([1.0]) * 2, lambda: cr.compile(lambda x: x * 2)(cr.tensor([1.0]))):\n"
+        "    try: attempt()\n"
+        "    except cr.UserError as error: print(error)\n"
+        "cr.engine('native')\n"
+        "print((cr.tensor([1.0]) * 2).item())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**ENVIRONMENT, "CHAINRULE_ENGINE": "bogus"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    message = "the environment variable CHAINRULE_ENGINE is 'bogus': set it to one of native, reference\n"
+    assert (ran.stdout, ran.stderr) == (2 * message + "2.0\n", "")
+    before = ops.default_engine()
+    try:
+        for value, chosen in (("", engines.native), (" Reference ", ops.run_reference), ("native", engines.native)):
+            monkeypatch.setenv("CHAINRULE_ENGINE", value)
+            engines._from_environment()
+            assert ops.default_engine() is chosen
+    finally:
+        ops.set_default_engine(before)
+
+
+@pytest.mark.parametrize("count", [100_000, 10**20, int("9" * 400)])
+def test_more_threads_than_make_sense_are_refused_at_once(count: int) -> None:
+    before, begin = cr.thread_count(), time.monotonic()
+    with pytest.raises(
+        UserError, match=f"^set_threads: the number of threads must be {MOST}, got 9*1?0*…?: this process may use "
+    ):
+        cr.set_threads(count)
+    assert cr.thread_count() == before
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "", "5", HUGE, DIGITS])
+@pytest.mark.parametrize("variable", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
+def test_sizes_of_terminals_that_are_none(variable: str, value: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("running.WIDE", {variable: value})
+    for line in (["--help"], ["train", "--help"], ["summary"], ["evaluate", place / "run"]):
+        assert done(*line)
+    assert command("evaluate", "none").status == 2
+
+
+@pytest.mark.parametrize("value", ["", "\udcff", "\x1b[31m", "a\nb", DIGITS, "/dev/null", "relative", ".", "a/../b", "~"])
+def test_places_of_the_code_cache(value: str, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that cannot be is a warning, and all works."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "chainrule", "evaluate", str(place / "run")],
+        env={**ENVIRONMENT, "CHAINRULE_CACHE": value},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr
+    assert "\x1b" not in ended.stderr
+    unusable = value in ("/dev/null", DIGITS)
+    assert " ".join(ended.stderr.split()).count("warning: compiled code cannot be kept in ") == unusable
+    if not unusable:
+        assert ended.stderr == ""
