@@ -280,6 +280,27 @@ def test_a_run_is_trained_and_stopped_whatever_can_be_written(
     assert outcome(tmp_path / "run") == uninterrupted
 
 
+@pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "2>&-"])
+def test_a_run_comes_to_its_end_whatever_can_be_written(
+    redirection: str, place: Path, uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    words = [str(word) for word in training(place, str(tmp_path / "run"))]
+    shell = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *words],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    full = [
+        "warning: standard output cannot be written (No space left on device): the training goes on without it",
+        f"The training is complete, and everything is saved in {tmp_path / 'run'}.",
+    ]
+    assert (shell.returncode, shell.stderr.splitlines()) == (0, full if "full" in redirection else [])
+    assert outcome(tmp_path / "run") == uninterrupted
+
+
 def test_a_terminal_that_is_closed(place: Path, tmp_path: Path) -> None:
     """The system sends SIGHUP, and nothing can be written any more: the run is saved."""
     arguments = training(place, str(tmp_path / "run"), epochs=2000)
