@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -527,6 +528,49 @@ def test_a_folder_in_a_place_that_others_may_change_is_refused(
     compiled: list[int] = []
     check([scaled_table(number, compiled) for number in (1, 2)])
     assert compiled == []
+
+
+def test_a_place_that_a_group_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the group is the user's own, as many systems have one for each user; the folder itself is not given away to it."""
+    shared, inner = tmp_path / "shared", tmp_path / "shared" / "cache"
+    shared.mkdir()
+    shared.chmod(0o775)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(inner))
+    monkeypatch.setattr(ownership, "_is_private_group", lambda owner, group: True)
+    compiled: list[int] = []
+    for _ in range(2):
+        check([scaled_table(number, compiled) for number in (1, 2)])
+        code_cache.forget()
+    assert compiled == [1, 2]
+    monkeypatch.setattr(ownership, "_is_private_group", lambda owner, group: False)
+    refuse(inner, OPEN.format(place=shared, mode="0775"), "Set")
+    monkeypatch.setattr(ownership, "_is_private_group", lambda owner, group: True)
+    for name in ("_unusable", "_warned"):
+        monkeypatch.setattr(disk_cache, name, set() if name == "_unusable" else False)
+    inner.chmod(0o770)
+    refuse(inner, OPEN.format(place=inner, mode="0770"))
+
+
+def test_which_groups_are_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = {1000: SimpleNamespace(pw_name="ada", pw_gid=1000), 1001: SimpleNamespace(pw_name="bob", pw_gid=100)}
+    groups = {
+        1000: SimpleNamespace(gr_name="ada", gr_mem=[]),
+        100: SimpleNamespace(gr_name="users", gr_mem=[]),
+        7: SimpleNamespace(gr_name="lab", gr_mem=["ada"]),
+    }
+    monkeypatch.setattr("pwd.getpwuid", people.__getitem__)
+    monkeypatch.setattr("grp.getgrgid", groups.__getitem__)
+
+    def private(owner: int, group: int) -> bool:
+        return ownership._is_private_group.__wrapped__(owner, group)
+
+    assert private(1000, 1000)
+    assert not private(1001, 100), "everybody's first group on some systems, though it lists no members"
+    assert not private(1000, 7)
+    assert not private(1000, 8)
+    assert not private(1002, 1000)
+    groups[1000].gr_mem = ["ada", "bob"]
+    assert not private(1000, 1000)
 
 
 def test_nothing_is_made_in_a_place_that_others_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

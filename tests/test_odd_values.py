@@ -18,6 +18,7 @@ from chainrule import ops
 from chainrule.cli import commands
 from chainrule.cli.console import ConsoleWatcher
 from chainrule.cpu.codegen.cores import available_cores
+from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.errors import UserError
 from chainrule.tensor import engines
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, refused
@@ -324,3 +325,12 @@ def test_places_of_the_code_cache(value: str, place: Path, monkeypatch: pytest.M
     assert " ".join(ended.stderr.split()).count("warning: compiled code cannot be kept in ") == unusable
     if not unusable:
         assert ended.stderr == ""
+
+
+def test_memory_of_programs_that_there_is_not() -> None:
+    """As NumPy says it, whatever the system calls it."""
+    for nbytes in (1 << 60, 1 << 80):
+        with pytest.raises(MemoryError, match=r"^Unable to allocate [\d,]+\.\d GB$"):
+            aligned_memory(nbytes)
+    with pytest.raises(MemoryError):
+        cr.zeros((1 << 28, 1 << 28))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 from pathlib import Path
@@ -109,9 +110,25 @@ def _check_own(place: str | os.PathLike[str], state: os.stat_result) -> None:
 def _check_above(place: str, state: os.stat_result) -> None:
     """A folder or link on the way: nobody but this user and the superuser can put something else in its place. In a sticky
     folder, as /tmp is, that is so for what has such an owner itself."""
-    replaceable = stat.S_ISDIR(state.st_mode) and state.st_mode & _OF_OTHERS and not state.st_mode & stat.S_ISVTX
+    others = state.st_mode & _OF_OTHERS
+    if others == stat.S_IWGRP and _is_private_group(state.st_uid, state.st_gid):
+        others = 0
+    replaceable = stat.S_ISDIR(state.st_mode) and others and not state.st_mode & stat.S_ISVTX
     if state.st_uid not in (user(), 0) or replaceable:
         raise UntrustedError(place, state, own=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_private_group(owner: int, group: int) -> bool:
+    """Whether a group is that of its owner alone, as many systems have one for each user, whose folders it may then write."""
+    import grp
+    import pwd
+
+    try:
+        person, members = pwd.getpwuid(owner), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return person.pw_gid == group and members.gr_name == person.pw_name and set(members.gr_mem) <= {person.pw_name}
 
 
 def _way(path: Path) -> tuple[str, list[str]]:

@@ -46,10 +46,13 @@ def aligned_memory(nbytes: int, present: bool = False) -> Array:
 
 
 def _mapped(nbytes: int, present: bool) -> mmap.mmap:
-    if os.name == "nt":
-        return mmap.mmap(-1, nbytes)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages cost half as much again
-    return mmap.mmap(-1, nbytes, flags=flags | (getattr(mmap, "MAP_POPULATE", 0) if present else 0))
+    try:
+        if os.name == "nt":
+            return mmap.mmap(-1, nbytes)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages cost half as much again
+        return mmap.mmap(-1, nbytes, flags=flags | (getattr(mmap, "MAP_POPULATE", 0) if present else 0))
+    except (OSError, OverflowError):  # as where NumPy asks for it
+        raise MemoryError(f"Unable to allocate {nbytes / 1e9:,.1f} GB") from None
 
 
 class _Block:
