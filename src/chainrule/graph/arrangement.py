@@ -29,12 +29,12 @@ BOX_GAP = 22.0  # between two boxes of one layer
 LINE_GAP = 16.0  # between two edges, or an edge and a box, that pass through one layer
 PORT_ROOM = 8.0  # on each side of the place where an edge enters a box
 BEND_SHORTEST, BEND_LONGEST, BEND_PER_JUMP = 34.0, 90.0, 0.2  # the stretch between layers in which edges bend
-ORDER_ROUNDS, PLACE_ROUNDS, LINE_ROUNDS, STRAIGHT_ROUNDS = 16, 8, 6, 3  # of improvement
+ORDER_ROUNDS, PLACE_ROUNDS, LINE_ROUNDS, STRAIGHT_ROUNDS = 16, 8, 6, 3  # how often each improvement is repeated
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From box ``source`` to box ``target``.
+    """An edge from box ``source`` to box ``target``.
 
     ``label`` is the width and height of a space to keep free beside the edge's last stretch: below it where the flow
     goes right, right of it where the flow goes down.
@@ -79,7 +79,7 @@ class _Web:
 def arrange(sizes: Sequence[Size], edges: Sequence[Edge], direction: Direction = "right") -> Layout:
     """Place boxes of these (width, height) and route these edges; the same input always gives the same drawing.
 
-    A cycle is an InternalError: what calls this draws computations.
+    A cycle is an InternalError: computations, which are all that is drawn, have none.
     """
     if not sizes:
         return Layout(0.0, 0.0, [], [])
@@ -103,7 +103,7 @@ def arrange(sizes: Sequence[Size], edges: Sequence[Edge], direction: Direction =
         return (point[1] - lowest, point[0]) if swap else (point[0], point[1] - lowest)
 
     width, height = (highest - lowest, total) if swap else (total, highest - lowest)
-    return Layout(width, height, [drawn(one) for one in corners], [[drawn(one) for one in route] for route in routes])
+    return Layout(width, height, [drawn(point) for point in corners], [[drawn(point) for point in route] for route in routes])
 
 
 def room_for_ports(labels: Sequence[Size], direction: Direction = "right") -> float:
@@ -116,7 +116,7 @@ def room_for_ports(labels: Sequence[Size], direction: Direction = "right") -> fl
 
 
 def _port_room(label: float) -> float:
-    """Room behind a port, where its label goes; before it, PORT_ROOM is enough."""
+    """The room to keep free behind a port for its label; before a port, PORT_ROOM is always enough."""
     return max(PORT_ROOM, label)
 
 
@@ -137,20 +137,20 @@ def _web(boxes: int, edges: Sequence[Edge]) -> _Web:
         layers[layer].append(point)
     web = _Web(boxes, layer_of, layers, chains)
     _link(web, edges, inputs, branches)
-    # Boxes in the order given, which is that of the inputs; the points of a long edge where its source stood.
+    # Boxes start in the order given, which is that of the inputs; the points of a long edge start at the place of its source.
     stands = {point: edge.source - 0.5 for edge, chain in zip(edges, chains, strict=True) for point in chain}
-    for one in layers:
-        one.sort(key=lambda point: stands.get(point, point))
+    for members in layers:
+        members.sort(key=lambda point: stands.get(point, point))
     return web
 
 
 def _layering(inputs: list[list[int]], users: list[list[int]]) -> tuple[list[int], list[tuple[float, int]]]:
-    """Each box one layer after its last input; what serves one user only (a parameter) right before that user.
+    """The layer of each box: right after its last input; a box that serves only one user (a parameter) right before that user.
 
-    Also how big each box's branch is: how many leaves it comes from, infinite where they serve others too, and how
-    long it is. Where branches meet, the biggest is the trunk and the others hang on it.
+    Also returns the size of each box's branch: the number of leaves it comes from (infinite if they serve other boxes too) and
+    its length. Where branches meet, the largest is the trunk, and the others hang on it.
     """
-    waiting = [len(one) for one in inputs]
+    waiting = [len(sources) for sources in inputs]
     order = [box for box, count in enumerate(waiting) if count == 0]
     for box in order:
         for user in users[box]:
@@ -163,9 +163,9 @@ def _layering(inputs: list[list[int]], users: list[list[int]]) -> tuple[list[int
     layer_of = [0] * len(inputs)
     branches = [(1.0, 0)] * len(inputs)
     for box in order:
-        layer_of[box] = max((layer_of[one] + 1 for one in inputs[box]), default=0)
+        layer_of[box] = max((layer_of[source] + 1 for source in inputs[box]), default=0)
         if inputs[box]:
-            leaves = sum(branches[one][0] if len(set(users[one])) == 1 else math.inf for one in inputs[box])
+            leaves = sum(branches[source][0] if len(set(users[source])) == 1 else math.inf for source in inputs[box])
             branches[box] = leaves, layer_of[box]
     for box in reversed(order):
         if branches[box][0] < math.inf and users[box]:
@@ -174,7 +174,7 @@ def _layering(inputs: list[list[int]], users: list[list[int]]) -> tuple[list[int
 
 
 def _chains(layer_of: list[int], edges: Sequence[Edge]) -> list[list[int]]:
-    """The points of long edges, one per layer between; edges from one box share them, and part as late as they can.
+    """The points of long edges, one in each layer that an edge passes; edges from one box share points as long as they can.
 
     Appends the layers of the new points to ``layer_of``.
     """
@@ -192,7 +192,7 @@ def _chains(layer_of: list[int], edges: Sequence[Edge]) -> list[list[int]]:
 
 
 def _link(web: _Web, edges: Sequence[Edge], inputs: list[list[int]], branches: list[tuple[float, int]]) -> None:
-    """Fill in who is next to whom, and how much it matters that they stand in line."""
+    """Fill in the neighbours of each box and point, each with the weight of keeping the two in a straight line."""
     web.before = [[] for _ in web.layer_of]
     web.after = [[] for _ in web.layer_of]
     seen: set[tuple[int, int]] = set()
@@ -213,7 +213,7 @@ def _link(web: _Web, edges: Sequence[Edge], inputs: list[list[int]], branches: l
 
 
 def _reorder(web: _Web) -> None:
-    """Sweep down and up, sorting each layer by the mean place of its neighbours; keep the order that crosses least."""
+    """Sweep down and up, sorting each layer by the mean place of its neighbours; keep the order with the fewest crossings."""
     best, fewest = [list(layer) for layer in web.layers], _crossings(web)
     rounds = max(4, min(ORDER_ROUNDS, ORDER_ROUNDS * 40_000 // len(web.layer_of)))  # fewer where each takes long
     for sweep in range(rounds):
@@ -232,21 +232,23 @@ def _reorder(web: _Web) -> None:
 
 
 def _sort_by_neighbours(layer: list[int], beside: list[int], neighbours: list[list[tuple[int, float]]]) -> None:
+    """Sort ``layer`` by the mean place of each point's neighbours in the adjacent layer ``beside``."""
     place = {point: (position + 0.5) / len(beside) for position, point in enumerate(beside)}
     wanted = {}
     for position, point in enumerate(layer):
-        places = [place[one] for one, _ in neighbours[point]]
+        places = [place[neighbour] for neighbour, _ in neighbours[point]]
         wanted[point] = sum(places) / len(places) if places else (position + 0.5) / len(layer)
     layer.sort(key=wanted.__getitem__)
 
 
 def _crossings(web: _Web) -> int:
+    """How many pairs of links between adjacent layers cross."""
     count = 0
     for first, second in pairwise(web.layers):
         place = {point: position for position, point in enumerate(second)}
         ends: list[int] = []
         for point in first:
-            targets = sorted(place[one] for one, _ in web.after[point])
+            targets = sorted(place[neighbour] for neighbour, _ in web.after[point])
             count += sum(len(ends) - bisect_right(ends, target) for target in targets)
             for target in targets:
                 insort(ends, target)
@@ -257,7 +259,7 @@ def _crossings(web: _Web) -> int:
 
 
 def _reach(web: _Web, across: Sequence[float], edges: Sequence[Edge], labels: Sequence[Size]) -> list[tuple[float, float]]:
-    """A box reaches half its size to either side, or as far as the label of the last edge that enters it may."""
+    """How far each box extends to either side: half its size, or more if the label of the last entering edge needs it."""
     entering = Counter(edge.target for edge in edges)
     reach = [(size / 2, size / 2) for size in across]
     for edge, (_, label) in zip(edges, labels, strict=True):
@@ -268,7 +270,7 @@ def _reach(web: _Web, across: Sequence[float], edges: Sequence[Edge], labels: Se
 
 
 def _place(web: _Web) -> list[float]:
-    """A coordinate for the centre of every box and point: near its neighbours, and long lines straight."""
+    """The coordinate across the flow of every box's and point's centre: close to its neighbours, with long lines straight."""
     centres = [0.0] * len(web.layer_of)
     for layer in web.layers:
         _settle(web, layer, centres, [(0.0, 1.0)] * len(layer))
@@ -285,18 +287,18 @@ def _place(web: _Web) -> list[float]:
 
 
 def _pull(point: int, neighbours: list[tuple[int, float]], centres: list[float]) -> tuple[float, float]:
-    """Where a point wants to be, and how much."""
-    weight = sum(one for _, one in neighbours)
-    if weight == 0:
+    """Where a point wants to be, at the weighted mean of its neighbours, and the weight of that wish."""
+    total = sum(weight for _, weight in neighbours)
+    if total == 0:
         return centres[point], 0.02
-    return sum(centres[other] * one for other, one in neighbours) / weight, weight
+    return sum(centres[other] * weight for other, weight in neighbours) / total, total
 
 
 def _settle(web: _Web, layer: list[int], centres: list[float], pulls: list[tuple[float, float]]) -> None:
-    """Move a layer as close to where its points want to be as their distances allow, in the least squares sense.
+    """Move the points of a layer as close to their wanted places as the distances between them allow, by least squares.
 
-    Less the distances, the wish is for a sequence that never falls: isotonic regression, by pooling neighbours that
-    stand in each other's way.
+    With the required distances subtracted, the places must be a sequence that never falls: this is isotonic regression,
+    solved by pooling adjacent points that are in each other's way.
     """
     offsets = [0.0]
     for first, second in pairwise(layer):
@@ -317,7 +319,7 @@ def _settle(web: _Web, layer: list[int], centres: list[float], pulls: list[tuple
 
 
 def _lines(web: _Web) -> list[list[int]]:
-    """Paths that should be straight: each step is the one heaviest link of both its ends. Every point is in one."""
+    """Paths that should be straight: each link is the single heaviest link of both its ends. Every point is in one path."""
 
     def heaviest(links: list[tuple[int, float]]) -> int:
         ranked = sorted(links, key=lambda link: -link[1])
@@ -338,7 +340,7 @@ def _lines(web: _Web) -> list[list[int]]:
 
 
 def _pull_straight(web: _Web, lines: list[list[int]], centres: list[float]) -> None:
-    """Let each line move as one towards the neighbours of its points, the longer the more weighty."""
+    """Move each line as a whole towards the neighbours of its points; longer lines have more weight."""
     line_of = {point: number for number, line in enumerate(lines) for point in line}
     for _ in range(LINE_ROUNDS):
         pulls: list[tuple[float, float]] = []
@@ -357,7 +359,7 @@ def _pull_straight(web: _Web, lines: list[list[int]], centres: list[float]) -> N
 
 
 def _straighten(web: _Web, lines: list[list[int]], centres: list[float]) -> None:
-    """Make lines exactly straight as far as the neighbours of their points leave room, with as few bends as can be."""
+    """Make lines exactly straight where the neighbours of their points leave room, with as few bends as possible elsewhere."""
     place = {point: position for layer in web.layers for position, point in enumerate(layer)}
 
     def room(point: int) -> tuple[float, float]:
@@ -393,7 +395,7 @@ def _straighten(web: _Web, lines: list[list[int]], centres: list[float]) -> None
 def _ports(
     web: _Web, across: Sequence[float], centres: list[float], edges: Sequence[Edge], labels: Sequence[Size]
 ) -> list[float]:
-    """Where each edge enters its target, across the flow: as straight as can be, in order, with room for its label."""
+    """Where each edge enters its target, across the flow: as straight as possible, in order, with room for its label."""
     entering: dict[int, list[tuple[float, int]]] = {}
     for number, (edge, chain) in enumerate(zip(edges, web.chains, strict=True)):
         comes_from = centres[chain[-1] if chain else edge.source]
@@ -412,7 +414,7 @@ def _ports(
         if lowest + offsets[-1] > highest:  # more edges than the side has room for
             lowest, highest = min(lowest, centre), max(highest, centre)
             squeeze = min(1.0, (highest - lowest) / offsets[-1]) if offsets[-1] else 1.0
-        offsets = [one * squeeze for one in offsets]
+        offsets = [offset * squeeze for offset in offsets]
         wishes = _never_falling([wish - offset for (wish, _), offset in zip(arrivals, offsets, strict=True)])
         for (_, number), wish, offset in zip(arrivals, wishes, offsets, strict=True):
             ports[number] = min(max(wish, lowest), highest - offsets[-1]) + offset
@@ -420,6 +422,7 @@ def _ports(
 
 
 def _never_falling(wishes: list[float]) -> list[float]:
+    """The sequence closest to ``wishes``, by least squares, that never falls: isotonic regression."""
     pools: list[tuple[float, int]] = []
     for wish in wishes:
         mean, count = wish, 1
@@ -438,9 +441,9 @@ def _along(
     edges: Sequence[Edge],
     labels: Sequence[Size],
 ) -> tuple[list[float], list[list[Point]], float]:
-    """Where each box starts along the flow, the routes of the edges, and the whole length."""
+    """Where each box starts along the flow, the routes of the edges, and the total length of the drawing."""
     count = len(web.layers)
-    jumps, label_rooms = [0.0] * count, [0.0] * count  # of the stretch before each layer
+    jumps, label_rooms = [0.0] * count, [0.0] * count  # in the stretch before each layer
     for edge, chain, port, label in zip(edges, web.chains, ports, labels, strict=True):
         layer = web.layer_of[edge.target]
         label_rooms[layer] = max(label_rooms[layer], label[0])
@@ -449,7 +452,7 @@ def _along(
             jumped = web.layer_of[edge.source] + 1 + step
             jumps[jumped] = max(jumps[jumped], abs(second - first))
 
-    bent, begins, ends = [0.0] * count, [0.0] * count, [0.0] * count  # where bends are over, where a layer is
+    bent, begins, ends = [0.0] * count, [0.0] * count, [0.0] * count  # where the bends end, where the layer begins and ends
     for layer in range(count):
         if layer:
             bent[layer] = ends[layer - 1] + min(max(BEND_SHORTEST, BEND_PER_JUMP * jumps[layer]), BEND_LONGEST)

@@ -22,7 +22,7 @@ class Box:
     nodes: list[Node]
     look: str  # op, module, or the kind of a leaf: constant, parameter, buffer, input
     title: str
-    aside: str  # after the title, less loud
+    aside: str  # after the title, in a paler colour
     under: list[str]  # below the title: the type, the operations
     notes: list[str]
     is_output: bool
@@ -32,11 +32,17 @@ class Box:
 
     @property
     def roles(self) -> list[Role]:
-        found = dict.fromkeys(node.operation.role for node in self.nodes)
-        return [role for role in found if role is not Role.LEAF] or [Role.LEAF]
+        """The roles of its operations, each once, in the order of the nodes; ``[Role.LEAF]`` for a box of leaves only."""
+        roles = dict.fromkeys(node.operation.role for node in self.nodes)
+        return [role for role in roles if role is not Role.LEAF] or [Role.LEAF]
 
 
 def make_boxes(graph: Graph, groups: list[Group], notes: Notes | None) -> list[Box]:
+    """One box per group, with its texts; sizes come later, from ``drawing.measure``.
+
+    A layer that is called several times has its calls numbered (#1, #2). ``notes`` is asked about a node on its own, and about
+    those nodes of a layer that something outside of the layer reads.
+    """
     consumers = graph.consumers()
     calls = Counter(group.path for group in groups)
     drawn: Counter[str] = Counter()
@@ -101,27 +107,28 @@ def _box_of_module(graph: Graph, group: Group, call: str, read_outside: list[Nod
 
 
 def _about(graph: Graph, node: Node) -> str:
-    name, takes = name_of(node), ", ".join(str(graph.index[one]) for one in node.inputs)
+    name, takes = name_of(node), ", ".join(str(graph.index[input_node]) for input_node in node.inputs)
     what = node.operation.name + (f" {name}" if name else "") + (f" of {takes}" if takes else "")
     return f"{graph.index[node]}: {what}: {node.type}, {node.operation.role.value}"
 
 
 def _place(node: Node) -> list[str]:
-    place = " at ".join(one for one in (clean(node.origin.module), source_line(node)) if one)
+    place = " at ".join(part for part in (clean(node.origin.module), source_line(node)) if part)
     return [place] if place else []
 
 
 @dataclass
 class Arrow:
-    """From the box of an input into the box of its user; ``notes`` are about the gradient that comes back along it."""
+    """From the box of an input to that of the node that reads it; ``notes`` describe the gradient that comes back along it."""
 
     source: int
     target: int
-    takes: list[tuple[Node, int]]  # the nodes, and which of their inputs
+    takes: list[tuple[Node, int]]  # the nodes that read along this arrow, each with the position of that input
     notes: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
+        """The notes in one line; empty if there are none."""
         return ", ".join(self.notes)
 
 
@@ -131,8 +138,8 @@ def make_arrows(groups: list[Group], edge_notes: EdgeNotes | None, merge: bool) 
     arrows: dict[tuple[int, ...], Arrow] = {}
     for target, group in enumerate(groups):
         for member, node in enumerate(group.nodes):
-            for position, one in enumerate(node.inputs):
-                source = box_of[one]
+            for position, input_node in enumerate(node.inputs):
+                source = box_of[input_node]
                 if source == target:
                     continue
                 key = (source, target) if merge else (source, target, member, position)

@@ -1,4 +1,4 @@
-"""Holds a whole graph against its rules: order, shapes and dtypes, values."""
+"""Checks a whole graph against its rules: order, shapes and dtypes, values."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ def check(graph: Graph, after: str = "") -> None:
     """Raise an InternalError that names the first node that breaks a rule (and, if given, the pass that broke it).
 
     Rules: inputs stand before their users; the shape rule of every node's primitive gives the type that the node
-    claims; a value that is there has that type; a leaf has no attributes to run.
+    claims; a node's value, if it has one, has that type; a leaf has no attributes.
     """
     blame = f"after {after}: " if after else ""
     for position, node in enumerate(graph.nodes):
-        for one in node.inputs:
-            if graph.index.get(one, position) >= position:
-                raise InternalError(f"{blame}{_name(node, position)}: its input {one!r} does not stand before it")
+        for input_node in node.inputs:
+            if graph.index.get(input_node, position) >= position:
+                raise InternalError(f"{blame}{_name(node, position)}: its input {input_node!r} does not stand before it")
         if node.inputs or node.attributes:
             try:
-                derived = node.operation.shape(*(one.type for one in node.inputs), **node.attributes)
+                derived = node.operation.shape(*(input_node.type for input_node in node.inputs), **node.attributes)
             except Exception as error:
                 raise InternalError(f"{blame}{_name(node, position)}: its shape rule refuses: {error}") from error
             if node.type != derived:

@@ -1,4 +1,4 @@
-"""Boxes and arrows, laid out, as an SVG document: sizes, colours, shapes, the legend."""
+"""Draws boxes and arrows that have been laid out as an SVG document: sizes, colours, shapes, the legend."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chainrule.graph.node import Role
 
 TITLE, SMALL, NOTE = 13.0, 11.0, 12.0  # font sizes
 LEADING = 1.36
-WIDE = 0.61  # of the font size: a little more than one character of the widest usual fixed-width font
+WIDE = 0.61  # width of a character by font size, a little more than in the widest usual fixed-width font
 PADDING_ACROSS, PADDING_DOWN = 13.0, 9.0
-RULE = 9.0  # height of the line between the notes and what is above them
+RULE = 9.0  # height of the line that separates the notes from the text above them
 MOST_COLUMNS = 40
 MOST_LABEL_COLUMNS = 26
 LABEL_BESIDE, LABEL_ALONG = 24.0, 30.0
@@ -45,6 +45,7 @@ def measure(boxes: list[Box], arrows: list[Arrow], direction: Direction) -> None
 
 
 def label_room(label: str, direction: Direction) -> tuple[float, float]:
+    """Width and height, in pixels, to keep free for an arrow's label; (0, 0) without one."""
     if not label:
         return 0.0, 0.0
     width = display_width(shortened(label, MOST_LABEL_COLUMNS)) * NOTE * WIDE
@@ -75,7 +76,10 @@ _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberati
 
 
 def _style() -> str:
-    """Plain rules for light, and the same again for dark: some viewers know neither variables nor media queries."""
+    """The style sheet: plain rules for light surroundings, then the same for dark, in a media query.
+
+    The plain rules come first and use no variables because some viewers support neither variables nor media queries.
+    """
     fixed = (
         f".chainrule text{{font:{NOTE:g}px {_FONT};white-space:pre}}"
         f".chainrule .title{{font-size:{TITLE:g}px;font-weight:600}}.chainrule .small{{font-size:{SMALL:g}px}}"
@@ -105,6 +109,7 @@ def _colours(dark: bool) -> str:
 
 
 def document(graph: Graph, boxes: list[Box], arrows: list[Arrow], layout: Layout, direction: Direction, title: str) -> str:
+    """The SVG document: the title, boxes and arrows where ``layout`` puts them, and a legend of the roles that occur."""
     above = MARGIN + (TITLE * LEADING + 12 if title else 0.0)
     title_line = shortened(title, max(60, int(layout.width / (TITLE * WIDE))))
     used = {role for box in boxes for role in box.roles}
@@ -119,7 +124,7 @@ def document(graph: Graph, boxes: list[Box], arrows: list[Arrow], layout: Layout
     if title:
         parts.append(_line(title_line, width / 2, MARGIN + TITLE, "title"))
     parts.append(f'<g transform="translate({_number((width - layout.width) / 2)} {_number(above)})">')
-    parts += [_draw_arrow(graph, one, route, direction) for one, route in zip(arrows, layout.routes, strict=True)]
+    parts += [_draw_arrow(graph, arrow, route, direction) for arrow, route in zip(arrows, layout.routes, strict=True)]
     parts += [_draw_box(graph, box, corner) for box, corner in zip(boxes, layout.corners, strict=True)]
     parts.append(f'</g><g transform="translate({_number((width - legend_width) / 2)} {_number(below)})">')
     return "\n".join([*parts, *legend, "</g></svg>", ""])
@@ -219,7 +224,7 @@ def _draw_arrow(graph: Graph, arrow: Arrow, route: list[Point], direction: Direc
 
 
 def _curve(route: list[Point], right: bool) -> str:
-    """Straight where two points agree in one coordinate, else a bend that starts and ends along the flow."""
+    """The SVG path of ``route``: straight between points that share a coordinate, else bends with both ends along the flow."""
     drawn = f"M{_number(route[0][0])} {_number(route[0][1])}"
     for (x0, y0), (x1, y1) in pairwise(route):
         end = f"{_number(x1)} {_number(y1)}"
@@ -244,7 +249,7 @@ def _tip(x: float, y: float, length: float, right: bool, look: str = "") -> str:
 
 
 def _legend(roles: list[Role], gradients: bool, most_width: float) -> tuple[list[str], float, float]:
-    """What the colours mean, in rows of at most ``most_width``: the parts, and their width and height."""
+    """The legend of the colours, in rows of at most ``most_width``: its SVG elements, its width and its height."""
     parts: list[str] = []
     x, y, widest = 0.0, 0.0, 0.0
     for role in [*roles, None] if gradients else roles:

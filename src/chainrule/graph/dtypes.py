@@ -1,12 +1,11 @@
-"""The seven dtypes, and the one table that says what two of them make.
+"""The seven dtypes, and the rule by which two of them are promoted to a common one.
 
 Promotion follows one chain; the result of an operation on two tensors is whichever stands further right:
 
     bool < uint8 < int32 < int64 < bfloat16 < float32 < float64
 
-So an integer never widens a float (int64 with bfloat16 is bfloat16, as in JAX and PyTorch), and nobody needs a matrix of
-cases. Python numbers are weak: ``2 * x`` has the dtype of ``x``, unless the number does not fit the kind (``0.5 * integer``
-is float32, ``2 * flag`` is int64).
+So an integer never widens a float: int64 with bfloat16 is bfloat16, as in JAX and PyTorch. Python numbers are weak: ``2 * x``
+has the dtype of ``x``, unless the number does not fit the kind (``0.5 * integer`` is float32, ``2 * flag`` is int64).
 """
 
 from __future__ import annotations
@@ -40,11 +39,15 @@ _NORMAL: dict[DType, tuple[float, float]] = {
     float32: (2.0**-126, (2 - 2.0**-23) * 2.0**127),
     float64: (2.0**-1022, (2 - 2.0**-52) * 2.0**1023),
 }
-"""The smallest and the largest number that a float has all its digits for."""
+"""The smallest and the largest normal number of each float dtype; smaller ones (subnormal) have fewer digits."""
 
 
 def as_dtype(dtype: object) -> DType:
-    """The one of the seven that ``dtype`` (a name, a NumPy dtype or scalar type, a Python type) stands for."""
+    """The dtype that ``dtype`` (a name, a NumPy dtype or scalar type, a Python type) stands for; Python's float is float32.
+
+    Raises:
+        UserError: it is none of the seven.
+    """
     if isinstance(dtype, np.dtype) and dtype in _RANK:
         return dtype
     if isinstance(dtype, str):
@@ -56,12 +59,12 @@ def as_dtype(dtype: object) -> DType:
     try:
         if dtype is None:  # NumPy would make it float64
             raise TypeError
-        found = np.dtype(dtype).newbyteorder("=")  # type: ignore[call-overload]
+        converted = np.dtype(dtype).newbyteorder("=")  # type: ignore[call-overload]
     except TypeError:
         raise _unknown(dtype) from None
-    if found not in _RANK:
-        raise UserError(f"dtype {found.name} is not supported: convert to one of {', '.join(_BY_NAME)} first")
-    return found  # type: ignore[no-any-return]
+    if converted not in _RANK:
+        raise UserError(f"dtype {converted.name} is not supported: convert to one of {', '.join(_BY_NAME)} first")
+    return converted  # type: ignore[no-any-return]
 
 
 def _unknown(dtype: object) -> UserError:
@@ -73,10 +76,10 @@ def _unknown(dtype: object) -> UserError:
 
 
 def promote(*dtypes: DType) -> DType:
-    """The dtype of an operation on tensors of these dtypes: the furthest right of the chain in the module's docstring."""
+    """The dtype of an operation on tensors of these dtypes: the one furthest right in ``PROMOTION_CHAIN``."""
     first = dtypes[0]
-    for one in dtypes:
-        if one is not first:
+    for dtype in dtypes:
+        if dtype is not first:
             return max(dtypes, key=_RANK.__getitem__)
     return first
 
@@ -91,7 +94,7 @@ def promote_with_number(dtype: DType, number: bool | int | float) -> DType:
 
 
 def holds(dtype: DType, number: float) -> bool:
-    """Whether a Python number is one of ``dtype``: within its range, and whole where it has only whole numbers."""
+    """Whether ``dtype`` can hold a Python number: it is within its range and, for integers and bool, whole."""
     if is_float(dtype):
         return not math.isfinite(number) or abs(number) <= _NORMAL[dtype][1]
     least, most = (0, 1) if dtype == bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -99,16 +102,18 @@ def holds(dtype: DType, number: float) -> bool:
 
 
 def is_normal(dtype: DType, number: float) -> bool:
-    """Whether a number has all the digits that the floats of ``dtype`` have: it is not 0, not too small and not too large."""
+    """Whether a number is a normal one of the float ``dtype``, with all its digits: not 0, not subnormal, not too large."""
     smallest, largest = _NORMAL[dtype]
     return smallest <= abs(number) <= largest
 
 
 def is_float(dtype: DType) -> bool:
+    """Whether it is bfloat16, float32 or float64: only floats have gradients."""
     return dtype in _FLOATS
 
 
 def is_integer(dtype: DType) -> bool:
+    """Whether it is uint8, int32 or int64; bool is not."""
     return dtype in _INTEGERS
 
 

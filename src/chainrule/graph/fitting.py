@@ -1,6 +1,6 @@
-"""Text that fits its place: lines that are wrapped between words, and tables that narrow until they do.
+"""Text that fits a given width: lines wrapped between words, and tables that narrow as far as needed.
 
-A word is never broken, and so no number, path or name is: one that is wider than its place stands on a line of its own.
+A word is never broken, so that numbers, paths and names stay whole: a word that is too wide stands on a line of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from chainrule.graph.names import display_width
 
 
 def wrapped(line: str, width: int | None, indent: str = "", hanging: str = "  ") -> list[str]:
-    """``line`` as lines of at most ``width``, broken at spaces; the first begins with ``indent``, all others have ``hanging``
-    too. None leaves it whole."""
+    """``line`` broken at spaces into lines of at most ``width`` characters, or left whole if ``width`` is None.
+
+    The first line begins with ``indent``, all others with ``indent + hanging``.
+    """
     if width is None or display_width(indent + line) <= width:
         return [indent + line]
     lines, now = [], indent
@@ -39,14 +41,16 @@ class Column:
     listed: bool = False
 
     def narrowest(self) -> int:
-        """No cell is broken but a list; a name between its words."""
+        """Least width in characters, with lists broken after commas and the name between its words."""
         parts = [part for cell in self.cells for part in self.split(cell)]
         return max(map(display_width, [*parts, *self.name.split()]), default=0)
 
     def widest(self) -> int:
+        """Width in characters with nothing broken."""
         return max(map(display_width, [self.name, *self.cells]))
 
     def split(self, cell: str) -> list[str]:
+        """The parts between which ``cell`` may be broken; only a ``listed`` column has more than one."""
         if not self.listed:
             return [cell]
         *first, last = cell.split(", ")
@@ -54,8 +58,10 @@ class Column:
 
 
 def table(columns: Sequence[Column], width: int | None, ruler: bool = True, gap: int = 2) -> tuple[list[str], list[str]] | None:
-    """Lines of the header and of the rows, with ``gap`` spaces between columns; None where they do not fit ``width`` however
-    names and lists are broken."""
+    """Lines of the header and of the rows, with ``gap`` spaces between columns.
+
+    None if they do not fit ``width``, even with names and lists broken into several lines.
+    """
     widths = _widths(columns, width, gap)
     if widths is None:
         return None
@@ -63,7 +69,7 @@ def table(columns: Sequence[Column], width: int | None, ruler: bool = True, gap:
     def side_by_side(cells: Sequence[Sequence[str]]) -> list[str]:
         lines = []
         for i in range(max(map(len, cells), default=0)):
-            parts = [one[i] if i < len(one) else "" for one in cells]
+            parts = [lines_of_cell[i] if i < len(lines_of_cell) else "" for lines_of_cell in cells]
             aligned = [
                 " " * (room - display_width(part)) + part if column.right else part + " " * (room - display_width(part))
                 for part, column, room in zip(parts, columns, widths, strict=True)
@@ -85,21 +91,21 @@ def table(columns: Sequence[Column], width: int | None, ruler: bool = True, gap:
 
 
 def _widths(columns: Sequence[Column], width: int | None, gap: int) -> list[int] | None:
-    """As wide as they need; else as narrow as they can be, and what is left is given from the left."""
+    """The width of each column: as much as it needs; else the least, and remaining room goes to columns from the left."""
     widest = [column.widest() for column in columns]
     room = None if width is None else width - gap * (len(columns) - 1)
     if room is None or sum(widest) <= room:
         return widest
-    found = [column.narrowest() for column in columns]
-    if sum(found) > room:
+    widths = [column.narrowest() for column in columns]
+    if sum(widths) > room:
         return None
     for i, most in enumerate(widest):
-        found[i] = min(most, found[i] + room - sum(found))
-    return found
+        widths[i] = min(most, widths[i] + room - sum(widths))
+    return widths
 
 
 def _filled(parts: Sequence[str], joint: str, room: int) -> list[str]:
-    """``parts`` joined into as few lines of ``room`` as they need."""
+    """``parts`` joined by ``joint`` into as few lines of at most ``room`` characters as possible."""
     lines: list[str] = []
     for part in parts:
         if lines and display_width(lines[-1] + joint + part) <= room:
@@ -112,21 +118,21 @@ def _filled(parts: Sequence[str], joint: str, room: int) -> list[str]:
 def fitted_table(
     columns: Sequence[Column], width: int | None, least: Sequence[str] = (), ruler: bool = True, gap: int = 2
 ) -> tuple[list[str], list[str], list[str]]:
-    """Header, rows, and which columns were left out for them to fit: those of ``least``, in that order.
+    """Lines of the header and of the rows, and the columns left out: as many of ``least``, in that order, as needed.
 
-    Where that is not enough, each row is a block of lines with all of its cells, below the first of them, without a header.
+    If that is not enough, there is no header, and each row becomes a block of lines: see ``blocks``.
     """
     left: list[str] = []
     for count in range(len(least) + 1):
         left = list(least[:count])
-        found = table([column for column in columns if column.name not in left], width, ruler, gap)
-        if found is not None:
-            return *found, left
+        fitted = table([column for column in columns if column.name not in left], width, ruler, gap)
+        if fitted is not None:
+            return *fitted, left
     return [], blocks(columns, width), []
 
 
 def blocks(columns: Sequence[Column], width: int | None) -> list[str]:
-    """Each row as lines: its first cell, and below it a line for each other one that says something."""
+    """Each row as a block of lines: its first cell, and below it a line for each other cell that is not empty."""
     first, *others = columns
     room = max((display_width(column.name) for column in others), default=0)
     lines = []

@@ -9,7 +9,7 @@ from chainrule.graph.node import Node
 
 
 def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] = lambda node: True) -> list[Node]:
-    """Every node that leads to ``outputs``, each after its inputs; iterative, so a chain of 100,000 nodes is fine.
+    """Every node that ``outputs`` depend on, each after its inputs; iterative, so a chain of 100,000 nodes is fine.
 
     Only nodes for which ``follow`` holds are listed and walked through.
     """
@@ -22,10 +22,10 @@ def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] = 
         stack = [(output, iter(output.inputs))]
         while stack:
             node, inputs = stack[-1]
-            for one in inputs:
-                if one not in seen and follow(one):
-                    seen.add(one)
-                    stack.append((one, iter(one.inputs)))
+            for input_node in inputs:
+                if input_node not in seen and follow(input_node):
+                    seen.add(input_node)
+                    stack.append((input_node, iter(input_node.inputs)))
                     break
             else:
                 order.append(node)
@@ -43,15 +43,16 @@ class Graph:
 
     @property
     def leaves(self) -> list[Node]:
+        """The nodes without inputs: constants, parameters, buffers, inputs."""
         return [node for node in self.nodes if node.is_leaf]
 
     def consumers(self) -> dict[Node, list[Node]]:
         """For each node, the nodes that take it as an input (twice where it is taken twice)."""
-        found: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        consumers_of: dict[Node, list[Node]] = {node: [] for node in self.nodes}
         for node in self.nodes:
-            for one in node.inputs:
-                found[one].append(node)
-        return found
+            for input_node in node.inputs:
+                consumers_of[input_node].append(node)
+        return consumers_of
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -1,4 +1,4 @@
-"""Which nodes share a box when a graph is drawn by layers: each call of a layer, without making a cycle."""
+"""Which nodes share a box when a graph is drawn by layers: those of one call of a layer, unless that would make a cycle."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from chainrule.graph.node import CONSTANT, INPUT, Node
 
 @dataclass
 class Group:
-    """Nodes that share a box; ``path`` is that of their layer, empty for a node on its own."""
+    """Nodes that share a box; ``path`` is the path of their layer in the model, empty for a node on its own."""
 
     path: str
     nodes: list[Node]
 
 
 def module_groups(graph: Graph) -> list[Group]:
-    """One group per call of a layer, with the leaves that only it reads; any other node on its own.
+    """One group for each call of a layer, with the leaves that only this call reads; any other node is a group on its own.
 
-    A layer's nodes that are linked to each other share a group, unless a path leads out of it and back in: then what
-    comes back starts a group of its own, so that the groups again form a graph without cycles.
+    A layer's nodes that are linked to each other share a group, unless a path leads out of the group and back in: then the
+    node where it comes back starts a new group, so that the groups form a graph without cycles.
     """
     runs = _linked_in_module(graph)
-    parts: dict[Node, list[Group]] = {}  # of each run
+    parts: dict[Node, list[Group]] = {}  # the groups of each run, in order
     group_of: dict[Node, Group] = {}
-    users: dict[int, list[Group]] = {}  # of each group, by its id
+    users: dict[int, list[Group]] = {}  # the groups that read each group, by its id
     groups: list[Group] = []
     for node in graph.nodes:
         if node.is_leaf:
             continue
         path = node.origin.module
-        reads = [group_of[one] for one in node.inputs if one in group_of]
+        reads = [group_of[input_node] for input_node in node.inputs if input_node in group_of]
         mine = parts.setdefault(runs[node], [])
         if path and mine and not _leads_to(mine[-1], reads, users):
             group = mine[-1]
@@ -54,12 +54,12 @@ def module_groups(graph: Graph) -> list[Group]:
                 groups.append(Group("", [leaf]))
     for group in groups:
         group.nodes.sort(key=graph.index.__getitem__)
-    # by the first node that computes: a layer's parameter may have been read long before its later calls
+    # sorted by the first node that is not a leaf: a layer's parameter may stand long before the layer's later calls
     return sorted(groups, key=lambda group: min((n.is_leaf, graph.index[n]) for n in group.nodes)[1])
 
 
 def _linked_in_module(graph: Graph) -> dict[Node, Node]:
-    """For each node that is not a leaf, one node that stands for all that are linked to it within its layer."""
+    """For each node that is not a leaf, the representative of all nodes linked to it within its layer (union-find)."""
     parent = {node: node for node in graph.nodes if not node.is_leaf}
 
     def find(node: Node) -> Node:
@@ -69,14 +69,14 @@ def _linked_in_module(graph: Graph) -> dict[Node, Node]:
         return node
 
     for node in parent:
-        for one in node.inputs:
-            if one in parent and one.origin.module == node.origin.module:
-                parent[find(one)] = find(node)
+        for input_node in node.inputs:
+            if input_node in parent and input_node.origin.module == node.origin.module:
+                parent[find(input_node)] = find(node)
     return {node: find(node) for node in parent}
 
 
 def _leads_to(group: Group, reads: list[Group], users: dict[int, list[Group]]) -> bool:
-    """Whether a path leads out of ``group`` and to one of ``reads``: whoever reads these cannot be in the group."""
+    """Whether a path leads from ``group`` to another group in ``reads``: then a node that reads these cannot join the group."""
     wanted = {id(read) for read in reads if read is not group}
     seen: set[int] = set()
     stack = list(users.get(id(group), ())) if wanted else []
@@ -91,7 +91,7 @@ def _leads_to(group: Group, reads: list[Group], users: dict[int, list[Group]]) -
 
 
 def _joins(leaf: Node, reader: Group) -> bool:
-    """Whether a leaf is part of the layer that alone reads it; what comes from outside (an image, a target) is not."""
+    """Whether a leaf belongs into the box of the only layer that reads it; data from outside (an image, a target) does not."""
     if leaf.operation is CONSTANT:
         return not leaf.label and (leaf.size == 1 or leaf.origin.module == reader.path)
     return leaf.operation is not INPUT

@@ -1,4 +1,4 @@
-"""What a node is called in text and drawings, and lines that fit their place."""
+"""Names of nodes for text and drawings, and the cleaning, measuring and shortening of such lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chainrule.graph.node import CONSTANT, Node
 
 
 def name_of(node: Node) -> str:
-    """The node's label, or the number that it is."""
+    """The node's label; without one, the number if it is a constant of one element; else empty."""
     if node.label:
         return clean(node.label)
     if node.operation is CONSTANT and node.value is not None and node.size == 1:
@@ -19,24 +19,29 @@ def name_of(node: Node) -> str:
 
 
 def source_line(node: Node) -> str:
-    """``model.py:12``: never the folder, which belongs to the user's machine."""
+    """File name and line, such as ``model.py:12``, without the folder, which is private; empty if the line is unknown."""
     return f"{clean(ntpath.basename(node.origin.file))}:{node.origin.line}" if node.origin.line else ""
 
 
 def clean(line: str) -> str:
-    """One line of characters that XML allows: white space as spaces, control characters and surrogates replaced."""
-    return "".join(
-        " " if one.isspace() else "\ufffd" if unicodedata.category(one) in ("Cc", "Cs") or one in "\ufffe\uffff" else one
-        for one in line
-    )
+    """``line`` as one line of characters that XML allows: white space becomes spaces, forbidden characters U+FFFD."""
+    return "".join(map(_clean_character, line))
+
+
+def _clean_character(character: str) -> str:
+    if character.isspace():
+        return " "
+    forbidden = unicodedata.category(character) in ("Cc", "Cs") or character in "\ufffe\uffff"
+    return "\ufffd" if forbidden else character
 
 
 def display_width(line: str) -> int:
-    """How many characters wide a line is in a fixed-width font."""
-    return len(line) + sum(unicodedata.east_asian_width(one) in "WF" for one in line)
+    """Columns that a line takes in a fixed-width font: East Asian wide characters take two."""
+    return len(line) + sum(unicodedata.east_asian_width(character) in "WF" for character in line)
 
 
 def shortened(line: str, most: int) -> str:
+    """``line`` if it takes at most ``most`` columns, else its beginning and an ellipsis."""
     if display_width(line) <= most:
         return line
     line = line[:most]

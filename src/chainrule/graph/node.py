@@ -4,9 +4,9 @@ A node is made once, and stays as it is until ``backward()`` frees its graph. It
 an input: no inputs, no primitive applied) or the result of a primitive applied to the values of its inputs. A computation that
 runs at once keeps the array in ``value``; one that is only traced has ``None`` there.
 
-The graph must not keep what nobody reads again. So where values are large, a node that ran does not have as inputs the nodes
-that it was given, which hold their arrays, but what is ``Remembered`` of them: all but the value, unless a gradient rule reads
-that.
+The graph must not keep arrays that nobody reads again. So where values are large, a node that ran does not keep the nodes that
+it was given as inputs, which hold their arrays, but a ``Remembered`` node for each: the same without the value, unless a
+gradient rule reads it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Role(enum.Enum):
     """What a primitive does to the gradient that flows back through it; each role has a law that tests hold it to."""
 
     DISTRIBUTOR = "distributor"  # passes the upstream gradient on, whatever the forward values were (add, sum)
-    SWITCHER = "switcher"  # the gradient for one input is made of the other input (multiply, matmul, convolution)
+    SWITCHER = "switcher"  # the gradient for each input is computed from the other input (multiply, matmul, convolution)
     ROUTER = "router"  # sends the whole upstream gradient to the inputs that won (max, pooling, where)
     MOVER = "mover"  # moves values to other places; the gradient moves back (reshape, pad, gather)
     SCALER = "scaler"  # scales each element's gradient by a number of its own: a diagonal Jacobian (exp, tanh)
-    NORMALISER = "normaliser"  # makes the numbers along an axis compete: what it passes on adds up to zero there (log_softmax)
+    NORMALISER = "normaliser"  # makes numbers along an axis compete: the gradient passed on sums to zero there (log_softmax)
     BLOCKER = "blocker"  # passes no gradient (comparison, argmax, stop_gradient)
     LEAF = "leaf"  # where gradients end: constants, parameters, inputs
 
@@ -47,10 +47,12 @@ class TensorType(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """Bytes that a contiguous array of this type takes."""
         return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
@@ -58,14 +60,19 @@ class TensorType(NamedTuple):
 
 
 class Operation(Protocol):
-    """What the graph needs to know of a primitive (``ops.Primitive`` is the real thing)."""
+    """What the graph needs to know about an operation: a primitive (``ops.Primitive``) or that of a leaf."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name under which it is shown, such as ``matmul``."""
+
     @property
-    def role(self) -> Role: ...
+    def role(self) -> Role:
+        """What it does to the gradient that flows back."""
+
     @property
-    def shape(self) -> Callable[..., TensorType]: ...
+    def shape(self) -> Callable[..., TensorType]:
+        """The shape rule: from the types of the inputs and the attributes to the type of the output."""
 
 
 class Node:
@@ -73,8 +80,9 @@ class Node:
 
     ``requires_grad`` is true where a gradient can arrive at a parameter or an input through this node. ``origin`` says
     which layer of the model and which line of the user's program made it. ``owner`` is a weak reference to the cell
-    (parameter, buffer, tensor) whose value it is, on a leaf and where a hidden value's gradient is to be kept. ``label`` is a
-    name to show, empty for most. ``remembered`` stands for this node among the inputs of others, once it was taken.
+    (parameter, buffer) or tensor whose value it is; leaves have it, and hidden values whose gradient is to be kept. ``label``
+    is a name to show, empty for most nodes. ``remembered`` is the node that stands for this one among the inputs of later
+    nodes, once such a node has been made.
     """
 
     __slots__ = (
@@ -116,37 +124,42 @@ class Node:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
         return self.type.shape
 
     @property
     def dtype(self) -> DType:
+        """Dtype of the value."""
         return self.type.dtype
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.type.shape)
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return self.type.size
 
     @property
     def is_leaf(self) -> bool:
+        """Whether it has no inputs; also true of a computed node that ``is_freed``."""
         return not self.inputs
 
     @property
     def is_freed(self) -> bool:
-        """Whether ``backward()`` has freed what this was computed from."""
+        """Whether it was computed, but ``backward()`` has freed its inputs: no gradient can pass it any more."""
         return self.requires_grad and not self.inputs and self.operation.role is not Role.LEAF
 
     def free(self) -> None:
-        """Let go of what this was computed from."""
+        """Drop the inputs, so that their memory can be reclaimed."""
         self.inputs = ()
         if self.remembered is not None:
             self.remembered.free()
 
     def over(self, inputs: Sequence[Node]) -> Node:
-        """The same operation on other values of the same types, without a value of its own."""
+        """A node of the same operation and origin, applied to other ``inputs`` of the same types; it has no value."""
         given = tuple(inputs)
         return Node(
             self.operation, given, self.type, self.attributes, None, self.requires_grad, self.label, self.owner, self.origin
@@ -158,13 +171,13 @@ class Node:
 
 
 class Remembered(Node):
-    """What the graph keeps of a node that ran: all but its value, which is here only if a gradient rule reads it."""
+    """What the graph keeps of a node that ran: all except its value, which is kept only if a gradient rule reads it."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, node: Node) -> Remembered:
-        """The same each time, so that what comes back from several users of ``node`` is added up in one place."""
+        """The remembered form of ``node``, always the same object: gradients from several users are summed in one place."""
         if node.remembered is not None:
             return node.remembered
         made = cls.__new__(cls)
@@ -181,7 +194,7 @@ class Remembered(Node):
         return made
 
     def held(self, value: Array) -> Node:
-        """The node with its value, which somebody has: to compute with again."""
+        """A node like the original, with ``value`` given back to it, so that it can be computed with again."""
         made = Node(
             self.operation,
             self.inputs,
@@ -198,9 +211,11 @@ class Remembered(Node):
 
     @property
     def remembered(self) -> Remembered:  # type: ignore[override]
+        """Itself."""
         return self
 
     def free(self) -> None:
+        """Drop the inputs and the value, so that their memory can be reclaimed."""
         self.inputs, self.value = (), None
 
 
@@ -224,7 +239,7 @@ PARAMETER = _LeafOperation("parameter")
 BUFFER = _LeafOperation("buffer")
 INPUT = _LeafOperation("input")
 COMPILED = _LeafOperation("result of a compiled function")
-"""A value with a history that no gradient can go back into."""
+"""The operation of a value that a compiled function returned: it has a history, but no gradient can flow back into it."""
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
@@ -236,7 +251,10 @@ def leaf(
     label: str = "",
     owner: weakref.ref[Any] | None = None,
 ) -> Node:
-    """A leaf that holds ``value``, or, given only a type, stands for a value that comes when the graph runs."""
+    """A leaf that holds ``value``; given only a type, it stands for a value that is provided when the graph runs.
+
+    ``requires_grad`` has no effect on integers and bools, which have no gradient.
+    """
     if isinstance(value, TensorType):
         return Node(operation, (), value, NO_ATTRIBUTES, None, requires_grad and is_float(value.dtype), label, owner)
     type_ = TensorType(value.shape, value.dtype)

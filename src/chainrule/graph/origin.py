@@ -1,7 +1,7 @@
 """Where a node comes from: the path of the layer in the model, and the line of the user's program.
 
-Both are per thread. The line is that of the innermost frame outside this package. While backprop emits the nodes of a
-gradient, they take over the origin of the forward node that they belong to.
+Both are kept per thread. The line is that of the innermost frame outside this package. The nodes that backprop emits have the
+origin of the forward node whose gradient they compute.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """``module`` is a dotted path such as ``features.0`` (empty outside a model), ``kind`` the class of that layer, such as
-    ``Conv2d``; ``line`` counts from 1, 0 if unknown."""
+    """The layer and the source line that a node comes from.
+
+    ``module`` is the layer's dotted path in the model, such as ``features.0`` (empty outside a model), ``kind`` its class, such
+    as ``Conv2d``. ``line`` counts from 1, 0 if unknown.
+    """
 
     module: str
     file: str
@@ -40,7 +43,7 @@ class _Here(threading.local):
     module = ""
     kind = ""
     fixed: Origin | None = None
-    origin: Origin | None = None  # of all nodes of a layer of this package, while that runs
+    origin: Origin | None = None  # while a layer of this package runs: the origin of all its nodes
 
 
 _here = _Here()
@@ -50,37 +53,41 @@ _origin = functools.lru_cache(maxsize=4096)(Origin)
 
 
 class _IsOurs(dict[str, bool]):
-    """Whether a source file belongs to this package, by its name."""
+    """A cache from the name of a source file to whether it belongs to this package."""
 
     def __missing__(self, file: str) -> bool:
-        found = self[file] = file.startswith(_PACKAGE_FOLDER)
-        return found
+        ours = self[file] = file.startswith(_PACKAGE_FOLDER)
+        return ours
 
 
 _is_ours = _IsOurs()
 
 
 def current_origin() -> Origin:
-    """Origin of a node made now."""
-    found = _here.fixed or _here.origin
-    return _origin(_here.module, *_innermost_line(), _here.kind) if found is None else found
+    """The origin that a node made now on this thread gets."""
+    known = _here.fixed or _here.origin
+    return _origin(_here.module, *_innermost_line(), _here.kind) if known is None else known
 
 
 def _innermost_line() -> tuple[str, int]:
     """File and line of the innermost frame outside this package."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours[frame.f_code.co_filename]:  # some ten frames for each node: keep it short
+    while frame is not None and _is_ours[frame.f_code.co_filename]:  # runs for some ten frames per node: keep it fast
         frame = frame.f_back
     return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def current_module() -> str:
+    """Path of the layer that runs now on this thread; empty outside a model."""
     return _here.module
 
 
 class inside_module:  # noqa: N801 - used like a function
-    """Nodes made inside belong to the layer at ``path``, of class ``kind``, which ``forward`` computes: while that is a
-    function of this package, the line of the program stays the one that called it."""
+    """A context: nodes made inside belong to the layer at ``path``, of class ``kind``.
+
+    ``forward`` is the function that computes the layer. If it belongs to this package, all nodes get the line that called the
+    layer, which is looked up only once.
+    """
 
     __slots__ = ("_before", "_is_ours", "_now")
 
@@ -107,7 +114,7 @@ class inside_module:  # noqa: N801 - used like a function
 
 
 class originating_from:  # noqa: N801 - used like a function
-    """Nodes made inside have just this origin."""
+    """A context: nodes made inside have exactly this origin."""
 
     __slots__ = ("_before", "_origin")
 
@@ -125,7 +132,7 @@ class originating_from:  # noqa: N801 - used like a function
 
 
 def from_one_line(function: Callable[P, R]) -> Callable[P, R]:
-    """All nodes that ``function`` makes originate where it was called: looked up once, not for each of them."""
+    """Decorator: all nodes that ``function`` makes get the origin of its call, which is looked up once instead of per node."""
 
     @functools.wraps(function)
     def located(*args: P.args, **options: P.kwargs) -> R:

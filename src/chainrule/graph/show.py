@@ -1,4 +1,4 @@
-"""Shows a graph: as aligned lines of text, or as a drawing (SVG) that needs nothing but itself."""
+"""Shows a graph: as aligned lines of text, or as a drawing, an SVG document that needs no other file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text(graph: Graph) -> str:
             name_of(node),
             node.operation.name,
             str(node.type),
-            ", ".join(str(graph.index[one]) for one in node.inputs),
+            ", ".join(str(graph.index[input_node]) for input_node in node.inputs),
             clean(node.origin.module),
             source_line(node),
         )
@@ -60,14 +60,14 @@ def svg(
 
     - ``detail``: ``"node"`` draws each node; ``"module"`` draws each layer of the model as one box, with its
       operations and parameters named inside; a layer that is called several times gives several boxes.
-    - ``notes(node)``: more lines for the node's box, such as ``value 11``. With ``detail="module"``, the nodes of a
-      layer are only asked if something outside of it reads them.
-    - ``edge_notes(node, position)``: what to write on the edge from that input into the node, such as the downstream
-      gradient; drawn with an arrow that points backwards. Empty for nothing.
+    - ``notes(node)``: more lines for the node's box, such as ``value 11``. With ``detail="module"``, it is called only for
+      those nodes of a layer that something outside of the layer reads.
+    - ``edge_notes(node, position)``: the label of the edge from that input to the node, such as the downstream gradient,
+      drawn with an arrow that points backwards; an empty string for none.
     - ``direction``: where the computation flows, ``"right"`` or ``"down"``.
 
     A drawing of more than 2,000 boxes is refused with a UserError. In the document, each box carries the indices of its
-    nodes as ``data-nodes``, each edge those of its ends as ``data-from`` and ``data-to``.
+    nodes as ``data-nodes``, each edge the indices of the nodes at its ends as ``data-from`` and ``data-to``.
     """
     if detail not in ("node", "module"):
         raise unknown_value("detail", detail, ("node", "module"))

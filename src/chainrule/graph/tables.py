@@ -12,11 +12,11 @@ from chainrule.graph.fitting import Column, fitted_table, table, wrapped
 
 @dataclass(frozen=True)
 class Contents:
-    """What a table says: ``title`` above it, names of columns (with ">" at the end if numbers, which stand at the right),
-    rows of as many cells, and ``notes`` below it. Of many rows the first ``most`` are shown, and the others counted.
+    """The contents of a table: ``title`` above it, ``header`` (the names of columns), ``rows`` of cells, ``notes`` below it.
 
-    Where it is too wide, the columns ``least`` are left out, in that order; the cells of ``listed`` may be broken at a comma.
-    ``gap`` spaces stand between columns.
+    A column name that ends with ">" marks a column of numbers, aligned to the right. Only the first ``most`` rows are shown;
+    the others are counted. If the table is too wide, the columns ``least`` are left out, in that order, and the cells of the
+    columns ``listed`` are broken at commas. ``gap`` is the number of spaces between columns.
     """
 
     title: str
@@ -30,38 +30,41 @@ class Contents:
 
     @property
     def shown(self) -> Sequence[Sequence[str]]:
+        """The rows that are shown: the first ``most``."""
         return self.rows[: self.most]
 
     @property
     def below(self) -> list[str]:
+        """Lines below the table: the count of rows that are not shown, and the notes."""
         hidden = len(self.rows) - self.most
         return [*([f"... and {hidden} more rows"] if hidden > 0 else []), *self.notes]
 
     @property
     def columns(self) -> list[Column]:
-        """What is shown, column by column."""
-        found = []
+        """The rows that are shown, column by column."""
+        columns = []
         for i, name in enumerate(self.header):
             bare = name.removesuffix(">")
-            found.append(Column(bare, [row[i] for row in self.shown], right=name.endswith(">"), listed=bare in self.listed))
-        return found
+            columns.append(Column(bare, [row[i] for row in self.shown], right=name.endswith(">"), listed=bare in self.listed))
+        return columns
 
     def parts(self, width: int | None = None, ruler: bool = True) -> tuple[list[str], list[str], list[str]]:
-        """Lines of the header, of the rows, and below them, for a place so many characters wide."""
+        """The lines of the header, of the rows and below them, each at most ``width`` characters wide."""
         header, rows, left = fitted_table(self.columns, width, self.least, ruler, self.gap)
         below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left)}"] if left else [])]
-        return header, rows, [line for one in below for line in wrapped(one, width)]
+        return header, rows, [line for note in below for line in wrapped(note, width)]
 
     def fits(self, width: int) -> bool:
-        """Whether all columns find room side by side."""
+        """Whether all columns fit side by side into ``width`` characters."""
         return table(self.columns, width, gap=self.gap) is not None
 
     def text(self, width: int | None = None) -> str:
-        """The table as lines of at most ``width`` characters; None for as many as it needs."""
+        """The table as lines of at most ``width`` characters; None sets no limit."""
         header, rows, below = self.parts(width)
         return "\n".join([*wrapped(self.title, width), *header, *rows, *below])
 
     def html(self) -> str:
+        """The table as HTML, with all columns, for a notebook."""
         aligns = ["right" if name.endswith(">") else "left" for name in self.header]
 
         def line(tag: str, cells: Sequence[str]) -> str:
@@ -77,11 +80,11 @@ class Contents:
 
 
 class Table(ABC):
-    """Something that people look at: ``print`` and the prompt show a table, a notebook an HTML one."""
+    """Base of results that people look at: ``print`` and the prompt show a table, a notebook shows it as HTML."""
 
     @abstractmethod
     def contents(self) -> Contents:
-        """What the table says."""
+        """Title, columns, rows and notes of the table."""
 
     def __str__(self) -> str:
         return self.contents().text()
