@@ -5,7 +5,7 @@ The error e is the output of a graph. For a node z with inputs x_1 ... x_n the c
     de/dx_i  =  de/dz  *  dz/dx_i          (downstream = upstream * local)
 
 The upstream gradient de/dz is known, because we go through the graph from the error backwards; the local gradient is
-known, because every primitive declares it. Where a value feeds several nodes, what comes back from each is added up.
+known, because every primitive declares it. Where a value feeds several nodes, the gradients from all of them are added up.
 
 Gradients are emitted as nodes of the same graph. So they run on any engine, and they can be differentiated again.
 """
@@ -25,13 +25,13 @@ from chainrule.ops.elementwise import add, full
 from chainrule.ops.primitive import Primitive
 
 Visitor = Callable[[Node, Node, Sequence[Node | None]], None]
-"""``visit(node, upstream, downstream)``: called at each node, from the error backwards; one downstream per input."""
+"""``visit(node, upstream, downstream)``: called at each node, from the error backwards; one downstream for each input."""
 
 
 def backprop(
     output: Node, wanted: Sequence[Node], upstream: Node | None = None, visit: Visitor | None = None
 ) -> list[Node | None]:
-    """Gradients of ``output`` with respect to each of ``wanted``; None for one that the output does not depend on.
+    """Gradients of ``output`` with respect to each of ``wanted``; None for a node that the output does not depend on.
 
     ``upstream`` is the gradient of the error with respect to ``output``, of its shape and dtype; it may be left out
     where the output is the error itself, a single number: de/de = 1.
@@ -45,30 +45,31 @@ def backprop(
     order = _between(targets, output)
     on_the_way = set(order)
     gradients: dict[Node, Node] = {output: upstream}
-    found: dict[Node, Node] = {}
+    reached: dict[Node, Node] = {}
     for node in reversed(order):
         upstream = gradients.pop(node, None)
         if upstream is None:  # every path from the output to it passes a blocker
             continue
         if node in targets:
-            found[node] = upstream
+            reached[node] = upstream
         downstream = _pass_on(node, upstream, on_the_way)
         if visit is not None:
             visit(node, upstream, downstream)
-        for one, gradient in zip(node.inputs, downstream, strict=True):
+        for input_node, gradient in zip(node.inputs, downstream, strict=True):
             if gradient is not None:
-                so_far = gradients.get(one)
-                gradients[one] = gradient if so_far is None else _add_up(one, so_far, gradient)
-    arrived = [[found[place] for place in several if place in found] for several in places]
+                so_far = gradients.get(input_node)
+                gradients[input_node] = gradient if so_far is None else _add_up(input_node, so_far, gradient)
+    arrived = [[reached[place] for place in several if place in reached] for several in places]
     return [functools.reduce(add, parts) if parts else None for parts in arrived]
 
 
 def _places(node: Node) -> tuple[Node, ...]:
-    """Where gradients arrive for ``node``: what ran stands among the inputs of others as what is remembered of it."""
+    """The nodes at which gradients for ``node`` arrive: itself, and its remembered form, which later nodes have as input."""
     return (node,) if node.remembered is None or node.remembered is node else (node, node.remembered)
 
 
 def _one(output: Node) -> Node:
+    """The upstream gradient of the error itself, 1; a UserError if ``output`` is not a single float."""
     if output.size != 1 or not is_float(output.dtype):
         raise UserError(
             f"backward: starts at the error, one float number, but this is {output.type}: "
@@ -83,7 +84,7 @@ def _between(wanted: Iterable[Node], output: Node) -> list[Node]:
     order = topological_order([output], follow=lambda node: node.requires_grad)
     between = []
     for node in order:
-        if node in reaches or any(one in reaches for one in node.inputs):
+        if node in reaches or any(input_node in reaches for input_node in node.inputs):
             reaches.add(node)
             between.append(node)
         elif node.is_freed:
@@ -92,7 +93,7 @@ def _between(wanted: Iterable[Node], output: Node) -> list[Node]:
 
 
 def refuse_freed(node: Node, name: str = "backward", instead: str = "add up the errors and go backward once") -> NoReturn:
-    """Nothing is known any more of what led here."""
+    """Raise a UserError: the graph that led to ``node`` was freed. ``name`` is the call, ``instead`` another remedy."""
     raise UserError(
         f"{name}: the graph that led to {node.type}, from {node.operation.name} at {node.origin}, is freed: backward() went "
         f"through it already; let that call keep it with backward(retain_graph=True), or {instead}"
@@ -100,7 +101,7 @@ def refuse_freed(node: Node, name: str = "backward", instead: str = "add up the 
 
 
 def _add_up(node: Node, so_far: Node, gradient: Node) -> Node:
-    """What comes back to ``node`` from several users, as one."""
+    """The sum of two gradients that come back to ``node`` from different users."""
     with originating_from(node.origin):
         return add(so_far, gradient)
 
@@ -111,6 +112,6 @@ def _pass_on(node: Node, upstream: Node, on_the_way: set[Node]) -> list[Node | N
         return [None] * len(node.inputs)
     with originating_from(node.origin):
         return [
-            node.operation.downstream(node, upstream, position) if one in on_the_way else None
-            for position, one in enumerate(node.inputs)
+            node.operation.downstream(node, upstream, position) if input_node in on_the_way else None
+            for position, input_node in enumerate(node.inputs)
         ]

@@ -1,9 +1,9 @@
-"""Gradients held against finite differences, in float64.
+"""Compares gradients with finite differences, in float64.
 
-First along one random direction d, for a random combination u of the outputs: the slope of <u, f(x + t d)> at t = 0 by
-central differences must equal <gradient, d>. One pass over the function, whatever the sizes. Only where that fails, each
-element on its own, to name the worst; there an element that stands at a kink (its slopes from the left and from the
-right differ, as for max(0, x) at 0) is right if its gradient lies between the two.
+First along a single random direction d, for a random combination u of the outputs: the slope of <u, f(x + t d)> at t = 0 by
+central differences must equal <gradient, d>. This takes three evaluations of f, whatever the sizes. Only if it fails is each
+element checked by itself, to name the worst. An element at a kink (the slopes from the left and from the right differ, as for
+max(0, x) at 0) passes if its gradient lies between the two slopes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chainrule.ops.elementwise import add, multiply
 from chainrule.ops.execution import history, run_reference, running_on
 
 Function = Callable[..., Node]
-_STEP = 1e-5  # central differences: error about step^2 + 1e-16 / step, least near 1e-5
+_STEP = 1e-5  # the error of central differences, about step^2 + 1e-16 / step, is least near 1e-5
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +37,7 @@ class Gradcheck(Table):
     kinks: int
 
     def contents(self) -> Contents:
+        """A table with a single row: order, largest relative error, number of elements at kinks."""
         what = "gradients" if self.order == 1 else "gradients, and the gradients of gradients,"
         header = ("order>", "largest relative error>", "elements at kinks>")
         rows = [(str(self.order), f"{self.error:.2g}", str(self.kinks))]
@@ -46,7 +47,7 @@ class Gradcheck(Table):
 def gradcheck(f: Function, *inputs: Array, order: int = 1, tolerance: float = 1e-5, seed: int = 0) -> Gradcheck:
     """Check the gradients of ``f`` (nodes to a node) at ``inputs``; raises a UserError that names the worst element.
 
-    Float inputs are taken to float64 and checked, integer and bool ones are passed as they are. ``order=2`` also checks
+    Float inputs are converted to float64 and checked, integers and bools are passed as they are. ``order=2`` also checks
     the gradient of the gradient. ``tolerance`` is relative to the size of the gradient.
     """
     if whole_number("gradcheck: order", order) not in (1, 2):
@@ -62,7 +63,7 @@ def gradcheck(f: Function, *inputs: Array, order: int = 1, tolerance: float = 1e
 
 
 def _gradient_of(f: Function, points: Sequence[Array], seed: int) -> Function:
-    """The function from inputs to one random combination of all gradients of ``f``."""
+    """A function from the inputs to a random linear combination of all gradients of ``f``, itself to be checked."""
 
     def gradient(*nodes: Node) -> Node:
         rng = np.random.default_rng(seed)
@@ -70,15 +71,16 @@ def _gradient_of(f: Function, points: Sequence[Array], seed: int) -> Function:
         upstream = leaf(rng.standard_normal(output.shape))
         wanted = [node for node in nodes if is_float(node.dtype)]
         total = leaf(np.zeros(()))
-        for found in backprop(output, wanted, upstream):
-            if found is not None:
-                total = _dot(found, rng.standard_normal(found.shape), total)
+        for part in backprop(output, wanted, upstream):
+            if part is not None:
+                total = _dot(part, rng.standard_normal(part.shape), total)
         return total
 
     return gradient
 
 
 def _dot(node: Node, weights: Array, total: Node) -> Node:
+    """``total`` plus the inner product of ``node`` and ``weights``."""
     return add(total, sum_(multiply(node, leaf(weights)), axes=tuple(range(node.ndim))))
 
 
@@ -87,7 +89,7 @@ def _check(f: Function, points: list[Array], order: int, tolerance: float, seed:
     gradients, weights = _analytic(f, points, rng)
 
     def value(at: Sequence[Array]) -> float:
-        with running_on(run_reference), history("gradients"):  # f may itself go backwards: its inputs must ask for gradients
+        with running_on(run_reference), history("gradients"):  # f may itself compute gradients: its inputs must require them
             output = to_dtype(f(*(leaf(x, requires_grad=True) for x in at)), float64)
         assert output.value is not None
         return float(np.vdot(weights, output.value))
@@ -95,7 +97,7 @@ def _check(f: Function, points: list[Array], order: int, tolerance: float, seed:
     floats = [i for i, x in enumerate(points) if is_float(x.dtype)]
     directions = {i: rng.standard_normal(points[i].shape) for i in floats}
     expected = float(sum(np.vdot(gradients[i], directions[i]) for i in floats))
-    length = float(np.sqrt(sum(np.vdot(gradients[i], gradients[i]) for i in floats)))  # the spread of <gradient, d>
+    length = float(np.sqrt(sum(np.vdot(gradients[i], gradients[i]) for i in floats)))  # the standard deviation of <gradient, d>
     moved = [[x + t * directions[i] if i in directions else x for i, x in enumerate(points)] for t in (_STEP, -_STEP)]
     ahead, behind = value(moved[0]), value(moved[1])
     slope = (ahead - behind) / (2 * _STEP)
@@ -106,8 +108,10 @@ def _check(f: Function, points: list[Array], order: int, tolerance: float, seed:
 
 
 def _noise(size: float, tolerance: float) -> float:
-    """What to add to the scale of a gradient so that the error of the differences themselves stays below the tolerance:
-    rounding of values of this size over the step, and curvature of functions of moderate size."""
+    """An addition to the scale of a gradient that keeps the error of the finite differences themselves below ``tolerance``.
+
+    It covers the rounding of values of this ``size`` divided by the step, and the curvature of functions of moderate size.
+    """
     return 1e-9 * max(1.0, size) / tolerance
 
 
@@ -118,10 +122,10 @@ def _analytic(f: Function, points: Sequence[Array], rng: np.random.Generator) ->
         output = to_dtype(f(*nodes), float64)
         weights = rng.standard_normal(output.shape)
         wanted = [node for node in nodes if is_float(node.dtype)]
-        found = iter(backprop(output, wanted, leaf(weights)))
+        results = iter(backprop(output, wanted, leaf(weights)))
     gradients = []
     for node in nodes:
-        gradient = next(found) if is_float(node.dtype) else None
+        gradient = next(results) if is_float(node.dtype) else None
         known = gradient is not None and gradient.value is not None
         gradients.append(gradient.value if known else np.zeros(node.shape))  # type: ignore[union-attr]
     return gradients, weights  # type: ignore[return-value]
@@ -171,11 +175,11 @@ def _check_each(
 def _at_kink(
     left: float, right: float, analytic: float, shifted: Callable[[float], float], centre: float, slack: float
 ) -> bool:
-    """Whether the function bends within one step, and the gradient is one of its slopes or between them.
+    """Whether the function has a kink within a step, and the gradient is either of the slopes beside it or between them.
 
-    Curvature makes the two slopes differ too, but in proportion to the step; a kink at the point keeps them apart, and
-    one that is merely near vanishes when the step shrinks, and the slopes then agree with the gradient. Where the function
-    jumps (as the gradient of abs(x) does at 0) the slopes grow as the step shrinks: there no gradient is wrong.
+    A smaller step tells the cases apart. Curvature makes the slopes differ too, but in proportion to the step. At a kink they
+    stay apart; at a kink nearby they come to agree with the gradient. Where the function jumps (as the gradient of abs(x) does
+    at 0), the slopes grow: there no gradient is wrong.
     """
     fine = _STEP / 64
     near_right, near_left = (shifted(fine) - centre) / fine, (centre - shifted(-fine)) / fine

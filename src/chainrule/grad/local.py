@@ -1,7 +1,7 @@
-"""The local gradient of a node: rows of its Jacobian, and what kind of matrix that is.
+"""The local gradient of a node: rows of its Jacobian, and the kind of matrix that this is.
 
-The Jacobian dz/dx of a node has a row per output unit and a column per input element. It is never stored: the row of one
-unit is what the node's own gradient rule passes on when the upstream gradient is 1 at that unit and 0 elsewhere.
+The Jacobian dz/dx of a node has a row per output unit and a column per input element. It is never stored: the row of a unit is
+the downstream gradient by the node's own rule for an upstream gradient that is 1 at that unit and 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chainrule.ops.primitive import Primitive
 class LocalKind(enum.Enum):
     """What the Jacobian of a node for one of its inputs looks like."""
 
-    DIAGONAL = "diagonal"  # each output element depends on the input element at its place only (ReLU: a mask)
+    DIAGONAL = "diagonal"  # each output element depends only on the input element at the same place (ReLU: a mask)
     ROUTING = "routing"  # each output element is one of the input elements (max pooling)
     CONSTANT = "constant"  # the same whatever the values are (sum, reshape)
     DENSE = "dense"  # an output element depends on many inputs, with weights (matmul, convolution)
@@ -60,16 +60,16 @@ def local_diagonal(node: Node, position: int) -> Array:
 
 def _passed_on(node: Node, position: int, upstream: Array) -> Array:
     primitive = _primitive(node, position)
-    one = node.inputs[position]
+    input_node = node.inputs[position]
     if not is_float(node.dtype):
-        return np.zeros(one.shape, dtype=one.dtype)
+        return np.zeros(input_node.shape, dtype=input_node.dtype)
     with history("nothing"), originating_from(node.origin):
-        found = primitive.downstream(node, leaf(upstream), position)
-    if found is None:
-        return np.zeros(one.shape, dtype=one.dtype)
-    if found.value is None:
+        downstream = primitive.downstream(node, leaf(upstream), position)
+    if downstream is None:
+        return np.zeros(input_node.shape, dtype=input_node.dtype)
+    if downstream.value is None:
         raise UserError(f"{primitive.name} at {node.origin} was only traced: a local gradient needs the values of a run")
-    return found.value
+    return downstream.value
 
 
 def _primitive(node: Node, position: int) -> Primitive:

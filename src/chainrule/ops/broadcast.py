@@ -1,4 +1,4 @@
-"""Broadcast and sum: one number to many places, many numbers to one place. Each is the other's gradient rule."""
+"""Broadcast (a number to many places) and sum (many numbers to a place). Each is the gradient rule of the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _broadcast_shape(x: TensorType, *, shape: tuple[int, ...], axes: tuple[int, 
 
 
 def _broadcast_reference(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """A view whose strides are 0 along the new axes, as ``np.broadcast_to`` gives, in a fifth of its time."""
+    """A read-only view with stride 0 along the new axes: like ``np.broadcast_to``, but five times as fast."""
     if not x.flags.c_contiguous or not x.size:
         return np.broadcast_to(np.expand_dims(x, axes), shape)
     strides = iter(x.strides)
@@ -59,16 +59,19 @@ def _sum_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
 
 
 _IN_A_ROW = 128
-"""Terms that NumPy may add up one by one in float32."""
+"""The most terms that NumPy may add up one by one in float32."""
 
 
 def dtype_of_sum(dtype: np.dtype[Any], terms: int) -> np.dtype[Any]:
-    """What numbers of ``dtype`` are added up in, so that the error does not grow with the number of ``terms``."""
+    """The dtype in which to sum ``terms`` numbers of ``dtype``, chosen so that the error does not grow with their number."""
     return float64 if terms > _IN_A_ROW and dtype == float32 else dtype
 
 
 def sum_over(x: Array, axes: tuple[int, ...]) -> Array:
-    """The sum over axes, in the dtype of ``x``. NumPy adds up in pairs along innermost axes, elsewhere one by one."""
+    """The sum over axes, in the dtype of ``x``.
+
+    NumPy sums pairwise along the innermost axes, but one by one along others: long sums of that kind are done in float64.
+    """
     dtype = x.dtype
     if x.size > _IN_A_ROW and dtype == float32:
         one_by_one, in_pairs = 1, x.flags.c_contiguous

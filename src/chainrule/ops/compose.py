@@ -1,4 +1,4 @@
-"""Compositions of primitives that more than one place needs: bringing operands together, random numbers."""
+"""Compositions of primitives that are used in several places: bringing operands together, random numbers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from chainrule.ops.random import blocks_for, random_bits
 
 
 def to_dtype(node: Node, dtype: DType) -> Node:
+    """``node`` cast to ``dtype``; ``node`` itself if it has that dtype."""
     have = node.type.dtype
     return node if have is dtype or have == dtype else cast(node, dtype=dtype)
 
 
 def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
-    """``node`` in ``shape``. A reshape of a reshape is one reshape, or none: graphs stay readable."""
+    """``node`` reshaped to ``shape``. Reshapes in a row become a single one, or none, so that graphs stay readable."""
     while node.shape != shape and node.operation is reshape and node.inputs:
         before = node.inputs[0]
         if node.value is not None and isinstance(before, Remembered) and before.value is None:
@@ -36,14 +37,14 @@ def to_shape(node: Node, shape: tuple[int, ...]) -> Node:
 
 
 def broadcast_to(node: Node, shape: tuple[int, ...]) -> Node:
-    """NumPy's broadcasting, explicitly: drop the axes of size 1 that grow, then repeat along new axes."""
+    """NumPy's broadcasting in explicit steps: axes of size 1 that grow are dropped, then values repeated along new axes."""
     have = node.type.shape
     if have == shape:
         return node
-    found = _kept_and_grown(have, shape)
-    if found is None:
+    parts = _kept_and_grown(have, shape)
+    if parts is None:
         raise UserError(f"broadcast: {node.type} does not broadcast to shape {shape}")
-    kept, grown = found
+    kept, grown = parts
     return broadcast(node if kept == have else to_shape(node, kept), shape=shape, axes=grown)
 
 
@@ -63,7 +64,11 @@ def _kept_and_grown(have: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tupl
 
 
 def together(name: str, *nodes: Node) -> list[Node]:
-    """The nodes in one shape and one dtype: promoted, then broadcast."""
+    """The nodes with a common dtype and shape: promoted, then broadcast as in NumPy.
+
+    Raises:
+        UserError: the shapes do not broadcast; the message begins with ``name``.
+    """
     first = nodes[0].type
     if [node.type for node in nodes].count(first) == len(nodes):
         return list(nodes)
@@ -81,19 +86,21 @@ def together(name: str, *nodes: Node) -> list[Node]:
 def _common_shape(shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...] | None:
     """The shape that all broadcast to; None if there is none."""
     longest = max(shapes, key=len)
-    found = list(longest)
+    common = list(longest)
     for shape in shapes:
         for axis, size in enumerate(shape, len(longest) - len(shape)):
-            if found[axis] == 1:
-                found[axis] = size
-            elif size not in (1, found[axis]):
+            if common[axis] == 1:
+                common[axis] = size
+            elif size not in (1, common[axis]):
                 return None
-    return tuple(found)
+    return tuple(common)
 
 
 def product(left: Node, right: Node) -> Node:
-    """The matrix product as NumPy broadcasts it: (..., m, k), (..., k, n) -> (..., m, n); a vector is a row on the left, a
-    column on the right."""
+    """The matrix product with NumPy's broadcasting of batch axes: (..., m, k), (..., k, n) -> (..., m, n).
+
+    A vector is a row on the left and a column on the right; the result lacks that axis. dtypes are promoted.
+    """
     dtype = promote(left.dtype, right.dtype)
     left, right = operand(to_dtype(left, dtype)), operand(to_dtype(right, dtype))
     if left.ndim < 1 or right.ndim < 1 or (left.ndim <= 2 and right.ndim <= 2):
@@ -102,7 +109,7 @@ def product(left: Node, right: Node) -> Node:
     columns = to_shape(right, (*right.shape, 1)) if right.ndim == 1 else right
     if columns.ndim == 2 and rows.shape[-1] == columns.shape[0]:  # one product instead of many: the batch joins the rows
         flat = reshape(rows, shape=(math.prod(rows.shape[:-1]), rows.shape[-1]))
-        found = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
+        result = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
     else:
         batch = _common_shape((rows.shape[:-2], columns.shape[:-2]))
         if batch is None:
@@ -110,9 +117,9 @@ def product(left: Node, right: Node) -> Node:
                 f"matmul: batch axes {rows.shape[:-2]} and {columns.shape[:-2]} of {left.type} and {right.type} do not "
                 "broadcast: counted from the last, they must agree or be 1; reshape one of them"
             )
-        found = matmul(*(broadcast_to(one, (*batch, *one.shape[-2:])) for one in (rows, columns)))
-    shape = found.shape if left.ndim > 1 else (*found.shape[:-2], found.shape[-1])
-    return to_shape(found, shape if right.ndim > 1 else shape[:-1])
+        result = matmul(*(broadcast_to(factor, (*batch, *factor.shape[-2:])) for factor in (rows, columns)))
+    shape = result.shape if left.ndim > 1 else (*result.shape[:-2], result.shape[-1])
+    return to_shape(result, shape if right.ndim > 1 else shape[:-1])
 
 
 # ---- random numbers on top of random bits

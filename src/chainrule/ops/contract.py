@@ -1,7 +1,7 @@
 """Primitives that multiply and add up: matrix product and convolution. All are switchers.
 
 A convolution is linear in the image and in the weight, and so are its two gradients. The three are closed under
-differentiation: the rules of each are the other two. A transposed convolution is the input gradient of a convolution.
+differentiation: the gradient rules of each are the other two. A transposed convolution is the input gradient of a convolution.
 
 The references gather patches into a matrix and multiply (im2col: Chellapilla, Puri and Simard, "High performance
 convolutional neural networks for document processing", 2006).
@@ -51,7 +51,7 @@ def _swap_last(x: Node) -> Node:
 
 
 def _outer_to(u: Node, a: Node, b: Node) -> tuple[Node, Node, Node]:
-    """``u``, ``a`` and ``b`` as matrices: a vector on the left is a row, on the right a column."""
+    """``u``, ``a`` and ``b`` as matrices: a vector ``a`` becomes a row, a vector ``b`` a column."""
     rows_of = reshape(a, shape=(1, a.shape[0])) if a.ndim == 1 else a
     columns_of = reshape(b, shape=(b.shape[0], 1)) if b.ndim == 1 else b
     shape = (*rows_of.shape[:-1], columns_of.shape[-1])
@@ -63,8 +63,8 @@ def _matmul_left(z: Node, u: Node) -> Node:
     if a.ndim == b.ndim == 1:
         return _times(u, b)
     u, _, b = _outer_to(operand(u), a, b)
-    found = matmul(u, _swap_last(b))
-    return found if found.shape == a.shape else reshape(found, shape=a.shape)
+    gradient = matmul(u, _swap_last(b))
+    return gradient if gradient.shape == a.shape else reshape(gradient, shape=a.shape)
 
 
 def _matmul_right(z: Node, u: Node) -> Node:
@@ -72,8 +72,8 @@ def _matmul_right(z: Node, u: Node) -> Node:
     if a.ndim == b.ndim == 1:
         return _times(u, a)
     u, a, _ = _outer_to(operand(u), a, b)
-    found = matmul(_swap_last(a), u)
-    return found if found.shape == b.shape else reshape(found, shape=b.shape)
+    gradient = matmul(_swap_last(a), u)
+    return gradient if gradient.shape == b.shape else reshape(gradient, shape=b.shape)
 
 
 def _times(u: Node, vector: Node) -> Node:
@@ -112,9 +112,9 @@ matmul: Primitive = Primitive(
 def _check_floats(name: str, first: TensorType, second: TensorType, words: tuple[str, str]) -> None:
     if first.dtype != second.dtype or not is_float(first.dtype):
         raise UserError(f"{name}: needs two floats of one dtype, got {words[0]} {first} and {words[1]} {second}")
-    for one, word in ((first, words[0]), (second, words[1])):
-        if len(one.shape) != 4:
-            raise UserError(f"{name}: {word} must have 4 axes, got {one}")
+    for type_, word in ((first, words[0]), (second, words[1])):
+        if len(type_.shape) != 4:
+            raise UserError(f"{name}: {word} must have 4 axes, got {type_}")
 
 
 def _conv2d_shape(
@@ -131,14 +131,14 @@ def _conv2d_shape(
 
 
 def _patch_matrix(image: Array, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Array:
-    """(N, groups, C / groups * KH * KW, OH * OW): per image one column of numbers for each place of the window."""
+    """The patches as a matrix (N, groups, C / groups * KH * KW, OH * OW): a column for each position of the window."""
     view = patches(padded(image, padding), kernel, stride, dilation)
     n, c, kh, kw, oh, ow = view.shape
     return view.reshape(n, groups, c // groups * kh * kw, oh * ow)
 
 
 def _channel_matrix(image: Array, groups: int) -> Array:
-    """(N, groups, C / groups, H * W)."""
+    """The image with its channels in groups and its pixels in a row: (N, groups, C / groups, H * W)."""
     n, c, h, w = image.shape
     return image.reshape(n, groups, c // groups, h * w)
 
@@ -225,8 +225,8 @@ def _size(image: Node) -> Pair:
 
 
 def _geometry_rows(*, gradient: str = "") -> tuple[Spec, ...]:
-    """The same few geometries for the convolution and its two gradients."""
-    found = []
+    """Example rows: the same geometries for the convolution and for its gradients."""
+    specs = []
     for image, weight, stride, padding, dilation, groups, dtype in (
         ((2, 3, 6, 5), (4, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1, "float32"),
         ((1, 4, 7, 6), (4, 2, 2, 3), (2, 1), ((0, 1), (2, 0)), (1, 2), 2, "float64"),
@@ -239,12 +239,12 @@ def _geometry_rows(*, gradient: str = "") -> tuple[Spec, ...]:
         attributes: dict[str, object] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         upstream = (image[0], weight[0], *output_sizes("conv2d", size, kernel, stride, padding, dilation))
         if gradient == "input":
-            found.append(Spec((upstream, weight), {**attributes, "size": size}, dtypes=(dtype,)))
+            specs.append(Spec((upstream, weight), {**attributes, "size": size}, dtypes=(dtype,)))
         elif gradient == "weight":
-            found.append(Spec((image, upstream), {**attributes, "kernel": kernel}, dtypes=(dtype,)))
+            specs.append(Spec((image, upstream), {**attributes, "kernel": kernel}, dtypes=(dtype,)))
         else:
-            found.append(Spec((image, weight), attributes, dtypes=(dtype,)))
-    return tuple(found)
+            specs.append(Spec((image, weight), attributes, dtypes=(dtype,)))
+    return tuple(specs)
 
 
 conv2d: Primitive = Primitive(

@@ -1,7 +1,7 @@
 """Primitives that work per element: arithmetic, comparison, functions of one number.
 
-Inputs have one shape and one dtype: who builds nodes inserts ``broadcast`` and ``cast``. With x, y the inputs, z the
-output and u the upstream gradient, the rules read like the table of derivatives in a textbook.
+All inputs of a primitive must have the same shape and dtype: ``compose.together`` inserts ``broadcast`` and ``cast``. With x, y
+the inputs, z the output and u the upstream gradient, the rules read like the table of derivatives in a textbook.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainrule.ops.primitive import OUTPUT, Blocked, Primitive, Rule, Spec, rows
 
 
 def _same(name: str) -> Callable[..., TensorType]:
-    """One shape and one dtype in, the same out."""
+    """A shape rule: all inputs have the same shape and dtype, and so has the output."""
 
     def shape(*types: TensorType) -> TensorType:
         if len(types) > 1 and types[0] != types[1]:
@@ -33,7 +33,7 @@ def _same(name: str) -> Callable[..., TensorType]:
 
 
 def _number(name: str) -> Callable[..., TensorType]:
-    """As ``_same``, but not for bool."""
+    """The rule ``_same``, but bool is refused."""
     same = _same(name)
 
     def shape(*types: TensorType) -> TensorType:
@@ -45,7 +45,7 @@ def _number(name: str) -> Callable[..., TensorType]:
 
 
 def _float(name: str) -> Callable[..., TensorType]:
-    """As ``_same``, but floats only."""
+    """The rule ``_same``, but only floats are accepted."""
     same = _same(name)
 
     def shape(*types: TensorType) -> TensorType:
@@ -92,17 +92,18 @@ _POSITIVE_ROWS = rows(Spec(((3, 5),), domain=(0.3, 3.0)), Spec(((2, 3),), dtypes
 
 
 def full(type_: TensorType, number: float) -> Node:
-    """A constant of ``type_`` that holds ``number`` everywhere: one stored element, broadcast."""
+    """A constant of ``type_`` that holds ``number`` everywhere: a single stored element, broadcast."""
     scalar = leaf(np.asarray(number, dtype=type_.dtype))
     return broadcast(scalar, shape=type_.shape, axes=tuple(range(len(type_.shape)))) if type_.shape else scalar
 
 
 def zeros_like(node: Node) -> Node:
+    """A constant of zeros with the shape and dtype of ``node``."""
     return full(node.type, 0.0)
 
 
 def scaled(node: Node, number: float) -> Node:
-    """``number * node``."""
+    """``number * node``, in the dtype of ``node``."""
     return multiply(full(node.type, number), node)
 
 
@@ -223,17 +224,19 @@ power: Primitive = Primitive(
 
 
 def _tensor_power_by_base(z: Node, u: Node) -> Node:
-    """u y x^(y - 1): 0 where y is 0, also where x^-1 is infinite; and where y is infinite and x^(y - 1) is 0."""
+    """By x, u y x^(y - 1): 0 where y is 0, even if x^-1 is infinite, and where y is infinite and x^(y - 1) is 0."""
     x, y = z.inputs
     largest = largest_number(z.dtype)
-    vanishes = logical_and(equal(y, zeros_like(y)), less(abs_(x), full(x.type, 16 / largest)))  # above all subnormals
+    vanishes = logical_and(
+        equal(y, zeros_like(y)), less(abs_(x), full(x.type, 16 / largest))
+    )  # every subnormal x is below this
     slope = tensor_power(where(vanishes, full(x.type, 1.0), x), subtract(y, full(y.type, 1.0)))
     ends = logical_and(equal(abs_(y), full(y.type, math.inf)), equal(slope, zeros_like(slope)))
     return multiply(u, multiply(where(ends, zeros_like(y), y), slope))
 
 
 def _tensor_power_by_exponent(z: Node, u: Node) -> Node:
-    """u z ln x: 0 where z is 0, as 0^y is for every y > 0, and at 0^0. nan for x < 0, where z is known at points only."""
+    """By y, u z ln x: 0 where z is 0 (as 0^y is for all y > 0) and at 0^0; nan for x < 0, where y must be whole."""
     x, y = z.inputs
     zero = zeros_like(x)
     flat = logical_or(equal(z, zero), logical_and(equal(x, zero), equal(y, zero)))
@@ -357,8 +360,8 @@ inverse_deviation: Primitive = _unary(
     "-1/2 x^(-3/2)",
     OUTPUT,
     _POSITIVE_ROWS,
-    "z = 1 / sqrt(x) of a variance: (...) -> (...). nan where it is infinite, as the squares in it overflowed: rsqrt, which "
-    "is 0 there, would make zeros of all numbers, and nobody would see it.",
+    "z = 1 / sqrt(x) for a variance x: (...) -> (...). nan where x is infinite because the squares in it overflowed: rsqrt "
+    "gives 0 there, which would silently turn all numbers into zeros.",
     expensive=False,
 )
 sin: Primitive = _unary(
@@ -373,8 +376,8 @@ cos: Primitive = _unary(
     _ONE_ROWS,
     "z = cos x, radians: (...) -> (...).",
 )
-# Where tanh and sigmoid are rounded to 1, what their slopes 1 - z^2 and z (1 - z) are made of is gone: they are computed
-# from x instead, so that they are small numbers there and not 0.
+# Where tanh and sigmoid round to 1, their slopes 1 - z^2 and z (1 - z) would be 0: the slopes are computed from x instead, so
+# that they stay the small numbers that they are.
 tanh: Primitive = _unary(
     "tanh",
     np.tanh,
@@ -452,7 +455,7 @@ abs_: Primitive = Primitive(
 sign: Primitive = Primitive(
     "sign",
     Role.BLOCKER,
-    "z = -1, 0 or 1, as x is negative, zero or positive: (...) -> (...).",
+    "z = -1, 0 or 1 if x is negative, zero or positive: (...) -> (...).",
     shape=_number("sign"),
     reference=np.sign,
     vjp=Blocked("its slope is 0 wherever it has one"),
@@ -471,7 +474,9 @@ maximum: Primitive = Primitive(
     shape=_number("maximum"),
     reference=np.maximum,
     vjp=(
-        lambda z, u: where(less(z.inputs[0], z), zeros_like(u), u),  # x < z where x < y; relu's result is kept anyway
+        lambda z, u: where(
+            less(z.inputs[0], z), zeros_like(u), u
+        ),  # x < z exactly where x < y; z is read because relu's result is kept anyway
         lambda z, u: where(less(z.inputs[0], z), u, zeros_like(u)),
     ),
     local=("1 where x >= y, else 0", "1 where y > x, else 0"),
@@ -574,7 +579,7 @@ cast: Primitive = Primitive(
     "cast",
     Role.DISTRIBUTOR,
     "z = x in another dtype (towards zero for integers, x != 0 for bool): (...) -> (...). The gradient is cast back. On x86, "
-    "what no int32 or int64 holds, and nan, becomes the smallest one, and a uint8 the lowest byte of that int32.",
+    "nan and numbers out of range become the smallest int32 or int64, and as uint8 the lowest byte of that int32.",
     shape=lambda x, *, dtype: TensorType(x.shape, as_dtype(dtype)),
     reference=_cast_reference,
     vjp=(lambda z, u: cast(u, dtype=z.inputs[0].dtype),),

@@ -1,4 +1,4 @@
-"""Who runs primitives, and what nodes remember of what ran: for the whole process, or for what is made in a ``with`` block."""
+"""Which engine runs primitives, and what nodes keep of their inputs: for the whole process, or within a ``with`` block."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def run_reference(primitive: Primitive, values: Sequence[Array], attributes: Map
 
 
 _quiet = contextvars.Context()
-"""Where NumPy says nothing of 1/0, which is inf, and 0/0, which is nan: what to make of them is for the health checks.
+"""A context in which NumPy does not warn of 1/0 (inf) and 0/0 (nan): the health checks report these.
 
-``np.errstate`` would be made anew for each operation, which costs more than a small operation itself; a copy of a context costs
-next to nothing, and may be entered on any thread and within another one."""
+Entering ``np.errstate`` for each operation costs more than a small operation itself; a copy of a context costs next to
+nothing, and may be entered on any thread, also within another context."""
 _quiet.run(np.seterr, all="ignore")
 
 
@@ -50,7 +50,7 @@ History = Literal["gradients", "nothing", "everything"]
 
 
 class AsUsual(enum.Enum):
-    """Stands for the engine of the whole process, in a thread that ``running_on`` did not give another."""
+    """A marker: the thread uses the engine of the whole process, as ``running_on`` has not set another."""
 
     ENGINE = 0
 
@@ -59,6 +59,8 @@ usual: list[Engine] = [run_reference]
 
 
 class Mode(threading.local):
+    """The settings of a thread: its engine, and what nodes keep of their inputs."""
+
     engine: Engine | AsUsual | None = AsUsual.ENGINE  # None: only trace, run nothing
     history: History = "gradients"
 
@@ -68,7 +70,7 @@ mode = Mode()
 
 @contextmanager
 def history(kept: History) -> Iterator[None]:
-    """What nodes made inside remember of their inputs: ``gradients`` (as usual), ``nothing``, or ``everything``."""
+    """Set what nodes made inside keep of their inputs: what ``gradients`` need (the default), ``nothing`` or ``everything``."""
     before, mode.history = mode.history, kept
     try:
         yield
@@ -77,13 +79,13 @@ def history(kept: History) -> Iterator[None]:
 
 
 def history_kept() -> History:
-    """What nodes made now remember."""
+    """What nodes made now on this thread keep of their inputs."""
     return mode.history
 
 
 @contextmanager
 def running_on(engine: Engine | None) -> Iterator[None]:
-    """Nodes made inside run on ``engine``; None only traces them: shapes, dtypes and structure, no values."""
+    """Run nodes made inside on ``engine``. With None they are only traced: they get shapes and dtypes, but no values."""
     before, mode.engine = mode.engine, engine
     try:
         yield
@@ -92,21 +94,22 @@ def running_on(engine: Engine | None) -> Iterator[None]:
 
 
 def set_default_engine(engine: Engine) -> Engine:
-    """What runs primitives from now on, on every thread; returns what did before."""
+    """Set the engine that runs primitives from now on, on every thread; returns the engine before."""
     before, usual[0] = usual[0], engine
     return before
 
 
 def default_engine() -> Engine:
-    """What runs primitives where ``running_on`` says nothing else."""
+    """The engine that runs primitives where ``running_on`` has not set another."""
     return usual[0]
 
 
 def engine_in_use() -> Engine | None:
-    """What runs primitives here and now; None: they are only traced."""
+    """The engine that runs primitives now on this thread; None if they are only traced."""
     engine = mode.engine
     return usual[0] if engine is AsUsual.ENGINE else engine
 
 
 def is_tracing() -> bool:
+    """Whether primitives on this thread are only traced, not run."""
     return mode.engine is None

@@ -1,4 +1,4 @@
-"""Primitives that are told places by integers: gather and its adjoint, and one-hot rows."""
+"""Primitives that take indices as an input: gather, its adjoint scatter_add, and one_hot."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Primitives that move values to other places. Each rule is the move back, and no rule reads a value.
+"""Primitives that move values to other places. Each gradient rule moves them back, and none reads a value.
 
-``slice`` and ``pad`` are each other's rule.
+The gradient rule of ``slice`` is ``pad``, and that of ``pad`` is ``slice``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _transpose_shape(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
 
 
 def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The order that undoes the order ``axes``."""
+    """The permutation that undoes the permutation ``axes``."""
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
@@ -132,6 +132,7 @@ slice_: Primitive = Primitive(
 
 
 def _dilated(size: int, step: int) -> int:
+    """The extent of ``size`` elements that stand ``step`` apart."""
     return (size - 1) * step + 1 if size else 0
 
 
@@ -170,7 +171,7 @@ def _pad_vjp(z: Node, u: Node) -> Node:
 pad: Primitive = Primitive(
     "pad",
     Role.MOVER,
-    "z = x with a border of low and high elements per axis, and interior ones between: (n) -> (low + n + high).",
+    "z = x with low elements before, high after and interior between its own along each axis: (n) -> (low + n + high).",
     shape=_pad_shape,
     reference=_pad_reference,
     vjp=(_pad_vjp,),
@@ -191,17 +192,17 @@ def _concatenate_shape(*types: TensorType, axis: int) -> TensorType:
     first = types[0]
     if not 0 <= axis < len(first.shape):
         raise UserError(f"concatenate: axis {axis} is outside {first}: give one of 0 to {len(first.shape) - 1}")
-    for one in types[1:]:
-        fits = len(one.shape) == len(first.shape) and one.dtype == first.dtype
-        if not fits or any(a != b for i, (a, b) in enumerate(zip(one.shape, first.shape, strict=True)) if i != axis):
-            raise UserError(f"concatenate: {one} does not fit {first}: only axis {axis} may differ")
-    total = sum(one.shape[axis] for one in types)
+    for type_ in types[1:]:
+        fits = len(type_.shape) == len(first.shape) and type_.dtype == first.dtype
+        if not fits or any(a != b for i, (a, b) in enumerate(zip(type_.shape, first.shape, strict=True)) if i != axis):
+            raise UserError(f"concatenate: {type_} does not fit {first}: only axis {axis} may differ")
+    total = sum(type_.shape[axis] for type_ in types)
     return TensorType((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
 
 
 def _concatenate_vjp(z: Node, u: Node, position: int) -> Node:
     axis = z.attributes["axis"]
-    begin = sum(one.shape[axis] for one in z.inputs[:position])
+    begin = sum(input_node.shape[axis] for input_node in z.inputs[:position])
     start, stop = [0] * u.ndim, list(u.shape)
     start[axis], stop[axis] = begin, begin + z.inputs[position].shape[axis]
     return slice_(u, start=tuple(start), stop=tuple(stop), step=(1,) * u.ndim)

@@ -33,9 +33,10 @@ def _log_softmax(x: Array, *, axis: int) -> Any:
 
 
 def log_softmax_composed(x: Node, axis: int) -> Node:
-    """``log_softmax`` of other primitives, for engines: x - max - ln(1 + the sum of e^(x - max) without that of the largest).
+    """``log_softmax`` composed of other primitives, for engines: x - max - ln(1 + sum of e^(x - max) over all other x).
 
-    The largest adds exactly 1, in which a small sum of the others would be lost. bfloat16 is rounded once, at the end.
+    The term of the largest x is exactly 1; the others are summed apart from it, so that log1p keeps the digits of a small sum.
+    bfloat16 is rounded only once, at the end.
     """
     if x.dtype == bfloat16:
         return cast(log_softmax_composed(cast(x, dtype=float32), axis), dtype=bfloat16)
@@ -48,7 +49,7 @@ def log_softmax_composed(x: Node, axis: int) -> Node:
 
 
 def _log_softmax_vjp(z: Node, u: Node) -> Node:
-    """u (1 - s) - s (the sum of all other u), s = e^z: u - s sum(u) would lose a 1 - s that is near 0."""
+    """u - s sum(u) with s = e^z, computed as u (1 - s) - s (sum of all other u): this keeps the digits of 1 - s near 0."""
     axis = z.attributes["axis"]
     total = broadcast(sum_(u, axes=(axis,)), shape=z.shape, axes=(axis,))
     return negative(add(multiply(u, expm1(z)), multiply(exp(z), subtract(total, u))))

@@ -1,4 +1,4 @@
-"""Pooling: max pooling routes, sum pooling (average pooling times the size of the window) distributes.
+"""Pooling. Max pooling is a router, sum pooling (average pooling times the size of the window) a distributor.
 
 Max pooling is three primitives, closed under differentiation: ``max_pool2d`` picks each window's first largest element,
 ``max_pool2d_route`` sends gradients to the picked elements, ``max_pool2d_pick`` takes other values from the same places.
@@ -27,7 +27,7 @@ def _pooled(name: str, x: TensorType, window: Pair, stride: Pair, padding: Paddi
 
 def _max_pool_shape(x: TensorType, *, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> TensorType:
     out = _pooled("max_pool2d", x, window, stride, padding, dilation)
-    # a window that lies wholly in the border would have nothing to pick
+    # a window that lies wholly in the border has no element to pick
     for axis in (0, 1):
         first, size = padding[axis][0], x.shape[2 + axis]
         for place in range(out.shape[2 + axis]):
@@ -48,7 +48,7 @@ def _largest(views: Sequence[Array]) -> Array:
 
 
 def _winners(x: Array, window: Pair, stride: Pair, padding: Padding, dilation: Pair) -> list[Array]:
-    """Per tap, whether it is the first largest of its window (nan wins)."""
+    """For each tap, a mask of the windows in which it is the first largest element (nan counts as largest)."""
     out = output_sizes("max_pool2d", x.shape[2:], window, stride, padding, dilation)
     inside = padded(np.ones((1, 1, *x.shape[2:]), dtype=bool), padding, False)
     views = taps(padded(x, padding, -np.inf), window, stride, dilation, out)
@@ -106,12 +106,12 @@ def _pick_reference(x: Array, values: Array, *, window: Pair, stride: Pair, padd
 
 
 def _attributes(window: Pair, stride: Pair, padding: Padding, dilation: Pair | None = (1, 1)) -> dict[str, object]:
-    found: dict[str, object] = {"window": window, "stride": stride, "padding": padding}
-    return found if dilation is None else {**found, "dilation": dilation}
+    attributes: dict[str, object] = {"window": window, "stride": stride, "padding": padding}
+    return attributes if dilation is None else {**attributes, "dilation": dilation}
 
 
 _NO_PADDING: Padding = ((0, 0), (0, 0))
-# image, output, geometry, dtype: even tiling, overlapping, padded and dilated, ceil mode, one pixel, no image
+# rows of image, output, geometry and dtype: even tiling, overlapping, padded and dilated, ceil mode, one pixel, no image
 _MAX_GEOMETRIES = (
     ((2, 3, 4, 6), (2, 3, 2, 3), _attributes((2, 2), (2, 2), _NO_PADDING), "float32"),
     ((1, 2, 5, 5), (1, 2, 3, 3), _attributes((3, 3), (2, 2), ((1, 1), (1, 1))), "float64"),
@@ -139,7 +139,7 @@ max_pool2d: Primitive = Primitive(
 max_pool2d_route: Primitive = Primitive(
     "max_pool2d_route",
     Role.ROUTER,
-    "Each number of the upstream gradient, added at the element that won its window: image (N, C, H, W), "
+    "Adds each number of the upstream gradient at the element that won its window: image (N, C, H, W), "
     "upstream (N, C, OH, OW) -> (N, C, H, W).",
     shape=_route_shape,
     reference=_route_reference,
@@ -154,7 +154,7 @@ max_pool2d_route: Primitive = Primitive(
 max_pool2d_pick: Primitive = Primitive(
     "max_pool2d_pick",
     Role.ROUTER,
-    "Of values, those at the places where the image has each window's winner: image (N, C, H, W), "
+    "The elements of values at the places where the image has each window's winner: image (N, C, H, W), "
     "values (N, C, H, W) -> (N, C, OH, OW).",
     shape=_pick_shape,
     reference=_pick_reference,
@@ -227,8 +227,7 @@ sum_pool2d: Primitive = Primitive(
 sum_pool2d_gradient: Primitive = Primitive(
     "sum_pool2d_gradient",
     Role.DISTRIBUTOR,
-    "Each number given to every element of its window and added up, the adjoint of sum_pool2d: "
-    "(N, C, OH, OW) -> (N, C, *size).",
+    "Adds each number to every element of its window, the adjoint of sum_pool2d: (N, C, OH, OW) -> (N, C, *size).",
     shape=_spread_shape,
     reference=_spread_reference,
     vjp=(_spread_vjp,),

@@ -1,4 +1,4 @@
-"""How precisely contractions (matrix products and convolutions, and their gradients) work."""
+"""The precision of contractions: matrix products, convolutions and their gradients."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _precision = _Precision()
 
 @explained
 def precision(name: str) -> AbstractContextManager[None]:
-    """The precision of contractions made inside.
+    """A context that sets the precision of contractions made inside: ``float32``, ``float64`` or ``bfloat16``.
 
-    ``bfloat16``: float32 operands are rounded to bfloat16, products are added up in float32; all else stays float32.
-    ``float32`` and ``float64``: as the operands are. The contractions of a gradient are made, and so decided on, where
-    ``backward()`` is called.
+    With ``bfloat16``, float32 operands are rounded to bfloat16 and products summed in float32; all else stays float32.
+    ``float32`` and ``float64`` take operands as they are. The contractions of a gradient are made where ``backward()`` is
+    called, so the precision that is set there counts for them.
     """
     if name not in PRECISIONS:
         raise unknown_value("precision", name, PRECISIONS)
@@ -45,12 +45,12 @@ def _within(name: str) -> Iterator[None]:
 
 
 def contraction_precision() -> str:
-    """The precision that holds now."""
+    """The name of the precision that is set now on this thread."""
     return _precision.name
 
 
 def operand(node: Node) -> Node:
-    """``node`` as a contraction takes it under the present precision."""
+    """``node`` as an operand of a contraction: a float32 is rounded to bfloat16 if that precision is set."""
     if _precision.name != "bfloat16" or node.dtype != float32:
         return node
     return round_to(node, dtype=bfloat16)

@@ -1,8 +1,8 @@
 """What a primitive is, and how applying one makes a node.
 
-A primitive stands on one page with everything that is to be known of it: its shape rule, its NumPy reference (the
-definition of right), its gradient rules, its role, what those rules read, and rows of examples that tests run it on. A
-missing field is a TypeError at import. Who runs it is in ``execution``.
+Everything there is to know about a primitive stands in one place: its shape rule, its NumPy reference (which defines the right
+result), its gradient rules, which forward values those read, its role, and example rows that tests run it on. A missing field
+is a TypeError at import. The engines that run primitives are in ``execution``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rule = Callable[[Node, Node], Node]
 """``rule(node, upstream)``: the downstream gradient for one input, emitted as nodes."""
 
 OUTPUT: Final = "output"
-"""In ``saves``: the rules read the node's own value. In ``images``: the result is one."""
+"""In ``saves``: the gradient rules read the node's own value. In ``images``: the result is an image."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EachInput:
 
 @dataclass(frozen=True)
 class Blocked:
-    """No gradient passes, and why."""
+    """Declares that no gradient passes, and for what reason."""
 
     reason: str
 
@@ -44,8 +44,8 @@ class Blocked:
 class Spec:
     """One example to run a primitive on: the types of its inputs, its attributes, and where values may lie.
 
-    ``inputs`` are shapes; ``dtypes`` one dtype per input, or one for all. ``domain`` is the interval that random inputs
-    are drawn from; integers come from ``integers`` (low, high exclusive).
+    ``inputs`` are shapes; ``dtypes`` has one dtype per input, or one for all. Random float inputs are drawn from the interval
+    ``domain``, integers from ``integers`` (low, high exclusive).
     """
 
     inputs: tuple[tuple[int, ...], ...]
@@ -55,6 +55,7 @@ class Spec:
     integers: tuple[int, int] = (0, 5)
 
     def dtype_of(self, position: int) -> np.dtype[Any]:
+        """The dtype of input ``position``."""
         return as_dtype(self.dtypes[position] if len(self.dtypes) > 1 else self.dtypes[0])
 
 
@@ -63,23 +64,24 @@ class Primitive:
     """One operation on tensors.
 
     - ``shape(*types, **attributes)``: type of the output; raises a UserError that names the values that do not fit.
-    - ``reference(*arrays, **attributes)``: the result by NumPy, for any float width; the definition of right.
-    - ``vjp``: per input a rule that emits the downstream gradient, None for an input that gets none; or one
-      ``EachInput`` rule; or ``Blocked``.
-    - ``local``: per input the local gradient as a formula, for people.
-    - ``saves``: the forward values that the rules read: positions of inputs, and ``OUTPUT``. Of a switcher, the rule for one
-      input reads the other. All other values are freed as soon as nobody holds them.
+    - ``reference(*arrays, **attributes)``: the result by NumPy, for any float width; it defines what is right.
+    - ``vjp``: for each input the rule that emits its downstream gradient, or None if it gets no gradient; or a single
+      ``EachInput`` rule for all; or ``Blocked``.
+    - ``local``: for each input the local gradient as a formula, for people to read.
+    - ``saves``: the forward values that the gradient rules read, as positions of inputs and ``OUTPUT``; all other values are
+      freed as soon as nobody holds them. In a switcher, the rule for either input reads only the other input.
     - ``elementwise``: each output element depends only on the input elements at its own place.
-    - ``rearranges``: the reference computes nothing, so NumPy has nothing to warn of.
+    - ``rearranges``: the reference only moves values, so NumPy's warnings need not be silenced.
 
-    What engines and the compiler go by:
+    Engines and the compiler are guided by:
 
-    - ``expensive``: so much work an element that a value which several places need is rather stored than computed again.
-    - ``reduces``: axes go, in a loop that adds up or chooses; a compiled reduction shares the loop of what it reads.
-    - ``heavy``: it has kernels of its own, and shares its loops with nothing.
-    - ``images``: which inputs are images (N, C, H, W), and ``OUTPUT`` if the result is: kernels want their channels last.
-    - ``multiply_adds(*types, output)``: of a contraction, how many multiplications, each with its addition, it takes when
-      computed as it is defined.
+    - ``expensive``: computing an element takes so much work that a value with several users is stored, not recomputed.
+    - ``reduces``: it removes axes by summing or choosing; when compiled, it shares the loop that computes its input.
+    - ``heavy``: it has kernels of its own, and is not fused into the loops of other operations.
+    - ``images``: the positions of inputs that are images (N, C, H, W), and ``OUTPUT`` if the result is an image; kernels want
+      images with their channels last.
+    - ``multiply_adds(*types, output)``: for a contraction, the number of multiplications, each with its addition, when it is
+      computed directly from its definition.
     """
 
     name: str
@@ -107,28 +109,28 @@ class Primitive:
         REGISTRY[self.name] = self
 
     def __call__(self, *inputs: Node, **attributes: Any) -> Node:
-        """The node of this primitive applied to ``inputs``; runs it at once unless only tracing.
+        """The node of this primitive applied to ``inputs``. It is run at once, unless the thread is tracing.
 
-        What runs at once remembers its inputs where a gradient may come back to them, their values where a rule reads them,
-        and forgets all else, so that memory is freed; ``history`` widens that to everything or narrows it to nothing.
+        A node that ran keeps its inputs only if a gradient may flow back to them, and their values only if a gradient rule
+        reads them, so that all other memory is freed; inside ``history`` it keeps everything, or nothing.
         """
         type_ = self.shape(*map(_type_of, inputs), **attributes)
         engine, history = mode.engine, mode.history
         requires_grad = False
         if history != "nothing":
-            for place, one in enumerate(inputs):
-                if one.requires_grad and self.passes_gradient_to(place):
+            for place, node in enumerate(inputs):
+                if node.requires_grad and self.passes_gradient_to(place):
                     requires_grad = is_float(type_.dtype)
                     break
-        if engine is AsUsual.ENGINE:  # as ``engine_in_use``, without a call for every node
+        if engine is AsUsual.ENGINE:  # the same as ``engine_in_use``, but without a call for every node
             engine = usual[0]
         if engine is None:
             return Node(self, inputs, type_, attributes, None, requires_grad)
         values = []
-        for one in inputs:
-            if one.value is None:
-                raise UserError(f"{self.name}: an input {why_no_value(one)}")
-            values.append(one.value)
+        for node in inputs:
+            if node.value is None:
+                raise UserError(f"{self.name}: an input {why_no_value(node)}")
+            values.append(node.value)
         value = engine(self, values, attributes, type_)
         if history == "everything":
             return Node(self, inputs, type_, attributes, value, requires_grad)
@@ -141,21 +143,23 @@ class Primitive:
         return Node(CONSTANT, (), type_, NO_ATTRIBUTES, value)
 
     def _remembered(self, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
-        """What a node that ran keeps of its inputs: those on the way of a gradient; of large values, those that rules read."""
+        """The inputs as a node that ran keeps them: large values are dropped unless a gradient rule reads them."""
         saves = self.saves
         remembered = []
-        for place, one in enumerate(inputs):
-            value = one.value
+        for place, node in enumerate(inputs):
+            value = node.value
             assert value is not None
             if value.nbytes >= _LARGE:
                 read = place in saves and (self.role is not Role.SWITCHER or inputs[1 - place].requires_grad)
-                if one.inputs:
-                    one = remember(one)
+                if node.inputs:
+                    node = remember(node)
                     if read:
-                        one.value = value
-                elif not read and not one.requires_grad and 0 not in value.strides:  # what is repeated is small itself
-                    one = Remembered.of(one)
-            remembered.append(one)
+                        node.value = value
+                elif (
+                    not read and not node.requires_grad and 0 not in value.strides
+                ):  # a broadcast array (stride 0) takes little memory
+                    node = Remembered.of(node)
+            remembered.append(node)
         return tuple(remembered)
 
     def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
@@ -168,6 +172,7 @@ class Primitive:
         return None if rule is None else rule(node, upstream)
 
     def passes_gradient_to(self, position: int) -> bool:
+        """Whether input ``position`` gets a downstream gradient."""
         if isinstance(self.vjp, Blocked):
             return False
         return isinstance(self.vjp, EachInput) or self.vjp[position] is not None
@@ -181,7 +186,7 @@ REGISTRY: dict[str, Primitive] = {}
 
 
 def remember(node: Node) -> Remembered:
-    """What the graph keeps of a value that ran: the number itself only where the rules of its own primitive read it."""
+    """The remembered form of ``node``; it has the value only if the gradient rules of the node's own primitive read it."""
     kept = node.remembered
     if kept is None:
         kept = Remembered.of(node)
@@ -191,11 +196,11 @@ def remember(node: Node) -> Remembered:
 
 
 _LARGE = 1 << 14
-"""Bytes of a value from which on it is worth a node of its own to forget it."""
+"""Size in bytes from which dropping a value is worth the cost of another node."""
 
 
 def why_no_value(node: Node) -> str:
-    """The end of a message that begins with what has no value."""
+    """Why ``node`` has no value and what to do, as the end of a message whose subject is the node."""
     if isinstance(node, Remembered):
         return (
             f"was computed at {node.origin} and is freed: its own tensor is gone, and no gradient rule reads it; hold on to "
@@ -205,4 +210,5 @@ def why_no_value(node: Node) -> str:
 
 
 def rows(*spec: Spec) -> tuple[Spec, ...]:
+    """The examples as a tuple, for the field ``spec``."""
     return spec

@@ -22,7 +22,7 @@ _32 = np.uint64(32)
 
 
 def philox(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
-    """Ten rounds of Philox 4x32: four words of counter and two of key in, four random words out (each 32 bits in uint64)."""
+    """Ten rounds of Philox 4x32: from four words of counter and two of key to four random words (32 bits each, in uint64)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -33,7 +33,7 @@ def philox(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array])
 
 
 def blocks_for(shape: tuple[int, ...]) -> int:
-    """Counter steps that one draw of ``shape`` takes: four words each."""
+    """By how much a draw of ``shape`` advances the counter: each step gives four words."""
     return -(-math.prod(shape) // 4)
 
 
@@ -57,7 +57,7 @@ def _reference(state: Array, *, shape: tuple[int, ...], bits: int) -> Array:
 random_bits: Primitive = Primitive(
     "random_bits",
     Role.BLOCKER,
-    "Integers of so many random bits, 0 to 2^bits - 1: state int64 (2), seed and counter, -> shape, int32. Element i is word "
+    "Random integers from 0 to 2^bits - 1: state int64 (2), which is seed and counter, -> shape, int32. Element i is word "
     "i mod 4 of Philox at counter + i / 4.",
     shape=_shape,
     reference=_reference,

@@ -1,4 +1,4 @@
-"""Primitives that choose one number of many: max, min and their places. The sum stands beside broadcast."""
+"""Primitives that choose a number along an axis: max, min, argmax, argmin. The sum is in ``broadcast``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Geometry of a window that slides over an image: output sizes, views of the patches, and putting patches back.
+"""Geometry of a window that slides over an image: output sizes, padding, and views of the patches.
 
-Shared by convolution and pooling. A geometry is per axis (height, width): kernel, stride, padding as (before, after),
-dilation. Output size, Dumoulin and Visin, "A guide to convolution arithmetic" (2016), relationship 15:
+Shared by convolution and pooling. A geometry gives kernel, stride, padding (before, after) and dilation for height and width.
+Output size: Dumoulin and Visin, "A guide to convolution arithmetic" (2016), relationship 15:
 floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1.
 """
 
@@ -20,12 +20,12 @@ Padding = tuple[Pair, Pair]
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
-    """Places of the window along one axis; zero or less where it does not fit even once."""
+    """Number of positions of the window along an axis; zero or less if it does not fit even once."""
     return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def output_sizes(name: str, image: tuple[int, ...], kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
-    """Height and width of the output; a UserError explains the sum where the window does not fit."""
+    """Height and width of the output; a UserError, which shows the calculation, if the window does not fit."""
     for what, pair in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         if min(pair) < 1:
             raise UserError(f"{name}: {what} must be at least 1 on both axes, got {pair}")
@@ -46,7 +46,7 @@ def output_sizes(name: str, image: tuple[int, ...], kernel: Pair, stride: Pair, 
 
 
 def padded(x: Array, padding: Padding, value: float = 0.0) -> Array:
-    """``x`` (N, C, H, W) with a border of ``value``."""
+    """``x`` (N, C, H, W) surrounded by a border of ``value``; ``x`` itself if there is no padding."""
     if padding == ((0, 0), (0, 0)):
         return x
     (top, bottom), (left, right) = padding
@@ -66,7 +66,10 @@ def patches(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
 
 
 def taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
-    """For each tap of the window, in row-major order, the view (N, C, output height, output width) of what it meets."""
+    """For each tap (element of the window), in row-major order, the elements of ``x`` that it meets.
+
+    Each is a view (N, C, output height, output width).
+    """
     return [
         x[:, :, i * dilation[0] :, j * dilation[1] :][
             :, :, : (out[0] - 1) * stride[0] + 1 : stride[0], : (out[1] - 1) * stride[1] + 1 : stride[1]
@@ -76,6 +79,6 @@ def taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> lis
 
 
 def cropped(x: Array, padding: Padding) -> Array:
-    """``padded`` undone."""
+    """A view of ``x`` (N, C, H, W) without its border: the inverse of ``padded``."""
     (top, bottom), (left, right) = padding
     return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
