@@ -1,4 +1,4 @@
-"""Models by name. Each is made by a function of the images' channels and size and the number of classes."""
+"""Models by name. Each is built by a function of the number of channels and classes and the size of the images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ MODELS: dict[str, Callable[[int, int, tuple[int, int]], Module]] = {"lenet": len
 
 @explained
 def build(name: str, channels: int, classes: int, size: tuple[int, int]) -> Module:
-    """The model ``name`` for images (N, channels, *size); a UserError for an unknown name or images that are too small."""
+    """The model ``name`` for images (N, channels, *size): it returns scores (N, classes).
+
+    Raises:
+        UserError: there is no such model, or the images are too small for it.
+    """
     if name not in MODELS:
         raise unknown_value("model", name, MODELS)
     size = pixels(size)

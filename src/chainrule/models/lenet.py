@@ -10,7 +10,7 @@ from chainrule.errors import UserError
 
 @explained
 def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    """For images (N, channels, *size) -> scores (N, classes). 61,706 parameters for MNIST."""
+    """LeNet-5: images (N, channels, *size) of at least 12 x 12 -> scores (N, classes). It has 61,706 parameters for MNIST."""
     size = pixels(size)
     if min(size) < 12:
         raise UserError(

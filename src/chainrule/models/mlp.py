@@ -8,7 +8,7 @@ from chainrule.arguments import explained, pixels, whole_number
 
 @explained
 def mlp(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    """channels * height * width - 512 - 256 - classes, ReLU between: (N, channels, *size) -> (N, classes)."""
+    """Linear layers of 512, 256 and ``classes`` units with ReLU between: images (N, channels, *size) -> scores (N, classes)."""
     height, width = pixels(size)
     return nn.Sequential(
         nn.Flatten(),

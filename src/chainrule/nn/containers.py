@@ -1,4 +1,4 @@
-"""Modules made of modules in a row."""
+"""Modules that hold other modules in an order: Sequential and ModuleList."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chainrule.nn.module import Module
 
 
 class _Row(Module):
-    """Children named 0, 1, 2, ..., or as the keys of a dict."""
+    """Base of both: children named 0, 1, 2, ..., or by the keys of a dict; can be indexed, sliced and looped over."""
 
     def _extend(self, modules: Any) -> None:
         if isinstance(modules, Mapping):
@@ -32,17 +32,21 @@ class _Row(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Self:
-        """Add a layer at the end; gives back the whole, as in PyTorch."""
+        """Add a layer at the end; returns the container, as in PyTorch."""
         self._extend([module])
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Add several layers at the end; gives back the whole."""
+        """Add several layers at the end; returns the container."""
         self._extend(modules)
         return self
 
     def insert(self, place: int, module: Module) -> Self:
-        """Add a layer before the one at ``place``; numbered layers behind it are numbered anew. Gives back the whole."""
+        """Insert a layer before position ``place`` and renumber the layers behind it; returns the container.
+
+        Raises:
+            UserError: the layers have names instead of numbers.
+        """
         layers = list(self._children.values())
         names = list(self._children)
         if not all(map(str.isdecimal, names)):
@@ -55,7 +59,7 @@ class _Row(Module):
         return self
 
     def __setitem__(self, place: int, module: Module) -> None:
-        """Put a layer in the place of another."""
+        """Replace the layer at ``place``."""
         if not isinstance(module, Module):
             raise UserError(f"{type(self).__name__}: element {place} must be a layer, got {type(module).__name__}")
         setattr(self, self._name_at(place), module)
@@ -84,20 +88,21 @@ class _Row(Module):
 
 
 class Sequential(_Row):
-    """One module after the other: each gets what the one before returned. ``Sequential(OrderedDict(...))`` names them."""
+    """Runs modules in order, each on the output of the one before. A dict, ``Sequential({"name": layer})``, names them."""
 
     def __init__(self, *modules: Any) -> None:
         super().__init__()
         self._extend(modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else modules)
 
     def forward(self, x: Any) -> Any:
+        """Pass ``x`` through all modules in order; what the last one returns."""
         for module in self:
             x = module(x)
         return x
 
 
 class ModuleList(_Row):
-    """A list of modules whose parameters count; what to do with them is the owner's ``forward``."""
+    """A list of modules whose parameters belong to the model; it has no ``forward``: that of its owner calls them."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()

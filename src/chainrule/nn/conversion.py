@@ -1,4 +1,4 @@
-"""What functions and layers are given: arrays and nested lists become tensors; what an input's dtype will cost is said once."""
+"""Conversion of arguments of functions and layers: arrays and nested lists become tensors; costly dtypes are warned of once."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ R = TypeVar("R")
 
 
 def on_tensors(function: Callable[P, R]) -> Callable[P, R]:
-    """``function``, which also takes arrays and nested lists of numbers wherever an annotation of it says ``Tensor``.
+    """Decorator: ``function`` also takes arrays and nested lists of numbers for every parameter annotated as ``Tensor``.
 
-    A call whose arguments do not fit is explained.
+    A call whose arguments do not fit raises a UserError that explains it.
     """
     names = list(function.__annotations__)
     takes = {name: hint for name, hint in function.__annotations__.items() if hint.startswith("Tensor") and name != "return"}
-    places = tuple([name in takes for name in names[: max(map(names.index, takes)) + 1]])  # up to the last that takes a tensor
+    places = tuple(
+        [name in takes for name in names[: max(map(names.index, takes)) + 1]]
+    )  # up to the last parameter that takes a tensor
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        for one, takes_tensor in zip(args, places, strict=False):
-            if takes_tensor and not isinstance(one, Tensor) and one is not None:
+        for argument, takes_tensor in zip(args, places, strict=False):
+            if takes_tensor and not isinstance(argument, Tensor) and argument is not None:
                 break
         else:
             if options.keys().isdisjoint(takes) and (not args or args[0] is not None):
                 return function(*args, **options)
-        given = [converted(function.__name__, name, one, takes) for name, one in zip(names, args, strict=False)]
+        given = [converted(function.__name__, name, argument, takes) for name, argument in zip(names, args, strict=False)]
         given += args[len(given) :]
-        named = {name: converted(function.__name__, name, one, takes) for name, one in options.items()}
+        named = {name: converted(function.__name__, name, argument, takes) for name, argument in options.items()}
         return function(*given, **named)
 
     return explained(called)
 
 
 def converted(call: str, name: str, value: Any, takes: Mapping[str, str]) -> Any:
-    """The argument ``name`` of a call: a tensor, if ``takes`` says that it is one (or None, where it may be left out)."""
+    """The argument ``name`` of a call, as a tensor if ``takes`` (annotations by name) has it; None stays where allowed."""
     hint = takes.get(name)
     if hint is None or isinstance(value, Tensor) or (value is None and "None" in hint):
         return value
@@ -62,13 +64,13 @@ def as_input(what: str, value: Any, dtype: DType | None = None) -> Tensor:
         ) from None
 
 
-# ---- dtypes that cost more, or mean something else, than people think
+# ---- dtypes that are slower, or mean something else, than people expect
 
 _warned: set[object] = set()
 
 
 def remark_on_dtype(name: str, x: Tensor, weight: Tensor) -> None:
-    """Say once for each file of the program if ``x``, which meets ``weight``, is of a wider float dtype, or images of uint8."""
+    """Warn, once per source file of the program, if ``x`` is of a wider float dtype than ``weight``, or holds uint8 images."""
     if x.dtype == uint8:
         value = x.node.value
         if value is not None and value.max(initial=0) <= 1:
@@ -86,7 +88,11 @@ def remark_on_dtype(name: str, x: Tensor, weight: Tensor) -> None:
     else:
         return
     origin = current_origin()
-    key = (origin.file, x.dtype, weight.dtype)  # float64 is handed on: the first layer speaks for those that follow
+    key = (
+        origin.file,
+        x.dtype,
+        weight.dtype,
+    )  # float64 is passed on: the warning of the first layer covers the layers that follow
     if key in _warned:
         return
     place = f"layer {origin.module} ({origin.kind})" if origin.module and origin.module != origin.kind else origin.kind or name

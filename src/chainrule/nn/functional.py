@@ -1,6 +1,6 @@
 """Layers as functions: convolution, pooling, normalisation, activations. Losses are in ``losses`` and re-exported here.
 
-Images are (N, C, H, W). Sizes that may differ by axis are a number or a pair (height, width).
+Images are (N, C, H, W). A size that may differ by axis is a number for both, or a pair (height, width).
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
 def pair(name: str, size: Any, at_least: int = 1) -> Pair:
-    """A number for both axes, or (height, width)."""
+    """``size``, a number for both axes or a pair, as (height, width); a UserError names ``name`` if it is neither."""
     if type(size) is int and size >= at_least:
         return size, size
-    found = size_for_axes(name, size, 2, at_least)
-    return (found, found) if isinstance(found, int) else (found[0], found[1])
+    sizes = size_for_axes(name, size, 2, at_least)
+    return (sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[1])
 
 
 def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """((top, bottom), (left, right)) from a number, a pair, a pair of pairs, 'valid' or 'same'."""
+    """Padding as ((top, bottom), (left, right)), given as a number, a pair, a pair of pairs, 'valid' or 'same'."""
     if type(padding) is int and padding >= 0:
         return (padding, padding), (padding, padding)
     if isinstance(padding, str) and padding == "valid":
@@ -96,15 +96,18 @@ def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pai
             )
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
-    found = padding_numbers("", padding, 2, by_name=True)
-    if isinstance(found, int):
-        return (found, found), (found, found)
-    height, width = [(one, one) if isinstance(one, int) else one for one in found]
+    numbers = padding_numbers("", padding, 2, by_name=True)
+    if isinstance(numbers, int):
+        return (numbers, numbers), (numbers, numbers)
+    height, width = [(side, side) if isinstance(side, int) else side for side in numbers]
     return height, width
 
 
 def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
-    """A padding with integers of Python: one for all sides, one for each axis, (before, after) for each axis; or its name."""
+    """A padding with Python integers: a number for all sides, a number per axis, or (before, after) per axis; or its name.
+
+    Only ``by_name`` allows names and (before, after). A UserError names ``layer``.
+    """
     what = f"{layer}: padding" if layer else "padding"
     if isinstance(padding, str):
         if by_name and padding in ("same", "valid"):
@@ -123,7 +126,7 @@ def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
 
 @on_tensors
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b: (..., in), weight (out, in), bias (out) -> (..., out)."""
+    """The affine map x W^T + b: (..., in), weight (out, in), bias (out) -> (..., out)."""
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         have = f"weight {weight.shape}" + ("" if bias is None else f" and bias {bias.shape}")
         raise UserError(f"linear: weight must be (out, in) and bias (out), got {have}")
@@ -153,8 +156,8 @@ def conv2d(
     kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
     border, groups = sides(padding, kernel, steps, spread), whole_number("groups", groups, 1)
     image, filters = _contraction_operands("conv2d", x, weight)
-    found = ops.conv2d(image, filters, stride=steps, padding=border, dilation=spread, groups=groups)
-    return _with_bias(Tensor(found), bias)
+    result = ops.conv2d(image, filters, stride=steps, padding=border, dilation=spread, groups=groups)
+    return _with_bias(Tensor(result), bias)
 
 
 @on_tensors
@@ -167,21 +170,21 @@ def conv1d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolution along one axis: (N, C, L), (O, C / groups, K) -> (N, O, OL). An image of height 1."""
+    """Convolution along a single axis: (N, C, L), (O, C / groups, K) -> (N, O, OL); computed as an image of height 1."""
     if x.ndim != 3 or weight.ndim != 3:
         raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
     step, spread = _single("stride", stride, 1), _single("dilation", dilation, 1)
     side = sides(
         padding if isinstance(padding, str) else _single("padding", padding, 0), (1, weight.shape[2]), (1, step), (1, spread)
     )
-    found = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, spread), groups)
-    return found.squeeze(2)
+    result = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, spread), groups)
+    return result.squeeze(2)
 
 
 def _single(name: str, size: Any, at_least: int) -> int:
-    """A number for the only axis, alone or in a tuple."""
-    found = size_for_axes(name, size, 1, at_least)
-    return found if isinstance(found, int) else found[0]
+    """A size for a single axis, given as a number or as a tuple that holds it."""
+    sizes = size_for_axes(name, size, 1, at_least)
+    return sizes if isinstance(sizes, int) else sizes[0]
 
 
 @on_tensors
@@ -231,9 +234,9 @@ def conv_transpose2d(
     places = output_sizes("conv_transpose2d", (size[0], size[1]), (weight.shape[2], weight.shape[3]), steps, edges, spread)
     beyond = [place - have for place, have in zip(places, x.shape[2:], strict=True)]
     image, filters = _contraction_operands("conv_transpose2d", x, weight)
-    if any(beyond):  # an output_padding of a stride or more: windows that no element of x stands for
+    if any(beyond):  # an output_padding of at least the stride makes room for windows without an element of x: they get zeros
         image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
-    found = ops.conv2d_input_gradient(
+    result = ops.conv2d_input_gradient(
         image,
         filters,
         size=(size[0], size[1]),
@@ -242,7 +245,7 @@ def conv_transpose2d(
         dilation=spread,
         groups=groups,
     )
-    return _with_bias(Tensor(found), bias)
+    return _with_bias(Tensor(result), bias)
 
 
 def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, Any]:
@@ -253,7 +256,7 @@ def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, An
 
 
 def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
-    """Add one number per channel, the second axis."""
+    """``x`` (N, C, ...) plus ``bias`` (C)."""
     if bias is None:
         return x
     if bias.shape != (x.shape[1],):
@@ -276,7 +279,7 @@ def _pool_geometry(
     both = []
     for i in (0, 1):
         after = border[i]
-        if ceil_mode:  # one more window where something is left over, unless it would begin beyond the image
+        if ceil_mode:  # another window for elements that are left over, unless it would begin beyond the image
             size, reach = x.shape[2 + i] + 2 * border[i], spread[i] * (window[i] - 1) + 1
             places = -(-(size - reach) // steps[i]) + 1
             if (places - 1) * steps[i] >= x.shape[2 + i] + border[i]:
@@ -295,7 +298,10 @@ def max_pool2d(
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW). ``stride`` is ``kernel_size`` by default."""
+    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW). ``stride`` is ``kernel_size`` by default.
+
+    The padding never counts as the largest element. ``ceil_mode`` adds a window for elements that would be left over.
+    """
     window, steps, border, spread = _pool_geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
     return Tensor(ops.max_pool2d(x.node, window=window, stride=steps, padding=border, dilation=spread))
 
@@ -311,7 +317,7 @@ def avg_pool2d(
 ) -> Tensor:
     """The mean of each window: (N, C, H, W) -> (N, C, OH, OW).
 
-    ``count_include_pad`` counts the zeros of the padding as elements; what ``ceil_mode`` adds is never counted.
+    ``count_include_pad`` counts the zeros of the padding as elements; those that ``ceil_mode`` adds never count.
     """
     window, steps, border, _ = _pool_geometry(x, kernel_size, stride, padding, 1, ceil_mode)
     if not is_float(x.dtype):
@@ -328,7 +334,7 @@ def avg_pool2d(
 
 
 def _counts(size: int, places: int, window: int, stride: int, padding: int, include_padding: bool) -> Any:
-    """How many elements along one axis each window averages over."""
+    """How many elements along an axis each window averages over."""
     begin = np.arange(places) * stride - padding
     first, last = (-padding, size + padding) if include_padding else (0, size)
     return np.minimum(begin + window, last) - np.maximum(begin, first)
@@ -336,9 +342,9 @@ def _counts(size: int, places: int, window: int, stride: int, padding: int, incl
 
 @on_tensors
 def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | None] | None) -> Tensor:
-    """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size). None keeps an axis as it is.
+    """Average pooling to a given output size: (N, C, H, W) -> (N, C, *output_size). None keeps the size of an axis.
 
-    Window i of n covers floor(i size / n) to ceil((i + 1) size / n).
+    Along each axis, window i of n covers the elements from floor(i size / n) up to, not including, ceil((i + 1) size / n).
     """
     if x.ndim != 4:
         raise UserError(f"adaptive_avg_pool2d: needs an image (N, C, H, W), got {x.shape}")
@@ -348,25 +354,25 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size | tuple[int | None, int | N
     if x.shape[2] % height == 0 and x.shape[3] % width == 0:
         return avg_pool2d(x, (x.shape[2] // height, x.shape[3] // width))
     rows, columns = _averages(x.shape[2], height), _averages(x.shape[3], width)
-    with ops.precision("float32"):  # means, as everywhere: only contractions with weights are rounded
+    with ops.precision("float32"):  # as for other means: bfloat16 precision is for contractions with weights only
         across = x @ Tensor(leaf(columns.T.astype(x.dtype)))
         return (across.swapaxes(2, 3) @ Tensor(leaf(rows.T.astype(x.dtype)))).swapaxes(2, 3)
 
 
 def adaptive_size(output_size: Any) -> tuple[int | None, int | None]:
-    """(height, width) of the output of an adaptive pool; None keeps an axis as it is."""
+    """The output size of adaptive pooling as (height, width); None keeps the size of an axis."""
     several = isinstance(output_size, Sequence | np.ndarray) and not isinstance(output_size, str) and np.ndim(output_size) == 1
     asked = tuple(output_size) if several else (output_size, output_size)
     if len(asked) != 2:
         raise UserError(
             f"adaptive_avg_pool2d: output_size must be a whole number or a pair (height, width), got {output_size!r}"
         )
-    height, width = (None if one is None else whole_number("adaptive_avg_pool2d: output_size", one, 1) for one in asked)
+    height, width = (None if size is None else whole_number("adaptive_avg_pool2d: output_size", size, 1) for size in asked)
     return height, width
 
 
 def _averages(size: int, places: int) -> Any:
-    """(places, size): row i averages over window i."""
+    """A matrix (places, size) whose row i averages over window i."""
     matrix = np.zeros((places, size))
     for i in range(places):
         begin, end = i * size // places, -(-(i + 1) * size // places)
@@ -379,9 +385,9 @@ def _averages(size: int, places: int) -> Any:
 
 @explained
 def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) / sqrt(variance + eps) over ``axes``, and the mean and the (biased) variance, with axes of size 1.
+    """(x - mean) / sqrt(variance + eps) over ``axes``; also the mean and the biased variance, where these axes have size 1.
 
-    Where the squares overflow, which in float32 takes numbers beyond 1e19, the variance is infinite and the result nan.
+    Where the squares overflow (in float32, for numbers beyond 1e19), the variance is infinite and the result nan.
     """
     mean = x.mean(axes, keepdims=True)
     apart = x - mean
@@ -395,7 +401,7 @@ def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
 
 @explained
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """x weight + bias, both in ``shape``, which broadcasts against x."""
+    """x weight + bias, with both reshaped to ``shape``, which must broadcast against x; None leaves a step out."""
     if weight is not None:
         if x.dtype is not weight.dtype:
             remark_on_dtype("normalisation", x, weight)
@@ -414,10 +420,10 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise per channel, the second axis, by given statistics; in training, or where they are None, by the batch's own.
+    """Normalise each channel by the running statistics; in training, or without them, by those of the batch.
 
-    In training, running statistics, which must be buffers, move by ``momentum`` towards the batch's. Ioffe and Szegedy,
-    "Batch normalization" (2015). (N, C, ...) -> (N, C, ...).
+    (N, C, ...) -> (N, C, ...). In training, the running statistics, which must be buffers, move by ``momentum`` towards those
+    of the batch. Ioffe and Szegedy, "Batch normalization" (2015).
     """
     if x.ndim < 2:
         raise UserError(f"batch_norm: needs an input (N, C, ...), got {x.shape}")
@@ -430,12 +436,12 @@ def batch_norm(
         if given is not None and given.shape != shape[1:2]:
             raise UserError(f"batch_norm: {name} must have one number for each of the {x.shape[1]} channels, got {given.shape}")
     if running_mean is None or running_var is None or training:
-        found, mean, variance = normalised(x, (0, *range(2, x.ndim)), eps)
+        result, mean, variance = normalised(x, (0, *range(2, x.ndim)), eps)
         if running_mean is not None and running_var is not None:
             track(running_mean, running_var, mean.reshape(-1), variance.reshape(-1), x.size // x.shape[1], momentum)
     else:
-        found = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
-    return affine(found, weight, bias, shape)
+        result = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
+    return affine(result, weight, bias, shape)
 
 
 def track(running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
@@ -460,27 +466,33 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise each example over the last axes. Ba, Kiros and Hinton, "Layer normalization" (2016)."""
+    """Normalise each example over its last axes: (..., *normalized_shape) -> the same shape.
+
+    Ba, Kiros and Hinton, "Layer normalization" (2016).
+    """
     shape = shape_of("layer_norm: normalized_shape", normalized_shape)
     if x.shape[max(x.ndim - len(shape), 0) :] != shape:
         raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
-    found, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), real_number("layer_norm: eps", eps))
-    return affine(found, weight, bias, shape)
+    result, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), real_number("layer_norm: eps", eps))
+    return affine(result, weight, bias, shape)
 
 
 @on_tensors
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Normalise each example over groups of channels. Wu and He, "Group normalization" (2018). (N, C, ...) -> same."""
+    """Normalise each example over groups of channels: (N, C, ...) -> the same shape; weight and bias (C).
+
+    Wu and He, "Group normalization" (2018).
+    """
     if x.ndim < 2:
         raise UserError(f"group_norm: needs an input (N, C, ...), got {x.shape}")
     channels, num_groups = x.shape[1], whole_number("group_norm: num_groups", num_groups)
     if num_groups < 1 or channels % num_groups:
         raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-    found, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
-    return affine(found.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
+    result, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
+    return affine(result.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
 
 
 # ---- activations
@@ -488,30 +500,31 @@ def group_norm(
 
 @on_tensors
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
-    """max(0, x). At 0 the gradient is 0. ``inplace``, here and elsewhere, means nothing: tensors are immutable."""
+    """max(0, x). The gradient at 0 is 0. ``inplace``, here and elsewhere, has no effect: tensors are immutable."""
     return functions.maximum(0.0, x)
 
 
 @on_tensors
 def relu6(x: Tensor, inplace: bool = False) -> Tensor:
-    """min(6, max(0, x)). At 0 and 6 the gradient is 0."""
+    """min(6, max(0, x)). The gradient at 0 and at 6 is 0."""
     return functions.minimum(6.0, relu(x))
 
 
 @on_tensors
 def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x > 0, else negative_slope x."""
+    """x where x > 0, else negative_slope x. The gradient at 0 is negative_slope."""
     return functions.where(x > 0, x, x * negative_slope)
 
 
 @on_tensors
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e^-x)."""
+    """1 / (1 + e^-x), between 0 and 1."""
     return x.sigmoid()
 
 
 @on_tensors
 def tanh(x: Tensor) -> Tensor:
+    """(e^x - e^-x) / (e^x + e^-x), between -1 and 1."""
     return x.tanh()
 
 
@@ -532,7 +545,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
         return x * ((near + near**3 * 0.044715) * (2 * math.sqrt(2 / math.pi))).sigmoid()  # (1 + tanh(t)) / 2 = sigmoid(2 t)
     if approximate != "none":
         raise UserError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return x * 0.5 * (x * -math.sqrt(0.5)).erfc()  # 1 + erf would be 0 for every x under -6
+    return x * 0.5 * (x * -math.sqrt(0.5)).erfc()  # erfc, because 1 + erf would round to 0 for every x under -6
 
 
 # ---- others
@@ -540,7 +553,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 @on_tensors
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """In training, zero each element with probability p and divide the rest by 1 - p.
+    """In training, zero each element with probability p and divide the others by 1 - p; otherwise x itself.
 
     Srivastava and others, "Dropout" (2014).
     """
@@ -556,7 +569,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
 
 @on_tensors
 def flatten(x: Tensor, start_dim: int = 1, end_dim: int = -1) -> Tensor:
-    """Axes ``start_dim`` to ``end_dim`` as one."""
+    """Join the axes ``start_dim`` to ``end_dim`` into a single axis: by default (N, C, H, W) -> (N, C H W)."""
     axes = max(x.ndim, 1)
     start_dim, end_dim = whole_number("flatten: start_dim", start_dim), whole_number("flatten: end_dim", end_dim)
     if any(not -axes <= axis < axes for axis in (start_dim, end_dim)):

@@ -1,4 +1,4 @@
-"""Initial values of parameters, PyTorch's distributions.
+"""Initial values of parameters, from the same distributions as in PyTorch.
 
 He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015); Glorot and Bengio, "Understanding the difficulty of
 training deep feedforward neural networks" (2010).
@@ -17,7 +17,11 @@ from chainrule.tensor import Parameter, random
 
 @explained
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(inputs, outputs) of one unit of a weight (out, in, *kernel)."""
+    """(fan_in, fan_out) of a weight (out, in, *kernel): inputs per output unit, and outputs per input unit.
+
+    Raises:
+        UserError: the shape has fewer than two axes.
+    """
     if len(shape) < 2:
         raise UserError(f"a weight has at least two axes, (out, in, ...), this has shape {shape}: use uniform_ or constant_")
     field = math.prod(shape[2:])
@@ -32,30 +36,35 @@ def _parameter(parameter: Parameter) -> Parameter:
 
 @explained
 def uniform_(parameter: Parameter, low: float, high: float) -> None:
-    """Evenly over [low, high)."""
+    """Assign uniform random numbers from [low, high)."""
     parameter.assign(random.uniform(_parameter(parameter).shape, low=low, high=high, dtype=parameter.dtype))
 
 
 @explained
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
+    """Assign normal random numbers."""
     parameter.assign(random.normal(_parameter(parameter).shape, mean=mean, std=std, dtype=parameter.dtype))
 
 
 @explained
 def constant_(parameter: Parameter, value: float) -> None:
+    """Assign the same number everywhere."""
     parameter.assign(np.full(_parameter(parameter).shape, real_number("constant_: value", value), parameter.dtype))
 
 
 @explained
 def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
-    """Evenly within +- sqrt(6 / ((1 + a^2) fan_in)); ``a`` is the negative slope of the rectifier that follows."""
+    """Assign uniform random numbers within +- sqrt(6 / ((1 + a^2) fan_in)).
+
+    ``a`` is the negative slope of the (leaky) ReLU that follows.
+    """
     bound = math.sqrt(6 / ((1 + a * a) * fans(_parameter(parameter).shape)[0]))
     uniform_(parameter, -bound, bound)
 
 
 @explained
 def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
-    """Normal with standard deviation sqrt(2 / fan), the fan of inputs or, ``mode="fan_out"``, of outputs."""
+    """Assign normal random numbers with standard deviation sqrt(2 / fan), the fan being ``mode``: "fan_in" or "fan_out"."""
     if mode not in ("fan_in", "fan_out"):
         raise unknown_value("mode", mode, ("fan_in", "fan_out"))
     normal_(parameter, 0.0, math.sqrt(2 / fans(_parameter(parameter).shape)[0 if mode == "fan_in" else 1]))
@@ -63,14 +72,14 @@ def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
 
 @explained
 def xavier_uniform_(parameter: Parameter) -> None:
-    """Evenly within +- sqrt(6 / (fan_in + fan_out))."""
+    """Assign uniform random numbers within +- sqrt(6 / (fan_in + fan_out))."""
     bound = math.sqrt(6 / sum(fans(_parameter(parameter).shape)))
     uniform_(parameter, -bound, bound)
 
 
 @explained
 def default_(weight: Parameter, bias: Parameter | None) -> None:
-    """What Linear and the convolutions start with: weight and bias evenly within +- 1 / sqrt(fan_in)."""
+    """The initial values of Linear and the convolutions: weight and bias uniform within +- 1 / sqrt(fan_in)."""
     kaiming_uniform_(weight, math.sqrt(5))
     if bias is not None:
         fan_in = fans(weight.shape)[0]

@@ -20,17 +20,18 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
 
 
 class Identity(Module):
-    """What comes in goes out; any arguments are ignored, as in PyTorch."""
+    """Returns its input unchanged; arguments to the constructor are ignored, as in PyTorch."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` itself."""
         return x
 
 
 class Linear(Module):
-    """x W^T + b: (..., in_features) -> (..., out_features). ``weight`` (out, in), ``bias`` (out)."""
+    """The affine map x W^T + b: (..., in_features) -> (..., out_features). ``weight`` (out, in), ``bias`` (out)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32") -> None:
         super().__init__()
@@ -41,6 +42,7 @@ class Linear(Module):
         init.default_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (..., in_features) -> (..., out_features); a UserError if the last axis has another size."""
         if not x.ndim or x.shape[-1] != self.in_features:
             if not x.ndim:
                 raise UserError(
@@ -56,11 +58,12 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
+        """The number of features in and out, and whether there is a bias."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class _Convolution(Module):
-    """What the convolutions share: arguments, parameters, the check of the channels."""
+    """Base of the convolutions: arguments, parameters, the check of the input's axes and channels."""
 
     spatial_axes = 2
     transposed = False
@@ -115,6 +118,7 @@ class _Convolution(Module):
             )
 
     def extra_repr(self) -> str:
+        """Channels, kernel size and stride, and those other arguments that differ from their defaults."""
         facts = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
         facts += [f"padding={self.padding}"] if self.padding not in (0, "valid") else []
         facts += [f"dilation={self.dilation}"] if self.dilation != 1 else []
@@ -127,7 +131,8 @@ class Conv2d(_Convolution):
     """Filters that slide over an image: (N, in_channels, H, W) -> (N, out_channels, OH, OW).
 
     ``weight`` (out_channels, in_channels / groups, KH, KW), ``bias`` (out_channels). ``padding``: a number,
-    (height, width), ((top, bottom), (left, right)), 'same' or 'valid'. groups = in_channels is a depthwise convolution.
+    (height, width), ((top, bottom), (left, right)), 'same' or 'valid'. With groups = in_channels, each channel has filters of
+    its own: a depthwise convolution.
     """
 
     def __init__(
@@ -145,12 +150,16 @@ class Conv2d(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, in_channels, H, W) -> (N, out_channels, OH, OW); a UserError for any other axes or channels."""
         self._check(x)
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv1d(_Convolution):
-    """Filters that slide along a signal: (N, in_channels, L) -> (N, out_channels, OL)."""
+    """Filters that slide along a signal: (N, in_channels, L) -> (N, out_channels, OL).
+
+    ``weight`` (out_channels, in_channels / groups, K), ``bias`` (out_channels). ``padding``: a number, 'same' or 'valid'.
+    """
 
     spatial_axes = 1
 
@@ -169,6 +178,7 @@ class Conv1d(_Convolution):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, in_channels, L) -> (N, out_channels, OL); a UserError for any other axes or channels."""
         self._check(x)
         return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -199,6 +209,7 @@ class ConvTranspose2d(_Convolution):
         self.output_padding = size_for_axes("ConvTranspose2d: output_padding", output_padding, 2, 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, in_channels, H, W) -> (N, out_channels, OH, OW); a UserError for any other axes or channels."""
         self._check(x)
         return F.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
@@ -206,7 +217,7 @@ class ConvTranspose2d(_Convolution):
 
 
 class _Pool(Module):
-    """What the pools of windows share: their geometry."""
+    """Base of the pooling layers with a window: kernel size, stride (by default the kernel size) and padding."""
 
     def __init__(self, kernel_size: F.Size, stride: F.Size | None, padding: F.Size) -> None:
         super().__init__()
@@ -216,6 +227,7 @@ class _Pool(Module):
         self.padding = size_for_axes(f"{layer}: padding", padding, 2, 0)
 
     def extra_repr(self) -> str:
+        """Kernel size, stride and padding."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
@@ -234,6 +246,7 @@ class MaxPool2d(_Pool):
         self.dilation, self.ceil_mode = size_for_axes("MaxPool2d: dilation", dilation, 2, 1), ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, H, W) -> (N, C, OH, OW)."""
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
@@ -252,26 +265,35 @@ class AvgPool2d(_Pool):
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, H, W), float -> (N, C, OH, OW)."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class AdaptiveAvgPool2d(Module):
-    """Means over as many windows as asked for: (N, C, H, W) -> (N, C, *output_size)."""
+    """Average pooling to a given output size, a number or (height, width): (N, C, H, W) -> (N, C, *output_size).
+
+    None, as the size or for an axis, keeps the size of the input.
+    """
 
     def __init__(self, output_size: F.Size | tuple[int | None, int | None] | None) -> None:
         super().__init__()
         self.output_size = F.adaptive_size(output_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, H, W) -> (N, C, *output_size)."""
         return F.adaptive_avg_pool2d(x, self.output_size)
 
     def extra_repr(self) -> str:
+        """The output size, as a single number if both axes have the same."""
         height, width = self.output_size
         return f"output_size={height if height == width else self.output_size}"
 
 
 class Dropout(Module):
-    """In training, zeroes each element with probability p and divides the rest by 1 - p. ``inplace`` means nothing."""
+    """In training, zeroes each element with probability p and divides the others by 1 - p; after ``eval()``, does nothing.
+
+    ``inplace`` is accepted and has no effect: tensors are immutable.
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -280,14 +302,16 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape, with elements dropped in training; ``x`` itself after ``eval()``."""
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
+        """The probability ``p``."""
         return f"p={self.p}"
 
 
 class Flatten(Module):
-    """Axes ``start_dim`` to ``end_dim`` as one: (N, C, H, W) -> (N, C H W)."""
+    """Joins the axes ``start_dim`` to ``end_dim`` into a single axis: (N, C, H, W) -> (N, C H W)."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -295,88 +319,105 @@ class Flatten(Module):
         self.end_dim = whole_number("Flatten: end_dim", end_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` with the axes ``start_dim`` to ``end_dim`` joined; a UserError if it lacks these axes."""
         return F.flatten(x, self.start_dim, self.end_dim)
 
 
 class ReLU(Module):
-    """max(0, x). ``inplace`` is accepted and means nothing: tensors are immutable."""
+    """max(0, x); the gradient at 0 is 0. ``inplace`` is accepted and has no effect: tensors are immutable."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.relu(x)
 
 
 class ReLU6(Module):
-    """min(6, max(0, x)). ``inplace`` is accepted and means nothing: tensors are immutable."""
+    """min(6, max(0, x)). ``inplace`` is accepted and has no effect: tensors are immutable."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.relu6(x)
 
 
 class LeakyReLU(Module):
-    """x where x > 0, else negative_slope x. ``inplace`` is accepted and means nothing."""
+    """x where x > 0, else negative_slope x. ``inplace`` is accepted and has no effect: tensors are immutable."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
         self.negative_slope = real_number("LeakyReLU: negative_slope", negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:
+        """The negative slope."""
         return f"negative_slope={self.negative_slope}"
 
 
 class Sigmoid(Module):
-    """1 / (1 + e^-x)."""
+    """1 / (1 + e^-x), between 0 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.sigmoid(x)
 
 
 class Tanh(Module):
+    """(e^x - e^-x) / (e^x + e^-x), between -1 and 1."""
+
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.tanh(x)
 
 
 class GELU(Module):
-    """x Phi(x); ``approximate='tanh'`` for the approximation by tanh."""
+    """x Phi(x), Phi the normal distribution function; ``approximate='tanh'`` for the approximation by tanh.
+
+    Hendrycks and Gimpel, "Gaussian error linear units" (2016).
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
+        """Which formula is used."""
         return f"approximate={self.approximate!r}"
 
 
 class SiLU(Module):
-    """x sigmoid(x). ``inplace`` is accepted and means nothing: tensors are immutable."""
+    """x sigmoid(x). ``inplace`` is accepted and has no effect: tensors are immutable."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
         return F.silu(x)
 
 
 class Softmax(Module):
-    """e^x / sum e^x along ``dim``."""
+    """e^x / sum e^x along the axis ``dim``."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
         self.dim = whole_number("Softmax: dim", dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape; sums to 1 along ``dim``."""
         return F.softmax(x, self.dim)
 
     def extra_repr(self) -> str:
+        """The axis."""
         return f"dim={self.dim}"

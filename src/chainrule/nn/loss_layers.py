@@ -1,4 +1,7 @@
-"""Losses as modules, for those who like to keep their options in one place."""
+"""Losses as modules, which hold the options of the functions in ``losses``.
+
+``reduction`` is 'mean', 'sum' or 'none', the loss of each element.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,43 @@ from chainrule.tensor import Tensor
 
 
 class MSELoss(Module):
-    """(x - target)^2."""
+    """The squared error (x - target)^2."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
         return losses.mse_loss(x, target, reduction=self.reduction)
 
 
 class L1Loss(Module):
-    """|x - target|."""
+    """The absolute error |x - target|."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
         return losses.l1_loss(x, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(Module):
-    """Squared within ``beta``, absolute beyond."""
+    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2."""
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__()
         self.reduction, self.beta = reduction, beta
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
         return losses.smooth_l1_loss(x, target, reduction=self.reduction, beta=self.beta)
 
 
 class CrossEntropyLoss(Module):
-    """-ln softmax(logits)[target]."""
+    """-ln softmax(logits)[target]; for the arguments see ``losses.cross_entropy``."""
 
     def __init__(
         self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
@@ -53,6 +59,7 @@ class CrossEntropyLoss(Module):
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
+        """Logits (N, classes, ...), labels (N, ...) or probabilities -> a number, or (N, ...) with ``reduction="none"``."""
         return losses.cross_entropy(
             logits,
             target,
@@ -64,24 +71,26 @@ class CrossEntropyLoss(Module):
 
 
 class NLLLoss(Module):
-    """-log_probabilities[target]."""
+    """-log_probabilities[target]: the cross-entropy of a model that ends with log_softmax."""
 
     def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__()
         self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
 
     def forward(self, log_probabilities: Tensor, target: Any) -> Tensor:
+        """Log probabilities (N, classes, ...), labels (N, ...) -> a number, or (N, ...) with ``reduction="none"``."""
         return losses.nll_loss(log_probabilities, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(Module):
-    """Binary cross-entropy of the sigmoid of the logits."""
+    """Binary cross-entropy of sigmoid(x), computed from the logits x so that no digits are lost."""
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__()
         self.weight, self.reduction, self.pos_weight = weight, reduction, pos_weight
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
         return losses.binary_cross_entropy_with_logits(
             x, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

@@ -1,4 +1,4 @@
-"""Losses as functions. Where ``reduction`` is 'mean' (the default), 'sum' or 'none', it means what PyTorch means."""
+"""Losses as functions. ``reduction`` is 'mean' (the default), 'sum' or 'none' (the loss of each element), as in PyTorch."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _alike(name: str, x: Tensor, target: Any) -> Tensor:
-    """The target as a tensor of the prediction's dtype and shape."""
-    found = as_input(f"{name}: target", target, x.dtype)
-    if found.shape != x.shape:
-        raise UserError(f"{name}: the prediction has shape {x.shape}, the target {found.shape}: reshape one of them")
-    return found
+    """The target as a tensor of the prediction's dtype; a UserError if their shapes differ."""
+    converted = as_input(f"{name}: target", target, x.dtype)
+    if converted.shape != x.shape:
+        raise UserError(f"{name}: the prediction has shape {x.shape}, the target {converted.shape}: reshape one of them")
+    return converted
 
 
 def _weighed(score: Tensor, weight: Tensor) -> Tensor:
-    """score * weight, where a weight of 0 makes 0 of an infinite score too: 0 ln 0 = 0."""
+    """score * weight, but 0 wherever the weight is 0, even for an infinite score: 0 ln 0 = 0."""
     largest = largest_number(score.dtype)
     return functions.where(weight == 0, score.clip(-largest, largest), score) * weight
 
 
 @on_tensors
 def softmax(x: Tensor, dim: Axes = -1) -> Tensor:
-    """e^x / sum e^x along an axis, or several. The largest x is taken off first, so nothing overflows."""
+    """e^x / sum e^x along an axis or several. The largest x is subtracted first, so that nothing overflows."""
     wide = x.astype(promote(x.dtype, float32))  # e^z needs more digits of z than a bfloat16 has
-    found = log_softmax(wide, dim).exp()
-    return found.astype(x.dtype) if is_float(x.dtype) else found
+    probabilities = log_softmax(wide, dim).exp()
+    return probabilities.astype(x.dtype) if is_float(x.dtype) else probabilities
 
 
 @on_tensors
 def log_softmax(x: Tensor, dim: Axes = -1) -> Tensor:
-    """x - ln sum e^x along an axis, or several."""
+    """x - ln sum e^x along an axis or several: the logarithm of ``softmax``, without its loss of digits."""
     axes = as_axes("softmax", dim, x.ndim)
     x = x if is_float(x.dtype) else x.astype(float32)
     if len(axes) == 1:
@@ -58,19 +58,19 @@ def log_softmax(x: Tensor, dim: Axes = -1) -> Tensor:
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     last = x.transpose(order)
     flat = last.reshape(*last.shape[: -len(axes)], -1)
-    found = Tensor(ops.log_softmax(flat.node, axis=flat.ndim - 1)).reshape(last.shape)
-    return found.transpose(sorted(range(x.ndim), key=order.__getitem__))
+    result = Tensor(ops.log_softmax(flat.node, axis=flat.ndim - 1)).reshape(last.shape)
+    return result.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 @on_tensors
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """(x - target)^2."""
+    """The squared error (x - target)^2; both have the same shape."""
     return _reduced((x - _alike("mse_loss", x, target)) ** 2, reduction)
 
 
 @on_tensors
 def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """|x - target|."""
+    """The absolute error |x - target|; both have the same shape."""
     return _reduced((x - _alike("l1_loss", x, target)).abs(), reduction)
 
 
@@ -83,7 +83,9 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
         return l1_loss(x, target, reduction=reduction)
     apart = x - _alike("smooth_l1_loss", x, target)
     distance = apart.abs()
-    near = apart.clip(-beta, beta)  # the square of what is not chosen must not be infinite: its slope, times 0, would be nan
+    near = apart.clip(
+        -beta, beta
+    )  # where the square is not chosen, it must still be finite: 0 times an infinite slope would be nan
     return _reduced(functions.where(distance < beta, near * near * (0.5 / beta), distance - beta / 2), reduction)
 
 
@@ -91,9 +93,10 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
 def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """-(t ln s(x) + (1 - t) ln(1 - s(x))), s the sigmoid: t ln(1 + e^-x) + (1 - t) ln(1 + e^x), each term to all digits.
+    """-(t ln s(x) + (1 - t) ln(1 - s(x))) with s the sigmoid and t the target, of the shape of x.
 
-    ``pos_weight`` multiplies the term of t; ``weight`` the whole loss.
+    Computed as t ln(1 + e^-x) + (1 - t) ln(1 + e^x), which keeps all digits. ``pos_weight`` multiplies the term with t,
+    ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
     positive = t if pos_weight is None else t * as_input("binary_cross_entropy_with_logits: pos_weight", pos_weight, x.dtype)
@@ -116,8 +119,8 @@ def cross_entropy(
 ) -> Tensor:
     """-ln softmax(logits)[target]: logits (N, classes, ...), integer labels (N, ...) or probabilities (N, classes, ...).
 
-    ``weight`` (classes) weighs the classes; labels equal to ``ignore_index`` do not count; ``label_smoothing`` mixes so
-    much of the uniform distribution into the target. The mean is taken over the weights of the labels that count.
+    ``weight`` (classes) weights the classes. Labels equal to ``ignore_index`` do not count. ``label_smoothing`` is the share of
+    the uniform distribution that is mixed into the target. The mean is weighted by the class weights of the labels that count.
     """
     labels = as_input("cross_entropy: target", target)
     if logits.ndim < 2 or not is_float(logits.dtype):
@@ -138,7 +141,7 @@ def cross_entropy(
 def nll_loss(
     log_probabilities: Tensor, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-log_probabilities[target]: (N, classes, ...), labels (N, ...). ``cross_entropy`` without its softmax."""
+    """-log_probabilities[target]: (N, classes, ...), labels (N, ...). This is ``cross_entropy`` without its log_softmax."""
     return _label_loss(
         "nll_loss", log_probabilities, as_input("nll_loss: target", target), weight, ignore_index, reduction, 0.0
     )
@@ -155,10 +158,10 @@ def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: st
 
 
 def _class_weights(weight: Any, scores: Tensor) -> Tensor:
-    found = as_input("weight", weight, scores.dtype)
-    if found.shape != (scores.shape[1],):
-        raise UserError(f"weight must have one number for each of the {scores.shape[1]} classes, got shape {found.shape}")
-    return found.reshape(1, -1, *(1,) * (scores.ndim - 2))
+    weights = as_input("weight", weight, scores.dtype)
+    if weights.shape != (scores.shape[1],):
+        raise UserError(f"weight must have one number for each of the {scores.shape[1]} classes, got shape {weights.shape}")
+    return weights.reshape(1, -1, *(1,) * (scores.ndim - 2))
 
 
 def _label_loss(
@@ -169,7 +172,7 @@ def _label_loss(
     classes = scores.shape[1]
     if 0 <= ignore_index < classes:
         labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
-    chosen = _one_hot(labels, classes)  # an ignored label is outside the classes: a row without any
+    chosen = _one_hot(labels, classes)  # an ignored label is no class: its row is all False
     weighed = scores if weight is None else _weighed(scores, _class_weights(weight, scores))
     kept = functions.where(chosen, weighed, 0.0)  # a class that was not chosen may score -inf
     if smoothing:
@@ -182,13 +185,16 @@ def _label_loss(
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Whether a label is a class: (N, ...) -> bool (N, classes, ...)."""
+    """True at each label's own class: (N, ...) -> bool (N, classes, ...)."""
     rows = Tensor(ops.one_hot(labels.node, classes=classes, dtype=bool_))
     return rows.transpose(0, rows.ndim - 1, *range(1, rows.ndim - 1)) if rows.ndim > 2 else rows
 
 
 def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_index: int = -100) -> None:
-    """Labels must be integers (N, ...) from 0 to classes - 1, or ``ignore_index``; the values are looked at where known."""
+    """Raise a UserError unless ``labels`` are integers (N, ...) from 0 to classes - 1, or ``ignore_index``.
+
+    ``scores`` is the shape (N, classes, ...). While tracing, the values are checked when the program runs.
+    """
     if len(scores) < 2:
         raise UserError(f"{name}: scores must be (N, classes, ...), got shape {scores}")
     expected = (scores[0], *scores[2:])
@@ -203,7 +209,7 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
 
 
 def _float_labels(name: str, labels: Tensor, scores: tuple[int, ...]) -> str:
-    """What to say of labels that are no integers."""
+    """The message for labels that are not integers."""
     probabilities = f", or pass probabilities of shape {scores}" if name == "cross_entropy" else ""
     return (
         f"{name}: labels must be integers {(scores[0], *scores[2:])}, got {labels.node.type}: "

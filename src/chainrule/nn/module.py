@@ -1,4 +1,4 @@
-"""Module: a layer, or a model made of layers. Parameters, buffers and children are its attributes."""
+"""Module: a layer, or a model made of layers. Its parameters, buffers and child modules are its attributes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Named:
-    """Which module named itself and all below it last, and whether any module has changed since."""
+    """Which module last set the paths of all modules below it, and at which version; each change of a module adds 1."""
 
     outermost: Callable[[], Module | None] = staticmethod(lambda: None)
     version = version_then = 0
@@ -38,15 +38,15 @@ _named = _Named()
 class Module(Watched):
     """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
 
-    Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is
-    the flag that ``train()`` and ``eval()`` set, for layers that behave differently then (Dropout, BatchNorm). NumPy arrays
-    are taken as tensors, by layers of this package nested lists of numbers too.
+    Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is the
+    flag that ``train()`` and ``eval()`` set, for layers that behave differently in training (Dropout, BatchNorm). NumPy arrays
+    are converted to tensors; layers of this package also take nested lists of numbers.
     """
 
     _announced = frozenset({"_children", "_cells"})
 
     _takes_a_tensor = False
-    """Whether ``forward`` is one of this package whose first input is a tensor: anything that holds numbers is made one."""
+    """Whether ``forward`` belongs to this package and first takes a tensor: then any numbers are converted to one."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -65,23 +65,27 @@ class Module(Watched):
         self.__dict__.update(_children={}, _cells={}, _training=True, _path="")
 
     def forward(self, *inputs: Any) -> Any:
+        """The computation of the module, to be defined by each class; call the module itself, not this method."""
         raise UserError(f"{type(self).__name__} has no forward method: define what it computes")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run ``forward``, with arrays converted to tensors; errors name the layer by its path and class."""
         if not current_module():
             self._name_everything()
         kind = type(self).__name__
         with inside_module(self._path or kind, kind, type(self).forward):
             try:
-                for one in inputs:
-                    if not isinstance(one, Tensor):
+                for value in inputs:
+                    if not isinstance(value, Tensor):
                         inputs = self._converted(inputs)
                         break
                 if options:
-                    options = {name: tensor(one) if isinstance(one, np.ndarray) else one for name, one in options.items()}
+                    options = {
+                        name: tensor(value) if isinstance(value, np.ndarray) else value for name, value in options.items()
+                    }
                 return self.forward(*inputs, **options)
             except UserError as error:
-                if not str(error).startswith(("layer ", kind)):  # a layer further in may have said where
+                if not str(error).startswith(("layer ", kind)):  # an inner layer may already have named itself
                     error.args = (f"{layer_name(self)}: {error}",)
                 raise
             except TypeError:
@@ -91,13 +95,13 @@ class Module(Watched):
         raise misfit
 
     def _converted(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Arrays as tensors; for a layer whose only input is a tensor, numbers and nested lists too."""
+        """The inputs with arrays converted to tensors; for a layer of this package, also numbers and nested lists."""
         if self._takes_a_tensor and inputs and not isinstance(inputs[0], Tensor):
             inputs = (as_input("the input", inputs[0]), *inputs[1:])
-        return tuple([tensor(one) if isinstance(one, np.ndarray) else one for one in inputs])
+        return tuple([tensor(value) if isinstance(value, np.ndarray) else value for value in inputs])
 
     def _name_everything(self) -> None:
-        """Tell every layer and cell its path from here, the outermost module that is called."""
+        """Set the path of every module and cell below, seen from this module, the outermost that is called."""
         version = _named.version
         if _named.outermost() is self and version == _named.version_then:
             return
@@ -140,13 +144,13 @@ class Module(Watched):
     def _held(self, name: str) -> Any:
         own = self.__dict__
         places = (own, own.get("_cells", {}), own.get("_children", {}))
-        return next((one[name] for one in places if name in one), MISSING)
+        return next((attributes[name] for attributes in places if name in attributes), MISSING)
 
     def __getattr__(self, name: str) -> Any:
-        for found in (self.__dict__.get("_cells", {}), self.__dict__.get("_children", {})):
-            if name in found:
-                note(self, name, found[name])
-                return found[name]
+        for attributes in (self.__dict__.get("_cells", {}), self.__dict__.get("_children", {})):
+            if name in attributes:
+                note(self, name, attributes[name])
+                return attributes[name]
         if name in ("_cells", "_children"):
             raise self._forgot_init()
         raise absent(type(self).__name__, name, MODULE)
@@ -156,9 +160,9 @@ class Module(Watched):
 
     def __delattr__(self, name: str) -> None:
         _named.version += 1
-        for found in (self._cells, self._children, self.__dict__):
-            if name in found:
-                del found[name]
+        for attributes in (self._cells, self._children, self.__dict__):
+            if name in attributes:
+                del attributes[name]
                 changed()
                 return
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -166,19 +170,21 @@ class Module(Watched):
     # ---- walking
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below this one, in order of definition."""
         return iter(self._children.values())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below this one, with the names of their attributes."""
         return iter(self._children.items())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once, with their paths."""
+        """This module and all modules below it, each once, with their paths; ``prefix`` is the path of this module."""
         for path, module in self._walk(prefix):
             note(module, "_children", module.__dict__["_children"])
             yield path, module
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """As ``named_modules``, for what no result depends on."""
+        """The same as ``named_modules``, but a compiled function does not take note: for uses that no result depends on."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -191,6 +197,7 @@ class Module(Watched):
             stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
+        """This module and all modules below it, each once."""
         return (module for _, module in self.named_modules())
 
     def _named_cells(self) -> Iterator[tuple[str, Cell]]:
@@ -203,19 +210,23 @@ class Module(Watched):
                     yield f"{path}.{name}" if path else name, cell
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter, here and below, with its path, such as ``features.0.weight``; a shared parameter only once."""
         return ((name, cell) for name, cell in self._named_cells() if isinstance(cell, Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
+        """Every parameter, here and below, each once, in order of definition."""
         return (cell for _, cell in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Every buffer, here and below, with its path, such as ``norm.running_mean``; a shared buffer only once."""
         return ((name, cell) for name, cell in self._named_cells() if isinstance(cell, Buffer))
 
     def buffers(self) -> Iterator[Buffer]:
+        """Every buffer, here and below, each once, in order of definition."""
         return (cell for _, cell in self.named_buffers())
 
     def apply(self, f: Callable[[Module], Any]) -> Self:
-        """Call ``f`` with every module, innermost first."""
+        """Call ``f`` with this module and all modules below it, the innermost first; returns this module."""
         if not callable(f):
             raise UserError(f"apply: needs a function of a module, got a {type(f).__name__}")
         for module in reversed(list(self.modules())):
@@ -226,6 +237,7 @@ class Module(Watched):
 
     @property
     def training(self) -> bool:
+        """Whether the module behaves as in training. Setting it affects this module alone; ``train()`` all below it, too."""
         mode: bool = self.__dict__["_training"]
         trace = active_trace()
         if trace is not None:
@@ -236,28 +248,27 @@ class Module(Watched):
 
     @training.setter
     def training(self, mode: bool) -> None:
-        """Of this module alone; ``train()`` and ``eval()`` reach those below too."""
         flag("training", mode)
         trace = active_trace()
-        if trace is not None:  # to be set by each run of the program
+        if trace is not None:  # inside a compiled function: each run of the program sets the flag
             trace.modes[self] = bool(mode)
         elif self.__dict__["_training"] is not bool(mode):
             self.__dict__["_training"] = bool(mode)
             self._was_set("_training")
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as in training (dropout drops, batch statistics are used), here and below."""
+        """Set ``training`` here and in all modules below: dropout drops, batch statistics are used. Returns this module."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Behave as in use (no dropout, running statistics), here and below."""
+        """Clear ``training`` here and in all modules below: no dropout, running statistics. Returns this module."""
         return self.train(False)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Inside, as after ``eval()``; afterwards every module has its own flag back."""
+        """A context in which all modules behave as after ``eval()``; at its end each gets its own flag back."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -273,13 +284,17 @@ class Module(Watched):
         return self
 
     def zero_grad(self) -> None:
+        """Clear the gradient of every parameter, here and below: ``grad`` becomes None."""
         for parameter in self.parameters():
             parameter.grad = None
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every float parameter and buffer, here and below; they are new ones: give these to the optimizer."""
+        """Convert every float parameter and buffer, here and below, to ``dtype``; returns this module.
+
+        They are new objects: an optimizer that was made before still holds the old ones.
+        """
         wanted: DType = as_dtype(dtype)
-        converted: dict[Cell, Cell] = {}  # one that several layers share stays shared
+        converted: dict[Cell, Cell] = {}  # a cell that several layers share stays shared
         _named.version += 1
         changed()
         for module in self.modules():
@@ -292,7 +307,7 @@ class Module(Watched):
         return self
 
     def _cells_by_every_name(self) -> dict[str, Cell]:
-        """Every parameter and buffer by all of its paths: a layer that is used twice has two, as in PyTorch's states."""
+        """Every parameter and buffer by all of its paths: in a layer that stands at two places it has two, as in PyTorch."""
         named: dict[str, Cell] = {}
         stack: list[tuple[str, Module, tuple[Module, ...]]] = [("", self, ())]
         while stack:
@@ -308,15 +323,18 @@ class Module(Watched):
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every parameter and buffer by its path, as NumPy arrays (read-only views).
 
-        What the model holds at two places is there by both paths, as in PyTorch: each of them loads the other's states.
+        What the model holds at two places appears under both paths, as in PyTorch, so that either library loads such states.
         """
         return {name: cell.numpy() for name, cell in self._cells_by_every_name().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Assign every parameter and buffer from ``state``; nothing is assigned unless everything fits.
 
-        Of several paths to one parameter the state needs one; where it has more, their values must agree. ``strict=False``
-        tolerates missing and unexpected names, never wrong shapes.
+        If a parameter has several paths, the state needs only one of them; if it has more, their values must agree.
+        ``strict=False`` tolerates missing and unexpected names, but never wrong shapes.
+
+        Raises:
+            UserError: the state does not fit; the message lists everything that is wrong.
         """
         if not isinstance(state, Mapping):
             raise UserError(
@@ -349,8 +367,7 @@ class Module(Watched):
             cell.assign(value)
 
     def unused_parameters(self, loss: Tensor) -> list[str]:
-        """Names of the parameters that ``loss`` does not depend on: no gradient will ever reach them. Frozen ones, which none
-        is to reach, are not among them."""
+        """Names of the parameters, frozen ones aside, that ``loss`` does not depend on: no gradient will ever reach them."""
         if not isinstance(loss, Tensor):
             raise UserError(f"unused_parameters: needs the loss, a tensor, got a {type(loss).__name__}")
         reached = {
@@ -363,16 +380,16 @@ class Module(Watched):
     # ---- showing
 
     def summary(self, input_shape: tuple[int, ...], dtype: Any = "float32") -> Summary:
-        """Per layer: output shape, parameters, multiply-adds, receptive field, for an input (N, C, H, W) or (N, features).
+        """A table of each layer's output shape, parameters, multiply-adds and receptive field.
 
-        Nothing is computed: the model is traced.
+        ``input_shape`` is (N, C, H, W), or (N, features). Nothing is computed: the model is only traced.
         """
         from chainrule.nn.summary import summarise
 
         return summarise(self, shape_of("summary: input_shape", input_shape), as_dtype(dtype))
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of the representation."""
+        """The text between the parentheses of ``repr``: the arguments of the layer."""
         return ""
 
     def __repr__(self) -> str:
@@ -383,7 +400,7 @@ class Module(Watched):
 
 
 def layer_name(module: Module) -> str:
-    """How messages call a layer: its path in the model and its class."""
+    """The name of a layer in messages: its path in the model and its class, or only its class outside a model."""
     path = current_module()
     kind = type(module).__name__
     return f"layer {path} ({kind})" if path and path != kind else kind

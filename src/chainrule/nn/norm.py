@@ -17,18 +17,14 @@ from chainrule.tensor import Buffer, Parameter, Tensor, functions
 
 
 def _positive_or_zero(what: str, value: float) -> float:
-    found = real_number(what, value)
-    if not found >= 0:
+    number = real_number(what, value)
+    if not number >= 0:
         raise UserError(f"{what} must be at least 0, got {value}")
-    return found
+    return number
 
 
 class _BatchNorm(Module):
-    """Normalise per channel: in training by the batch's statistics, in use by their running means.
-
-    ``weight``, ``bias``, ``running_mean``, ``running_var`` (num_features), ``num_batches_tracked`` (). The running
-    variance is the unbiased one, as in PyTorch. ``momentum=None`` takes the plain mean over all batches.
-    """
+    """Batch normalisation over the axes that a subclass names; documented at ``BatchNorm2d``."""
 
     input_shapes: tuple[tuple[str, ...], ...] = ()
 
@@ -57,6 +53,7 @@ class _BatchNorm(Module):
         self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, ...) -> the same shape; a UserError in training if a channel has only a single value."""
         self._check(x)
         if not self.training and self.track_running_stats:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
@@ -67,10 +64,10 @@ class _BatchNorm(Module):
                 "train on batches of at least 2 (drop a last batch of one), or call eval()"
             )
         axes = (0, *range(2, x.ndim))
-        found, mean, variance = F.normalised(x, axes, self.eps)
+        result, mean, variance = F.normalised(x, axes, self.eps)
         if self.training and self.track_running_stats:
             self._track(mean.reshape(-1), variance.reshape(-1), count)
-        return F.affine(found, self.weight, self.bias, (1, self.num_features, *(1,) * (x.ndim - 2)))
+        return F.affine(result, self.weight, self.bias, (1, self.num_features, *(1,) * (x.ndim - 2)))
 
     def _check(self, x: Tensor) -> None:
         if all(x.ndim != len(shape) for shape in self.input_shapes):
@@ -88,7 +85,7 @@ class _BatchNorm(Module):
             )
 
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics towards the batch's: by ``momentum``, or to the mean over all batches."""
+        """Move the running statistics towards those of the batch: by ``momentum``, or to the mean of all batches."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -99,21 +96,33 @@ class _BatchNorm(Module):
         F.track(self.running_mean, self.running_var, mean, variance, count, share)
 
     def extra_repr(self) -> str:
+        """The number of features, eps, momentum, and whether there are weight and bias."""
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = f"(N, C) or (N, C, L) -> the same. {_BatchNorm.__doc__}"
+    """Batch normalisation of features: (N, C) or (N, C, L) -> the same shape. All else is as in ``BatchNorm2d``."""
+
     input_shapes = (("N", "C"), ("N", "C", "L"))
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = f"(N, C, H, W) -> the same. {_BatchNorm.__doc__}"
+    """Batch normalisation of images: (N, C, H, W) -> the same shape.
+
+    Normalises each channel: in training by the mean and variance of the batch, after ``eval()`` by their running means.
+    ``weight``, ``bias``, ``running_mean``, ``running_var`` (num_features), ``num_batches_tracked`` (). The running variance is
+    that of the unbiased estimates, as in PyTorch. ``momentum`` is the share of the new batch in the running means; None takes
+    the plain mean over all batches. Ioffe and Szegedy, "Batch normalization" (2015).
+    """
+
     input_shapes = (("N", "C", "H", "W"),)
 
 
 class LayerNorm(Module):
-    """Normalise each example over its last axes, ``normalized_shape``: (..., *normalized_shape) -> the same."""
+    """Normalises each example over its last axes, ``normalized_shape``: (..., *normalized_shape) -> the same shape.
+
+    ``weight`` and ``bias`` have the shape ``normalized_shape``. Ba, Kiros and Hinton, "Layer normalization" (2016).
+    """
 
     def __init__(
         self,
@@ -132,6 +141,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(shape, as_dtype(dtype))) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (..., *normalized_shape) -> the same shape; a UserError if the last axes are others."""
         if x.shape[max(x.ndim - len(self.normalized_shape), 0) :] != self.normalized_shape:
             raise UserError(
                 f"{layer_name(self)} got shape {x.shape}, whose last axes are not normalized_shape={self.normalized_shape}: "
@@ -140,11 +150,15 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
+        """The shape that is normalised over, and eps."""
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class GroupNorm(Module):
-    """Normalise each example over groups of channels: (N, num_channels, ...) -> the same."""
+    """Normalises each example over groups of channels: (N, num_channels, ...) -> the same shape.
+
+    ``weight`` and ``bias`` (num_channels). Wu and He, "Group normalization" (2018).
+    """
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: Any = "float32"
@@ -160,6 +174,7 @@ class GroupNorm(Module):
         self.bias = Parameter(np.zeros(num_channels, as_dtype(dtype))) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, num_channels, ...) -> the same shape; a UserError for another number of channels."""
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             have = x.shape[1] if x.ndim > 1 else 0
             raise UserError(
@@ -169,4 +184,5 @@ class GroupNorm(Module):
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
+        """The number of groups and of channels, and eps."""
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"

@@ -1,4 +1,4 @@
-"""What a model is made of, by tracing it: output shapes, parameters, multiply-adds and receptive fields per layer.
+"""A summary of a model, made by tracing it: output shapes, parameters, multiply-adds and receptive fields per layer.
 
 The receptive field of a unit is the part of the input image that can change it. Through a window of reach
 r = dilation (kernel - 1) + 1 and stride s, a field f with jump j (pixels of the image between neighbouring units) becomes
@@ -28,7 +28,7 @@ class Field:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer that computes something. ``receptive_field`` is (height, width) in input pixels, None without an image."""
+    """A layer without children. ``receptive_field`` is (height, width) in input pixels, None if the input is no image."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ class LayerSummary:
 
 @dataclass(frozen=True, repr=False)
 class Summary(Table):
-    """Rows in the order in which the layers run, and totals. Prints as a table."""
+    """A row per layer, in the order in which they run, and totals. Prints as a table."""
 
     model: str
     input_shape: tuple[int, ...]
@@ -50,6 +50,7 @@ class Summary(Table):
     multiply_adds: int
 
     def contents(self) -> Contents:
+        """The table: a row per layer, and the totals below it."""
         header = ("layer", "kind", "output shape", "parameters>", "multiply-adds>", "receptive field>")
         least = ("receptive field", "multiply-adds", "kind", "output shape")
         rows = [
@@ -67,13 +68,14 @@ class Summary(Table):
 
     @property
     def totals(self) -> str:
+        """The totals as a sentence: parameters, buffers, multiply-adds and the input shape."""
         buffers = f", {self.buffers:,} numbers in buffers" if self.buffers else ""
         shape = " x ".join(map(str, self.input_shape))
         return f"{self.parameters:,} parameters{buffers}, {self.multiply_adds:,} multiply-adds for an input of {shape}"
 
 
 def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summary:
-    """Trace ``model`` on one input of ``input_shape`` and count. Training flags are put back afterwards."""
+    """Trace ``model`` on an input of ``input_shape``, as after ``eval()``, and count; its training flags stay as they are."""
     outputs: dict[int, tuple[Module, Node]] = {}
     restore = _note_outputs(model, outputs)
     try:
@@ -111,7 +113,7 @@ def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summ
 
 
 def _note_outputs(model: Module, outputs: dict[int, tuple[Module, Node]]) -> Callable[[], None]:
-    """Make every module note the node it returns; gives back what undoes that."""
+    """Make every module record the node it returns in ``outputs``; returns a function that undoes this."""
     modules = list(model.modules())
 
     def noting(module: Module, forward: Callable[..., object]) -> Callable[..., object]:
@@ -135,9 +137,9 @@ def _note_outputs(model: Module, outputs: dict[int, tuple[Module, Node]]) -> Cal
 
 
 def multiply_adds(node: Node) -> int:
-    """Multiplications (each with its addition) of one node; only contractions count, as is usual."""
+    """Multiplications, each with its addition, that a node takes; only contractions count, as is usual."""
     count = node.operation.multiply_adds if isinstance(node.operation, Primitive) else None
-    return 0 if count is None else int(count(*[one.type for one in node.inputs], node.type))
+    return 0 if count is None else int(count(*[input_node.type for input_node in node.inputs], node.type))
 
 
 def _work_by_module(graph: Graph) -> dict[str, int]:
@@ -152,13 +154,13 @@ Fields = tuple[Field, Field]
 
 
 def _receptive_fields(graph: Graph, image: Node) -> dict[Node, Fields]:
-    """Height and width of the field of each node's units; only for an image input (N, C, H, W)."""
+    """The receptive field, along height and width, of each node's units; empty if the input is no image (N, C, H, W)."""
     if image.ndim != 4:
         return {}
     whole = (Field(image.shape[2], 1), Field(image.shape[3], 1))
     fields: dict[Node, Fields] = {image: (Field(1, 1), Field(1, 1))}
     for node in graph.nodes:
-        below = [fields[one] for one in node.inputs if one in fields]
+        below = [fields[input_node] for input_node in node.inputs if input_node in fields]
         if not below:
             continue
         widest = tuple(max((field[axis] for field in below), key=lambda f: f.size) for axis in (0, 1))
@@ -172,13 +174,13 @@ def _through(node: Node, field: Fields, whole: Fields) -> Fields:
         kernel, stride, dilation = node.inputs[1].shape[2:], a["stride"], a["dilation"]
     elif node.operation.name in ("max_pool2d", "sum_pool2d"):
         kernel, stride, dilation = a["window"], a["stride"], a.get("dilation", (1, 1))
-    elif node.operation.name == "conv2d_input_gradient":  # between the units that it adds, at most ceil(reach / stride) meet
+    elif node.operation.name == "conv2d_input_gradient":  # at most ceil(reach / stride) input units add to an output unit
         reach = [
             -(-(d * (k - 1) + 1) // s) for k, s, d in zip(node.inputs[1].shape[2:], a["stride"], a["dilation"], strict=True)
         ]
         return _windowed(field, (reach[0], reach[1]), (1, 1), (1, 1))
     elif node.operation.role.value in ("mover", "distributor") and node.ndim < 4 and node.inputs[0].ndim == 4:
-        return whole  # flattened, or summed over the image: a unit sees everything from here on
+        return whole  # flattened, or summed over the image: each unit sees the whole image from here on
     elif node.operation.name == "matmul" and node.inputs[0].ndim <= 2:
         return whole
     else:

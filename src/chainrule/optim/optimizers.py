@@ -1,7 +1,7 @@
 """Optimizers: SGD, Adam, AdamW, RMSprop, with PyTorch's arguments, defaults and arithmetic.
 
-The update is nodes of the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
-(learning rate, momentum) are cells, so that a compiled step can hold them and a checkpoint can save them.
+The update consists of nodes in the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
+(learning rate, momentum) are cells, so that a compiled step can contain them and a checkpoint can save them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from chainrule.tensor.engines import runs_natively
 from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
 _WORTH_A_PROGRAM = 1 << 14
-"""Numbers to update from which on a program is faster than operation after operation."""
+"""The count of numbers to update from which a program is faster than single operations."""
 
 
 class Group(Watched):
-    """Parameters that share their options. ``lr`` and what schedules may change are cells; the rest are numbers."""
+    """Parameters that share their options, such as ``group["lr"]``.
+
+    Options that schedules may change (``lr``, momentum) are cells, whose first values are in ``initial``; others are numbers.
+    """
 
     def __init__(self, parameters: list[Tensor], options: Mapping[str, Any], cells: Iterable[str]) -> None:
         self.parameters = WatchedList(parameters)
@@ -46,18 +49,19 @@ class Group(Watched):
             raise unknown_value("option", name, self.order)
 
     def value(self, name: str) -> float:
-        """An option as a number."""
+        """The option ``name`` as a Python number."""
         return float(self[name])
 
     def __repr__(self) -> str:
         return f"Group({self.written()}, {len(self.parameters)} parameters)"
 
     def written(self) -> str:
-        """The options as they are now, also while a function is traced."""
+        """The options and their present values as text, ``lr=0.1, momentum=0.9``; works also while a function is traced."""
         now = {**{name: float(cell.numbers()) for name, cell in self.cells.items()}, **self.options}
         return ", ".join(f"{name}={now[name]}" for name in self.order)
 
     def set(self, name: str, value: float) -> None:
+        """Change the option ``name``; a UserError if there is no such option, or ``value`` is no number."""
         self._known(name)
         if not isinstance(value, bool | Tensor):
             real_number(f"option {name}", value)
@@ -68,7 +72,7 @@ class Group(Watched):
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar, or an array of one number, as a number of Python."""
+    """``value`` as a Python number if it is a NumPy scalar or an array of a single number; else as it is."""
     return value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
 
 
@@ -76,7 +80,7 @@ _PARAMETERS = "pass model.parameters()"
 
 
 def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
-    """The pair of Adam's shares, each a number; whether they are in range is checked with the other options."""
+    """The two decay rates of Adam; their range is checked later, with the other options."""
     pair = members_of(f"{kind}: betas", betas, "pass two numbers, such as (0.9, 0.999)")
     if len(pair) != 2:
         raise UserError(f"{kind}: betas must be two numbers, such as (0.9, 0.999), got {betas!r}")
@@ -85,18 +89,18 @@ def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
 
 @explained_methods
 class Optimizer(Watched, ABC):
-    """Updates parameters from their ``grad``: ``zero_grad()``, ``backward()``, ``step()``.
+    """Base of the optimizers: updates parameters from their ``grad``, by ``zero_grad()``, ``backward()``, ``step()``.
 
-    ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups of their own
-    options. Tensors made with ``requires_grad=True`` can be learned too, outside compiled functions. A parameter without a
-    gradient is left alone, and so is a frozen one (``requires_grad = False``), even if an earlier gradient stands in ``grad``.
+    ``params`` is an iterable of parameters, or of dicts ``{"params": [...], option: value}`` for groups with options of their
+    own. Tensors made with ``requires_grad=True`` can be updated too, outside compiled functions. A parameter without a gradient
+    is left as it is, and so is a frozen one (``requires_grad = False``), even if ``grad`` still holds an earlier gradient.
     """
 
     _made_while_tracing = frozenset({"state"})
     _unwatched = frozenset({"_updates"})
     changing: tuple[str, ...] = ("lr",)
     slots: tuple[str, ...] = ()
-    """What is kept per parameter; ``always`` are those that no updated parameter lacks."""
+    """Names of the state kept per parameter; those in ``always`` every parameter has once it was updated."""
     always: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -124,12 +128,12 @@ class Optimizer(Watched, ABC):
                 if isinstance(group["params"], Tensor)
                 else members_of(f"{type(self).__name__}: params of a group", group["params"], _PARAMETERS)
             )
-            for one in members:
-                self._check_member(one)
-                if one in seen:
-                    name = one.name if isinstance(one, Parameter) else one.node.label
-                    raise UserError(f"{type(self).__name__}: parameter {name or one.shape} is given twice")
-                seen.add(one)
+            for member in members:
+                self._check_member(member)
+                if member in seen:
+                    name = member.name if isinstance(member, Parameter) else member.node.label
+                    raise UserError(f"{type(self).__name__}: parameter {name or member.shape} is given twice")
+                seen.add(member)
             self.groups.append(Group(members, options, self.changing))
         self.state: WatchedDict[Tensor, WatchedDict[str, Buffer]] = WatchedDict()
         self._updates = Updates()
@@ -144,22 +148,22 @@ class Optimizer(Watched, ABC):
         def __getattr__(self, name: str) -> Any:
             raise absent(type(self).__name__, name, OPTIMIZER)
 
-    def _check_member(self, one: Any) -> None:
+    def _check_member(self, member: Any) -> None:
         kind = type(self).__name__
-        if isinstance(one, Parameter):
+        if isinstance(member, Parameter):
             return
-        if not isinstance(one, Tensor) or isinstance(one, Cell):
-            raise UserError(f"{kind}: can only update parameters, got {type(one).__name__}")
-        if not one.requires_grad:
-            raise UserError(f"{kind}: {one.node.type} asks for no gradient: make it with requires_grad=True, or a Parameter")
-        if one.node.operation is not INPUT:
+        if not isinstance(member, Tensor) or isinstance(member, Cell):
+            raise UserError(f"{kind}: can only update parameters, got {type(member).__name__}")
+        if not member.requires_grad:
+            raise UserError(f"{kind}: {member.node.type} asks for no gradient: make it with requires_grad=True, or a Parameter")
+        if member.node.operation is not INPUT:
             raise UserError(
-                f"{kind}: {one.node.type}, from {one.node.operation.name} at {one.node.origin}, is computed from others: pass "
-                "those, or detach().requires_grad_() for a tensor of its own"
+                f"{kind}: {member.node.type}, from {member.node.operation.name} at {member.node.origin}, is computed from "
+                "others: pass those, or detach().requires_grad_() for a tensor of its own"
             )
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Options of a group by the names that they are kept under."""
+        """The options of a group under the names that they are stored by: ``betas`` become ``beta1`` and ``beta2``."""
         return options
 
     def _check(self, options: Mapping[str, Any]) -> None:
@@ -173,47 +177,49 @@ class Optimizer(Watched, ABC):
 
     @property
     def parameters(self) -> list[Tensor]:
+        """The parameters of all groups, in the order given."""
         return [parameter for group in self.groups for parameter in group.parameters]
 
     @property
     def lr(self) -> float:
-        """Learning rate of the first group; setting it sets all."""
+        """Learning rate of the first group; setting it sets that of every group."""
         return self.groups[0].value("lr")
 
     @lr.setter
     def lr(self, value: float) -> None:
         if not isinstance(value, Tensor):
-            Optimizer._check(self, {"lr": value})  # of the rate alone
+            Optimizer._check(self, {"lr": value})  # not the subclass's check, which needs all options
         for group in self.groups:
             group.set("lr", value)
 
     def zero_grad(self) -> None:
+        """Clear the gradient of every parameter: ``grad`` becomes None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def step(self) -> None:
-        """One update: w <- w - lr * (what the method makes of de/dw).
+        """Update every parameter that has a gradient, once.
 
-        The library's own methods, which have no side effects, run as one program where there is much to update: a pass over
-        the parameters instead of one for each operation.
+        Where there is much to update, the library's own optimizers, which have no side effects, run as a single program: one
+        pass over the parameters instead of a pass for each operation.
         """
-        learning = [one for one in self.parameters if one.requires_grad]
-        parameters = [one for one in learning if isinstance(one, Parameter)]
+        learning = [parameter for parameter in self.parameters if parameter.requires_grad]
+        parameters = [parameter for parameter in learning if isinstance(parameter, Parameter)]
         if len(parameters) < len(learning) and is_tracing():
-            plain = next(one for one in learning if not isinstance(one, Parameter))
+            plain = next(parameter for parameter in learning if not isinstance(parameter, Parameter))
             raise UserError(
                 f"{type(self).__name__}: a compiled function cannot update {plain.node.type}, a tensor with "
                 "requires_grad=True: make it a Parameter"
             )
         worth = type(self) in _PURE and runs_natively() and len(parameters) == len(learning)
-        if worth and sum([one.size for one in parameters]) >= _WORTH_A_PROGRAM:
+        if worth and sum([parameter.size for parameter in parameters]) >= _WORTH_A_PROGRAM:
             frozen = tuple([tuple(group.options.items()) for group in self.groups])
             self._updates.run(self._step, parameters, self._cells(), frozen)
         else:
             self._step()
 
     def _cells(self) -> Iterator[Buffer]:
-        """All that the update reads and assigns besides the parameters."""
+        """All cells that the update reads and assigns besides the parameters."""
         for group in self.groups:
             yield from group.cells.values()
         for slots in self.state.values():
@@ -224,15 +230,15 @@ class Optimizer(Watched, ABC):
             for group in self.groups:
                 for parameter in group.parameters:
                     if parameter.requires_grad and parameter.grad is not None:
-                        wide = promote(parameter.dtype, float32)  # a bfloat16 cannot hold what 0.999 of itself is
+                        wide = promote(parameter.dtype, float32)  # in bfloat16, 0.999 times a number rounds back to it
                         self._update(group, parameter, parameter.grad.astype(wide))
 
     @abstractmethod
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
-        """Assign the parameter and its slots; ``gradient`` is float32 or wider."""
+        """Update a parameter and its state by assigning to their cells; ``gradient`` is float32 or wider."""
 
     def _slot(self, parameter: Tensor, name: str) -> Buffer:
-        """The state ``name`` of a parameter: a cell of zeros when it is first asked for."""
+        """The state ``name`` of a parameter; when first requested, a new cell of zeros."""
         slots = self.state.get(parameter)
         if slots is None:
             slots = self.state[parameter] = WatchedDict()
@@ -241,30 +247,31 @@ class Optimizer(Watched, ABC):
         return slots[name]
 
     def _always(self, group: Group) -> tuple[str, ...]:
-        """The slots that no updated parameter of ``group`` lacks."""
+        """Names of the state that every parameter of ``group`` has once it was updated."""
         return self.always
 
     def _slot_type(self, parameter: Tensor, name: str) -> tuple[tuple[int, ...], DType]:
-        """Shape and dtype: a number for a count, else the parameter's."""
+        """Shape and dtype of a state: a single float64 for a count, else the parameter's shape in float32 or wider."""
         return ((), float64) if name == "count" else (parameter.shape, promote(parameter.dtype, float32))
 
     # ---- saving
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """All state as arrays: ``<place of the parameter>.<slot>`` and ``group.<place>.<option>``."""
-        found = {
+        """All state as arrays, named ``<index of the parameter>.<state>`` and ``group.<index of the group>.<option>``."""
+        arrays = {
             f"{place}.{name}": cell.numpy()
             for place, parameter in enumerate(self.parameters)
             for name, cell in self.state.get(parameter, {}).items()
         }
         for place, group in enumerate(self.groups):
-            found |= {f"group.{place}.{name}": cell.numpy() for name, cell in group.cells.items()}
-        return found
+            arrays |= {f"group.{place}.{name}": cell.numpy() for name, cell in group.cells.items()}
+        return arrays
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave; a UserError names what does not fit, and then nothing is changed.
+        """Restore the state that ``state_dict`` returned. State of parameters that it does not mention is set to zero.
 
-        What the state does not mention begins again at zero.
+        Raises:
+            UserError: the message names what does not fit; nothing was changed.
         """
         kind = type(self).__name__
         if not isinstance(state, Mapping):
@@ -272,7 +279,9 @@ class Optimizer(Watched, ABC):
         options = {
             f"group.{place}.{name}": cell for place, group in enumerate(self.groups) for name, cell in group.cells.items()
         }
-        places = {f"{place}.{name}": (one, name) for place, one in enumerate(self.parameters) for name in self.slots}
+        places = {
+            f"{place}.{name}": (parameter, name) for place, parameter in enumerate(self.parameters) for name in self.slots
+        }
         for key, value in state.items():
             if key not in options and key not in places:
                 raise UserError(f"optimizer state {key!r} does not belong to this {kind}")
@@ -303,7 +312,7 @@ class Optimizer(Watched, ABC):
 
 
 class SGD(Optimizer):
-    """w <- w - lr v with v = momentum v + g (v = g without momentum), g = de/dw + weight_decay w.
+    """Stochastic gradient descent: w <- w - lr v with v = momentum v + g, g = de/dw + weight_decay w.
 
     ``nesterov`` takes g + momentum v instead of v. Sutskever, Martens, Dahl and Hinton, "On the importance of
     initialization and momentum in deep learning" (2013).
@@ -340,7 +349,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """w <- w - lr m' / (sqrt(v') + eps), m and v running means of g and g^2, m' and v' corrected for their start at 0.
+    """w <- w - lr m' / (sqrt(v') + eps), with m and v running means of g and g^2, and m' and v' corrected for their start at 0.
 
     Kingma and Ba, "Adam" (2015). ``weight_decay`` is added to the gradient (for the decoupled kind see AdamW).
     """
@@ -378,7 +387,7 @@ class Adam(Optimizer):
         share = first.astype(gradient.dtype)
         mean.assign(mean * share + gradient * (1 - first).astype(gradient.dtype))
         square.assign(square * second + gradient * gradient * (1 - second))
-        # the corrections are near 0 at first: taken in float64, or their rounding would show in the first steps
+        # the corrections are near 0 at first: computed in float64, or their rounding would show in the first steps
         rate = rate / (1 - (count * first.log()).exp()) if group.initial["beta1"] > 0 else rate
         spread = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
         denominator = square.sqrt() / spread.astype(gradient.dtype) + group["eps"]
@@ -405,11 +414,11 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """w <- w - lr g / (sqrt(v) + eps), v a running mean of g^2; with momentum, of the quotient.
+    """w <- w - lr q, q = g / (sqrt(v) + eps), v a running mean of g^2; with momentum, m <- momentum m + q instead of q.
 
-    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). ``centered`` takes the running variance of g for v: the running
-    mean of g^2 less the square of the running mean m of g, kept as v <- alpha (v + (1 - alpha) (g - m)^2), which is the same
-    number but never below 0 (a difference of squares is, by rounding, where gradients hardly change).
+    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). With ``centered``, v is the running variance of g, updated as
+    v <- alpha (v + (1 - alpha) (g - mean)^2). This equals the running mean of g^2 minus the square of the running mean of g,
+    but is never negative, as that difference can be by rounding where gradients hardly change.
     """
 
     changing = ("lr", "momentum")
@@ -454,55 +463,62 @@ class RMSprop(Optimizer):
 
 @explained
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale all gradients so that their common length is at most ``max_norm``; returns the length before. Frozen parameters,
-    which no optimizer updates, do not count.
+    """Scale all gradients so that their common Euclidean norm is at most ``max_norm``; returns the norm before that.
 
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). No square overflows or
-    vanishes. As in PyTorch, an infinite gradient makes the length infinite, all finite gradients 0 and itself nan; a nan makes
-    the length and all gradients nan. Without any gradient the length is 0.
+    Frozen parameters, which no optimizer updates, do not count. Without any gradient the norm is 0.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). The squares neither
+    overflow nor underflow. As in PyTorch, an infinite gradient makes the norm infinite, itself nan and all finite gradients 0;
+    a nan makes the norm and all gradients nan.
     """
     if not real_number("clip_grad_norm_: max_norm", max_norm) > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     several = (
         [parameters] if isinstance(parameters, Tensor) else members_of("clip_grad_norm_: parameters", parameters, _PARAMETERS)
     )
-    for place, one in enumerate(several):
-        if not isinstance(one, Tensor):
-            raise UserError(f"clip_grad_norm_: element {place} must be a parameter, got a {type(one).__name__}: {_PARAMETERS}")
+    for place, parameter in enumerate(several):
+        if not isinstance(parameter, Tensor):
+            raise UserError(
+                f"clip_grad_norm_: element {place} must be a parameter, got a {type(parameter).__name__}: {_PARAMETERS}"
+            )
     if not several:
         raise UserError(
             "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
             "gives its parameters only once, or a list of them"
         )
     with functions.no_grad():
-        gradients = [(one, one.grad) for one in several if one.requires_grad and one.grad is not None]
+        gradients = [
+            (parameter, parameter.grad) for parameter in several if parameter.requires_grad and parameter.grad is not None
+        ]
         if not gradients:
             return functions.zeros(())
         length = _length([gradient for _, gradient in gradients])
         factor = functions.minimum(1.0, max_norm / (length + 1e-6))
-        # A factor too small for float32 would be 0: it is applied in two steps, each of which is in range.
+        # A factor too small for float32 would become 0: it is applied in two steps, each of which is in range.
         first = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), factor)
         second = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), 1.0)
-        for one, gradient in gradients:
-            one.grad = gradient * first.astype(one.dtype) * second.astype(one.dtype)
-        return length.astype(promote(*(one.dtype for one, _ in gradients)))
+        for parameter, gradient in gradients:
+            parameter.grad = gradient * first.astype(parameter.dtype) * second.astype(parameter.dtype)
+        return length.astype(promote(*(parameter.dtype for parameter, _ in gradients)))
 
 
 _SMALL_FACTOR = 1e-30
 
 
 def _length(tensors: Sequence[Tensor]) -> Tensor:
-    """The square root of the sum of all squares, float64: where numbers are float64 already, they are divided by the largest
-    first; the square of any narrower number is within the range of float64 as it is."""
-    wide = [one.astype(float64) for one in tensors]
+    """The square root of the sum of all squares, in float64.
+
+    If any number is float64, all are first divided by the largest; squares of narrower numbers fit float64 as they are.
+    """
+    wide = [tensor.astype(float64) for tensor in tensors]
     scale: Tensor | None = None
-    if any(one.dtype == float64 and one.size for one in tensors):
-        largest = functions.stack([one.abs().max() for one in wide if one.size]).max()
+    if any(tensor.dtype == float64 and tensor.size for tensor in tensors):
+        largest = functions.stack([tensor.abs().max() for tensor in wide if tensor.size]).max()
         scale = functions.where((largest > 0) & (largest < math.inf), largest, 1.0)
-        wide = [one / scale for one in wide]
-    length = functions.stack([(one * one).sum() for one in wide]).sum().sqrt()
+        wide = [tensor / scale for tensor in wide]
+    length = functions.stack([(tensor * tensor).sum() for tensor in wide]).sum().sqrt()
     return length if scale is None else length * scale
 
 
 _PURE = frozenset({SGD, Adam, AdamW, RMSprop})
-"""Methods whose update is nothing but operations; one of a user may do more, which a program would do only once."""
+"""Optimizers whose update consists of operations only; a user's may have side effects, which a program would not repeat."""

@@ -1,7 +1,7 @@
 """Schedules of the learning rate, with PyTorch's names, arguments and values.
 
-Each is a function of the number of steps taken, so a schedule has no state but that number: ``schedule.values(step, group)``
-tells a group's options at any step, and resuming sets ``schedule.steps``.
+Each is a function of the number of steps taken, which is its only state: ``schedule.values(step, group)`` returns a group's
+options at any step, and to resume a training, ``schedule.steps`` is set.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from chainrule.tensor.watched import Watched
 
 @explained_methods
 class Schedule(Watched, ABC):
-    """Base: ``values(step, group)`` gives the options to set for a group after so many steps; ``step()`` takes one."""
+    """Base of the schedules: ``step()`` counts a step and sets the options of every group to ``values(step, group)``."""
 
     shown: tuple[str, ...] = ()
-    """The attributes that its repr shows."""
+    """The attributes that ``repr`` shows."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -42,7 +42,7 @@ class Schedule(Watched, ABC):
 
     @property
     def steps(self) -> int:
-        """How many steps were taken; setting it sets the options to those of that step."""
+        """The number of steps taken; setting it also sets the options to those of that step."""
         return self._steps
 
     @steps.setter
@@ -58,7 +58,7 @@ class Schedule(Watched, ABC):
         self._steps = taken
 
     def step(self) -> None:
-        """Call after every optimizer step (or every epoch, if the numbers given are epochs)."""
+        """Count a step; call it after every optimizer step, or after every epoch if the arguments count epochs."""
         self.steps = self._steps + 1
 
     def __repr__(self) -> str:
@@ -82,13 +82,14 @@ class StepLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
+        """The learning rate of a group after ``step`` steps."""
         return {"lr": group.initial["lr"] * self.gamma ** (step // self.step_size)}
 
 
 class CosineAnnealingLR(Schedule):
-    """Half a cosine from the initial rate down to ``eta_min`` in ``T_max`` steps.
+    """Half a cosine from the initial rate down to ``eta_min`` in ``T_max`` steps; after that it rises again.
 
-    Loshchilov and Hutter, "SGDR" (2017).
+    Loshchilov and Hutter, "SGDR" (2017), without its restarts.
     """
 
     shown = ("T_max", "eta_min")
@@ -99,12 +100,13 @@ class CosineAnnealingLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
+        """The learning rate of a group after ``step`` steps."""
         share = (1 + math.cos(math.pi * step / self.T_max)) / 2
         return {"lr": self.eta_min + (group.initial["lr"] - self.eta_min) * share}
 
 
 class LinearLR(Schedule):
-    """Linear warm-up: from ``start_factor`` to ``end_factor`` times the initial rate in ``total_iters`` steps."""
+    """Linear warm-up: from ``start_factor`` to ``end_factor`` times the initial rate in ``total_iters`` steps, then flat."""
 
     shown = ("start_factor", "end_factor", "total_iters")
 
@@ -120,13 +122,17 @@ class LinearLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
+        """The learning rate of a group after ``step`` steps."""
         share = min(step, self.total_iters) / self.total_iters
         return {"lr": group.initial["lr"] * (self.start_factor + (self.end_factor - self.start_factor) * share)}
 
 
 class OneCycleLR(Schedule):
-    """Up from ``max_lr / div_factor`` to ``max_lr`` in ``pct_start`` of the steps, then down to
-    ``max_lr / div_factor / final_div_factor``; momentum (beta1 of Adam) goes the other way.
+    """The rate rises to ``max_lr`` and then falls almost to 0, in ``total_steps`` steps.
+
+    It rises from ``max_lr / div_factor`` in the share ``pct_start`` of the steps, and falls to
+    ``max_lr / div_factor / final_div_factor``. With ``cycle_momentum``, the momentum (beta1 of Adam) meanwhile falls from
+    ``max_momentum`` to ``base_momentum`` and rises again. A step beyond ``total_steps`` is a UserError.
 
     Smith and Topin, "Super-convergence" (2018).
     """
@@ -167,21 +173,22 @@ class OneCycleLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
+        """The learning rate of a group after ``step`` steps and, with ``cycle_momentum``, its momentum or beta1."""
         if step > self.total_steps:
             raise UserError(f"OneCycleLR: step {step} lies beyond total_steps={self.total_steps}: give it more steps")
         top = self.pct_start * self.total_steps - 1  # the step at which the peak is reached
         end = self.total_steps - 1
         if step <= top:
             share = step / top if top else 1.0
-            found = {"lr": self._between(self.first_lr, self.max_lr, share)}
+            options = {"lr": self._between(self.first_lr, self.max_lr, share)}
             momentum = self._between(self.max_momentum, self.base_momentum, share)
         else:
             share = min((step - top) / (end - top), 1.0) if end > top else 1.0
-            found = {"lr": self._between(self.max_lr, self.last_lr, share)}
+            options = {"lr": self._between(self.max_lr, self.last_lr, share)}
             momentum = self._between(self.base_momentum, self.max_momentum, share)
         if self.cycle_momentum and self.momentum_name is not None:
-            found[self.momentum_name] = momentum
-        return found
+            options[self.momentum_name] = momentum
+        return options
 
     def _between(self, start: float, end: float, share: float) -> float:
         if self.anneal_strategy == "linear":
@@ -190,17 +197,17 @@ class OneCycleLR(Schedule):
 
 
 class SequentialLR(Schedule):
-    """One schedule after the other: the next begins, from its own step 0, at each of ``milestones``."""
+    """Schedules one after another: at each of the ``milestones`` (steps, ascending) the next begins, from its own step 0."""
 
     shown = ("schedules", "milestones")
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
         schedules: list[Schedule] = members_of("SequentialLR: schedulers", schedulers, "pass one schedule for each part")
-        for one in schedules:
-            if not isinstance(one, Schedule):
-                raise UserError(f"SequentialLR: schedulers must be schedules, got a {type(one).__name__}")
+        for schedule in schedules:
+            if not isinstance(schedule, Schedule):
+                raise UserError(f"SequentialLR: schedulers must be schedules, got a {type(schedule).__name__}")
         steps = members_of("SequentialLR: milestones", milestones, "pass the step at which each schedule but the first begins")
-        milestones = [whole_number("SequentialLR: a milestone", one, 0) for one in steps]
+        milestones = [whole_number("SequentialLR: a milestone", step, 0) for step in steps]
         if len(schedules) != len(milestones) + 1 or milestones != sorted(milestones):
             raise UserError(
                 f"SequentialLR: {len(schedules)} schedules need {len(schedules) - 1} ascending milestones, got {milestones}"
@@ -209,6 +216,7 @@ class SequentialLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
+        """The options that the schedule in charge at ``step`` gives."""
         which = sum(step >= milestone for milestone in self.milestones)
         begin = self.milestones[which - 1] if which else 0
         return self.schedules[which].values(step - begin, group)
