@@ -57,7 +57,7 @@ def as_whole_numbers(values: Any) -> tuple[int, ...] | None:
         return values
     if isinstance(values, str | bytes | dict | set | frozenset) or not _has_members(values):
         return None
-    numbers = tuple([as_whole(one) for one in values])
+    numbers = tuple([as_whole(value) for value in values])
     return numbers if _all_whole(numbers) else None
 
 
@@ -165,10 +165,10 @@ def _flags_of(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
     """The parameters that are True or False: where each stands (far away if it is passed by name alone), and whether it may be
     None."""
     flags = {}
-    for place, one in enumerate(inspect.signature(function).parameters.values()):
-        hint = one.annotation if isinstance(one.annotation, str) else getattr(one.annotation, "__name__", "")
+    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        hint = parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
         if hint in ("bool", "bool | None"):
-            flags[one.name] = (sys.maxsize if one.kind is one.KEYWORD_ONLY else place, "None" in hint)
+            flags[parameter.name] = (sys.maxsize if parameter.kind is parameter.KEYWORD_ONLY else place, "None" in hint)
     return flags
 
 
@@ -195,11 +195,11 @@ def misfit_of(
     else:
         return None
     call = name or _name_of(function)
-    parameters = {key: one for key, one in signature.parameters.items() if key != "self"}
-    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+    parameters = {key: parameter for key, parameter in signature.parameters.items() if key != "self"}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         for keyword in options:
             if keyword not in parameters:
-                named = [key for key, one in parameters.items() if one.kind is not one.VAR_POSITIONAL]
+                named = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_POSITIONAL]
                 return unknown_argument(call, keyword, named)
     shown = ", ".join(map(_shown, parameters.values()))
     remark = remark_on_call(call) if "too many" in reason else ""

@@ -15,20 +15,20 @@ def displayed(text: object, lines: bool = False) -> str:
     characters, and bytes of a file name that are no text. ``lines`` keeps line breaks: for a message of several lines whose
     names are clean already.
     """
-    found = str(text)
-    if found.isascii() and found.isprintable():
-        return found
-    return "".join(one if _harmless(one, lines) else _written_out(one) for one in found)
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(character if _harmless(character, lines) else _written_out(character) for character in shown)
 
 
-def _harmless(one: str, lines: bool) -> bool:
-    return one in _KEPT or (lines and one == "\n") or unicodedata.category(one) not in _UNSEEN
+def _harmless(character: str, lines: bool) -> bool:
+    return character in _KEPT or (lines and character == "\n") or unicodedata.category(character) not in _UNSEEN
 
 
-def _written_out(one: str) -> str:
-    code = ord(one)
+def _written_out(character: str) -> str:
+    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python passes on a byte of a name that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(one) or (
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or (
         f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     )

@@ -71,9 +71,9 @@ def nearest(value: str, known: Iterable[str]) -> str | None:
     if len(word) < 3:
         return None
     for fits in (_begins, _abbreviates):
-        found = [name for name in names if fits(word, name.lower())]
-        if len(found) == 1:
-            return found[0]
+        matches = [name for name in names if fits(word, name.lower())]
+        if len(matches) == 1:
+            return matches[0]
     return None
 
 
@@ -89,7 +89,7 @@ def _allowed(word: str, name: str) -> int:
 
 
 def _letters(word: str) -> str:
-    return "".join(one for one in word if not one.isdigit())
+    return "".join(character for character in word if not character.isdigit())
 
 
 def _begins(word: str, name: str) -> bool:

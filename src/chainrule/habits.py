@@ -297,7 +297,7 @@ def absent(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
 def unknown_argument(call: str, name: str, known: Iterable[str]) -> UserError:
     """The error for an argument that the function ``call`` lacks; it says what it is called, where the tables know it."""
     names = list(known)
-    renamed = next((one for one in _RENAMED.get(name, ()) if one in names), None)
+    renamed = next((candidate for candidate in _RENAMED.get(name, ()) if candidate in names), None)
     if renamed is not None:
         return UserError(f"{call}: there is no argument {name!r}: it is called {renamed!r} here")
     if name in _LEFT_OUT:

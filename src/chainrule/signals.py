@@ -166,10 +166,10 @@ def _fitted(message: str, handle: int) -> str:
     """``message`` broken between words where it goes to a terminal; the command to resume with stays whole, to be copied."""
     given = os.environ.get("COLUMNS", "")
     try:
-        found = os.get_terminal_size(handle).columns
+        terminal_columns = os.get_terminal_size(handle).columns
     except OSError:  # no terminal
         return message
-    columns = (int(given) if given.isdecimal() and len(given) < 10 else found) or 80
+    columns = (int(given) if given.isdecimal() and len(given) < 10 else terminal_columns) or 80
     lines: list[str] = []
     for line in message.split("\n"):
         lines.append("")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written to a temporary name, flushed to the disk, renamed."""
+"""Files that are never half written: written under a temporary name, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ def _kind(target: Path) -> int | None:
 
 
 def temporary_name(target: Path) -> Path:
-    """Where this process builds what will be renamed to ``target``."""
+    """The path under which this process writes a file before it is renamed to ``target``."""
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What processes that were killed while they wrote into ``folder`` left there, under ``temporary_name``."""
+    """The temporary files in ``folder`` of processes that were killed while they wrote: nobody will finish them."""
     if not folder.is_dir():
         return []
-    found = ((path, re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) for path in folder.iterdir())
-    return [path for path, match in found if match and not _runs(int(match[1]))]
+    named = ((path, re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) for path in folder.iterdir())
+    return [path for path, match in named if match and not _runs(int(match[1]))]
 
 
 def _runs(process: int) -> bool:
-    """Whether another process has this number. Where that cannot be asked (Windows), any might."""
+    """Whether another process with this number runs; always true where that cannot be asked (Windows)."""
     if process == os.getpid():
         return False
     if os.name != "posix":
@@ -89,7 +89,7 @@ def _runs(process: int) -> bool:
 
 
 def cannot_write(path: Path, error: OSError, size: int = 0) -> UserError:
-    """What to tell a user whose file could not be written."""
+    """The error to raise when ``path`` could not be written; ``size``, in bytes, is mentioned if the disk is full."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need = f" ({size / 1e6:.1f} MB needed)" if size > 50_000 else ""
         return UserError(
@@ -100,7 +100,7 @@ def cannot_write(path: Path, error: OSError, size: int = 0) -> UserError:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself last; not every system can flush a folder."""
+    """Make the renaming itself durable, on systems that can flush a folder."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the system takes back when its process ends, however it ends."""
+"""A lock between processes, which the system releases when the process that holds it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from chainrule.errors import UserError, warn
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _CANNOT = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _PID_PLACE = 1
-"""Where the number of the process stands in the file: Windows locks bytes, which others then cannot read."""
+"""Offset of the process number in the file: Windows locks single bytes, here byte 0, which others then cannot read."""
 
 
 class FileLock:
-    """A lock on a file of its own, which holds the number of the process that has it.
+    """A lock on the file ``path``, which contains the number of the process that holds the lock.
 
-    It lasts until ``release()`` or the end of the process, also by a kill. Then the file may stay, and means nothing by itself.
+    It lasts until ``release()`` or the end of the process, also by a kill. A file that is left behind does not lock anything.
+    ``what`` is the subject of error messages.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -32,14 +33,14 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether this process has it by this object."""
+        """Whether the lock is held through this object."""
         return self._file is not None
 
     def take(self) -> None:
-        """Have the lock from now on.
+        """Take the lock; does nothing if this object holds it already.
 
         Raises:
-            UserError: another process has it; the message names that one. Or the file cannot be written.
+            UserError: another process holds it, whose number the message gives; or the file cannot be written.
         """
         while self._file is None:
             try:
@@ -52,7 +53,7 @@ class FileLock:
                 file.close()
 
     def _locked(self, file: IO[bytes]) -> bool:
-        """Whether the open file is locked now, and is still the one of that name: who released it may have removed it."""
+        """Lock the open file; false if it is no longer the file at ``path``, as the holder before removed it on release."""
         try:
             _lock(file)
         except OSError as error:
@@ -75,12 +76,12 @@ class FileLock:
             file.write(f"{os.getpid()}\n".encode())
         except FileNotFoundError:
             return False
-        except OSError:  # a full disk: others are not told who has it
+        except OSError:  # a full disk: the number of the process is not written
             pass
         return True
 
     def release(self) -> None:
-        """Let others have it."""
+        """Give the lock up and remove the file."""
         file, self._file = self._file, None
         if file is not None:
             with contextlib.suppress(OSError):  # Windows removes no open file
@@ -100,7 +101,7 @@ class FileLock:
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Lock the open file, without waiting."""
+    """Lock the open file without waiting; an OSError if another process has it locked."""
     if os.name == "nt":
         import msvcrt
 

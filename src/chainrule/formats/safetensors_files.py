@@ -31,7 +31,7 @@ def save_safetensors(
 ) -> None:
     """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically.
 
-    A checksum of all of it is added to the metadata, which ``load_safetensors`` compares: disks and copies do flip bits.
+    A checksum of all of it is added to the metadata, and ``load_safetensors`` verifies it: disks and copies do flip bits.
     """
     from safetensors.numpy import save
 
@@ -44,7 +44,7 @@ def save_safetensors(
     for name, array in arrays.items():
         if array.dtype.kind in "OSU":
             raise UserError(f"save_safetensors: {name!r} holds no numbers, but {array.dtype.name}")
-    if metadata is not None and not all(isinstance(one, str) for item in metadata.items() for one in item):
+    if metadata is not None and not all(isinstance(text, str) for item in metadata.items() for text in item):
         raise UserError(f"save_safetensors: metadata must be texts by texts, got {metadata!r}")
     said = dict(metadata or {})
     if CHECKSUM in said:
@@ -55,7 +55,7 @@ def save_safetensors(
 
 @explained
 def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
-    """The tensors and the metadata of a file.
+    """The tensors (name to array) and the metadata (text to text) of a file.
 
     Raises:
         UserError: there is no such file, or it is cut off, damaged (if it has a checksum, by a single bit) or of another kind.
@@ -93,8 +93,10 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
 
 
 def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """The file with ``metadata`` in its header, in the order of their names: the library would write them in any order, and
-    equal runs write equal files."""
+    """The parts of the file ``content`` with ``metadata`` added to its header, sorted by name.
+
+    The safetensors library writes metadata in any order, but equal runs must write equal files.
+    """
     (length,) = _LENGTH.unpack_from(content)
     header = json.loads(content[_LENGTH.size : _LENGTH.size + length])
     text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
@@ -103,14 +105,16 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> list[bytes | 
 
 
 def checksum(tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> str:
-    """Of names, dtypes, shapes and bytes of all tensors, and of the metadata. BLAKE2b: 100 MB take about 0.1 s also where the
-    processor knows no SHA."""
-    found = hashlib.blake2b(digest_size=16)
+    """A checksum of the names, dtypes, shapes and bytes of all tensors, and of the metadata.
+
+    It is BLAKE2b, which takes about 0.1 s for 100 MB even on processors without instructions for SHA.
+    """
+    digest = hashlib.blake2b(digest_size=16)
     for name in sorted(metadata):
-        found.update(repr((name, metadata[name])).encode())
+        digest.update(repr((name, metadata[name])).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # as it lies in the file
-        found.update(repr((name, array.dtype.name, np.shape(tensors[name]))).encode())
-        found.update(array.reshape(-1).view(np.uint8).data)
-    return f"blake2b:{found.hexdigest()}"
+        digest.update(repr((name, array.dtype.name, np.shape(tensors[name]))).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return f"blake2b:{digest.hexdigest()}"

@@ -1,7 +1,7 @@
-"""What a file that chainrule wrote may say: each field with its type and range, and one form of message for what is wrong.
+"""Validation of files that chainrule wrote: each field has a type and a range, and all errors have the same form.
 
-A file may be damaged, edited, or of another version. Whoever reads its facts lists them as ``Field``s, and gets all of them
-checked before any is used.
+A file may be damaged, edited, or of another version. A reader lists the fields that it expects as ``Field``s, and all of them
+are checked before any is used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from chainrule.errors import UserError
 
 Check = Callable[[Any], str | None]
-"""Says what a value must be, as in "must be ..."; None if it is that."""
+"""``check(value)``: None if the value is right; else what it must be, to follow "must be"."""
 
 _MOST_SHOWN = 60
 
 
 def whole(low: int = 0, high: int | None = None) -> Check:
-    """A whole number from ``low`` to ``high``."""
+    """A check for a whole number from ``low`` to ``high``, both included."""
     limits = f"of at least {low}" if high is None else f"from {low} to {high}"
 
     def check(value: Any) -> str | None:
@@ -31,7 +31,7 @@ def whole(low: int = 0, high: int | None = None) -> Check:
 
 
 def number(low: float = -math.inf, above: float | None = None) -> Check:
-    """A finite number of at least ``low``, or above ``above``."""
+    """A check for a finite number of at least ``low`` or, if given, above ``above``."""
     limits = f" above {above:g}" if above is not None else f" of at least {low:g}" if low > -math.inf else ""
 
     def check(value: Any) -> str | None:
@@ -42,7 +42,7 @@ def number(low: float = -math.inf, above: float | None = None) -> Check:
 
 
 def text(known: Sequence[str] | None = None) -> Check:
-    """A text, or one of ``known`` texts."""
+    """A check for a text: any, or only one of ``known``."""
 
     def check(value: Any) -> str | None:
         if isinstance(value, str) and (known is None or value in known):
@@ -53,23 +53,26 @@ def text(known: Sequence[str] | None = None) -> Check:
 
 
 def several(member: Check, what: str, count: int | None = None, least: int = 0) -> Check:
-    """A list whose members all pass ``member``, such as "texts": ``count`` of them, or at least so many."""
+    """A check for a list whose members all pass ``member``: just ``count`` of them, or at least ``least``.
+
+    ``what`` is the word for the members in messages, such as "texts".
+    """
 
     def check(value: Any) -> str | None:
         many = f"{count} " if count is not None else f"at least {least} " if least else ""
         fits = isinstance(value, list) and (count is None or len(value) == count) and len(value) >= least
-        return None if fits and all(member(one) is None for one in value) else f"a list of {many}{what}"
+        return None if fits and all(member(element) is None for element in value) else f"a list of {many}{what}"
 
     return check
 
 
 def different(check: Check) -> Check:
-    """A list whose members are all different, and pass ``check``."""
+    """A check for a list that passes ``check`` and has no member twice."""
     return lambda value: check(value) or (None if len(set(value)) == len(value) else "a list without anything twice")
 
 
 def or_nothing(check: Check) -> Check:
-    """None, or what passes ``check``."""
+    """A check for None or a value that passes ``check``."""
 
     def either(value: Any) -> str | None:
         wanted = None if value is None else check(value)
@@ -79,13 +82,13 @@ def or_nothing(check: Check) -> Check:
 
 
 def anything(value: Any) -> str | None:
-    """Whatever there is, which somebody else checks."""
+    """A check that every value passes, for fields that are checked elsewhere."""
     return None
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its name, and what its value must be. ``fields`` are those of an object within it."""
+    """A field: its name and the check of its value; ``fields``, if given, are those of the object that is its value."""
 
     name: str
     check: Check = anything
@@ -94,7 +97,7 @@ class Field:
 
 
 def validated(source: str, facts: Any, fields: Sequence[Field], remedy: str) -> dict[str, Any]:
-    """``facts`` themselves, if they are an object with just these fields, and each is as it must be.
+    """``facts`` as a dict, if they are an object with exactly these fields, each of which passes its check.
 
     Raises:
         UserError: the message names ``source``, the field, its value, and ends with ``remedy``.
@@ -126,6 +129,6 @@ def _check_object(source: str, path: str, facts: Any, fields: Sequence[Field], r
 
 
 def shown(value: Any) -> str:
-    """A value in a message: as Python writes it, and not too long."""
+    """``value`` for a message: its ``repr``, cut to at most 60 characters."""
     written = repr(value)
     return written if len(written) <= _MOST_SHOWN else f"{written[: _MOST_SHOWN - 3]}..."
