@@ -1,6 +1,6 @@
 """chainrule: trains convolutional networks fast on the machine you have, and shows you every gradient."""
 
-from chainrule import signals  # noqa: F401 - before all that takes time: the command listens from here on
+from chainrule import signals  # noqa: F401 - before slower imports: from here on the command reacts to signals
 
 # isort: split
 import importlib
@@ -127,7 +127,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:  # what ``_LATER`` names: a test holds the two against each other
+if TYPE_CHECKING:  # the names in ``_LATER``; a test compares the two
     from chainrule import data, formats, lens, models, nn, optim, train
     from chainrule.lens.explain import explain
 
@@ -141,10 +141,10 @@ _LATER = {
     "optim": "chainrule.optim",
     "train": "chainrule.train",
 }
-"""Public names that are loaded when they are first asked for, and where they are: an import stays as light as tensors are."""
+"""Public names that are imported when first used, and their modules, so that ``import chainrule`` stays fast."""
 
 
-if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for something loaded later
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
 
     def __getattr__(name: str) -> Any:
         module = _LATER.get(name)

@@ -1,7 +1,7 @@
-"""What public calls are given: whole numbers such as sizes, axes and seeds, and arguments that a function does not have.
+"""Checks of the arguments of public calls: whole numbers (sizes, axes, seeds), flags, and calls that do not fit a function.
 
-What counts as a whole number is said here alone: an integer of Python or NumPy, or an array or tensor that holds a single
-integer, whatever ``operator.index`` takes. It takes bools too, but a bool is a flag in the wrong place, and no size.
+Only this module decides what counts as a whole number: whatever ``operator.index`` takes, such as an integer of Python or
+NumPy, or an array or tensor that holds a single integer. A bool does not count: it is a flag in the wrong place.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _INTEGERS = frozenset({int})
-_MOST_DIGITS = 1000  # Python makes no number of more than 4300
+_MOST_DIGITS = 1000  # Python converts no text of more than 4300 digits
 
 
 def as_whole(value: Any) -> int | None:
-    """``value`` as an integer of Python; None if it is no whole number."""
+    """``value`` as a Python int; None if it is no whole number."""
     if type(value) is int:
         return value
     if isinstance(value, bool) or getattr(value, "dtype", None) == "bool":
@@ -38,7 +38,7 @@ def as_whole(value: Any) -> int | None:
 
 
 def whole_number(what: str, value: Any, at_least: int | None = None) -> int:
-    """``value`` as an integer of Python; a UserError if it is no whole number or below ``at_least``."""
+    """``value`` as a Python int; a UserError that begins with ``what`` if it is no whole number or below ``at_least``."""
     number = as_whole(value)
     if number is None or (at_least is not None and number < at_least):
         limit = "" if at_least is None else f" of at least {at_least}"
@@ -47,12 +47,12 @@ def whole_number(what: str, value: Any, at_least: int | None = None) -> int:
 
 
 def written_whole(text: str) -> int | None:
-    """The whole number of at least 0 that ``text`` is, in digits; None if it is none, or longer than what is ever counted."""
+    """The whole number that ``text``, digits only, stands for; None if it is anything else, or absurdly long."""
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def as_whole_numbers(values: Any) -> tuple[int, ...] | None:
-    """Several whole numbers: of a tuple, a list, an array of integers; None if ``values`` is anything else."""
+    """``values``, a tuple, list or array of integers, as a tuple of Python ints; None if it is anything else."""
     if type(values) is tuple and _INTEGERS.issuperset(map(type, values)):
         return values
     if isinstance(values, str | bytes | dict | set | frozenset) or not _has_members(values):
@@ -62,7 +62,7 @@ def as_whole_numbers(values: Any) -> tuple[int, ...] | None:
 
 
 def _has_members(values: Any) -> TypeGuard[Iterable[Any]]:
-    """Whether a loop over ``values`` is possible: an array without axes has ``__iter__`` too, and refuses."""
+    """Whether a loop over ``values`` is possible: an array without axes has ``__iter__``, but raises a TypeError."""
     return hasattr(values, "__iter__") and getattr(values, "ndim", 1) == 1
 
 
@@ -71,7 +71,7 @@ def _all_whole(numbers: tuple[int | None, ...]) -> TypeGuard[tuple[int, ...]]:
 
 
 def shape_of(what: str, shape: Any) -> tuple[int, ...]:
-    """A shape from a whole number or several, none negative: a UserError names ``what`` otherwise."""
+    """A shape given as a single size or several; a UserError that begins with ``what`` if any is negative or not whole."""
     single = as_whole(shape)
     sizes = as_whole_numbers(shape) if single is None else (single,)
     if sizes is None or min(sizes, default=0) < 0:
@@ -80,7 +80,11 @@ def shape_of(what: str, shape: Any) -> tuple[int, ...]:
 
 
 def size_for_axes(what: str, size: Any, axes: int, at_least: int) -> int | tuple[int, ...]:
-    """A size that may differ by axis: a whole number for all ``axes``, or that many. A UserError names ``what`` otherwise."""
+    """A size that may differ by axis: a whole number for all axes, or a tuple of ``axes`` whole numbers.
+
+    Raises:
+        UserError: it is neither, or below ``at_least``; the message begins with ``what``.
+    """
     single = as_whole(size)
     if single is not None and single >= at_least:
         return single
@@ -92,7 +96,7 @@ def size_for_axes(what: str, size: Any, axes: int, at_least: int) -> int | tuple
 
 
 def real_number(what: str, value: Any) -> float:
-    """``value`` as a float of Python; a UserError if it is no number: text, None, a flag, several numbers."""
+    """``value`` as a Python float; a UserError if it is not a single number, but text, None, a bool or several numbers."""
     if type(value) is float or type(value) is int:
         return float(value)
     single = not isinstance(value, bool | str | bytes | complex) and hasattr(value, "__float__") and _single(value)
@@ -106,7 +110,7 @@ def _single(value: Any) -> bool:
 
 
 def pixels(size: Any) -> tuple[int, int]:
-    """The size of an image, (height, width); a UserError if it is no such pair."""
+    """The size of an image, (height, width) in pixels; a UserError if it is not a pair of positive whole numbers."""
     pair = as_whole_numbers(size)
     if pair is None or len(pair) != 2 or min(pair) < 1:
         raise UserError(f"the size of an image must be (height, width) in pixels, got {size!r}")
@@ -114,14 +118,14 @@ def pixels(size: Any) -> tuple[int, int]:
 
 
 def flag(what: str, value: Any, remark: str = "") -> bool:
-    """``value`` as a bool of Python; a UserError if it is anything but True or False, such as 1 or "yes"."""
+    """``value`` as a Python bool; a UserError if it is anything but True or False, such as 1 or "yes"."""
     if not isinstance(value, bool) and not (getattr(value, "dtype", None) == "bool" and _single(value)):
         raise UserError(f"{what} must be True or False, got {value!r}" + (f": {remark}" if remark else ""))
     return bool(value)
 
 
 def members_of(what: str, values: Any, remedy: str) -> list[Any]:
-    """``values`` as a list; a UserError that ends with the remedy if it is nothing to loop over."""
+    """``values`` as a list; a UserError that ends with ``remedy`` if it is a text or cannot be looped over."""
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
         raise UserError(f"{what} must be a list, got a {type(values).__name__}: {remedy}")
     return list(values)
@@ -131,9 +135,9 @@ def members_of(what: str, values: Any, remedy: str) -> list[Any]:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """``function``, where a call whose arguments do not fit raises a UserError that names the function and the arguments.
+    """Decorator: a call whose arguments do not fit raises a UserError that names the function and its parameters.
 
-    What the function annotates as ``bool`` must be one.
+    Arguments for parameters annotated as ``bool`` must be True or False.
     """
     call, flags = _name_of(function), _flags_of(function)
 
@@ -154,7 +158,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def explained_methods(kind: type[T]) -> type[T]:
-    """A class whose own public methods that take arguments are all ``explained``."""
+    """Class decorator: all public methods that the class itself defines are ``explained``."""
     for name, method in list(vars(kind).items()):
         if isinstance(method, FunctionType) and not name.startswith("_"):
             setattr(kind, name, explained(method))
@@ -162,8 +166,10 @@ def explained_methods(kind: type[T]) -> type[T]:
 
 
 def _flags_of(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
-    """The parameters that are True or False: where each stands (far away if it is passed by name alone), and whether it may be
-    None."""
+    """The parameters annotated as ``bool``: the position of each, and whether it may be None.
+
+    The position of a keyword-only parameter is ``sys.maxsize``.
+    """
     flags = {}
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
         hint = parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
@@ -182,8 +188,11 @@ def _check_flags(call: str, flags: Mapping[str, tuple[int, bool]], args: Sequenc
 def misfit_of(
     function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any], name: str = ""
 ) -> UserError | None:
-    """What is wrong with the arguments of a call; None if they fit, and something else went wrong, or if nothing is known of
-    what the function takes, as of some that are written in C."""
+    """The error for a call whose arguments do not fit ``function``, which messages call ``name``.
+
+    None if the arguments fit (the TypeError then came from inside the function), or if its signature is unknown, as that of
+    some functions written in C.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -207,7 +216,7 @@ def misfit_of(
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    """What a message calls a function: a class by its name, a method without its class."""
+    """The name of a function in messages: for a constructor that of the class, for a method without the class."""
     name = getattr(function, "__qualname__", type(function).__name__)
     return name.removesuffix(".__init__").rpartition(".")[2]
 

@@ -1,19 +1,19 @@
-"""Text from outside, such as names of files and classes, made safe to show: it must never command a terminal."""
+"""Text from outside, such as names of files and classes, made safe to show: a terminal must not take it for commands."""
 
 from __future__ import annotations
 
 import unicodedata
 
-_KEPT = frozenset("\u200c\u200d")  # joiners, without which names in Persian and some emoji fall apart; they move nothing
+_KEPT = frozenset("\u200c\u200d")  # joiners, which names in Persian and some emoji need; they are harmless
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def displayed(text: object, lines: bool = False) -> str:
-    r"""``text`` with what a terminal would obey, and what turns or hides what stands beside it, written out: ``\x1b[2J``.
+    r"""``text`` with all characters escaped that a terminal would obey or that change how others appear: ``\x1b[2J``.
 
-    That is control characters, line and paragraph separators, marks that change the direction of writing, invisible
-    characters, and bytes of a file name that are no text. ``lines`` keeps line breaks: for a message of several lines whose
-    names are clean already.
+    These are control characters, line and paragraph separators, marks that change the direction of writing, invisible
+    characters, and bytes of a file name that are not valid text. ``lines`` keeps line breaks, for messages of several lines
+    whose names are clean already.
     """
     shown = str(text)
     if shown.isascii() and shown.isprintable():

@@ -1,4 +1,4 @@
-"""The two kinds of error: what a user can mend, and what only we can."""
+"""The two kinds of error: UserError, which the user can fix, and InternalError, a bug of chainrule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ChainruleError(Exception):
 class UserError(ChainruleError, ValueError):
     """Something that was passed in does not fit: the message names the place, the values and the remedy.
 
-    Wherever it is shown, names in it must not command the terminal: what would is written out.
+    Characters in the message that a terminal would obey are escaped, as it may contain names from outside.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -25,15 +25,15 @@ class UserError(ChainruleError, ValueError):
 
 
 class UserIndexError(UserError, IndexError):
-    """A place beyond the end: an IndexError too, as Python's own sequences raise, by which loops over them end."""
+    """An index beyond the end. It is an IndexError too, as loops over a sequence need it to end."""
 
 
 class UserTypeError(UserError, TypeError):
-    """A call that does not fit, or a question that this kind of thing has no answer to: a TypeError too, as Python's own."""
+    """A call whose arguments do not fit, or an operation that an object does not support. It is a TypeError too."""
 
 
 class ChainruleWarning(UserWarning):
-    """Something works, but hardly as it was meant: the message names the place, the values and the remedy."""
+    """Something works, but probably not as intended: the message names the place, the values and the remedy."""
 
 
 class InternalError(ChainruleError, RuntimeError):
@@ -44,7 +44,7 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def warn(message: str) -> None:
-    """Warn of something that is allowed, but hardly meant, at the line of the user's program that led here."""
+    """Issue a ChainruleWarning at the line of the user's program that led here."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -60,9 +60,9 @@ def unknown_value(what: str, value: object, known: Iterable[str]) -> UserError:
 
 
 def nearest(value: str, known: Iterable[str]) -> str | None:
-    """The known name that ``value`` is a misspelling, a beginning or an abbreviation of; None where it is neither.
+    """The known name of which ``value`` is a misspelling, a beginning or an abbreviation; None if there is none.
 
-    That two names share some letters is not enough: who writes 'resnet18' or 'mobilenet' does not mean 'lenet'.
+    Some common letters are not enough: 'resnet18' and 'mobilenet' are not taken for 'lenet'.
     """
     word, names = value.lower(), sorted(known)
     near = [(count, name) for name in names if (count := _mistakes(word, name.lower())) <= _allowed(word, name)]
@@ -78,9 +78,9 @@ def nearest(value: str, known: Iterable[str]) -> str | None:
 
 
 def _allowed(word: str, name: str) -> int:
-    """How many mistakes a word of that length may have: one of three letters or more, two of eight, three of twelve.
+    """How many mistakes are tolerated: 1 in a word of three letters or more, 2 from eight letters, 3 from twelve.
 
-    Where the letters are right, more than one wrong digit is another number: resnet34 is not resnet18.
+    If only digits differ, more than a single wrong digit means another name: resnet34 is not resnet18.
     """
     longest = max(len(word), len(name))
     if _letters(word) == _letters(name):
@@ -93,19 +93,19 @@ def _letters(word: str) -> str:
 
 
 def _begins(word: str, name: str) -> bool:
-    """``cos`` for cosine; ``lenet-5`` for lenet."""
+    """Whether ``word`` begins ``name`` (``cos`` for cosine), or is ``name`` with a suffix (``lenet-5`` for lenet)."""
     further = word.removeprefix(name)
     return name.startswith(word) or (len(name) > 2 and further != word and not further[:1].isalnum())
 
 
 def _abbreviates(word: str, name: str) -> bool:
-    """``bf16`` for bfloat16: its letters in their order, with the first and the last."""
+    """Whether ``word`` has letters of ``name`` in order, with the first and the last: ``bf16`` for bfloat16."""
     letters = iter(name)
     return word[0] == name[:1] and word[-1] == name[-1:] and all(letter in letters for letter in word)
 
 
 def _mistakes(word: str, name: str) -> int:
-    """How many letters are missing, too many, wrong, or exchanged with their neighbour."""
+    """How many letters are missing, added, wrong, or swapped with their neighbour (Damerau-Levenshtein distance)."""
     if abs(len(word) - len(name)) > _allowed(word, name):
         return max(len(word), len(name))
     before, row = [0] * (len(name) + 1), list(range(len(name) + 1))

@@ -1,7 +1,7 @@
-"""What people write who come from PyTorch, and how the same is said here: one table for each kind of name.
+"""Names that people know from PyTorch, and what to write here instead: a table for each kind of name.
 
-Tensors have NumPy's names, layers and their functions PyTorch's. The tables are looked at only where a name is not there or an
-argument does not fit, so they cost nothing else; ``x`` is the tensor, ``w`` a parameter.
+Tensors have NumPy's names, layers and their functions PyTorch's. The tables are consulted only after a name was not found or an
+argument did not fit, so they cost nothing otherwise. In them, ``x`` is the tensor, ``w`` a parameter.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ DTYPES: dict[str, str] = {
     "int": "int32",
     "long": "int64",
 }
-"""PyTorch's names of dtypes; in front of any name it may also say ``torch.``."""
+"""PyTorch's names of dtypes, and the names here; a prefix ``torch.`` is removed before."""
 
 _LEFT_OUT: dict[str, str] = {
     "allow_unused": "leave it out: an input that the output does not depend on gets None",
@@ -267,7 +267,7 @@ _RENAMED: dict[str, tuple[str, ...]] = {
     "size": ("shape",),
     "start_dim": ("start_axis",),
 }
-"""Arguments that are called otherwise here: the first of these that the function has."""
+"""Arguments that have another name here: the first of these names that the function has."""
 
 _CALLS: dict[str, str] = {
     "full": "the shape is one argument: full((2, 3), 7.0)",
@@ -277,17 +277,17 @@ _CALLS: dict[str, str] = {
     "uniform": "the shape is one argument: uniform((2, 3))",
     "Sequential": "the layers are passed one by one: Sequential(*layers)",
 }
-"""What to say of a call with too many arguments."""
+"""Remarks for calls with too many arguments, by function."""
 
 
 _FLAGS: dict[str, str] = {
     "keepdims": "several axes are passed as a tuple, axis=(0, 1)",
 }
-"""What to say where something else stands in the place of True or False."""
+"""Remarks for arguments that must be True or False, but got something else."""
 
 
 def absent(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
-    """The error for an attribute that ``owner`` lacks; it says how the same is written, where the table knows it."""
+    """The error for an attribute that ``owner`` lacks; it says what to write instead, if ``table`` has the name."""
     remedy = table.get(name)
     if remedy is None and table is TENSOR and name.endswith("_") and not name.startswith("_"):
         remedy = _IMMUTABLE
@@ -295,7 +295,7 @@ def absent(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
 
 
 def unknown_argument(call: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for an argument that the function ``call`` lacks; it says what it is called, where the tables know it."""
+    """The error for an argument that the function ``call`` lacks; it says what to write instead, if the tables have it."""
     names = list(known)
     renamed = next((candidate for candidate in _RENAMED.get(name, ()) if candidate in names), None)
     if renamed is not None:
@@ -309,10 +309,10 @@ def unknown_argument(call: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def remark_on_flag(name: str) -> str:
-    """What to say of an argument that must be True or False, and is not."""
+    """The remark for the argument ``name``, which must be True or False, but is not; empty if there is none."""
     return _FLAGS.get(name, "")
 
 
 def remark_on_call(call: str) -> str:
-    """What to say of a call with too many arguments, beyond how the function is called."""
+    """The remark for a call of ``call`` with too many arguments; empty if there is none."""
     return _CALLS.get(call, "")

@@ -1,4 +1,4 @@
-"""The one bounded cache: what was made lately, by key, such as programs and loaded code."""
+"""A bounded cache, which keeps the values used most recently, such as programs and loaded code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """At most ``most`` values: of more, those that were asked for longest ago are forgotten.
+    """A cache of at most ``most`` values by key; the least recently used are dropped first.
 
-    Threads may share one; a value is made by a single one of them, while the others wait. ``forgotten`` is told what goes.
+    Threads may share a cache: only one thread makes a value, while the others wait. ``forgotten(key, value)`` is called for
+    each value that is dropped, but not by ``clear``.
     """
 
     def __init__(self, most: int, forgotten: Callable[[K, V], object] | None = None) -> None:
@@ -31,7 +32,7 @@ class Recent(Generic[K, V]):
         return f"<Recent: {len(self)} of at most {self._most} values>"
 
     def get(self, key: K) -> V | None:
-        """The value of ``key``, which now was asked for last; None if there is none."""
+        """The value of ``key``, which becomes the most recently used; None if there is none."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -39,7 +40,7 @@ class Recent(Generic[K, V]):
             return value
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
-        """The value of ``key``, made if there is none."""
+        """The value of ``key``; if there is none, ``make()`` makes it, and it is kept."""
         with self._lock:
             value = self.get(key)
             if value is None:
@@ -48,7 +49,7 @@ class Recent(Generic[K, V]):
             return value
 
     def keep(self, key: K, value: V) -> None:
-        """From now on ``value`` is that of ``key``."""
+        """Keep ``value`` under ``key``, as the most recently used."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -58,6 +59,6 @@ class Recent(Generic[K, V]):
                     self._forgotten(*gone)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all values."""
         with self._lock:
             self._values.clear()

@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill, a terminal that goes away: what the command does about them, from its first moment to its last.
+"""How the command reacts to Ctrl-C (SIGINT), a kill (SIGTERM) and the loss of its terminal (SIGHUP), from start to end.
 
     starting, loading, compiling, other commands ── signal ──> one sentence, end
     training, from its first step on ── signal ──> the step is finished and saved, one sentence, end; Ctrl-C again ends at once
@@ -26,7 +26,7 @@ from types import FrameType
 from chainrule import forks
 
 NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that ask a command to end."""
+"""The signals that ask a command to end, as far as the system has them."""
 
 AT_ONCE = "Stopped before it was done."
 _SECONDS_TO_WRITE = 0.5
@@ -34,7 +34,7 @@ _BARE_LINE, _CURSOR = "\r\x1b[2K", "\x1b[?25h"  # a live line is taken away, the
 
 
 class Listener:
-    """Hears signals and does what the present part of the command wants; there is one per process, ``listener``.
+    """Receives signals and reacts as the present part of the command wants; each process has a single one, ``listener``.
 
     Attributes:
         asked: the signal that asked the run to end after its step; 0 as long as none did.
@@ -47,14 +47,14 @@ class Listener:
         self._answering = forks.renewed(threading.RLock())  # a handler may come while the same thread holds it
         self._before: dict[int, signal._HANDLER] = {}
 
-    # ---- what a signal does now
+    # ---- what a signal does from now on
 
     def at_once(self, last_words: str = AT_ONCE) -> None:
-        """From now on a signal ends the process, with these words."""
+        """From now on a signal prints ``last_words`` and ends the process."""
         self._become(last_words, after_step=False, over=False)
 
     def after_step(self, last_words: str) -> None:
-        """From now on a signal is noted in ``asked``, which is said; Ctrl-C after that ends the process, with these words."""
+        """From now on a signal is recorded in ``asked`` and announced; Ctrl-C after that prints ``last_words`` and ends."""
         self._become(last_words, after_step=True, over=False)
 
     def over(self) -> None:
@@ -62,11 +62,11 @@ class Listener:
         self._become("", after_step=False, over=True)
 
     def _become(self, last_words: str, after_step: bool, over: bool) -> None:
-        with self._answering:  # what is being said is said to its end
+        with self._answering:  # a message that is being written is written to its end
             self._last_words, self._after_step, self._over = last_words, after_step, over
 
     def hear(self, number: int) -> None:
-        """Answer a signal."""
+        """React to the signal ``number``."""
         with self._answering:
             if self._over:
                 return
@@ -80,7 +80,7 @@ class Listener:
     # ---- hearing
 
     def listen(self) -> None:
-        """Hear signals from now on. Only the main thread may ask for that."""
+        """Install the handlers; signals that are ignored stay ignored. Only the main thread may call this."""
         for number in NUMBERS:
             if number not in self._before and signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
@@ -90,7 +90,7 @@ class Listener:
             self.hear(number)
 
     def __enter__(self) -> Listener:
-        """Listen by a thread while the command runs. In another thread than the main one signals are left alone."""
+        """Listen by a thread of its own while the command runs; outside the main thread, install no handlers."""
         self.asked = 0
         self.at_once()
         self._was_listening, self._started = bool(self._before), False
@@ -101,7 +101,7 @@ class Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Where the process is the command, it ends now, undisturbed; elsewhere its former handlers are back."""
+        """Ignore signals if the process is the command, which is about to end; elsewhere restore the handlers from before."""
         self.over()
         if self._was_listening:
             return
@@ -137,8 +137,10 @@ class Listener:
 
 
 def tell(message: str) -> None:
-    """Say a message on standard error, past every buffer and lock, as the main thread may be in the middle of writing; on a
-    terminal in place of the live line, if there is one. Where nobody can be told, nothing happens."""
+    """Write ``message`` to standard error, past all buffers and locks, as the main thread may be in the middle of writing.
+
+    On a terminal it replaces the live line, if there is one. Where the message cannot be written, nothing happens.
+    """
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:  # it was closed when the process began
             continue
@@ -182,7 +184,7 @@ def _fitted(message: str, handle: int) -> str:
 
 
 def die(number: int) -> None:
-    """End the process whatever it is doing, by the signal ``number``, as a kill would, which no file minds."""
+    """End the process by the signal ``number``, whatever it is doing, as a kill would; files are safe against that."""
     if os.name == "posix":
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Standard file formats, read and written so that neither a crash nor a full disk can lose what was there."""
+"""Standard file formats, read and written so that neither a crash nor a full disk loses an older file."""
 
 from chainrule.formats.atomic import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.formats.safetensors_files import load_safetensors, save_safetensors

@@ -18,7 +18,7 @@ from chainrule.errors import UserError
 def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequence[bytes | memoryview]) -> None:
     """Replace ``path`` by ``content``, or its parts. At every moment, also after a crash, the file is the old one or the new.
 
-    A link stays: what it leads to is replaced. Into a device or a pipe (``/dev/stdout``) the content is written as it is.
+    A symbolic link stays: its target is replaced. A device or a pipe (``/dev/stdout``) is written to directly.
 
     Raises:
         UserError: it is a folder, the disk is full or the folder cannot be written; the old file is untouched.
@@ -48,12 +48,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequen
 
 
 def _kind(target: Path) -> int | None:
-    """The mode of what is there; None for nothing. A UserError for what can be no file."""
+    """The mode bits of the file ``target``; None if there is none. A UserError if no file can have this path."""
     try:
         kind = target.stat().st_mode
     except ValueError:  # a character 0, which no system takes
         raise UserError(f"{displayed(target)} cannot be the name of a file: choose another place") from None
-    except OSError:  # where that is no file that is yet to be made, writing says why
+    except OSError:  # if this is no file that is yet to be made, writing it tells why
         return None
     if stat.S_ISDIR(kind):
         raise UserError(f"{displayed(target)} is a folder: give the name of a file")

@@ -19,7 +19,7 @@ from chainrule.ops.primitive import Primitive
 
 
 class LocalKind(enum.Enum):
-    """What the Jacobian of a node for one of its inputs looks like."""
+    """The structure of a node's Jacobian for one of its inputs."""
 
     DIAGONAL = "diagonal"  # each output element depends only on the input element at the same place (ReLU: a mask)
     ROUTING = "routing"  # each output element is one of the input elements (max pooling)
@@ -43,7 +43,11 @@ def local_kind(node: Node, position: int) -> LocalKind:
 
 
 def local_row(node: Node, position: int, unit: tuple[int, ...]) -> Array:
-    """d node[unit] / d input, an array of the shape of input ``position``: one row of the Jacobian."""
+    """d node[unit] / d input, a row of the Jacobian, in the shape of input ``position``; 0 where no gradient passes.
+
+    Raises:
+        UserError: ``unit`` is no index of the node's output, or the node was only traced.
+    """
     if len(unit) != node.ndim or any(not 0 <= i < size for i, size in zip(unit, node.shape, strict=True)):
         raise UserError(f"unit {list(unit)} is outside the output {node.type}: give {node.ndim} indices from 0")
     seed = np.zeros(node.shape, dtype=node.dtype)
@@ -52,13 +56,18 @@ def local_row(node: Node, position: int, unit: tuple[int, ...]) -> Array:
 
 
 def local_diagonal(node: Node, position: int) -> Array:
-    """The diagonal of the Jacobian of an elementwise node, in the shape of the input: each element's own slope."""
+    """The diagonal of the Jacobian of an elementwise node, in the shape of the input: each element's own slope.
+
+    Raises:
+        UserError: the node is not elementwise, or was only traced.
+    """
     if not _primitive(node, position).elementwise:
         raise UserError(f"{node.operation.name} is not elementwise: ask for the row of one unit")
     return _passed_on(node, position, np.ones(node.shape, dtype=node.dtype))
 
 
 def _passed_on(node: Node, position: int, upstream: Array) -> Array:
+    """The downstream gradient for input ``position`` by the node's own rule."""
     primitive = _primitive(node, position)
     input_node = node.inputs[position]
     if not is_float(node.dtype):

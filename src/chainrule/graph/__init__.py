@@ -1,4 +1,4 @@
-"""The graph: nodes, their types, and what can be asked of a whole graph."""
+"""The graph: nodes and their types, graphs, their order and their check, and origins."""
 
 from chainrule.graph.check import check
 from chainrule.graph.graph import Graph, topological_order

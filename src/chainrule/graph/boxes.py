@@ -1,4 +1,4 @@
-"""What a drawing of a graph consists of: boxes with words in them, and arrows between boxes."""
+"""The parts of a drawing of a graph: boxes with texts, and arrows between boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EdgeNotes = Callable[[Node, int], str]
 
 @dataclass
 class Box:
-    """A rectangle of the drawing, with what is written in it."""
+    """A rectangle of the drawing, with its texts and its size in pixels."""
 
     nodes: list[Node]
     look: str  # op, module, or the kind of a leaf: constant, parameter, buffer, input

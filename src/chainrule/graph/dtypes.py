@@ -1,6 +1,6 @@
 """The seven dtypes, and the rule by which two of them are promoted to a common one.
 
-Promotion follows one chain; the result of an operation on two tensors is whichever stands further right:
+Promotion follows one chain; the result of an operation on two tensors has the dtype further right:
 
     bool < uint8 < int32 < int64 < bfloat16 < float32 < float64
 

@@ -1,8 +1,8 @@
-"""A node: one value of a computation, and how it came to be.
+"""A node: a value of a computation, and how it was computed.
 
 A node is made once, and stays as it is until ``backward()`` frees its graph. It is either a *leaf* (a constant, a parameter,
-an input: no inputs, no primitive applied) or the result of a primitive applied to the values of its inputs. A computation that
-runs at once keeps the array in ``value``; one that is only traced has ``None`` there.
+an input: no inputs, no primitive applied) or the result of a primitive applied to the values of its inputs. Its array is in
+``value``, which is None if the computation is only traced.
 
 The graph must not keep arrays that nobody reads again. So where values are large, a node that ran does not keep the nodes that
 it was given as inputs, which hold their arrays, but a ``Remembered`` node for each: the same without the value, unless a

@@ -68,7 +68,7 @@ __all__ = [
     "init",
 ]
 
-if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for a layer
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
 
     def __getattr__(name: str) -> Any:
         raise absent("module 'chainrule.nn'", name, LAYERS)

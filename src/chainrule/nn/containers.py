@@ -95,7 +95,7 @@ class Sequential(_Row):
         self._extend(modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else modules)
 
     def forward(self, x: Any) -> Any:
-        """Pass ``x`` through all modules in order; what the last one returns."""
+        """The output of the last module, each having been called on the output of the one before; without modules, ``x``."""
         for module in self:
             x = module(x)
         return x

@@ -445,7 +445,10 @@ def batch_norm(
 
 
 def track(running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
-    """Move running statistics by ``share`` towards those of a batch of ``count`` values; the variance is the unbiased one."""
+    """Move running statistics by ``share`` towards those of a batch of ``count`` values per channel.
+
+    ``variance`` is the biased one; the running variance gets the unbiased one, as in PyTorch.
+    """
     if not isinstance(running_mean, Cell) or not isinstance(running_var, Cell):
         raise UserError(
             "batch_norm: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "

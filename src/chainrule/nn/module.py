@@ -355,7 +355,7 @@ class Module(Watched):
             if have != shape:
                 wrong.append(f"{name}: the model has shape {have}, the state {shape}")
         values: dict[Cell, tuple[str, Tensor]] = {}
-        for name in both if not wrong else ():  # all are converted before one is assigned
+        for name in both if not wrong else ():  # all values are converted before any is assigned
             cell = cells[name]
             value = tensor(state[name], cell.dtype)
             first, same = values.setdefault(cell, (name, value))

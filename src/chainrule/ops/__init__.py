@@ -1,4 +1,4 @@
-"""The primitives, one page each, and what is composed of them."""
+"""The primitives, by family, compositions of them, and the engines that run them."""
 
 from chainrule.ops import compose
 from chainrule.ops.broadcast import broadcast, sum_

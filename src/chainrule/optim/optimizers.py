@@ -297,7 +297,7 @@ class Optimizer(Watched, ABC):
             raise UserError(
                 f"optimizer state lacks {', '.join(missing)}: was it saved by another {kind}, or another optimizer?"
             )
-        values = {key: tensor(value) for key, value in state.items()}  # all are converted before one is assigned
+        values = {key: tensor(value) for key, value in state.items()}  # all values are converted before any is assigned
         for key, cell in options.items():
             cell.assign(values[key])
         for key, (parameter, name) in places.items():
