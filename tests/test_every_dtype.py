@@ -19,7 +19,7 @@ import pytest
 import chainrule as cr
 from chainrule import UserError, ops
 from chainrule.cpu.runtime import threads
-from chainrule.cpu.runtime.memory import PAGE
+from chainrule.cpu.runtime.memory import SAME_PLACE
 from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, as_dtype, bool_, is_float
@@ -45,7 +45,7 @@ def same_threads_afterwards() -> Iterator[None]:
 def compiled(graph: Graph, given: Mapping[Node, np.ndarray]) -> list[np.ndarray]:
     """The outputs of ``graph`` as a program gives them, whatever the number of threads and whatever memory held before."""
     program = Program(graph)
-    arena = guarded(program.arena_bytes, align=PAGE)
+    arena = guarded(program.arena_bytes, align=SAME_PLACE)
     program.lend(arena)
     for node, array in given.items():
         if program.needs(node):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from chainrule.cpu.runtime.memory import built_in_memory
 from chainrule.errors import UserError
 from chainrule.graph import Graph
 from chainrule.models import build
@@ -67,12 +67,7 @@ def available_memory() -> int | None:
     anything.
     """
     known = [one for one in (_linux_available(), _left_in_group(_GROUP)) if one is not None]
-    if known:
-        return min(known)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
+    return min(known) if known else built_in_memory()
 
 
 def _linux_available() -> int | None:

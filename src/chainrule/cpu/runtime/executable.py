@@ -18,7 +18,7 @@ from chainrule.cpu.codegen.code_cache import load
 from chainrule.cpu.codegen.target import Target, host_target
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.runtime import threads
-from chainrule.cpu.runtime.memory import PAGE, aligned_memory
+from chainrule.cpu.runtime.memory import aligned_memory, whole_pages
 from chainrule.cpu.runtime.runner import Job, StageRow
 from chainrule.errors import InternalError, UserError
 from chainrule.graph import Array
@@ -197,7 +197,7 @@ class Executable:
 
         def prepare(count: int) -> None:
             # A row per thread, in pages of its own: threads must not share a cache line that they write.
-            width = -(-2 * rows * 8 // PAGE) * PAGE
+            width = whole_pages(2 * rows * 8)
             times = aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
             measured.append(times[:, : 2 * rows])
             job[Job.TIMES], job[Job.TIMES_BYTES] = times.ctypes.data, width

@@ -1,4 +1,4 @@
-"""Memory for programs: in whole pages, and used again.
+"""Memory for programs: aligned, and used again.
 
 A fresh page costs the system microseconds when it is first touched, more than a pass over it. What runs node by node asks for
 the same sizes again and again, so ``recycled`` gives out what an earlier array left, as soon as nobody has that array or a view
@@ -17,31 +17,39 @@ import numpy as np
 from chainrule import forks
 from chainrule.graph import Array, TensorType
 
-PAGE, LINE = 4096, 64
+PAGE = mmap.PAGESIZE
+"""Of this system: 4 KiB on most, 16 KiB on Apple's processors, 64 KiB on some servers."""
+LINE = 64
+"""Bytes that caches exchange as one, on most processors. Where it is 128, two neighbours share a line, which costs only time."""
+SAME_PLACE = 4096
+"""Addresses that agree in their last 12 bits lie in the same place for a processor that looks whether a load follows a store to
+the same memory. This is so whatever the size of a page."""
 _MAPPED_FROM = 1 << 20
 
 
-def _quarter_of_memory() -> int:
-    """In bytes, 1 GiB where the system does not say how much there is."""
+def built_in_memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        pages = os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return 1 << 30
+        return None
+    return PAGE * pages if pages > 0 else None
 
 
-_MOST_IDLE_BYTES = _quarter_of_memory()
+_MOST_IDLE_BYTES = (built_in_memory() or 4 << 30) // 4
 
 
 def aligned_memory(nbytes: int, present: bool = False) -> Array:
-    """Bytes, all 0, that begin at a page. Much of it is mapped for itself, so that it goes back as soon as nobody has it.
+    """Bytes, all 0, whose first address is a multiple of ``SAME_PLACE``. Much of it begins at a page, and is mapped for itself, so
+    that it goes back as soon as nobody has it.
 
     ``present``: its pages are there at once, where the system can do that. A page that is read before it is written is a
     shared page of zeros first, and to exchange that under several threads costs five times as much as to begin with its own.
     """
     if nbytes >= _MAPPED_FROM:
         return np.frombuffer(_mapped(nbytes, present), np.uint8)
-    raw = np.zeros(nbytes + PAGE, np.uint8)
-    begin = -raw.ctypes.data % PAGE
+    raw = np.zeros(nbytes + SAME_PLACE, np.uint8)
+    begin = -raw.ctypes.data % SAME_PLACE
     return raw[begin : begin + nbytes]
 
 
@@ -55,8 +63,13 @@ def _mapped(nbytes: int, present: bool) -> mmap.mmap:
         raise MemoryError(f"Unable to allocate {nbytes / 1e9:,.1f} GB") from None
 
 
+def whole_pages(nbytes: int) -> int:
+    """So many bytes, rounded up to pages of this system: what one thread writes there, no other has in a cache line or a page."""
+    return -(-nbytes // PAGE) * PAGE
+
+
 class _Block:
-    """Memory in whole pages. Its address, and what NumPy wants to know of it, are asked for once."""
+    """Memory that is used again. Its address, and what NumPy wants to know of it, are asked for once."""
 
     __slots__ = ("_array", "address", "interface", "nbytes")
 
@@ -128,9 +141,9 @@ class _Lease:
 
 
 def recycled(nbytes: int) -> tuple[Array, int]:
-    """Bytes with anything in them, in whole pages, and their address; the memory is used again when the array and all its
-    views are gone."""
-    rounded = -(-nbytes // PAGE) * PAGE
+    """At least so many bytes with anything in them, and their address, a multiple of ``SAME_PLACE``; the memory is used again when
+    the array and all its views are gone."""
+    rounded = whole_pages(nbytes) if nbytes >= _MAPPED_FROM else -(-nbytes // SAME_PLACE) * SAME_PLACE
     block = _idle.take(rounded) or _Block(rounded)
     return np.asarray(_Lease(block)), block.address
 
@@ -139,14 +152,14 @@ def recycled(nbytes: int) -> tuple[Array, int]:
 
 
 def apart(number: int) -> int:
-    """In which byte of a page, at a cache line, the array of a number begins. Neighbours begin at different places: where loads
-    and stores of one loop agreed in their last 12 bits, the processor would take them for the same."""
-    return number * 5 * LINE % PAGE
+    """In which byte after a multiple of ``SAME_PLACE``, at a cache line, the array of a number begins. Neighbours begin at different
+    places: where loads and stores of one loop agreed in their last 12 bits, the processor would take them for the same."""
+    return number * 5 * LINE % SAME_PLACE
 
 
 def apart_zeros(type_: TensorType, present: bool) -> Array:
     """An array of zeros, apart from the ones before. ``present``: see ``aligned_memory``."""
-    raw, begin = aligned_memory(type_.nbytes + PAGE, present), apart(next(_places))
+    raw, begin = aligned_memory(type_.nbytes + SAME_PLACE, present), apart(next(_places))
     found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
     return found
 

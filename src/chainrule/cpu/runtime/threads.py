@@ -24,7 +24,7 @@ from chainrule.cpu.codegen.cores import available_cores
 from chainrule.cpu.codegen.machine_code import Library
 from chainrule.cpu.codegen.target import host_target
 from chainrule.cpu.kernel import Kernel
-from chainrule.cpu.runtime.memory import PAGE, aligned_memory
+from chainrule.cpu.runtime.memory import aligned_memory, whole_pages
 from chainrule.cpu.runtime.runner import Control, Job, Meeting, runner_module
 from chainrule.errors import UserError
 from chainrule.graph import Array
@@ -169,7 +169,7 @@ class ThreadPool:
     def reserve(self, nbytes: int) -> None:
         """See to it that each thread has at least ``nbytes`` to work in: ``scratch_stride``, the first at ``scratch``."""
         if nbytes > self.scratch_stride:
-            self.scratch_stride = -(-nbytes // PAGE) * PAGE
+            self.scratch_stride = whole_pages(nbytes)
             self._memory = aligned_memory(self.scratch_stride * self.threads)
             self.scratch = int(self._memory.ctypes.data)
 
