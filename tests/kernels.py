@@ -8,8 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.cpu.codegen.code_cache import load
-from chainrule.cpu.codegen.target import Target
+from chainrule.cpu.codegen.target import Target, host_target
 from chainrule.cpu.kernel import KernelSteps
+
+HOST = host_target()
+NARROW = HOST if HOST.name == "neon" else host_target("sse2")
+"""This processor with the narrowest vectors that it has: on AArch64 there is one width only."""
 
 _GUARD = 256
 _CANARY = 0xA5

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.cpu.codegen.machine_code import Library, assemble, assembly
-from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.codegen.target import AVX512, NEON, Target
 from chainrule.cpu.kernel import KernelStep, KernelSteps
 from chainrule.cpu.kernels.contraction import convolution, input_gradient, matmul, weight_gradient
 from chainrule.cpu.kernels.geometry import Geometry
+from kernels import HOST, NARROW
 
-HOST, SSE2 = host_target(), host_target("sse2")
-TARGETS = [(HOST, "float32"), (HOST, "float64"), (SSE2, "float32")]
-TARGET_NAMES = ["host-float32", "host-float64", "sse2-float32"]
+TARGETS = [(HOST, "float32"), (HOST, "float64"), (NARROW, "float32")]
+TARGET_NAMES = ["host-float32", "host-float64", "narrow-float32"]
 
 _CANARY = 64
 _UNIT_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
-from chainrule.cpu.codegen.target import Target, host_target
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernels import depthwise
 from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.ops import output_size
-from kernels import run_steps
-
-HOST, NARROW = host_target(), host_target("sse2")
+from kernels import HOST, NARROW, run_steps
 
 
 def geometry(

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
-from chainrule.cpu.codegen.target import Target, host_target
+from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernels import pooling
 from chainrule.ops import Primitive, output_size
-from kernels import run_steps
+from kernels import HOST, NARROW, run_steps
 
-HOST, NARROW = host_target(), host_target("sse2")
 NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 Case = tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int], Any, tuple[int, int]]
 # image (N, C, H, W), window, stride, padding, dilation

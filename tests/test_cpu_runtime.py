@@ -558,3 +558,4 @@ def test_the_runner_compiles_for_other_processors(target: Target, polls: bool) -
     text = assembly(runner_module(target, polls).text(), target, "runner").lower()
     assert ("usleep" in text) == polls
     assert ("fpcr" if target is NEON else "ldmxcsr") in text
+    assert ("cntvct_el0" if target is NEON else "rdtsc") in text, "a clock that stands still measures nothing"

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from chainrule.cpu.codegen.emit import Module, vector
 from chainrule.cpu.codegen.machine_code import assembly
-from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
+from chainrule.cpu.codegen.target import AVX512, NEON, Target
 from chainrule.cpu.kernel import KernelSteps
 from chainrule.cpu.kernels import winograd
 from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.cpu.kernels.winograd.transforms import A_T, B_T, G, transform, transposed
-from kernels import run_steps
+from kernels import HOST, NARROW, run_steps
 from test_cpu_contraction import geometry, operands_of, reference, square
 
-HOST, SSE2 = host_target(), host_target("sse2")
 ERROR = {"float32": 5e-6, "float64": 1e-14}
 """Of the largest number of the result."""
 
@@ -75,7 +74,7 @@ def test_passes_agree_with_sums_over_taps(name: str) -> None:
     check(SHAPES[name])
 
 
-@pytest.mark.parametrize(("target", "dtype"), [(HOST, "float64"), (SSE2, "float32"), (SSE2, "float64")])
+@pytest.mark.parametrize(("target", "dtype"), [(HOST, "float64"), (NARROW, "float32"), (NARROW, "float64")])
 @pytest.mark.parametrize("name", ["parts of tiles", "small tiles, odd", "border on one side"])
 def test_other_targets_and_dtypes(name: str, target: Target, dtype: str) -> None:
     check(SHAPES[name], target, dtype)
@@ -146,7 +145,7 @@ def test_transforms_take_few_instructions(side: int) -> None:
         assert f.text().count("= ") - before == count
 
 
-@pytest.mark.parametrize("target", [AVX512, NEON, HOST, SSE2], ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [AVX512, NEON, HOST, NARROW], ids=lambda target: target.name)
 def test_inner_loops_keep_their_values_in_registers(target: Target) -> None:
     one = square(4, 64, 64, 16, 3, padding=1)
     for steps in (winograd.convolution(target, "float32", one), winograd.weight_gradient(target, "float32", one)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from chainrule.cpu.codegen.availability import obstacle
 from chainrule.cpu.codegen.target import host_target
 from chainrule.cpu.runtime.lent import LentProgram, stand_in
 from chainrule.cpu.runtime.memory import apart_zeros as zeros
@@ -18,6 +19,7 @@ __all__ = [
     "check_environment",
     "compile_graph",
     "lent_program",
+    "obstacle",
     "return_idle",
     "run_single",
     "set_threads",

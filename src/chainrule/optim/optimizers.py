@@ -20,7 +20,7 @@ from chainrule.graph.dtypes import DType, float32, float64, promote
 from chainrule.habits import OPTIMIZER, absent
 from chainrule.ops import is_tracing
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions, tensor
-from chainrule.tensor.engines import runs_natively
+from chainrule.tensor.engines import has_native_code, runs_natively
 from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
 _WORTH_A_PROGRAM = 1 << 14
@@ -212,7 +212,8 @@ class Optimizer(Watched, ABC):
                 "requires_grad=True: make it a Parameter"
             )
         worth = type(self) in _PURE and runs_natively() and len(parameters) == len(learning)
-        if worth and sum([parameter.size for parameter in parameters]) >= _WORTH_A_PROGRAM:
+        worth = worth and sum([parameter.size for parameter in parameters]) >= _WORTH_A_PROGRAM
+        if worth and has_native_code():
             frozen = tuple([tuple(group.options.items()) for group in self.groups])
             self._updates.run(self._step, parameters, self._cells(), frozen)
         else:

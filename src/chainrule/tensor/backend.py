@@ -87,6 +87,11 @@ class LentProgram(Protocol):
 class Backend(Protocol):
     """What a backend does."""
 
+    def obstacle(self) -> str | None:
+        """Why this machine has no native code, as one sentence without its full stop; None: it has. Where it has none, only
+        threads and memory are asked for; see ``engines.has_native_code``."""
+        ...
+
     def compile_graph(
         self, graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, show: str | None
     ) -> Program:
@@ -145,6 +150,12 @@ class Backend(Protocol):
 @functools.cache
 def backend() -> Backend:
     """The backend, loaded when it is first asked for."""
+    from chainrule.cpu.codegen.availability import obstacle
+
+    if obstacle() is not None:
+        from chainrule.cpu import unavailable
+
+        return unavailable
     from chainrule.cpu import interface
 
     return interface

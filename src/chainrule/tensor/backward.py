@@ -20,7 +20,7 @@ from chainrule.grad import backprop, refuse_freed
 from chainrule.graph import COMPILED, Array, Node, leaf, topological_order
 from chainrule.recent import Recent
 from chainrule.tensor.backend import backend
-from chainrule.tensor.engines import work
+from chainrule.tensor.engines import has_native_code, work
 from chainrule.tensor.tracing import active_trace
 
 _WORTH_A_PROGRAM = 1 << 20
@@ -49,7 +49,7 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
         refuse_outside("backward: the compiled function", order)
     refuse_compiled("backward", wanted)
     found = None
-    if as_program and output.value is not None and _is_worth_a_program(order):
+    if as_program and output.value is not None and _is_worth_a_program(order) and has_native_code():
         if upstream is not None and upstream.value is not None:
             upstream = leaf(upstream.value)  # its own history, or its place in this graph, does not matter
         structure = _Structure(output, order, wanted, upstream)

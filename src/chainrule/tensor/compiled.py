@@ -33,7 +33,7 @@ from chainrule.recent import Recent
 from chainrule.tensor.backend import Program, backend
 from chainrule.tensor.backward import refuse_outside
 from chainrule.tensor.cells import Cell, in_memory, state_lock, written
-from chainrule.tensor.engines import is_reference
+from chainrule.tensor.engines import is_reference, require_native_code
 from chainrule.tensor.guards import Guards, Notes
 from chainrule.tensor.sameness import Identity, described, value_key
 from chainrule.tensor.surroundings import RandomStates, Surroundings
@@ -106,7 +106,12 @@ class CompiledFunction(Generic[P, R]):
                 return cast(R, traced.run(call.inputs, self.__name__))
 
     def prepare(self, *args: P.args, **options: P.kwargs) -> Program:
-        """Trace and compile for these arguments without running anything."""
+        """Trace and compile for these arguments without running anything.
+
+        Raises:
+            UserError: this machine has no native code, so there are no programs.
+        """
+        require_native_code(f"{self.__name__}.prepare")
         with self._lock:
             call = _Call(args, options)
             traced, broken = self._known(call)
@@ -190,8 +195,13 @@ class CompiledFunction(Generic[P, R]):
 
     @property
     def program(self) -> Program:
-        """The program that ran or was prepared last: its ``passes``, ``plan()`` and ``profile()``."""
+        """The program that ran or was prepared last: its ``passes``, ``plan()`` and ``profile()``.
+
+        Raises:
+            UserError: there is none yet, or there can be none, as this machine has no native code.
+        """
         if self._last is None:
+            require_native_code(f"{self.__name__}.program")
             raise UserError(f"{self.__name__} has not run yet: call it, or prepare(...) it with example arguments")
         return self._last.program
 

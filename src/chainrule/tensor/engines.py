@@ -2,7 +2,8 @@
 
 Outside compiled functions each operation runs at once: small ones by NumPy, whose calls are cheap, large ones by a cached
 program of that one operation. ``engine("reference")`` leaves everything, compiled functions too, to NumPy, node by node: the
-definition of right, to compare with.
+definition of right, to compare with. Where there is no native code, for want of LLVM or of kernels for this processor, NumPy
+computes everything too, which is said at the first moment at which that makes a difference.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from chainrule import ops
 from chainrule.arguments import explained
-from chainrule.errors import UserError, unknown_value
+from chainrule.errors import UserError, unknown_value, warn
 from chainrule.graph import Array, Node, Role, TensorType
 from chainrule.graph.dtypes import bool_, float32, float64
 from chainrule.ops import Primitive
@@ -48,6 +49,8 @@ def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[st
         or work(primitive, values, type_) < _WORTH_A_PROGRAM
         or not (_DTYPES.issuperset([one.dtype for one in values]) or primitive is ops.random_bits)
     ):
+        return ops.run_reference(primitive, values, attributes, type_)
+    if not has_native_code():
         return ops.run_reference(primitive, values, attributes, type_)
     found = backend().run_single(primitive, values, attributes)
     return ops.run_reference(primitive, values, attributes, type_) if found is None else found
@@ -91,9 +94,39 @@ def runs_natively() -> bool:
 
 
 def is_reference() -> bool:
-    """Whether NumPy computes everything."""
+    """Whether NumPy computes everything: it was chosen, or there is no native code."""
     check_engine()
-    return ops.default_engine() is ops.run_reference
+    return ops.default_engine() is ops.run_reference or not has_native_code()
+
+
+_told = False
+
+
+def has_native_code() -> bool:
+    """Whether native code can be made and run on this machine. The first time that somebody asks in vain, that is a warning."""
+    global _told
+    obstacle = backend().obstacle()
+    if obstacle is not None and not _told:
+        _told = True
+        warn(
+            f"{obstacle}. NumPy computes everything instead, operation by operation: the results are right, but take longer. "
+            f"Set {VARIABLE}=reference to choose that yourself, without this warning"
+        )
+    return obstacle is None
+
+
+def require_native_code(what: str) -> None:
+    """Refuse ``what``, which means nothing without a program.
+
+    Raises:
+        UserError: this machine has no native code.
+    """
+    obstacle = backend().obstacle()
+    if obstacle is not None:
+        raise UserError(
+            f"{what}: {obstacle}, so no program is made: call the function itself, which NumPy then computes, as with "
+            f"{VARIABLE}=reference"
+        )
 
 
 def check_engine() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
+from chainrule.cpu.codegen.availability import architecture, obstacle
 from chainrule.cpu.codegen.object_code import target_machine
 from chainrule.errors import UserError, unknown_value
 
@@ -65,7 +66,7 @@ def host_target(limit: str = "") -> Target:
     variable ``CHAINRULE_TARGET``; of the two, the narrower.
 
     Raises:
-        UserError: a limit is none of these names, or of another kind of processor.
+        UserError: a limit is none of these names, or of another kind of processor; or there is no native code for this one.
     """
     limits = [one for one in (limit, os.environ.get("CHAINRULE_TARGET", "").strip().lower()) if one]
     for one in limits:
@@ -83,7 +84,9 @@ def host_target(limit: str = "") -> Target:
 @functools.cache
 def _widest() -> Target:
     triple, features = llvm.get_process_triple(), dict(llvm.get_host_cpu_features())
-    if triple.startswith(("aarch64", "arm64")):
+    if architecture(triple) is None:
+        raise UserError(f"{obstacle()}: set CHAINRULE_ENGINE=reference, and NumPy computes everything")
+    if architecture(triple) == "aarch64":
         return Target("neon", triple, llvm.get_host_cpu_name(), _flags(features), *_WIDTHS["neon"])
     if all(features.get(one) for one in _AVX512):
         return _x86("avx512")

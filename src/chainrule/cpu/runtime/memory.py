@@ -20,7 +20,7 @@ from chainrule.graph import Array, TensorType
 PAGE = mmap.PAGESIZE
 """Of this system: 4 KiB on most, 16 KiB on Apple's processors, 64 KiB on some servers."""
 LINE = 64
-"""Bytes that caches exchange as one, on most processors. Where it is 128, two neighbours share a line, which costs only time."""
+"""Bytes that caches exchange as one, on most processors. Where it is 128, neighbours share a line, which costs only time."""
 SAME_PLACE = 4096
 """Addresses that agree in their last 12 bits lie in the same place for a processor that looks whether a load follows a store to
 the same memory. This is so whatever the size of a page."""
@@ -40,8 +40,8 @@ _MOST_IDLE_BYTES = (built_in_memory() or 4 << 30) // 4
 
 
 def aligned_memory(nbytes: int, present: bool = False) -> Array:
-    """Bytes, all 0, whose first address is a multiple of ``SAME_PLACE``. Much of it begins at a page, and is mapped for itself, so
-    that it goes back as soon as nobody has it.
+    """Bytes, all 0, whose first address is a multiple of ``SAME_PLACE``. Much of it begins at a page, and is mapped for itself,
+    so that it goes back as soon as nobody has it.
 
     ``present``: its pages are there at once, where the system can do that. A page that is read before it is written is a
     shared page of zeros first, and to exchange that under several threads costs five times as much as to begin with its own.
@@ -64,7 +64,7 @@ def _mapped(nbytes: int, present: bool) -> mmap.mmap:
 
 
 def whole_pages(nbytes: int) -> int:
-    """So many bytes, rounded up to pages of this system: what one thread writes there, no other has in a cache line or a page."""
+    """So many bytes, rounded up to pages of this system: what a thread writes there, no other has in a line or a page."""
     return -(-nbytes // PAGE) * PAGE
 
 
@@ -141,8 +141,8 @@ class _Lease:
 
 
 def recycled(nbytes: int) -> tuple[Array, int]:
-    """At least so many bytes with anything in them, and their address, a multiple of ``SAME_PLACE``; the memory is used again when
-    the array and all its views are gone."""
+    """At least so many bytes with anything in them, and their address, a multiple of ``SAME_PLACE``; the memory is used again
+    when the array and all its views are gone."""
     rounded = whole_pages(nbytes) if nbytes >= _MAPPED_FROM else -(-nbytes // SAME_PLACE) * SAME_PLACE
     block = _idle.take(rounded) or _Block(rounded)
     return np.asarray(_Lease(block)), block.address
@@ -152,8 +152,9 @@ def recycled(nbytes: int) -> tuple[Array, int]:
 
 
 def apart(number: int) -> int:
-    """In which byte after a multiple of ``SAME_PLACE``, at a cache line, the array of a number begins. Neighbours begin at different
-    places: where loads and stores of one loop agreed in their last 12 bits, the processor would take them for the same."""
+    """In which byte after a multiple of ``SAME_PLACE``, at a cache line, the array of a number begins. Neighbours begin at
+    different places: where loads and stores of one loop agreed in their last 12 bits, the processor would take them for the
+    same."""
     return number * 5 * LINE % SAME_PLACE
 
 

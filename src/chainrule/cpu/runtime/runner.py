@@ -24,9 +24,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from chainrule.cpu.codegen.availability import architecture
 from chainrule.cpu.codegen.emit import Function, Module, Value, Variable
-from chainrule.cpu.codegen.target import Target
+
+if TYPE_CHECKING:
+    from chainrule.cpu.codegen.target import Target
 
 
 class Meeting(enum.IntEnum):
@@ -87,6 +91,7 @@ _HASTY_WAITS = 16
 _SHARES = 4  # a claim takes this fraction of what remains of a slice
 _MXCSR = 0x9FC0  # exceptions masked, to nearest, subnormals zero in operands and results
 _FPCR = 1 << 24  # the same on AArch64
+_READ_REGISTER = "llvm.read_volatile_register.i64"
 _MXCSR_UNDERFLOW, _FPSR_UNDERFLOW = 4, 3  # bits
 
 
@@ -94,7 +99,7 @@ def runner_module(target: Target, polls: bool = False) -> Module:
     """The functions for ``target``. ``polls`` makes them sleep by polling also where there is a futex."""
     module = Module(target.vector_bits)
     sleeping = "futex" if "linux" in target.triple and not polls else "windows" if "windows" in target.triple else "naps"
-    machine = _Machine(target.triple.split("-")[0].replace("arm64", "aarch64"), sleeping)
+    machine = _Machine(architecture(target.triple) or "", sleeping)
     _wait(module, machine)
     _wake(module, machine)
     for measured in (False, True):
@@ -123,7 +128,11 @@ class _Machine:
 
     def ticks(self, f: Function) -> Value:
         """A counter that runs at a steady rate on all cores."""
-        return f.call("llvm.readcyclecounter" if self.is_x86 else "llvm.readsteadycounter", "i64")
+        if self.is_x86:
+            return f.call("llvm.readcyclecounter", "i64")
+        # LLVM's own llvm.readsteadycounter is 0 on AArch64, and its llvm.readcyclecounter reads what a process may not.
+        f.module.declarations.setdefault(_READ_REGISTER, f"declare i64 @{_READ_REGISTER}(metadata)")
+        return f.op(f'call i64 @{_READ_REGISTER}(metadata !{{!"cntvct_el0"}})', "i64")
 
     def flush_subnormals(self, f: Function) -> Value:
         """Change the mode of arithmetic; returns what ``restore`` takes."""

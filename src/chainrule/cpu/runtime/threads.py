@@ -19,10 +19,7 @@ import numpy as np
 
 from chainrule import forks
 from chainrule.arguments import explained, whole_number
-from chainrule.cpu.codegen.code_cache import object_codes
 from chainrule.cpu.codegen.cores import available_cores
-from chainrule.cpu.codegen.machine_code import Library
-from chainrule.cpu.codegen.target import host_target
 from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.runtime.memory import aligned_memory, whole_pages
 from chainrule.cpu.runtime.runner import Control, Job, Meeting, runner_module
@@ -111,6 +108,11 @@ class Runner:
     """The native functions of ``runner``, and how fast time passes for them."""
 
     def __init__(self, polls: bool = False) -> None:
+        # Here, as how many threads there are can be asked and chosen where there is no LLVM too.
+        from chainrule.cpu.codegen.code_cache import object_codes
+        from chainrule.cpu.codegen.machine_code import Library
+        from chainrule.cpu.codegen.target import host_target
+
         target = host_target()
         kernel = Kernel("runner", f"polls {polls}", lambda target, name: runner_module(target, polls), units=1)
         names = ("launch", "worker", "stop", "spin")

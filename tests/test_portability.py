@@ -1,0 +1,215 @@
+"""Other processors, other systems: what this machine does not have, or has otherwise, is faked in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from chainrule.cpu.codegen.availability import architecture
+from chainrule.cpu.runtime import memory
+from chainrule.cpu.runtime.memory import SAME_PLACE, aligned_memory, apart, recycled, whole_pages
+
+
+def python(faked: str, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a process says in which ``faked`` runs before chainrule is there."""
+    imports = "import numpy as np, chainrule as cr\nfrom chainrule import nn, optim"
+    text = "\n".join((textwrap.dedent(faked), imports, textwrap.dedent(program)))
+    return subprocess.run(
+        [sys.executable, "-c", text], env={**os.environ, **variables}, capture_output=True, text=True, timeout=300
+    )
+
+
+def said(faked: str, program: str, **variables: str) -> str:
+    """Its output; it must end well and say nothing on standard error."""
+    done = python(faked, program, **variables)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+# ---- processors without native code
+
+PROCESSOR = """
+    import platform
+    import llvmlite.binding as llvm
+    llvm.get_process_triple = lambda: "{triple}"
+    platform.machine = lambda: "{machine}"
+"""
+NO_LLVM = """
+    import platform, sys
+    sys.modules["llvmlite"] = sys.modules["llvmlite.binding"] = None
+    platform.machine = lambda: "{machine}"
+"""
+WITHOUT_NATIVE_CODE = {
+    "riscv64": (
+        PROCESSOR.format(triple="riscv64-unknown-linux-gnu", machine="riscv64"),
+        "there is no native code for processor riscv64 (LLVM calls it riscv64-unknown-linux-gnu)",
+    ),
+    "ppc64le": (
+        PROCESSOR.format(triple="powerpc64le-unknown-linux-gnu", machine="ppc64le"),
+        "there is no native code for processor ppc64le (LLVM calls it powerpc64le-unknown-linux-gnu)",
+    ),
+    "s390x": (
+        PROCESSOR.format(triple="s390x-ibm-linux", machine="s390x"),
+        "there is no native code for processor s390x (LLVM calls it s390x-ibm-linux)",
+    ),
+    "AArch64 of the other byte order": (
+        PROCESSOR.format(triple="aarch64_be-unknown-linux-gnu", machine="aarch64_be"),
+        "there is no native code for processor aarch64_be (LLVM calls it aarch64_be-unknown-linux-gnu)",
+    ),
+    "an x86 process of 32 bits": (
+        "import platform, sys\nsys.maxsize = 2**31 - 1\nplatform.machine = lambda: 'x86_64'",
+        "there is native code for 64-bit processes only, and this is one of 32 bits, on processor x86_64",
+    ),
+    "no llvmlite": (
+        NO_LLVM.format(machine="x86_64"),
+        "llvmlite, which makes native code, cannot be loaded (import of llvmlite.binding halted; None in sys.modules): "
+        "`python -m pip install llvmlite` may mend that",
+    ),
+    "llvmlite of another system": (
+        """
+        import platform, sys, types
+        class Broken(types.ModuleType):
+            def __getattr__(self, name):
+                raise OSError("libllvmlite.so:\\n  wrong ELF class")
+        sys.modules["llvmlite"] = types.ModuleType("llvmlite")
+        sys.modules["llvmlite"].binding = sys.modules["llvmlite.binding"] = Broken("llvmlite.binding")
+        platform.machine = lambda: "arm64"
+        """,
+        "llvmlite, which makes native code, cannot be loaded (libllvmlite.so: wrong ELF class): "
+        "`python -m pip install llvmlite` may mend that",
+    ),
+    "neither llvmlite nor kernels": (
+        NO_LLVM.format(machine="loongarch64"),
+        "there is no native code for processor loongarch64",
+    ),
+}
+TRAINING = """
+    def trained():
+        cr.manual_seed(0)
+        rng = np.random.default_rng(0)
+        layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 128), nn.Linear(128, 3)
+        model = nn.Sequential(*layers)
+        optimizer = optim.Adam(model.parameters(), lr=0.01)
+        images = rng.standard_normal((64, 1, 8, 8)).astype(np.float32)
+        labels = rng.integers(0, 3, 64)
+        def step(images, labels):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+        compiled = cr.compile(step)
+        return [round(run(images, labels).item(), 4) for run in (step, step, compiled, compiled)]
+"""
+
+
+def expected_losses() -> str:
+    return said("", TRAINING + "\n    print(trained())", CHAINRULE_ENGINE="reference")
+
+
+@pytest.mark.parametrize("kind", WITHOUT_NATIVE_CODE)
+def test_without_native_code_numpy_computes_and_one_warning_says_why(kind: str) -> None:
+    faked, why = WITHOUT_NATIVE_CODE[kind]
+    small = """
+        w = cr.Parameter([1.0, 2.0])
+        (w * w).sum().backward()
+        print(w.grad.numpy(), cr.thread_count() > 0)
+        cr.set_threads(3)
+        print(cr.thread_count())
+    """
+    assert said(faked, small) == "[2. 4.] True\n3\n"
+    done = python(faked, TRAINING + "\n    print(trained())")
+    assert (done.returncode, done.stdout) == (0, expected_losses()), done.stderr
+    assert done.stderr.count("Warning") == 1
+    assert (
+        f"ChainruleWarning: {why}. NumPy computes everything instead, operation by operation: the results are right, but take "
+        "longer. Set CHAINRULE_ENGINE=reference to choose that yourself, without this warning"
+    ) in done.stderr
+    assert said(faked, TRAINING + "\n    print(trained())", CHAINRULE_ENGINE="reference") == expected_losses()
+
+
+@pytest.mark.parametrize("kind", WITHOUT_NATIVE_CODE)
+def test_who_asks_for_a_program_that_cannot_be_made_is_told(kind: str) -> None:
+    faked, why = WITHOUT_NATIVE_CODE[kind]
+    program = """
+        @cr.compile
+        def double(x):
+            return x + x
+        double(cr.ones((2,)))
+        for ask in (lambda: double.program, lambda: double.prepare(cr.ones((2,)))):
+            try:
+                ask()
+            except cr.UserError as error:
+                print(error)
+    """
+    rest = (
+        f"{why}, so no program is made: call the function itself, which NumPy then computes, as with CHAINRULE_ENGINE=reference"
+    )
+    assert said(faked, program, CHAINRULE_ENGINE="reference") == f"double.program: {rest}\ndouble.prepare: {rest}\n"
+
+
+def test_the_command_trains_without_native_code(tmp_path: Path) -> None:
+    faked, why = WITHOUT_NATIVE_CODE["riscv64"]
+    run = str(tmp_path / "run")
+    program = f"""
+        import sys
+        from chainrule.cli import main
+        sys.argv = ["chainrule", "train", "--model", "mlp", "--limit", "256", "--epochs", "1", "--out", {run!r}]
+        main()
+    """
+    done = python(faked, program, COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stderr.split()).count(f"warning: {why}.") == 1, done.stderr
+    assert Path(run, "model.safetensors").is_file()
+
+
+def test_code_generation_itself_refuses_an_unknown_processor() -> None:
+    program = """
+        from chainrule.cpu.codegen.target import host_target
+        try:
+            host_target()
+        except cr.UserError as error:
+            print(error)
+    """
+    faked, why = WITHOUT_NATIVE_CODE["riscv64"]
+    assert said(faked, program) == f"{why}: set CHAINRULE_ENGINE=reference, and NumPy computes everything\n"
+
+
+def test_names_of_processors() -> None:
+    for name in ("x86_64-unknown-linux-gnu", "AMD64", "x86_64-pc-windows-msvc", "x86_64"):
+        assert architecture(name) == "x86_64"
+    for name in ("aarch64-unknown-linux-gnu", "arm64-apple-darwin24", "ARM64"):
+        assert architecture(name) == "aarch64"
+    for name in ("", "i686-pc-linux-gnu", "armv7l", "arm64_32-apple-watchos", "aarch64_be-linux-gnu", "riscv64", "wasm32"):
+        assert architecture(name) is None
+
+
+# ---- pages
+
+
+def test_memory_where_pages_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [apart(number) for number in range(100)]
+    assert max(places) < SAME_PLACE
+    monkeypatch.setattr(memory, "PAGE", 1 << 16)
+    assert [apart(number) for number in range(100)] == places
+    assert [whole_pages(nbytes) for nbytes in (0, 1, 1 << 16, (1 << 16) + 1)] == [0, 1 << 16, 1 << 16, 1 << 17]
+    for nbytes in (1, 5000, 100_000, 3 << 20):
+        assert aligned_memory(nbytes).ctypes.data % SAME_PLACE == 0
+    small, address = recycled(5000)
+    assert (small.nbytes, address % SAME_PLACE) == (8192, 0), "a small result takes no page of 64 KiB"
+    assert recycled((2 << 20) + 1)[0].nbytes == (2 << 20) + (1 << 16)
+
+
+def test_the_size_of_a_page_is_that_of_the_system() -> None:
+    faked = "import mmap\nmmap.PAGESIZE = 16384"
+    program = """
+    print(trained())
+    from chainrule.cpu.runtime import memory, threads
+    assert memory.PAGE == 16384 <= threads._pool.scratch_stride, (memory.PAGE, threads._pool.scratch_stride)
+    """
+    assert said(faked, TRAINING + program) == said("", TRAINING + "\n    print(trained())")
