@@ -20,6 +20,7 @@ class Span:
     last: int
 
     def meets(self, other: Span) -> bool:
+        """Whether both are needed in some stage."""
         return self.first <= other.last and other.first <= self.last
 
 

@@ -45,10 +45,12 @@ class Cluster:
 
     @property
     def is_heavy(self) -> bool:
+        """Whether it is one heavy operation, which shares its loops with nothing."""
         return self.space is None
 
     @property
     def points(self) -> int:
+        """How many points its loops visit; 1 without axes."""
         return math.prod(self.space or ())
 
 
@@ -62,6 +64,7 @@ class Fusion:
 
 
 def fuse(layout: Layout) -> Fusion:
+    """Clusters of the graph that ``layout`` describes, in an order in which they can run."""
     stored = _stored_values(layout)
     clusters = [_cluster_of(node, layout, stored) for node in layout.graph.nodes if node in stored and not node.is_leaf]
     merged = _Merging(clusters, layout).merged()
@@ -114,6 +117,7 @@ def base_of(node: Node) -> Node:
 
 
 def is_heavy(node: Node) -> bool:
+    """Whether a node is computed by kernels of its own, and not in a loop with others."""
     return not (node.is_leaf or is_elementwise(node) or is_movement(node) or is_reduction(node) or node.operation is COPY)
 
 

@@ -37,6 +37,7 @@ class Lowering:
         self.partial_of: dict[Node, GatheredSum] = {}
 
     def lowered(self) -> Lowered:
+        """The tasks of all clusters, in their order."""
         for cluster in self.fusion.clusters:
             if cluster.is_heavy:
                 self._heavy(cluster.roots[0])
@@ -47,11 +48,13 @@ class Lowering:
         return Lowered(self.tasks, self.buffers, places)
 
     def buffer(self, node: Node) -> Buffer:
+        """The buffer of a stored value, made when it is first asked for."""
         if node not in self.buffers:
             self.buffers[node] = Buffer(node.dtype, node.size, node.label or node.operation.name, node)
         return self.buffers[node]
 
     def place(self, node: Node) -> Place:
+        """Where a value lies that is stored, or is a view of one."""
         found = self.layout.strides(node)
         assert found is not None, f"{node} is no view of what is stored"
         return Place(self.buffer(base_of(node)), *found)
@@ -351,4 +354,5 @@ def _attributes(node: Node) -> tuple[tuple[str, Any], ...]:
 
 
 def lower(fusion: Fusion) -> Lowered:
+    """Tasks over buffers for clusters of values."""
     return Lowering(fusion).lowered()

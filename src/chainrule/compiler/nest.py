@@ -47,6 +47,7 @@ class Instruction:
     access: Access | None = None
 
     def attribute(self, name: str) -> Any:
+        """The value of an attribute; a KeyError if it has none of that name."""
         return dict(self.attributes)[name]
 
 
@@ -82,10 +83,12 @@ class Nest:
 
     @property
     def units(self) -> int:
+        """Units of work, of ``rows`` indices of the first axis each; the last may have fewer."""
         return -(-self.sizes[0] // self.rows)
 
     @property
     def operands(self) -> int:
+        """How many operands it reads, writes and gathers into: one more than the largest number."""
         places = [one.access.operand for one in self.stores] + [one.access.operand for one in self.reductions]
         places += [one.access.operand for one in self.body if one.access is not None]
         return max(places, default=-1) + 1

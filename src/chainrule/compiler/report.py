@@ -26,6 +26,7 @@ class PassReports(Table, tuple[PassReport, ...]):
     """Those of all passes, in their order. Prints as a table."""
 
     def contents(self) -> Contents:
+        """One row for each pass: its name, what it changed, and milliseconds."""
         rows = [(one.name, one.change, f"{1e3 * one.seconds:.1f}") for one in self]
         timed = any(one.seconds for one in self)
         notes = [] if timed else ["the program was kept from an earlier process, so the passes took no time"]

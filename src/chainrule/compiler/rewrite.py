@@ -33,6 +33,7 @@ class Rewriter:
         self._done: dict[Node, Node] = {}
 
     def graph(self, graph: Graph) -> Graph:
+        """The rewritten graph: each node once, inputs before the nodes that use them."""
         with running_on(None):
             for node in graph.nodes:
                 self._rewritten(node)

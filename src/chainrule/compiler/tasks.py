@@ -22,6 +22,7 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
+        """Its size in bytes."""
         return self.elements * self.dtype.itemsize
 
 
@@ -48,6 +49,7 @@ class LoopTask:
 
     @property
     def reads(self) -> set[Buffer]:
+        """The buffers that its nest loads from."""
         return {self.buffers[one.access.operand] for one in self.nest.body if one.access is not None}
 
     def divide(self, rows: int) -> None:
@@ -81,10 +83,12 @@ class HeavyTask:
 
     @property
     def reads(self) -> set[Buffer]:
+        """The buffers of its inputs."""
         return {one.buffer for one in self.inputs}
 
     @property
     def writes(self) -> frozenset[Buffer]:
+        """The buffer of its output."""
         return frozenset({self.output.buffer})
 
 

@@ -27,6 +27,7 @@ class Copy:
 
     @property
     def shape(self) -> object:
+        """The type of the input, which a copy keeps."""
         return lambda x, *, order: x
 
 
@@ -34,6 +35,7 @@ COPY: Operation = Copy()  # type: ignore[assignment]
 
 
 def copy(node: Node, order: Order) -> Node:
+    """A node that copies ``node`` so that its axes lie in ``order``, outermost first."""
     return Node(COPY, (node,), node.type, {"order": order}, origin=node.origin)
 
 
@@ -60,6 +62,7 @@ MOVEMENTS: frozenset[object] = frozenset({ops.broadcast, ops.transpose, ops.slic
 
 
 def is_movement(node: Node) -> bool:
+    """Whether a node gives the elements of its input, or some of them, at other places, and computes nothing."""
     return node.operation in MOVEMENTS
 
 

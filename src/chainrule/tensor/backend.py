@@ -69,10 +69,14 @@ class StandIn(Protocol):
     """A value that lies somewhere: ``leaf`` is its memory, ``node`` what operations see in it."""
 
     @property
-    def leaf(self) -> Node: ...
+    def leaf(self) -> Node:
+        """The leaf that is the value's memory."""
+        ...
 
     @property
-    def node(self) -> Node: ...
+    def node(self) -> Node:
+        """What operations see in that memory: its axes in the value's own order."""
+        ...
 
 
 class LentProgram(Protocol):

@@ -107,6 +107,7 @@ class Cell(Tensor):
             trace.changed(self)
 
     def requires_grad_(self, wanted: bool = True) -> Self:
+        """Set ``requires_grad``; returns the cell itself."""
         self.requires_grad = wanted
         return self
 
@@ -148,6 +149,7 @@ class Cell(Tensor):
 
     @property
     def name(self) -> str:
+        """The path in the model, such as ``layers.0.weight``; empty before the model is called."""
         return self._name
 
     @name.setter
@@ -158,6 +160,7 @@ class Cell(Tensor):
 
     @property
     def node(self) -> Node:
+        """The leaf that stands for the present value; while tracing, what the trace reads."""
         trace = active_trace()
         if trace is not None:
             return trace.read(self)
@@ -205,14 +208,17 @@ class Cell(Tensor):
 
     @property
     def type(self) -> TensorType:
+        """Shape and dtype, which never change."""
         return self._type
 
     @property
     def shape(self) -> tuple[int, ...]:  # known without a node: whoever asks need not look at the value
+        """The sizes of the axes."""
         return self._type.shape
 
     @property
     def dtype(self) -> DType:
+        """The dtype of the value."""
         return self._type.dtype
 
     def _leaf(self, value: Array | TensorType, wants_grad: bool) -> Node:

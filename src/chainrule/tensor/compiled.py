@@ -92,6 +92,7 @@ class CompiledFunction(Generic[P, R]):
         return self._function
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
+        """The function's result, by a program: traced and compiled first where none fits these arguments."""
         if active_trace() is not None or is_reference():  # part of another traced function's graph, or all is for NumPy
             given, named = _as_tensors((args, options))
             return self._function(*given, **named)

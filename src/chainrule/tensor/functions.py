@@ -29,16 +29,19 @@ from chainrule.tensor.tracing import verify
 
 @explained
 def zeros(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
+    """A tensor of ``shape`` whose elements are all 0. The default dtype is float32, not NumPy's float64."""
     return full(shape, 0, dtype)
 
 
 @explained
 def ones(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
+    """A tensor of ``shape`` whose elements are all 1. The default dtype is float32, not NumPy's float64."""
     return full(shape, 1, dtype)
 
 
 @explained
 def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tensor:
+    """A tensor of ``shape`` whose elements are all ``value``. The default dtype is float32, whatever the value is."""
     sizes = shape_of("the shape of a tensor", shape)
     if as_whole(dtype) is not None:
         raise UserError(f"the dtype of a tensor cannot be {dtype}: the shape is one argument, such as zeros((2, 3))")
@@ -77,11 +80,13 @@ def from_dlpack(source: Any) -> Tensor:
 
 @explained
 def exp(x: Any) -> Tensor:
+    """e^x for each element; integers give float32."""
     return as_tensor(x).exp()
 
 
 @explained
 def log(x: Any) -> Tensor:
+    """The natural logarithm of each element: -inf at 0, nan below; integers give float32."""
     return as_tensor(x).log()
 
 
@@ -99,36 +104,43 @@ def log1p(x: Any) -> Tensor:
 
 @explained
 def sqrt(x: Any) -> Tensor:
+    """The square root of each element: nan below 0; integers give float32."""
     return as_tensor(x).sqrt()
 
 
 @explained
 def rsqrt(x: Any) -> Tensor:
+    """1 / sqrt(x) for each element; integers give float32."""
     return as_tensor(x).rsqrt()
 
 
 @explained
 def sin(x: Any) -> Tensor:
+    """The sine of each element, in radians."""
     return as_tensor(x).sin()
 
 
 @explained
 def cos(x: Any) -> Tensor:
+    """The cosine of each element, in radians."""
     return as_tensor(x).cos()
 
 
 @explained
 def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent of each element."""
     return as_tensor(x).tanh()
 
 
 @explained
 def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + e^-x) for each element."""
     return as_tensor(x).sigmoid()
 
 
 @explained
 def erf(x: Any) -> Tensor:
+    """The error function of each element."""
     return as_tensor(x).erf()
 
 
@@ -140,36 +152,43 @@ def erfc(x: Any) -> Tensor:
 
 @explained
 def sign(x: Any) -> Tensor:
+    """-1, 0 or 1 for each element; nan stays nan. No gradient passes."""
     return as_tensor(x).sign()
 
 
 @explained
 def abs(x: Any) -> Tensor:
+    """The magnitude of each element; the gradient at 0 is 0."""
     return as_tensor(x).abs()
 
 
 @explained
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
+    """Each element limited to [low, high]; no gradient passes where it was at a limit or outside."""
     return as_tensor(x).clip(low, high)
 
 
 @explained
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The sum over ``axis``, all axes by default. Integers and bools are added up as int64."""
     return as_tensor(x).sum(axis, keepdims)
 
 
 @explained
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The mean over ``axis``, all axes by default; integers give float32."""
     return as_tensor(x).mean(axis, keepdims)
 
 
 @explained
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The largest element along ``axis``, all axes by default; its gradient goes to the first place that holds it."""
     return as_tensor(x).max(axis, keepdims)
 
 
 @explained
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The smallest element along ``axis``, all axes by default; its gradient goes to the first place that holds it."""
     return as_tensor(x).min(axis, keepdims)
 
 
@@ -190,6 +209,7 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 @explained
 def matmul(x: Any, y: Any) -> Tensor:
+    """The matrix product ``x @ y`` over broadcast batch axes: (..., m, k), (..., k, n) -> (..., m, n)."""
     return as_tensor(x) @ as_tensor(y)
 
 

@@ -66,6 +66,7 @@ class Notes:
         self.class_attributes: dict[tuple[type, str], None] = {}
 
     def read(self, holder: Watched, name: str, value: Any) -> None:
+        """Note that an attribute of a watched object was read, and the value that it had."""
         key = (id(holder), name)
         self.reads[key] = _Attribute(holder, name, value)
         self.values[key] = (holder, value)

@@ -98,18 +98,22 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
         return self.node.shape
 
     @property
     def dtype(self) -> DType:
+        """The dtype of the elements."""
         return self.node.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """How many elements there are, as in NumPy."""
         return _Count(math.prod(self.shape))
 
     @property
@@ -130,6 +134,7 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """All axes in reverse order, as in NumPy."""
         return self.transpose()
 
     # ---- its numbers
@@ -197,6 +202,7 @@ class Tensor:
         return (value.astype(np.float64) if value.dtype == bfloat16 else value).item()
 
     def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; a single number without axes."""
         value = self._value()
         return (value.astype(np.float64) if self.dtype == bfloat16 else value).tolist()
 
@@ -458,9 +464,11 @@ class Tensor:
         return self.node if is_float(self.dtype) else compose.to_dtype(self.node, float32)
 
     def exp(self) -> Tensor:
+        """e^x for each element; integers give float32."""
         return Tensor(ops.exp(self._floats()))
 
     def log(self) -> Tensor:
+        """The natural logarithm of each element: -inf at 0, nan below; integers give float32."""
         return Tensor(ops.log(self._floats()))
 
     def expm1(self) -> Tensor:
@@ -472,24 +480,31 @@ class Tensor:
         return Tensor(ops.log1p(self._floats()))
 
     def sqrt(self) -> Tensor:
+        """The square root of each element: nan below 0; integers give float32."""
         return Tensor(ops.sqrt(self._floats()))
 
     def rsqrt(self) -> Tensor:
+        """1 / sqrt(x) for each element; integers give float32."""
         return Tensor(ops.rsqrt(self._floats()))
 
     def sin(self) -> Tensor:
+        """The sine of each element, in radians."""
         return Tensor(ops.sin(self._floats()))
 
     def cos(self) -> Tensor:
+        """The cosine of each element, in radians."""
         return Tensor(ops.cos(self._floats()))
 
     def tanh(self) -> Tensor:
+        """The hyperbolic tangent of each element."""
         return Tensor(ops.tanh(self._floats()))
 
     def sigmoid(self) -> Tensor:
+        """1 / (1 + e^-x) for each element."""
         return Tensor(ops.sigmoid(self._floats()))
 
     def erf(self) -> Tensor:
+        """The error function of each element."""
         return Tensor(ops.erf(self._floats()))
 
     def erfc(self) -> Tensor:
@@ -497,9 +512,11 @@ class Tensor:
         return Tensor(ops.erfc(self._floats()))
 
     def sign(self) -> Tensor:
+        """-1, 0 or 1 for each element; nan stays nan. No gradient passes."""
         return Tensor(ops.sign(self.node))
 
     def abs(self) -> Tensor:
+        """The magnitude of each element; the gradient at 0 is 0."""
         return abs(self)
 
     def clip(self, low: Any = None, high: Any = None) -> Tensor:
@@ -512,6 +529,7 @@ class Tensor:
         return found
 
     def astype(self, dtype: Any) -> Tensor:
+        """The same numbers in another dtype; the gradient comes back in this one's."""
         return Tensor(compose.to_dtype(self.node, as_dtype(dtype)))
 
     # ---- reductions
@@ -523,6 +541,7 @@ class Tensor:
         return _kept(ops.sum_(node, axes=axes), self.shape, axes, keepdims)
 
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The mean over ``axis``, all axes by default; integers give float32. A UserError where there is nothing to average."""
         axes = as_axes("mean", axis, self.ndim)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count == 0:
@@ -556,9 +575,11 @@ class Tensor:
         return self._place("argmin", ops.argmin, axis)
 
     def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Whether any element along ``axis`` is not 0."""
         return self.astype(bool_).sum(axis, keepdims) > 0
 
     def all(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements along ``axis`` are not 0."""
         return ~((~self.astype(bool_)).any(axis, keepdims))
 
     def _extreme(self, name: str, primitive: ops.Primitive, axis: Axes, keepdims: bool) -> Tensor:
@@ -611,6 +632,7 @@ class Tensor:
         return Tensor(ops.transpose(self.node, axes=chosen))
 
     def swapaxes(self, first: int, second: int) -> Tensor:
+        """Two axes exchanged, as in NumPy; what PyTorch calls ``transpose(first, second)``."""
         first, second = as_axis("swapaxes", first, self.ndim), as_axis("swapaxes", second, self.ndim)
         order = list(range(self.ndim))
         order[first], order[second] = order[second], order[first]
@@ -629,9 +651,11 @@ class Tensor:
         return self.reshape([*self.shape[:place], 1, *self.shape[place:]])
 
     def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+        """Repeated along new axes in front and along axes of size 1 until it has ``shape``."""
         return Tensor(compose.broadcast_to(self.node, shape_of("broadcast_to: the shape", shape)))
 
     def flip(self, axis: Axes = None) -> Tensor:
+        """The elements in reverse order along ``axis``, all axes by default."""
         return Tensor(ops.flip(self.node, axes=as_axes("flip", axis, self.ndim)))
 
     def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:

@@ -46,6 +46,7 @@ class Trace:
         return f"<Trace of {len(self.reads)} cells read, {len(self.writes)} assigned, {len(self.gradients)} given a gradient>"
 
     def read(self, cell: Cell) -> Node:
+        """The node that stands for the present value of a cell."""
         if cell in self.views:
             return self.views[cell]
         return self.writes[cell] if cell in self.writes else self.old_value(cell)
@@ -58,6 +59,7 @@ class Trace:
         return self.reads[cell]
 
     def gradient(self, cell: Cell) -> Tensor | None:
+        """The gradient that a cell has now; None if it has none."""
         from chainrule.tensor.tensor import Tensor
 
         if cell in self.gradients:
@@ -92,6 +94,7 @@ _active = _Active()
 
 
 def active_trace() -> Trace | None:
+    """The trace of the function that is being traced on this thread; None if none is."""
     return _active.trace
 
 

@@ -54,6 +54,7 @@ class Watched:
     _made_while_tracing: ClassVar[frozenset[str]] = frozenset()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
+        """An object; one that a function makes while it is compiled is that function's own, and nobody else sees it change."""
         made = super().__new__(cls)
         trace = active_trace()
         if trace is not None and trace.notes is not None:
