@@ -61,6 +61,7 @@ def time_left(seconds: float) -> str:
 
 
 def loss_text(loss: float) -> str:
+    """A loss with four digits behind the point; a huge one in powers of ten."""
     return f"{loss:.4f}" if loss < 1e5 else f"{loss:.3g}"
 
 
@@ -131,9 +132,11 @@ class ConsoleWatcher:
             self._say(second)
 
     def should_stop(self) -> bool:
+        """Whether a signal, or a reader that has gone, asked the run to stop."""
         return listener.asked != 0 or self.output.unread
 
     def on_step(self, report: StepReport) -> None:
+        """Redraw the live line, or, without a terminal, print some lines an epoch."""
         listener.after_step(self.last_words)  # before the first step is done there is nothing to lose
         now = time.monotonic()
         if self._redraws:
@@ -170,10 +173,12 @@ class ConsoleWatcher:
         self._live.update(row, refresh=True)
 
     def on_evaluation(self, images: int, total: int) -> None:
+        """Show how far the evaluation of an epoch is."""
         if self._redraws:
             self._draw([f"testing: {images:,} of {total:,} images"], self.trainer.progress.step)
 
     def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
+        """Leave a line with the losses and accuracies of an epoch."""
         self.close()
         self._say(
             f"epoch {epoch}/{self.trainer.config.epochs}: training loss {loss_text(train_loss)}, "

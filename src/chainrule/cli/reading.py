@@ -28,6 +28,7 @@ class ReadingProgress:
         self._next = time.monotonic() + _QUIET
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Say how many of the images are read, once that has taken a while."""
         now = time.monotonic()
         if now < self._next or self._silent:
             return

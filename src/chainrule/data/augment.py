@@ -45,6 +45,7 @@ class Normalize:
                 raise UserError(f"Normalize: std of channel {channel} is {value}: it must be above 0")
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """(x - mean) / std for each channel: (B,C,H,W) -> float32 of the same shape."""
         _check_batch("Normalize", images)
         if images.shape[1] != len(self.mean):
             raise UserError(f"Normalize: {len(self.mean)} means, but the images have {images.shape[1]} channels")
@@ -77,6 +78,7 @@ class RandomCrop:
         self.padding = whole_number("padding of RandomCrop", padding, 0)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """A cut-out of each padded image: (B,C,H,W) -> (B,C,*size)."""
         _check_batch("RandomCrop", images)
         (height, width), padding = self.size, self.padding
         spare_rows = images.shape[2] + 2 * padding - height
@@ -104,6 +106,7 @@ class RandomFlip:
         self.probability = float(probability)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """Some of the images mirrored: (B,C,H,W) -> the same shape."""
         _check_batch("RandomFlip", images)
         chosen = rng.random(len(images)) < self.probability
         result = images.copy()
@@ -122,6 +125,7 @@ class RandomShift:
         self.pixels = whole_number("pixels of RandomShift", pixels, 0)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """Each image moved by a few pixels: (B,C,H,W) -> the same shape."""
         _check_batch("RandomShift", images)
         down = rng.integers(-self.pixels, self.pixels + 1, len(images))
         right = rng.integers(-self.pixels, self.pixels + 1, len(images))

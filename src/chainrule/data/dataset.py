@@ -123,6 +123,7 @@ class ArrayDataset(Dataset):
             raise UserError(f"{name}: {len(self._images)} images but {len(self.labels)} labels: each image needs one")
 
     def images(self, indices: ArrayLike) -> Images:
+        """Copies of the images of these numbers (B,): (B,C,H,W), in the dtype of the data set."""
         return self._images[self.check_indices(indices)]
 
 

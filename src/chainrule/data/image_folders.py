@@ -98,6 +98,7 @@ class ImageFolder(Dataset):
         return [file.path for file in self.files]
 
     def images(self, indices: ArrayLike) -> Images:
+        """The images of these numbers (B,), decoded unless they are in memory: uint8 (B,C,H,W)."""
         numbers = self.check_indices(indices)
         channels, height, width = self.image_shape
         batch = np.empty((len(numbers), height, width, channels), np.uint8)

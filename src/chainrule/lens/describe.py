@@ -13,10 +13,12 @@ MOST_ON_EDGE = 24  # characters beside an edge of a drawing
 
 
 def slope(of: str, by: str) -> str:
+    """How the derivative of ``of`` with respect to ``by`` is written: ``de/dw``."""
     return f"d{of}/d{by}"
 
 
 def in_sum(term: str) -> str:
+    """A term as it stands behind a plus sign: in parentheses where it begins with a minus."""
     return f"({term})" if term.startswith("-") else term
 
 
@@ -44,12 +46,14 @@ def local_text(row: Row, edge: Edge) -> str:
 
 
 def product_text(row: Row, edge: Edge) -> str:
+    """The product on the way back along an edge in words: upstream, local and downstream gradient."""
     assert row.upstream is not None  # it has an edge
     local = _local_numbers(edge) or edge.formula
     return f"upstream {numbers.brief(row.upstream)}, local gradient {local}, downstream {numbers.brief(edge.downstream)}"
 
 
 def on_edge(gradient: Array) -> str:
+    """A gradient as briefly as it must be written beside an edge of a drawing."""
     short = numbers.brief(gradient, MOST_ON_EDGE)
     return short if len(short) <= MOST_ON_EDGE else short.split(",")[0]
 
@@ -74,6 +78,7 @@ def _local_numbers(edge: Edge) -> str:
 
 
 def row_to_json(row: Row, row_of: dict[Node, Row]) -> dict[str, Any]:
+    """A row, with its edges, as JSON has it."""
     return {
         "index": row.index,
         "name": row.name,

@@ -174,6 +174,7 @@ class Explanation:
 
     @property
     def error(self) -> float:
+        """The value that is differentiated."""
         return float(self.rows[-1].value.astype(np.float64).reshape(()))
 
     @property

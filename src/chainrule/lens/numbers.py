@@ -64,6 +64,7 @@ def plain(array: Array) -> dict[str, Any]:
 
 
 def all_finite(array: Array) -> bool:
+    """Whether no element is infinite or nan."""
     return bool(np.isfinite(array.astype(float64)).all())
 
 

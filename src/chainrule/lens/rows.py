@@ -54,10 +54,12 @@ class Edge:
 
     @property
     def input(self) -> Node:
+        """The node that this edge leads back to."""
         return self.node.inputs[self.position]
 
     @property
     def elementwise(self) -> bool:
+        """Whether the local gradient is a diagonal, one factor for each element."""
         return REGISTRY[self.node.operation.name].elementwise
 
     @property
@@ -101,10 +103,12 @@ class Row:
 
     @property
     def operation(self) -> str:
+        """The name of the primitive, or of the kind of leaf."""
         return self.node.operation.name
 
     @property
     def role(self) -> Role:
+        """What the primitive does to the gradient."""
         return self.node.operation.role
 
     @property

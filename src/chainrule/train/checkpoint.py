@@ -37,16 +37,19 @@ class Sums:
     images: int = 0
 
     def add(self, mean_loss: float, correct: int, images: int) -> None:
+        """Count a batch of so many images, with its mean loss and how many of them were right."""
         self.loss += mean_loss * images
         self.correct += correct
         self.images += images
 
     @property
     def mean_loss(self) -> float:
+        """The mean loss of an image."""
         return self.loss / self.images
 
     @property
     def accuracy(self) -> float:
+        """The share of images that were right."""
         return self.correct / self.images
 
 
@@ -104,6 +107,7 @@ Run = Mapping[str, Mapping[str, Any]]
 
 
 def save_checkpoint(path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run) -> None:
+    """Write all that ``load_checkpoint`` needs, atomically."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
     tensors["random.state"] = default_generator.state.numpy()

@@ -97,6 +97,7 @@ class Config:
 
     @property
     def peak_lr(self) -> float:
+        """The learning rate, or, if none is given, the optimizer's own default."""
         return OPTIMIZERS[self.optimizer] if self.lr is None else self.lr
 
     @property

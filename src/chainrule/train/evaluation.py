@@ -39,6 +39,7 @@ class Evaluation(Table):
     classes: Sequence[str]
 
     def contents(self) -> Contents:
+        """One row for each class, the worst first: its share of right answers, and what it was taken for."""
         title = f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f}% of {self.images:,} images"
         rows = [
             (
@@ -53,14 +54,17 @@ class Evaluation(Table):
 
     @property
     def images(self) -> int:
+        """How many images were judged."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
+        """How many of them were taken for what they are."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
+        """The share of right answers."""
         return self.correct / self.images
 
     def worst_classes(self, count: int = 3) -> list[Confusion]:

@@ -165,6 +165,7 @@ class RunFolder:
             raise cannot_write(self.metrics, error) from error
 
     def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add a row to the metrics file. A UserError if it cannot be written."""
         try:
             with open(self.metrics, "a") as file:
                 file.write(json.dumps(row) + "\n")

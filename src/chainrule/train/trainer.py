@@ -58,12 +58,21 @@ class StepReport:
 class Watcher(Protocol):
     """Who is told how it goes, and may ask to stop after the present step."""
 
-    def on_step(self, report: StepReport) -> None: ...
-    def on_evaluation(self, images: int, total: int) -> None: ...
-    def on_epoch(
-        self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float
-    ) -> None: ...
-    def should_stop(self) -> bool: ...
+    def on_step(self, report: StepReport) -> None:
+        """A step is done."""
+        ...
+
+    def on_evaluation(self, images: int, total: int) -> None:
+        """So many of the test images are judged."""
+        ...
+
+    def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
+        """An epoch is done, evaluated and saved."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether to stop after the present step."""
+        ...
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -151,6 +160,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
+        """Whether all steps are done."""
         return self.progress.step >= self.steps
 
     @property
@@ -244,6 +254,7 @@ class Trainer:
         return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than --lr {self.config.peak_lr:g}")
 
     def save(self) -> None:
+        """Write a checkpoint, atomically, with the size and the checksum of the metrics so far."""
         self.progress.metrics_size, self.progress.metrics_checksum = self.folder.flush_metrics()
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run)
 
@@ -413,6 +424,7 @@ def describe(config: Config, dataset: Dataset, mean: list[float], std: list[floa
 
 
 def make_optimizer(config: Config, model: Any) -> optim.Optimizer:
+    """The optimizer that a configuration names, over the parameters of a model."""
     rate, decay, parameters = config.peak_lr, config.weight_decay, list(model.parameters())
     makers: dict[str, Callable[[], optim.Optimizer]] = {
         "sgd": lambda: optim.SGD(parameters, rate, config.momentum, weight_decay=decay, nesterov=config.momentum > 0),
