@@ -246,13 +246,18 @@ def test_no_folder_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CHAINRULE_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for system, name, folder in (
-        ("linux", "posix", tmp_path / ".cache/chainrule"),
-        ("darwin", "posix", tmp_path / "Library/Caches/chainrule"),
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    for system, folder in (
+        ("linux", tmp_path / ".cache/chainrule"),
+        ("darwin", tmp_path / "Library/Caches/chainrule"),
+        ("win32", tmp_path / "AppData/Local/chainrule/cache"),
     ):
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setattr(disk_cache.sys, "platform", system)
-        assert (os.name, disk_cache._folder()) == (name, folder)
+        assert disk_cache._folder() == folder
+    monkeypatch.setattr(disk_cache.sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert disk_cache._folder() == tmp_path / "local/chainrule/cache"
     monkeypatch.setattr(disk_cache.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert disk_cache._folder() == tmp_path / "xdg/chainrule"

@@ -213,3 +213,78 @@ def test_the_size_of_a_page_is_that_of_the_system() -> None:
     assert memory.PAGE == 16384 <= threads._pool.scratch_stride, (memory.PAGE, threads._pool.scratch_stride)
     """
     assert said(faked, TRAINING + program) == said("", TRAINING + "\n    print(trained())")
+
+
+# ---- other systems
+
+MACOS = """
+    import mmap, os, pathlib
+    del os.sched_getaffinity
+    mmap.__dict__.pop("MAP_POPULATE", None)
+    read_text = pathlib.Path.read_text
+    def without_proc(path, *arguments, **options):
+        if path.parts[:2] in (("/", "proc"), ("/", "sys")):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return read_text(path, *arguments, **options)
+    pathlib.Path.read_text = without_proc
+"""
+WINDOWS = f"""
+    {MACOS}
+    import errno, signal, sys, types
+    import concurrent.futures, logging, random, subprocess, tempfile, uuid  # they look at the system once, when they are loaded
+    import llvmlite.binding, numpy, PIL.Image, rich.console, safetensors.numpy, sysconfig, typer
+    sysconfig.get_config_vars()
+    for name in ("fork", "register_at_fork", "sysconf", "fchmod", "geteuid", "getuid", "set_blocking"):
+        delattr(os, name)
+    del os.O_NOFOLLOW, os.O_NONBLOCK
+    for name in ("MAP_PRIVATE", "MAP_ANONYMOUS"):
+        delattr(mmap, name)
+    del signal.SIGHUP
+    for name in ("fcntl", "grp", "pwd", "resource", "termios", "pty"):
+        sys.modules[name] = None
+    locked = set()
+    def locking(handle, mode, count):
+        state = os.fstat(handle)
+        if state.st_ino in locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        locked.add(state.st_ino)
+    sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+    sys.platform = "win32"
+"""
+
+
+@pytest.mark.parametrize("faked", [MACOS, WINDOWS], ids=["macOS", "Windows"])
+def test_what_other_systems_lack_is_not_needed(faked: str, tmp_path: Path) -> None:
+    """As far as it can be faked here: without the attributes and modules that Python has on Linux only, and without /proc.
+    The type checker, which knows what Python has on each system, looks at all three (see ``.ci/run``)."""
+    run = tmp_path / "run"
+    training = ["train", "--model", "mlp", "--limit", "256", "--epochs", "1", "--out", str(run)]
+    program = f"""
+    print(trained())
+    from chainrule.cpu.codegen.cores import available_cores
+    assert available_cores() == os.cpu_count()
+    big = cr.zeros((1 << 20,)) + 1
+    assert big.sum().item() == 1 << 20
+    import sys
+    from chainrule.cli import main
+    from chainrule.formats.locks import FileLock
+    lock = FileLock(pathlib.Path({str(tmp_path / "lock")!r}), "the place")
+    lock.take()
+    try:
+        FileLock(lock.path, "the place").take()
+    except cr.UserError as error:
+        print(error)
+    lock.release()
+    for arguments in ({training!r}, ["evaluate", {str(run)!r}], ["predict", {str(run)!r}]):
+        sys.argv = ["chainrule", *arguments]
+        main()
+    """
+    variables = {"HOME": str(tmp_path), "COLUMNS": "80", "CHAINRULE_CACHE": str(tmp_path / "cache")}
+    done = python(faked, TRAINING + program, **variables)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    first, second, *shown = done.stdout.splitlines()
+    assert first + "\n" == said("", TRAINING + "\n    print(trained())")
+    assert second.startswith("the place is in use by ")
+    assert any("accuracy" in line for line in shown), shown
+    assert (run / "model.safetensors").is_file()
+    assert list((tmp_path / "cache").glob("*.o")), "machine code is kept"

@@ -46,6 +46,9 @@ class Listener:
         self._after_step = self._over = self._by_thread = False
         self._answering = forks.renewed(threading.RLock())  # a handler may come while the same thread holds it
         self._before: dict[int, signal._HANDLER] = {}
+        self._thread: threading.Thread
+        self._write: int  # the end of the pipe into which the system writes signals for the thread
+        self._wakeup_before: int
 
     # ---- what a signal does from now on
 
@@ -96,7 +99,7 @@ class Listener:
         self._was_listening, self._started = bool(self._before), False
         if threading.current_thread() is threading.main_thread():
             self.listen()
-            if self._before and os.name == "posix":
+            if self._before:
                 self._start_thread()
         return self
 
@@ -115,6 +118,8 @@ class Listener:
             self._thread.join()
 
     def _start_thread(self) -> None:
+        if sys.platform == "win32":  # where no thread can wait for a pipe and a signal alike: the handlers answer
+            return
         read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._thread = threading.Thread(target=self._wait, args=(read,), name="chainrule-signals", daemon=True)
@@ -157,7 +162,7 @@ def tell(message: str) -> None:
 
 def _takes_more(handle: int) -> bool:
     """Whether a short text can be written without waiting: a reader may be slow, a terminal stopped by Ctrl-S."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         return True
     import select
 
@@ -185,7 +190,7 @@ def _fitted(message: str, handle: int) -> str:
 
 def die(number: int) -> None:
     """End the process by the signal ``number``, whatever it is doing, as a kill would; files are safe against that."""
-    if os.name == "posix":
+    if sys.platform != "win32":
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, signal.SIG_DFL)
         else:  # Python lets only its main thread do that

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _runs(process: int) -> bool:
     """Whether another process with this number runs; always true where that cannot be asked (Windows)."""
     if process == os.getpid():
         return False
-    if os.name != "posix":
+    if sys.platform == "win32":
         return True
     try:
         os.kill(process, 0)

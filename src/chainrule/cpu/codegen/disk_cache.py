@@ -95,7 +95,7 @@ def _folder() -> Path | None:
 
 
 def _usual_folder() -> Path:
-    if os.name == "nt":
+    if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "chainrule" / "cache"
     if sys.platform == "darwin":

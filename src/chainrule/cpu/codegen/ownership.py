@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from pathlib import Path
 
 from chainrule.display import displayed
@@ -121,6 +122,8 @@ def _check_above(place: str, state: os.stat_result) -> None:
 @functools.lru_cache(maxsize=64)
 def _is_private_group(owner: int, group: int) -> bool:
     """Whether a group is that of its owner alone, as many systems have one for each user, whose folders it may then write."""
+    if sys.platform == "win32":
+        return False
     import grp
     import pwd
 

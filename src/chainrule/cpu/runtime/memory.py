@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import sys
 import threading
 
 import numpy as np
@@ -29,6 +30,8 @@ _MAPPED_FROM = 1 << 20
 
 def built_in_memory() -> int | None:
     """Bytes of memory that this machine has; None where the system does not say."""
+    if sys.platform == "win32":
+        return None
     try:
         pages = os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -55,7 +58,7 @@ def aligned_memory(nbytes: int, present: bool = False) -> Array:
 
 def _mapped(nbytes: int, present: bool) -> mmap.mmap:
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             return mmap.mmap(-1, nbytes)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages cost half as much again
         return mmap.mmap(-1, nbytes, flags=flags | (getattr(mmap, "MAP_POPULATE", 0) if present else 0))
