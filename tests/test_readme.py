@@ -102,14 +102,14 @@ def test_ci_checks_style_and_types_and_then_runs_exactly_the_test_command(tmp_pa
     search = f"{stubs}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["bash", tmp_path / ".ci/run"], check=True, capture_output=True, env={**os.environ, "PATH": search})
     ran = [line.replace(f"{stubs}/", "").strip() for line in log.read_text().splitlines()]
-    assert ran[:5] == [
+    assert ran[:7] == [
         "python3 -m venv .ci/venv",
         ".ci/venv/bin/pip install --quiet --editable .[dev]",
         ".ci/venv/bin/ruff format --check",
         ".ci/venv/bin/ruff check",
-        ".ci/venv/bin/mypy",
+        *(f".ci/venv/bin/mypy --platform {platform}" for platform in ("linux", "darwin", "win32")),
     ]
-    assert ran[5:] == lines[0].replace('"', "").split(" && ")
+    assert ran[7:] == lines[0].replace('"', "").split(" && ")
 
 
 def test_a_warning_is_an_error_here() -> None:
