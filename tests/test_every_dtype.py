@@ -405,7 +405,7 @@ def test_a_border_of_a_number_that_no_float_holds() -> None:
 
 
 def test_floats_that_no_integer_holds() -> None:
-    """As NumPy has it on x86."""
+    """On every processor as NumPy has it on x86, from both engines."""
     x = [np.nan, np.inf, -np.inf, 2.0**31, -3e9, 2.0**63, -1e19, 300, -1, 255.9]
     least, lowest = -(2**31), -(2**63)
     expected = {
@@ -415,8 +415,10 @@ def test_floats_that_no_integer_holds() -> None:
     }
     for dtype, numbers in expected.items():
         f = cr.compile(lambda x, dtype=dtype: x.astype(dtype))
-        assert f(np.array(x)).numpy().tolist() == numbers
-        assert f(np.array(x * 5)).numpy().tolist() == numbers * 5, "in vectors"
+        for engine in ("native", "reference"):
+            with cr.engine(engine):
+                assert f(np.array(x)).numpy().tolist() == numbers
+                assert f(np.array(x * 5)).numpy().tolist() == numbers * 5, "in vectors"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import as_dtype, bool_, is_float, largest_number
+from chainrule.graph.dtypes import as_dtype, bool_, int64, is_float, largest_number
 from chainrule.graph.node import Array, Node, Role, TensorType, leaf
 from chainrule.ops.broadcast import broadcast
 from chainrule.ops.primitive import OUTPUT, Blocked, Primitive, Rule, Spec, rows
@@ -572,13 +572,18 @@ logical_not: Primitive = _blocker(
 
 
 def _cast_reference(x: Array, *, dtype: Any) -> Array:
+    if is_float(x.dtype) and dtype != bool_ and not is_float(dtype):
+        # What NumPy makes of numbers out of range depends on the processor, and on AArch64 on the length of the array.
+        whole = np.dtype(np.int64 if dtype == int64 else np.int32)
+        end = 2.0 ** (8 * whole.itemsize - 1)
+        x = np.where((x >= -end) & (x < end), x, -end).astype(whole)
     return x != 0 if dtype == bool_ else x.astype(dtype)
 
 
 cast: Primitive = Primitive(
     "cast",
     Role.DISTRIBUTOR,
-    "z = x in another dtype (towards zero for integers, x != 0 for bool): (...) -> (...). The gradient is cast back. On x86, "
+    "z = x in another dtype (towards zero for integers, x != 0 for bool): (...) -> (...). The gradient is cast back; "
     "nan and numbers out of range become the smallest int32 or int64, and as uint8 the lowest byte of that int32.",
     shape=lambda x, *, dtype: TensorType(x.shape, as_dtype(dtype)),
     reference=_cast_reference,
