@@ -211,18 +211,33 @@ assert str(program.passes[2]).startswith("count: ")
     ),
     "A layer": Toy(
         {
-            "nn/layers.py": added(
+            "nn/functional/activations.py": added(
+                """
+
+@on_tensors
+def doubled(x: Tensor) -> Tensor:
+    \"\"\"2 x.\"\"\"
+    return x * 2
+"""
+            ),
+            "nn/functional/__init__.py": both(
+                in_front_of(
+                    "from chainrule.nn.functional.convolution", "from chainrule.nn.functional.activations import doubled\n"
+                ),
+                in_front_of('    "dropout",', '    "doubled",\n'),
+            ),
+            "nn/layers/activations.py": added(
                 """
 
 class Doubled(Module):
     \"\"\"2 x.\"\"\"
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * 2
+        return F.doubled(x)
 """
             ),
             "nn/__init__.py": both(
-                in_front_of("from chainrule.nn.loss_layers", "from chainrule.nn.layers import Doubled\n"),
+                in_front_of("from chainrule.nn.layers.convolution", "from chainrule.nn.layers.activations import Doubled\n"),
                 in_front_of('    "Dropout",', '    "Doubled",\n'),
             ),
         },
@@ -230,6 +245,7 @@ class Doubled(Module):
 import numpy as np, chainrule as cr
 from chainrule import nn
 assert nn.Sequential(nn.Doubled(), nn.ReLU())([[-1.0, 2.0]]).tolist() == [[0.0, 4.0]]
+assert nn.functional.doubled([1.0]).tolist() == [2.0]
 try:
     nn.Doubled(3)
 except cr.UserError as error:

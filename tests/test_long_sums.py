@@ -15,7 +15,7 @@ import chainrule as cr
 from chainrule import nn, ops
 from chainrule.cpu.runtime import single
 from chainrule.graph import Array, TensorType
-from chainrule.nn.losses import cross_entropy
+from chainrule.nn.functional.losses import cross_entropy
 from chainrule.ops import Primitive, run_reference
 from chainrule.tensor import Tensor
 

@@ -5,29 +5,15 @@ from typing import TYPE_CHECKING, Any
 from chainrule.habits import LAYERS, absent
 from chainrule.nn import functional, init
 from chainrule.nn.containers import ModuleList, Sequential
-from chainrule.nn.layers import (
-    GELU,
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    Conv1d,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Flatten,
-    Identity,
-    LeakyReLU,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Tanh,
-)
-from chainrule.nn.loss_layers import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, SmoothL1Loss
+from chainrule.nn.layers.activations import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
+from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from chainrule.nn.layers.dropout import Dropout
+from chainrule.nn.layers.linear import Identity, Linear
+from chainrule.nn.layers.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, SmoothL1Loss
+from chainrule.nn.layers.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from chainrule.nn.layers.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from chainrule.nn.layers.shaping import Flatten
 from chainrule.nn.module import Module
-from chainrule.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from chainrule.tensor import Buffer, Parameter
 
 __all__ = [

@@ -12,6 +12,7 @@ from chainrule.arguments import real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
+from chainrule.nn.functional.normalisation import track
 from chainrule.nn.module import Module, layer_name
 from chainrule.tensor import Buffer, Parameter, Tensor, functions
 
@@ -93,7 +94,7 @@ class _BatchNorm(Module):
             batches = self.num_batches_tracked + 1
             self.num_batches_tracked.assign(batches)
             share = 1 / batches.astype(mean.dtype) if self.momentum is None else self.momentum
-        F.track(self.running_mean, self.running_var, mean, variance, count, share)
+        track(self.running_mean, self.running_var, mean, variance, count, share)
 
     def extra_repr(self) -> str:
         """The number of features, eps, momentum, and whether there are weight and bias."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.nn import losses
+from chainrule.nn.functional import losses
 from chainrule.nn.module import Module
 from chainrule.tensor import Tensor
 

@@ -1,0 +1,59 @@
+"""Layers and losses as functions, a family a file, with PyTorch's names and arguments. Images are (N, C, H, W)."""
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.habits import FUNCTIONAL, absent
+from chainrule.nn.functional.activations import gelu, leaky_relu, relu, relu6, sigmoid, silu, tanh
+from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose2d
+from chainrule.nn.functional.dropout import dropout
+from chainrule.nn.functional.linear import linear
+from chainrule.nn.functional.losses import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    log_softmax,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+    softmax,
+)
+from chainrule.nn.functional.normalisation import affine, batch_norm, group_norm, layer_norm, normalised
+from chainrule.nn.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from chainrule.nn.functional.shaping import flatten
+
+__all__ = [
+    "adaptive_avg_pool2d",
+    "affine",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "dropout",
+    "flatten",
+    "gelu",
+    "group_norm",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "normalised",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "tanh",
+]
+
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.nn.functional'", name, FUNCTIONAL)

@@ -1,0 +1,139 @@
+"""Convolutions along one axis and two, and the transposed convolution.
+
+Images are (N, C, H, W), signals (N, C, L).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule import ops
+from chainrule.arguments import whole_number
+from chainrule.errors import UserError
+from chainrule.graph.dtypes import is_float, promote
+from chainrule.nn.conversion import on_tensors, remark_on_dtype
+from chainrule.nn.functional.sizes import Padding, Size, pair, sides, single
+from chainrule.ops import compose
+from chainrule.ops.windows import output_sizes
+from chainrule.tensor import Tensor
+
+
+@on_tensors
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation, which deep learning calls convolution: (N, C, H, W), (O, C / groups, KH, KW) -> (N, O, OH, OW).
+
+    ``padding``: a number, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'.
+    """
+    steps, dilated = pair("stride", stride), pair("dilation", dilation)
+    kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
+    border, groups = sides(padding, kernel, steps, dilated), whole_number("groups", groups, 1)
+    image, filters = _contraction_operands("conv2d", x, weight)
+    result = ops.conv2d(image, filters, stride=steps, padding=border, dilation=dilated, groups=groups)
+    return _with_bias(Tensor(result), bias)
+
+
+@on_tensors
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution along a single axis: (N, C, L), (O, C / groups, K) -> (N, O, OL); computed as an image of height 1."""
+    if x.ndim != 3 or weight.ndim != 3:
+        raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
+    step, dilated = single("stride", stride, 1), single("dilation", dilation, 1)
+    side = sides(
+        padding if isinstance(padding, str) else single("padding", padding, 0), (1, weight.shape[2]), (1, step), (1, dilated)
+    )
+    result = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, dilated), groups)
+    return result.squeeze(2)
+
+
+@on_tensors
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """The input gradient of a convolution, as a layer: (N, C, H, W), (C, O / groups, KH, KW) -> (N, O, OH, OW).
+
+    OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+    """
+    steps, dilated, border, extra = (
+        pair("stride", stride),
+        pair("dilation", dilation),
+        pair("padding", padding, 0),
+        pair("output_padding", output_padding, 0),
+    )
+    groups = whole_number("groups", groups, 1)
+    if any(more >= max(step, wide) for more, step, wide in zip(extra, steps, dilated, strict=True)):
+        raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {dilated}")
+    if x.ndim != 4 or weight.ndim != 4:
+        raise UserError(
+            "conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), "
+            f"got {x.shape} and {weight.shape}"
+        )
+    if x.shape[1] != weight.shape[0]:
+        raise UserError(
+            f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, "
+            f"the image {x.shape} has {x.shape[1]}"
+        )
+    if not is_float(promote(x.dtype, weight.dtype)):
+        raise UserError(f"conv_transpose2d: needs floats, got {x.dtype} and {weight.dtype}: cast to float32 first")
+    if x.shape[1] % groups:
+        raise UserError(f"conv_transpose2d: {x.shape[1]} input channels do not divide into groups={groups}")
+    size = [
+        (x.shape[2 + i] - 1) * steps[i] - 2 * border[i] + dilated[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i in (0, 1)
+    ]
+    if min(size) < 1:
+        raise UserError(f"conv_transpose2d: an output of {tuple(size)} is empty: use less padding, here {border}")
+    edges = (border[0], border[0]), (border[1], border[1])
+    places = output_sizes("conv_transpose2d", (size[0], size[1]), (weight.shape[2], weight.shape[3]), steps, edges, dilated)
+    beyond = [place - have for place, have in zip(places, x.shape[2:], strict=True)]
+    image, filters = _contraction_operands("conv_transpose2d", x, weight)
+    if any(beyond):  # an output_padding of at least the stride makes room for windows without an element of x: they get zeros
+        image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
+    result = ops.conv2d_input_gradient(
+        image,
+        filters,
+        size=(size[0], size[1]),
+        stride=steps,
+        padding=edges,
+        dilation=dilated,
+        groups=groups,
+    )
+    return _with_bias(Tensor(result), bias)
+
+
+def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+    if x.dtype is not weight.dtype:
+        remark_on_dtype(name, x, weight)
+    dtype = promote(x.dtype, weight.dtype)
+    return ops.operand(compose.to_dtype(x.node, dtype)), ops.operand(compose.to_dtype(weight.node, dtype))
+
+
+def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
+    """``x`` (N, C, ...) plus ``bias`` (C)."""
+    if bias is None:
+        return x
+    if bias.shape != (x.shape[1],):
+        raise UserError(f"bias must have one number for each of the {x.shape[1]} output channels, got shape {bias.shape}")
+    return x + bias.reshape(1, -1, *(1,) * (x.ndim - 2))

@@ -1,0 +1,128 @@
+"""Normalisation over a batch, a layer or groups of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule import ops
+from chainrule.arguments import explained, real_number, shape_of, whole_number
+from chainrule.errors import UserError
+from chainrule.nn.conversion import on_tensors, remark_on_dtype
+from chainrule.tensor import Cell, Tensor, functions
+
+
+@explained
+def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + eps) over ``axes``; also the mean and the biased variance, where these axes have size 1.
+
+    Where the squares overflow (in float32, for numbers beyond 1e19), the variance is infinite and the result nan.
+    """
+    mean = x.mean(axes, keepdims=True)
+    apart = x - mean
+    variance = (apart * apart).mean(axes, keepdims=True)
+    return apart * _inverse_deviation(variance, eps), mean, variance
+
+
+def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
+    return Tensor(ops.inverse_deviation((variance + eps).node))
+
+
+@explained
+def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """x weight + bias, with both reshaped to ``shape``, which must broadcast against x; None leaves a step out."""
+    if weight is not None:
+        if x.dtype is not weight.dtype:
+            remark_on_dtype("normalisation", x, weight)
+        x = x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+@on_tensors
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel by the running statistics; in training, or without them, by those of the batch.
+
+    (N, C, ...) -> (N, C, ...). In training, the running statistics, which must be buffers, move by ``momentum`` towards those
+    of the batch. Ioffe and Szegedy, "Batch normalization" (2015).
+    """
+    if x.ndim < 2:
+        raise UserError(f"batch_norm: needs an input (N, C, ...), got {x.shape}")
+    if isinstance(eps, bool):
+        raise UserError(f"batch_norm: eps must be a number, got {eps!r}")
+    if (running_mean is None) is not (running_var is None):
+        raise UserError("batch_norm: pass both running_mean and running_var, or None for both")
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    for name, given in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if given is not None and given.shape != shape[1:2]:
+            raise UserError(f"batch_norm: {name} must have one number for each of the {x.shape[1]} channels, got {given.shape}")
+    if running_mean is None or running_var is None or training:
+        result, mean, variance = normalised(x, (0, *range(2, x.ndim)), eps)
+        if running_mean is not None and running_var is not None:
+            track(running_mean, running_var, mean.reshape(-1), variance.reshape(-1), x.size // x.shape[1], momentum)
+    else:
+        result = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
+    return affine(result, weight, bias, shape)
+
+
+def track(running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
+    """Move running statistics by ``share`` towards those of a batch of ``count`` values per channel.
+
+    ``variance`` is the biased one; the running variance gets the unbiased one, as in PyTorch.
+    """
+    if not isinstance(running_mean, Cell) or not isinstance(running_var, Cell):
+        raise UserError(
+            "batch_norm: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "
+            "cr.Buffer(variance), or None for both, or training=False"
+        )
+    if count < 2:
+        raise UserError("batch_norm: one value per channel has no variance to track: train on batches of at least 2")
+    with functions.no_grad():
+        running_mean.assign(running_mean * (1 - share) + mean.detach() * share)
+        running_var.assign(running_var * (1 - share) + (variance * (count / (count - 1))).detach() * share)
+
+
+@on_tensors
+def layer_norm(
+    x: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each example over its last axes: (..., *normalized_shape) -> the same shape.
+
+    Ba, Kiros and Hinton, "Layer normalization" (2016).
+    """
+    shape = shape_of("layer_norm: normalized_shape", normalized_shape)
+    if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+        raise UserError(f"layer_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
+    result, _, _ = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), real_number("layer_norm: eps", eps))
+    return affine(result, weight, bias, shape)
+
+
+@on_tensors
+def group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise each example over groups of channels: (N, C, ...) -> the same shape; weight and bias (C).
+
+    Wu and He, "Group normalization" (2018).
+    """
+    if x.ndim < 2:
+        raise UserError(f"group_norm: needs an input (N, C, ...), got {x.shape}")
+    channels, num_groups = x.shape[1], whole_number("group_norm: num_groups", num_groups)
+    if num_groups < 1 or channels % num_groups:
+        raise UserError(f"group_norm: {channels} channels do not divide into num_groups={num_groups}")
+    grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    result, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
+    return affine(result.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))

@@ -1,0 +1,21 @@
+"""Layers that move elements and leave their values."""
+
+from __future__ import annotations
+
+from chainrule.arguments import whole_number
+from chainrule.nn import functional as F
+from chainrule.nn.module import Module
+from chainrule.tensor import Tensor
+
+
+class Flatten(Module):
+    """Joins the axes ``start_dim`` to ``end_dim`` into a single axis: (N, C, H, W) -> (N, C H W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim = whole_number("Flatten: start_dim", start_dim)
+        self.end_dim = whole_number("Flatten: end_dim", end_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with the axes ``start_dim`` to ``end_dim`` joined; a UserError if it lacks these axes."""
+        return F.flatten(x, self.start_dim, self.end_dim)
