@@ -1,5 +1,5 @@
-"""Graphs as native programs of this machine's processors.
+"""Compiles graphs to native programs for the processor of this machine, and runs them.
 
 interface ──> planner: the compiler's passes, then stages and memory ──> recipe ──> runtime: programs
-                 └── kernels: what computes each task ──> codegen: machine code
+                 └── kernels: native functions, one or more for each task ──> codegen: machine code
 """

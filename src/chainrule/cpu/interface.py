@@ -1,4 +1,7 @@
-"""The door of this backend: what ``tensor.backend.Backend`` asks for, and where in here it is done."""
+"""The entry points of this backend: the functions that ``tensor.backend.Backend`` asks for.
+
+Each is implemented in one of the modules of this package; nothing outside of ``chainrule.cpu`` imports those.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,28 @@ lent_program = LentProgram
 
 
 def compile_graph(graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, show: str | None) -> Program:
-    """``graph`` as a program for this machine: see ``Program``."""
+    """Compile ``graph`` to a program for the processor of this machine.
+
+    Args:
+        graph: the graph to compile.
+        state: for each cell that the program assigns, the leaf of its old value and the number of the output that is the
+            new value.
+        max_memory: the largest arena in bytes that the program may need; None for no limit.
+        show: names of passes whose results are printed, such as "fuse,lower" or "all"; None for those that the environment
+            variable ``CHAINRULE_SHOW`` names.
+
+    Raises:
+        UserError: the program needs more than ``max_memory``, or ``show`` names a pass that does not exist.
+    """
     return Program(graph, state, max_memory=max_memory, show=show)
 
 
 def check_environment() -> None:
-    """UserError if an environment variable that programs obey has a value that means nothing."""
+    """Check the environment variables that programs obey, before the first program is made.
+
+    Raises:
+        UserError: one of them has a value without a meaning, such as "many" for ``CHAINRULE_THREADS``.
+    """
     from chainrule.compiler.pipeline import passes_to_show
     from chainrule.compiler.report import SHOW
 

@@ -1,16 +1,16 @@
-"""What a kernel is to those who plan, load and run it: a native function over numbered units of work.
+"""The interface between kernels and the code that plans, loads and runs them.
 
-Every kernel is compiled to one function
+A kernel is a native function over numbered units of work. Every kernel is compiled to one function
 
     void NAME(ptr args, i64 begin, i64 end, ptr scratch)
 
-``args`` is an array of addresses, one for each operand in the order that the kernel's family states; ``begin`` to ``end``
-(excluded) are the *units* it shall do now; ``scratch`` is memory of the calling thread alone, ``scratch_bytes`` of it,
-aligned to 64 bytes, with undefined contents. Units may run in any order, on any thread, at the same time: each writes its
+``args`` is an array of addresses, one for each operand in the order that the kernel's family states. The call computes the
+*units* from ``begin`` to ``end`` (excluded). ``scratch`` is memory that belongs to the calling thread: ``scratch_bytes``
+bytes, aligned to 64, with undefined contents. Units may run in any order, on any thread, at the same time: each writes its
 own part of the output, and its bits do not depend on which units run together. So results are the same with any number
 of threads.
 
-An operation that needs several kernels (pack the weight, then multiply) is a list of steps over named operands; the
+An operation that needs several kernels (pack the weight, then multiply) is a list of steps over named operands. The
 planner gives each temporary a place in the arena.
 """
 
@@ -27,17 +27,27 @@ if TYPE_CHECKING:
     from chainrule.cpu.codegen.target import Target
 
 LLVM_TYPES = {"float32": "float", "float64": "double", "int64": "i64", "int32": "i32", "uint8": "i8", "bool": "i8"}
-"""How values of a dtype lie in memory; a bool is a byte, 0 or 1."""
+"""The LLVM type in which values of each dtype are stored in memory. A bool is stored as a byte, 0 or 1."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One loop nest.
+    """A native function over units of work: how its code is generated, and how much work it does.
 
-    ``signature`` says everything that the code depends on besides the target: kernels of one signature share their code.
-    ``generate(target, name)`` gives the module that defines the function ``name``; None where only the code itself was kept.
-    ``operations`` (multiply-adds count two) and ``bytes`` (read and written once) are of all units together, for the profile:
-    no less than this can be done. ``direct_operations``: those that the definition takes, where the algorithm takes others.
+    Attributes:
+        family: the kind of kernel, such as "matmul"; it says what the operands are and in which order.
+        signature: everything besides the target that the code depends on. Kernels of the same family and signature share
+            their code.
+        generate: ``generate(target, name)`` returns the module that defines the function ``name``. None for a kernel that was
+            read from disk, whose machine code is kept there.
+        units: the number of units of work.
+        scratch_bytes: the memory in bytes that each thread needs to work in.
+        operations: arithmetic operations of all units together, as the kernel's algorithm needs them; a multiply-add counts
+            as two. Used by the profile.
+        bytes: bytes of all operands together, each read or written once: the least traffic possible. Used by the profile.
+        direct_operations: the operations that the definition of the result takes, where the algorithm (Winograd's, for
+            example) takes another number; else 0.
+        kept_name: the name of a kernel that was read from disk without its signature; else "".
     """
 
     family: str
@@ -49,27 +59,26 @@ class Kernel:
     bytes: int = 0
     direct_operations: int = 0
     kept_name: str = ""
-    """The name, where only that was kept."""
 
     @functools.cached_property
     def name(self) -> str:
-        """Of its function."""
+        """The name of the native function: the family, and a checksum of family and signature."""
         digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:24]
         return self.kept_name or f"{self.family}_{digest}"
 
     def module(self, target: Target) -> Module:
-        """The code for ``target``."""
+        """Generate the module that defines the function for ``target``; only where ``generate`` is set."""
         assert self.generate is not None, f"{self.name} was kept without its generator"
         return self.generate(target, self.name)
 
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One kernel applied to operands by name.
+    """A kernel, and the names of the operands that it is applied to, in the kernel's order.
 
-    ``rows`` is set where unit u writes just the rows u * rows to (u + 1) * rows (excluded; the last unit may have fewer) of
-    the output, seen as a dense matrix of rows: for an image (N, H, W, C) a row is one pixel with all its channels. Then a
-    kernel that works on the same rows may follow at once, unit by unit, while they are in the cache.
+    ``rows`` is set where unit u writes exactly the rows u * rows to (u + 1) * rows (excluded; the last unit may have fewer) of
+    the output, seen as a dense matrix of rows: in an image (N, H, W, C) a row is one pixel with all its channels. A kernel
+    that works on the same rows can then share the stage and process each unit while it is still in the cache.
     """
 
     kernel: Kernel
@@ -79,7 +88,7 @@ class KernelStep:
 
 @dataclass(frozen=True)
 class KernelSteps:
-    """What computes one value: kernels in order, and the bytes of each temporary that they hand to each other."""
+    """The kernels that compute one value, in order, and the size in bytes of each temporary between them, by name."""
 
     steps: Sequence[KernelStep]
     temporaries: Mapping[str, int] = field(default_factory=dict)

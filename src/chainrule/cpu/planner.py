@@ -1,4 +1,7 @@
-"""From a graph to its recipe: the passes of the compiler, then stages and memory, which need to know the kernels."""
+"""Makes the recipe of a graph: runs the compiler's passes, then the passes over stages and memory.
+
+The last two are here and not in ``compiler``, as they need to know the kernels.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,16 @@ from chainrule.graph.node import Role
 
 @dataclass(kw_only=True)
 class Planning(Compilation):
-    """As for all passes, and what those leave that need to know kernels. ``lent_memory``: see ``Program``."""
+    """The state of all passes: that of the compiler's, extended by what the passes over stages and memory need and leave.
+
+    Attributes:
+        target: the processor to compile for.
+        lent_memory: whether outputs lie in memory that the caller lends (see ``Program``).
+        status: the buffer in which kernels report an index that is out of range.
+        stages: the kernels, by stage; left by the pass "stages".
+        spans: the stages between which each buffer of the arena is needed; left by the pass "memory".
+        arena: where each of these buffers lies; left by the pass "memory".
+    """
 
     target: Target
     lent_memory: bool
@@ -30,39 +42,42 @@ class Planning(Compilation):
 
     @property
     def leaves(self) -> dict[Node, Buffer]:
-        """The buffer of each leaf."""
+        """The buffer of each leaf, constants among them."""
         places = self.lowered.places
         return {node: place.buffer for node, place in places.items() if node.is_leaf and node.operation.role is Role.LEAF}
 
     @property
     def ends(self) -> list[Buffer]:
-        """The buffer in which each output lies in the end."""
+        """The buffer that holds each output when the program has run: a cell's own where the output is its new value."""
         takes_over = self.schedule.takes_over
         buffers = [self.lowered.places[one].buffer for one in self.outputs]
         return [takes_over.get(one, one) for one in buffers]
 
 
-def _stages(one: Planning) -> str:
-    staged = Staging(one.target, one.schedule.takes_over, one.status).staged(one.schedule.tasks)
-    one.stages = [stage for stage in staged if stage.units]
-    return f"{sum(len(stage.calls) for stage in one.stages)} kernels in {len(one.stages)} stages"
+def _stages(planning: Planning) -> str:
+    """Pass: divide the tasks into stages; returns a summary for people."""
+    staged = Staging(planning.target, planning.schedule.takes_over, planning.status).staged(planning.schedule.tasks)
+    planning.stages = [stage for stage in staged if stage.units]
+    return f"{sum(len(stage.calls) for stage in planning.stages)} kernels in {len(planning.stages)} stages"
 
 
-def _memory(one: Planning) -> str:
-    outside = {one.status, *one.leaves.values()}
-    if one.lent_memory:
-        assigned = {number for _, number in one.state}
-        places = [one.lowered.places[node].buffer for node in one.outputs]
+def _memory(planning: Planning) -> str:
+    """Pass: give every buffer that is not provided from outside a place in the arena; returns a summary for people."""
+    outside = {planning.status, *planning.leaves.values()}
+    if planning.lent_memory:
+        assigned = {number for _, number in planning.state}
+        places = [planning.lowered.places[node].buffer for node in planning.outputs]
         outside |= {buffer for number, buffer in enumerate(places) if number not in assigned}
-    one.spans = _needed(one.stages, one.ends, outside)
-    one.arena = plan_memory(one.spans)
-    return f"{len(one.spans)} buffers of {sum(buffer.nbytes for buffer in one.spans):,} bytes in {one.arena.nbytes:,}"
+    planning.spans = _needed(planning.stages, planning.ends, outside)
+    planning.arena = plan_memory(planning.spans)
+    nbytes = sum(buffer.nbytes for buffer in planning.spans)
+    return f"{len(planning.spans)} buffers of {nbytes:,} bytes in {planning.arena.nbytes:,}"
 
 
-def _shown_stages(one: Planning) -> str:
+def _shown_stages(planning: Planning) -> str:
     names = listing.Names()
     lines = []
-    for number, stage in enumerate(one.stages):
+    for number, stage in enumerate(planning.stages):
         lines.append(f"stage {number}: {stage.units} units")
         for call in stage.calls:
             operands = ", ".join(f"{names[buffer]}{f' + {offset}' if offset else ''}" for buffer, offset in call.operands)
@@ -70,12 +85,12 @@ def _shown_stages(one: Planning) -> str:
     return "\n".join(lines)
 
 
-def _shown_memory(one: Planning) -> str:
+def _shown_memory(planning: Planning) -> str:
     names = listing.Names()
-    rows = sorted(one.spans.items(), key=lambda row: (row[1].first, one.arena.offsets[row[0]]))
+    offsets = planning.arena.offsets
+    rows = sorted(planning.spans.items(), key=lambda row: (row[1].first, offsets[row[0]]))
     return "\n".join(
-        f"bytes {one.arena.offsets[buffer]:,} to {one.arena.offsets[buffer] + buffer.nbytes:,}, stages {span.first} to "
-        f"{span.last}: {names[buffer]}"
+        f"bytes {offsets[buffer]:,} to {offsets[buffer] + buffer.nbytes:,}, stages {span.first} to {span.last}: {names[buffer]}"
         for buffer, span in rows
     )
 
@@ -85,13 +100,21 @@ ALL_PASSES: list[Pass] = [
     Pass("stages", _stages, _shown_stages),
     Pass("memory", _memory, _shown_memory),
 ]
-"""From a graph to places in memory."""
+"""All passes in order, from a graph to stages of kernels and places in memory."""
 
 
 def make_recipe(
     graph: Graph, state: Sequence[tuple[Node, int]], target: Target, lent_memory: bool, shown: Collection[str] = ()
 ) -> Recipe:
-    """Run all passes. ``shown``: the names of those after which what they left is printed."""
+    """Run all passes over ``graph`` and return its recipe.
+
+    Args:
+        graph: the graph to compile.
+        state: for each assigned cell, the leaf of its old value and the number of the output that is the new value.
+        target: the processor to compile for.
+        lent_memory: whether outputs lie in memory that the caller lends (see ``Program``).
+        shown: names of passes whose results are printed to standard error.
+    """
     made = Planning(graph=graph, state=state, target=target, lent_memory=lent_memory)
     compiled(made, ALL_PASSES, shown)
     leaves, ends, spans, arena, status = made.leaves, made.ends, made.spans, made.arena, made.status
@@ -144,7 +167,10 @@ def _region(buffer: Buffer, spans: Mapping[Buffer, Span], offsets: Mapping[Buffe
 
 
 def _needed(stages: Sequence[PlannedStage], ends: Sequence[Buffer], outside: set[Buffer]) -> dict[Buffer, Span]:
-    """From which stage to which each buffer of the arena is needed; outputs to the end."""
+    """Return the first and last stage that use each buffer of the arena.
+
+    ``ends`` (outputs) are needed until after the last stage; buffers ``outside`` of the arena are left out.
+    """
     spans: dict[Buffer, Span] = {}
     for number, stage in enumerate(stages):
         for buffer in stage.buffers - outside:

@@ -1,5 +1,7 @@
-"""A recipe: what a program is once a graph has gone through all passes. Numbers and names alone, so it is kept on disk, and a
-second process that traces the same graph need not run the passes.
+"""A recipe: the result of all passes over a graph, from which a program is built.
+
+It consists of numbers and names alone, so it can be kept on disk: a second process that traces the same graph reads it there
+and need not run the passes.
 
     graph ──> passes ──> stages of kernels ──> places in the arena ──> recipe ──> program
       └── its description, as a checksum ──> file ─────────────────────┘
@@ -26,12 +28,16 @@ from chainrule.graph.dtypes import as_dtype
 from chainrule.graph.node import CONSTANT
 
 _MOST_CONSTANT_BYTES = 1 << 20
-"""A recipe with more numbers in it is not kept."""
+"""A recipe whose constants take more bytes than this is not kept on disk."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Memory of one buffer. In the arena it is at ``offset`` from stage ``first`` to stage ``last``; elsewhere all are -1."""
+    """The memory of one buffer: ``nbytes`` bytes of ``dtype``; ``label`` says in words which value it holds.
+
+    A region of the arena begins there at byte ``offset`` and is in use from stage ``first`` to stage ``last``, included. For
+    memory outside of the arena (inputs, cells, constants) all three are -1.
+    """
 
     label: str
     dtype: str
@@ -43,7 +49,10 @@ class Region:
 
 @dataclass(frozen=True)
 class CallRow:
-    """One kernel in a stage. ``operands``: number of a region, and the byte in it where the operand begins."""
+    """One kernel in a stage. Each operand is the number of a region and the byte in it at which the operand begins.
+
+    ``origin`` is the line of the user's program that the kernel belongs to.
+    """
 
     kernel: Kernel
     operands: tuple[tuple[int, int], ...]
@@ -52,7 +61,7 @@ class CallRow:
 
 @dataclass(frozen=True)
 class InputRow:
-    """A leaf of the graph: what whoever runs the program provides, row-major. ``region`` is -1 if nothing needs it."""
+    """A leaf of the graph, whose value the caller provides in row-major order. ``region`` is -1 if no kernel uses it."""
 
     name: str
     dtype: str
@@ -62,8 +71,10 @@ class InputRow:
 
 @dataclass(frozen=True)
 class OutputRow:
-    """A value that the program leaves: ``start`` and ``strides`` in elements of a region. The new value of a cell is named as
-    the input that is its old one, and lies in that one's memory."""
+    """A value that the program computes for its caller, at ``start`` in a region with ``strides``, both in elements.
+
+    The new value of a cell has the name of the input that is its old value, and takes over that input's memory.
+    """
 
     name: str
     dtype: str
@@ -75,11 +86,18 @@ class OutputRow:
 
 @dataclass
 class Recipe:
-    """Everything a program is built from.
+    """Everything that a program is built from.
 
-    ``stages``: calls over the same units of work, in order; all threads wait between stages. ``inputs``: the leaves of the
-    graph, in the order of ``leaves_in_order``. ``constants``: numbers that the passes made, by region. ``status`` is the region
-    in which kernels report an index out of range.
+    Attributes:
+        regions: the memory of all buffers; other fields refer to a region by its number in this list.
+        stages: the kernels of each stage, in order. Kernels of a stage work on the same units; all threads wait for each
+            other between stages.
+        inputs: the leaves of the graph, in the order of ``leaves_in_order``.
+        outputs: the outputs of the graph, in order.
+        constants: values that are fixed when the graph is compiled, by the number of their region.
+        status: the region in which kernels report an index that is out of range.
+        arena_bytes: the size of the arena.
+        passes: what each pass changed.
     """
 
     regions: list[Region]
@@ -94,6 +112,7 @@ class Recipe:
     # ---- as bytes
 
     def encoded(self) -> bytes:
+        """Return the recipe as JSON, in the form that ``decoded`` reads. Each kernel appears once, without its generator."""
         kernels: dict[Kernel, int] = {}
         stages = [
             [[kernels.setdefault(call.kernel, len(kernels)), call.operands, call.origin] for call in stage]
@@ -117,6 +136,7 @@ class Recipe:
 
     @classmethod
     def decoded(cls, data: bytes) -> Recipe:
+        """Return the recipe that ``encoded`` wrote. Its kernels have no ``generate``; the times of its passes are 0."""
         content = json.loads(data)
         kernels = [
             Kernel(family, "", None, units, scratch_bytes, operations, nbytes, direct_operations, name)
@@ -152,26 +172,32 @@ def _decoded(dtype: str, shape: list[int], data: str) -> Array:
 # ---- on disk
 
 _FACTS = ()
-"""The name of the file is a checksum of all that a recipe depends on; nothing else needs to be said there."""
+"""``disk_cache`` can hold a file against facts that are written in it. A recipe needs none: the name of its file is a checksum
+of everything that it depends on."""
 
 
 def kept_recipe(name: str) -> Recipe | None:
-    """The recipe in file ``name``, if there is one."""
+    """Read the recipe from file ``name`` of the disk cache; None if there is no such file."""
     data = disk_cache.read(name, _FACTS)
     return None if data is None else Recipe.decoded(data)
 
 
 def keep_recipe(name: str, recipe: Recipe) -> None:
+    """Write ``recipe`` to file ``name`` of the disk cache, unless its constants are large."""
     if sum(value.nbytes for value in recipe.constants.values()) <= _MOST_CONSTANT_BYTES:
         disk_cache.write(name, _FACTS, recipe.encoded())
 
 
 def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target, lent_memory: bool) -> str:
-    """The file of a graph's recipe: equal for graphs that compute the same at the same lines of the user's program. Programs
-    that are lent memory, of which there are many, show no lines to anybody."""
-    found = hashlib.sha256("\0".join((*target.parts(), *versions(), disk_cache.sources("compiler", "graph", "ops"))).encode())
+    """Return the name of the file that holds the recipe of a graph.
+
+    It is a checksum of the target, of the versions and sources that the passes depend on, and of the graph with the values of
+    its constants, ``state`` and ``lent_memory``. Labels and lines of the user's program are part of it, as profiles show
+    them; programs with ``lent_memory`` (see ``Program``) are never shown, so theirs are left out and more graphs share a file.
+    """
+    digest = hashlib.sha256("\0".join((*target.parts(), *versions(), disk_cache.sources("compiler", "graph", "ops"))).encode())
     index = graph.index
-    text = functools.lru_cache(maxsize=None)(str)  # many nodes are of one type, or at one line
+    text = functools.lru_cache(maxsize=None)(str)  # cached, as many nodes share a type or a line
     rows = []
     for node in graph.nodes:
         inputs = [index[one] for one in node.inputs]
@@ -180,14 +206,17 @@ def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
         rows.append(f"{node.operation.name} {inputs} {attributes} {text(node.type)} {shown}")
         if node.operation is CONSTANT and node.value is not None:
             rows.append(hashlib.sha256(np.ascontiguousarray(node.value).tobytes()).hexdigest())
-    found.update("\n".join(rows).encode())
+    digest.update("\n".join(rows).encode())
     ends = [index[one] for one in graph.outputs], [(index.get(old), str(old.type), new) for old, new in state], lent_memory
-    found.update(repr(ends).encode())
-    return f"program-{found.hexdigest()}.json"
+    digest.update(repr(ends).encode())
+    return f"program-{digest.hexdigest()}.json"
 
 
 def names_of(leaves: Sequence[Node], outputs: Sequence[Node], state: Sequence[tuple[Node, int]]) -> tuple[list[str], list[str]]:
-    """Names of inputs and of outputs: labels, or else numbers. The new value of a cell is called as the cell."""
+    """Return the names of inputs and the names of outputs: their labels, or "input 3" and "output 3" where there is none.
+
+    The new value of a cell has the same name as the cell.
+    """
     inputs = [leaf.label or f"input {number}" for number, leaf in enumerate(leaves)]
     called = dict(zip(leaves, inputs, strict=True))
     cells = {number: called[old] for old, number in state}
@@ -195,7 +224,7 @@ def names_of(leaves: Sequence[Node], outputs: Sequence[Node], state: Sequence[tu
 
 
 def leaves_in_order(graph: Graph, state: Sequence[tuple[Node, int]]) -> list[Node]:
-    """The leaves of the graph, and those that only a state knows."""
-    found = dict.fromkeys(graph.leaves)
-    found.update(dict.fromkeys(old for old, _ in state))
-    return list(found)
+    """Return the leaves of the graph, followed by the cells' old values in ``state`` that the graph does not read."""
+    leaves = dict.fromkeys(graph.leaves)
+    leaves.update(dict.fromkeys(old for old, _ in state))
+    return list(leaves)

@@ -1,8 +1,9 @@
-"""Pass: which kernels run without waiting for each other.
+"""A pass that divides kernels into stages: groups that run without waiting for each other.
 
-Kernels become stages. Within a stage each unit of work goes through all its kernels before the next unit is begun, so what
-one kernel leaves is still in the cache when the next one takes it up; between stages all threads wait for each other. A loop
-nest joins the stage of the kernel that it depends on if its units can be cut so that unit u needs only what unit u made.
+All kernels of a stage have the same number of units. Each unit of work goes through all kernels of the stage before the next
+unit begins, so the output of a kernel is still in the cache when the next kernel reads it. Between stages all threads
+wait for each other. A loop nest joins the stage of the kernel that it depends on if its units can be cut so that unit u
+reads only what unit u of that stage wrote.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from chainrule.cpu.kernels.operations import steps_of
 from chainrule.graph.dtypes import uint8
 
 Operand = tuple[Buffer, int]
-"""A buffer, and how many bytes into it the operand begins."""
+"""A buffer, and the byte in it at which the operand begins."""
 
 
 @dataclass
 class PlannedCall:
-    """A kernel and its operands; ``origin`` says which line of the user's program it belongs to."""
+    """A kernel, which ``make`` returns once the units are final, and its operands.
+
+    ``origin`` says which line of the user's program it belongs to.
+    """
 
     make: Callable[[], Kernel]
     operands: tuple[Operand, ...]
@@ -34,7 +38,10 @@ class PlannedCall:
 
 @dataclass
 class PlannedStage:
-    """Calls over the same units. ``parts``: elements per unit of each buffer that is written unit by unit, in order."""
+    """Calls over the same ``units``, and the buffers that they read and write.
+
+    ``parts`` holds the buffers that are written unit by unit in order: unit u writes the elements u * part to (u + 1) * part.
+    """
 
     units: int
     calls: list[PlannedCall] = field(default_factory=list)
@@ -44,13 +51,18 @@ class PlannedStage:
 
     @property
     def buffers(self) -> set[Buffer]:
+        """The buffers that any of the calls reads or writes."""
         return self.reads | self.writes
 
 
 class Staging:
-    """The state of the pass. ``takes_over`` tells which buffer a buffer lies on (a new value over the old one).
+    """The state of the pass.
 
-    What it leaves refers neither to it nor to itself, so that a program is freed as soon as nobody has it.
+    ``takes_over`` maps the buffer of a cell's new value to that of its old value, if the new value is written over the old one.
+    ``status`` is the buffer in which kernels report an index that is out of range.
+
+    The stages that the pass returns refer neither to this object nor in a cycle to themselves, so that a program is freed as
+    soon as its last reference is gone.
     """
 
     def __init__(self, target: Target, takes_over: Mapping[Buffer, Buffer], status: Buffer) -> None:
@@ -58,9 +70,11 @@ class Staging:
         self.stages: list[PlannedStage] = []
 
     def same(self, buffer: Buffer) -> Buffer:
+        """The buffer whose memory ``buffer`` uses: itself, or that of the cell's old value which it is written over."""
         return self.takes_over.get(buffer, buffer)
 
     def staged(self, tasks: Sequence[Task]) -> list[PlannedStage]:
+        """Divide ``tasks``, which are in an order that can be run, into stages. The tasks themselves stay as they are."""
         for task in _copied(tasks):
             if isinstance(task, HeavyTask):
                 self._heavy(task)
@@ -69,7 +83,10 @@ class Staging:
         return self.stages
 
     def _earliest(self, reads: set[Buffer], writes: set[Buffer]) -> int:
-        """The last stage that has to do with what is read or written; -1 for none."""
+        """The number of the last stage that writes what is used here or reads what is written here; -1 for none.
+
+        It is the earliest stage that the kernel or loop in question may be added to.
+        """
         for number in range(len(self.stages) - 1, -1, -1):
             stage = self.stages[number]
             if stage.writes & (reads | writes) or stage.reads & writes:
@@ -88,7 +105,7 @@ class Staging:
             buffers = {buffer for buffer, _ in operands}
             last = step is steps.steps[-1]
             written = {self.same(task.output.buffer)} if last else set()
-            written |= {one for one in buffers if one in temporaries.values()}  # some step or other writes them
+            written |= {one for one in buffers if one in temporaries.values()}  # as one of the steps writes them
             stage = PlannedStage(step.kernel.units, [PlannedCall(partial(_given, step.kernel), operands, task.origin)])
             stage.reads, stage.writes = buffers - written, written
             if last and step.rows is not None:
@@ -96,7 +113,7 @@ class Staging:
             self._place(stage, step)
 
     def _place(self, stage: PlannedStage, step: KernelStep) -> None:
-        """A kernel of one unit may share the stage of others of one unit; all else begins a stage."""
+        """Add the calls to an existing stage if that and this have a single unit; else they are a stage of their own."""
         if stage.units == 1:
             first = self._earliest(stage.reads, stage.writes)
             for other in self.stages[max(first, 0) :]:
@@ -140,30 +157,33 @@ class Staging:
             _join(joined, stage)
 
     def _rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
-        """Rows per unit with which the task can follow in ``stage``; None where it cannot."""
+        """Return the rows per unit with which the task can join ``stage`` at its end; None if it cannot.
+
+        The task can join if, in every buffer that it shares with the stage, its unit u touches only elements of unit u.
+        """
         nest = task.nest
         if stage.units == 1:
             return nest.rows if nest.units == 1 else None
         if nest.units == 1 and nest.sizes[0] < stage.units:
             return None
         meets = stage.writes & (reads | writes) | stage.reads & writes
-        found: set[int] = set()
+        possible: set[int] = set()
         for access in _accesses(task):
             buffer = self.same(task.buffers[access.operand])
             if buffer not in meets:
                 continue
             part, stride = stage.parts.get(buffer), access.strides[0]
-            if access.unit_stride:  # what the same unit left
+            if access.unit_stride:  # a partial result of each unit
                 if part != access.unit_stride:
                     return None
-                found.add(nest.rows)
+                possible.add(nest.rows)
                 continue
             if part is None or stride <= 0 or part % stride or not _within_row(access, nest.sizes):
                 return None
-            found.add(part // stride)
-        if len(found) != 1:
+            possible.add(part // stride)
+        if len(possible) != 1:
             return None
-        rows = found.pop()
+        rows = possible.pop()
         if task.follows and rows != nest.rows:
             return None
         if -(-nest.sizes[0] // rows) != stage.units or (nest.units == 1 and nest.reductions and not task.partials):
@@ -174,7 +194,10 @@ class Staging:
 
 
 def _copied(tasks: Sequence[Task]) -> list[Task]:
-    """The same tasks, whose nests are this pass's own to divide, with what their units leave: the others stay as they are."""
+    """Return copies of the tasks, so that dividing their nests into units leaves the originals as they are.
+
+    Loop tasks are copied together with the buffers of their partial results and with the tasks that follow them.
+    """
     new = {one: replace(one) for one in tasks if isinstance(one, LoopTask)}
     left = {partial.buffer: replace(partial.buffer) for one in new for partial in one.partials}
     for one in new.values():
@@ -203,20 +226,23 @@ def _accesses(task: LoopTask) -> list[Access]:
 
 
 def _within_row(access: Access, sizes: tuple[int, ...]) -> bool:
-    """Whether the elements for one index of the first axis lie before those for the next one."""
+    """Whether all elements of an index of the first axis lie before all elements of the next index."""
     reach = sum((size - 1) * abs(stride) for size, stride in zip(sizes[1:], access.strides[1:], strict=True))
     return access.start == 0 and min(access.strides[1:], default=0) >= 0 and reach < access.strides[0]
 
 
 def _part(access: Access, task: LoopTask) -> int | None:
-    """Elements per unit, where the units write one part of the buffer after the other."""
+    """Return the elements per unit, if the units write consecutive parts of the buffer; else None."""
     if access.unit_stride:
         return access.unit_stride
     return task.nest.rows * access.strides[0] if access.strides[0] > 0 and _within_row(access, task.nest.sizes) else None
 
 
 def _row_elements(task: HeavyTask) -> int:
-    """Elements in one row of the output as it lies: all channels of a pixel, a row of a matrix, a whole filter."""
+    """Return the elements in a row of the output (see ``KernelStep.rows``), as it lies in memory.
+
+    A row is all channels of a pixel, a row of a matrix, or a whole filter of a weight gradient.
+    """
     node, strides = task.node, task.output.strides
     if node.operation.name == "conv2d_weight_gradient":
         return node.size // node.shape[0]

@@ -1,6 +1,7 @@
-"""The door of this backend where there is no native code (see ``codegen.availability``): nothing here needs LLVM.
+"""The entry points of this backend where native code is not available (see ``codegen.availability``).
 
-Whoever asks ``obstacle`` first lets NumPy compute. What has nothing to do with machine code works as elsewhere.
+Nothing here needs LLVM. Callers ask ``obstacle`` first and let NumPy compute where it names a reason. Functions that have
+nothing to do with machine code (memory, the number of threads) work as in ``interface``.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ __all__ = [
 
 
 def _cannot(*_: Any, **options: Any) -> NoReturn:
-    """Raise an InternalError, as ``obstacle`` was not asked first.
+    """Stand in for the functions that need native code.
 
     Raises:
-        InternalError: always.
+        InternalError: always, as the caller should have asked ``obstacle`` first.
     """
     raise InternalError(f"a program was asked for, although {obstacle()}")
 
@@ -40,5 +41,9 @@ compile_graph = lent_program = stand_in = run_single = _cannot
 
 
 def check_environment() -> None:
-    """UserError if an environment variable that is obeyed here has a value that means nothing."""
+    """Check ``CHAINRULE_THREADS``, the one environment variable that is obeyed here.
+
+    Raises:
+        UserError: it is no whole number from 1 to ``threads.most_threads``.
+    """
     thread_count()

@@ -1,1 +1,1 @@
-"""What runs: programs, their memory and threads, and what is measured of them."""
+"""Runs programs: their memory, their threads, and the measurement of their times."""

@@ -1,9 +1,9 @@
-"""An executable: kernels in stages, with the addresses of what they work on, ready to run in one native call.
+"""An executable: kernels in stages with the addresses of their operands, ready to run in a single native call.
 
     stage ──> barrier ──> stage ──> barrier ──> ...
 
-Each stage's units are split over the threads in contiguous slices: thread t of T begins with units [units * t / T, units *
-(t+1) / T), and then helps the others. A stage of a single unit is done by thread 0.
+The units of each stage are divided among the threads in contiguous slices: thread t of T begins with the units from
+units * t / T to units * (t + 1) / T (excluded), and then helps the others. A stage of a single unit is done by thread 0.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from chainrule.errors import InternalError, UserError
 from chainrule.graph import Array
 
 _OPERATIONS_PER_SECOND, _BYTES_PER_SECOND = 100e9, 20e9
-"""Of one thread, at best."""
+"""Upper limits for a single thread, to estimate how long a program takes at least."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel applied to operands: the numbers of the buffers (slots) that it reads and writes."""
+    """A kernel, and the numbers of the buffers (slots) that it reads and writes, in the order of its operands."""
 
     kernel: Kernel
     operands: tuple[int, ...]
@@ -37,7 +37,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Stage:
-    """Calls over the same number of units, done unit by unit: all calls for one unit, then all for the next.
+    """Calls over the same number of units, done unit by unit: all calls for a unit, then all calls for the next unit.
 
     All threads wait for each other after a stage, not within it.
     """
@@ -46,13 +46,16 @@ class Stage:
 
     @property
     def units(self) -> int:
+        """The number of units of each of its calls; 0 if there are none."""
         return self.calls[0].kernel.units if self.calls else 0
 
 
 @dataclass(frozen=True)
 class CallTime:
-    """What one call took: seconds in each thread, and in the slowest of them. ``flushed``: whether in any run a result was
-    subnormal, and set to zero."""
+    """The time that a call took: ``thread_seconds`` in each thread, medians over several runs; ``stage`` is its stage's number.
+
+    ``flushed`` says whether in any run a result was subnormal and set to zero.
+    """
 
     kernel: Kernel
     stage: int
@@ -61,24 +64,25 @@ class CallTime:
 
     @property
     def seconds(self) -> float:
+        """The time of the slowest thread."""
         return max(self.thread_seconds)
 
     @property
     def gflops(self) -> float:
-        """Operations per second, in units of 10^9."""
+        """10^9 operations per second; a multiply-add counts as two."""
         return self.kernel.operations / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
     def gb_per_s(self) -> float:
-        """Compulsory bytes, read and written, per second, in units of 10^9."""
+        """10^9 bytes per second, each byte of the operands counted once (see ``Kernel.bytes``)."""
         return self.kernel.bytes / self.seconds / 1e9 if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """What one stage took with its barrier: ``seconds`` by the clock, of which ``waiting`` by each thread at the barrier.
+    """The time that a stage took with its barrier, ``seconds``, and how long of it each thread spent ``waiting`` there.
 
-    Nobody but thread 0 waits after the last stage, so the others' waiting there is 0.
+    After the last stage only thread 0 waits, so there the other threads' waiting is 0.
     """
 
     seconds: float
@@ -87,7 +91,10 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """The median of several runs. ``calls`` and ``stages`` are in the order of the program; ``seconds`` is of a whole run."""
+    """The times of a program, medians of several runs.
+
+    ``calls`` and ``stages`` are in the order of the program; ``seconds`` is the time of a whole run.
+    """
 
     calls: tuple[CallTime, ...]
     stages: tuple[StageTime, ...]
@@ -97,11 +104,17 @@ class Profile:
 
 
 class Executable:
-    """``stages`` over ``slots`` buffers, whose addresses ``bind`` gives.
+    """Stages of kernels, compiled and linked, that run as often as asked over buffers whose addresses may change.
 
     Args:
-        target: what the kernels are compiled for; the processor this runs on by default.
-        alone_under: seconds of work under which it stays on the caller's thread: what others would do before they are awake.
+        stages: the kernels, in order; stages without calls or units are left out.
+        slots: the number of buffers. ``bind`` says where each of them lies.
+        target: the processor that the kernels are compiled for; by default the one that this runs on.
+        alone_under: a program that takes less than this time, in seconds, runs on the caller's thread alone, as it would be
+            over before other threads are awake.
+
+    Raises:
+        InternalError: the kernels of a stage differ in their number of units, or one of them names a slot that does not exist.
     """
 
     def __init__(self, stages: Sequence[Stage], slots: int, target: Target | None = None, alone_under: float = 0.0) -> None:
@@ -116,14 +129,14 @@ class Executable:
         self._addresses, self._places = self._operands(slots)
         self._unbound = {slot for slot, places in enumerate(self._places) if places}
         self._stage_table, self._call_table = self._tables()
-        # Stages of a single unit all go to one and the same thread.
+        # Stages of a single unit all run on the same thread, so the others need not be woken for them.
         alone = all(stage.units == 1 for stage in self._stages) or sum(map(_least_seconds, kernels)) < alone_under
         self._work = threads.Work(self._block(), scratch_bytes, alone)
 
     # ---- tables for the runner
 
     def _operands(self, slots: int) -> tuple[Array, list[list[int]]]:
-        """Addresses, call by call; and where among them each slot's is."""
+        """Return the table of addresses, operand by operand and call by call, and the places of each slot in it."""
         places: list[list[int]] = [[] for _ in range(slots)]
         count = 0
         for call in self._calls:
@@ -133,6 +146,7 @@ class Executable:
         return np.zeros(max(count, 1), np.int64), places
 
     def _tables(self) -> tuple[Array, Array]:
+        """Return the runner's tables: a ``StageRow`` per stage, and (function, address of its operands) per call."""
         rows = np.zeros((len(self._stages), StageRow.SIZE), np.int64)
         first = 0
         for number, stage in enumerate(self._stages):
@@ -148,6 +162,7 @@ class Executable:
         return rows, calls
 
     def _block(self) -> Array:
+        """Return the block of numbers (see ``runner.Job``) that tells the runner what to run."""
         job = np.zeros(Job.SIZE, np.int64)
         job[Job.STAGES], job[Job.STAGE_TABLE] = len(self._stages), self._stage_table.ctypes.data
         job[Job.CALLS], job[Job.CALL_TABLE] = len(self._calls), self._call_table.ctypes.data
@@ -156,18 +171,22 @@ class Executable:
     # ---- use
 
     def bind(self, slot: int, address: int) -> None:
-        """From now on, buffer ``slot`` lies at ``address``."""
+        """Set the address of buffer ``slot`` for all runs to come; the caller keeps the memory there alive."""
         for place in self._places[slot]:
             self._addresses[place] = address
         self._unbound.discard(slot)
 
     def places(self, slot: int) -> list[int]:
-        """Where the address of buffer ``slot`` stands in ``addresses``; whoever writes there himself need not ``bind``."""
+        """Return the indices of ``addresses`` at which the address of buffer ``slot`` stands.
+
+        A caller that writes it there by itself need not ``bind`` the slot, which counts as bound from now on.
+        """
         self._unbound.discard(slot)
         return self._places[slot]
 
     @property
     def addresses(self) -> Array:
+        """The addresses of all operands, int64, which the native code reads in every run."""
         return self._addresses
 
     def run(self) -> None:
@@ -185,7 +204,12 @@ class Executable:
             raise InternalError(f"buffers {sorted(self._unbound)[:10]} of the program are not bound to memory")
 
     def profile(self, runs: int = 5) -> Profile:
-        """Run ``runs`` times, for real, and tell where the time went."""
+        """Run ``runs`` times, with all effects on the buffers, and return the times of calls and stages.
+
+        Raises:
+            UserError: ``runs`` is less than 1.
+            InternalError: a slot that a kernel uses is not bound.
+        """
         if runs < 1:
             raise UserError(f"profile: runs must be 1 or more, got {runs}")
         self._refuse_unbound()
@@ -196,7 +220,7 @@ class Executable:
         job = self._work.job
 
         def prepare(count: int) -> None:
-            # A row per thread, in pages of its own: threads must not share a cache line that they write.
+            # The row of each thread has pages of its own, as threads must not share a cache line that they write.
             width = whole_pages(2 * rows * 8)
             times = aligned_memory(count * width).view(np.int64).reshape(count, width // 8)
             measured.append(times[:, : 2 * rows])
@@ -208,12 +232,17 @@ class Executable:
         finally:
             job[Job.TIMES] = 0
         count = len(measured[-1])
-        same = [times for times in measured if len(times) == count]  # set_threads may have come in between
+        same = [times for times in measured if len(times) == count]  # set_threads may have been called between runs
         table = np.stack(same)
         return self._profile(table[..., :rows] / threads.runner().ticks_per_second, table[..., rows:].max(axis=(0, 1)) > 0)
 
     def _profile(self, times: Array, flushed: Array) -> Profile:
-        """``times``: (runs, threads, calls and then stages), in seconds. ``flushed``: (calls and then stages)."""
+        """Return the profile of measured times.
+
+        Args:
+            times: seconds, of shape (runs, threads, calls and then stages); for stages, the time at the barrier.
+            flushed: whether results were set to zero, of shape (calls and then stages).
+        """
         typical = np.median(times, axis=0)
         calls, stages, number = [], [], 0
         for stage_number, stage in enumerate(self._stages):
@@ -230,8 +259,10 @@ class Executable:
 
 
 def _least_seconds(kernel: Kernel) -> float:
-    """What a kernel takes on one thread, at least."""
-    operations = max(kernel.operations, kernel.direct_operations)  # what an algorithm saves, its transforms cost in part
+    """Return the least time in seconds that a kernel takes on a single thread."""
+    operations = max(
+        kernel.operations, kernel.direct_operations
+    )  # an algorithm that saves operations has transforms that cost time
     return max(operations / _OPERATIONS_PER_SECOND, kernel.bytes / _BYTES_PER_SECOND)
 
 

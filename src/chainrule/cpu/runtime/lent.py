@@ -1,5 +1,7 @@
-"""Programs for what runs at once, outside compiled functions: they take values as they lie, often with channels last, and leave
-theirs in memory that is used again. All of them work in one and the same arena, one after the other.
+"""Programs for code that runs node by node, outside of compiled functions.
+
+They read values as they lie in memory, often with channels last, and write their outputs to recycled memory. All of them share
+a single arena, so they run one after the other.
 """
 
 from __future__ import annotations
@@ -19,19 +21,27 @@ from chainrule.cpu.runtime.program import Program
 from chainrule.graph import Array, Graph, Node, TensorType, leaf
 
 _WORTH_WAKING = 50e-6
-"""Seconds of work from which on other threads, which are asleep between programs, are woken."""
+"""Seconds of work from which on it is worth waking other threads, which sleep between programs."""
 _LARGE = 1 << 17
-"""Bytes of an output that gets memory of its own."""
-_lock = forks.renewed(threading.RLock())  # a signal handler may come between the lock and the name of its owner
-_owner: int | None = None  # the thread that holds it
+"""Bytes from which on an output gets a piece of memory of its own."""
+_lock = forks.renewed(
+    threading.RLock()
+)  # reentrant, as a signal handler may run after the lock is taken and before its owner is noted
+_owner: int | None = None  # the identifier of the thread that is within a run
 _arena = aligned_memory(0)
-_arenas = 0  # that there were
+_arenas = 0  # the number of arenas made so far, which is the number of the current arena
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """A value: the ``leaf`` that is its memory, and the ``node`` that sees in it what the operations are given. If not taken
-    ``as_it_lies``, it is copied wherever it does not lie row-major."""
+    """Represents, in the graph of a program, a value that the program will be given.
+
+    Attributes:
+        leaf: stands for the memory of the value, read in the order in which it lies there.
+        node: a view of ``leaf`` with the axes of the value, for operations to use.
+        as_it_lies: whether a program can read such a value where it lies. If not, it is first copied to row-major order,
+            unless it lies so already.
+    """
 
     leaf: Node
     node: Node
@@ -39,7 +49,10 @@ class StandIn:
 
     @classmethod
     def lying_as(cls, value: Array) -> StandIn:
-        """A value that lies as ``value`` does, with its axes in any order, or repeated."""
+        """Return a stand-in for values with the shape, dtype and strides of ``value``.
+
+        Its axes may lie in memory in any order, and may be repeated (stride 0).
+        """
         shape = value.shape
         strides = tuple(stride // value.itemsize for stride in value.strides)
         repeated = tuple(axis for axis, size in enumerate(shape) if size > 1 and strides[axis] == 0)
@@ -62,10 +75,14 @@ stand_in = StandIn.lying_as
 
 
 class LentProgram:
-    """``outputs``, made of the nodes of ``stand_ins``, as a program whose stand_ins' addresses go straight into its table.
+    """A program that reads values as they lie in memory: their addresses are written straight into its table.
 
-    ``row_major``: also the outputs lie so. ``bound``: leaves whose memory is given once for all. ``assigned``: those of them
-    that get a new value there, and its node.
+    Args:
+        outputs: the nodes to compute, made of the nodes of ``stand_ins``.
+        stand_ins: one for each value that ``run`` will be given.
+        row_major: whether outputs shall lie in row-major order; else their axes lie in the order fastest to compute.
+        bound: leaves whose memory stays the same in all runs, and that memory.
+        assigned: pairs of a leaf in ``bound`` and the node of the new value that is written to its memory.
     """
 
     def __init__(
@@ -82,9 +99,9 @@ class LentProgram:
         state = [*((one, number) for number, one in enumerate(places))]
         state += [(memory, len(outputs) + number) for number, (memory, _) in enumerate(assigned)]
         program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
-        self._arena = 0  # the number of the one that it is bound to
+        self._arena = 0  # the number of the arena that it is bound to
         self._addresses = program.addresses
-        self._operands = [  # number, whether it is taken as it lies, and where its address goes
+        self._operands = [  # the number of the value, whether it is read as it lies, and where its address goes
             (number, one.as_it_lies, program.address_places(one.leaf))
             for number, one in enumerate(stand_ins)
             if program.needs(one.leaf)
@@ -95,13 +112,18 @@ class LentProgram:
         self._lay_out(outputs, places)
 
     def _lay_out(self, outputs: Sequence[Node], places: Sequence[Node]) -> None:
-        """Where outputs go: a large one to memory of its own, so that it can go alone, all others to one piece."""
+        """Decide in which piece of memory each output lies.
+
+        A large output has a piece of its own, which is freed as soon as that output is gone. All others share the last piece.
+        """
         program = self._program
-        small = 0  # bytes of the common piece, which comes last
-        sizes: list[int] = []  # of the others
-        self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # piece, and where addresses go
-        self._results: list[tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]] = []  # piece, and the view of it
-        begins: dict[int | Node, tuple[int, int]] = {}  # by region, or by leaf: piece, byte
+        small = 0  # bytes of the shared piece
+        sizes: list[int] = []  # bytes of each of the other pieces
+        self._blocks: list[tuple[int, list[tuple[int, int]]]] = []  # piece, and where its address goes
+        self._results: list[
+            tuple[int, tuple[int, ...], np.dtype[Any], int, tuple[int, ...]]
+        ] = []  # piece, and the view of it: shape, dtype, byte, strides
+        begins: dict[int | Node, tuple[int, int]] = {}  # by region or leaf: piece, byte
         for number, node in enumerate(outputs):
             if places:
                 key: int | Node = places[number]
@@ -127,8 +149,10 @@ class LentProgram:
         self._sizes = [*sizes, *([small] if any(piece < 0 for piece, *_ in self._results) else [])]
 
     def run(self, values: Sequence[Array]) -> list[Array] | None:
-        """The outputs, for stand_ins that lie as those that it was made for; None if this thread is within a run already, in a
-        signal handler or when something is freed."""
+        """Return the outputs for ``values``, which have the shapes, dtypes and strides of the stand-ins.
+
+        None if this thread is already within a run, that is, in a signal handler or a finalizer that came in between.
+        """
         global _owner
         thread = threading.get_ident()
         if _owner == thread:
@@ -143,7 +167,7 @@ class LentProgram:
     def _run(self, values: Sequence[Array]) -> list[Array]:
         self._borrow()
         addresses = self._addresses
-        held = []  # whatever was copied, until all is done
+        held = []  # keeps copies alive until the run is over
         for number, as_it_lies, places in self._operands:
             array = values[number]
             if not as_it_lies:
@@ -163,7 +187,7 @@ class LentProgram:
         ]
 
     def _borrow(self) -> None:
-        """The common arena, large enough."""
+        """Bind the program to the shared arena, which is replaced by a larger one if it is too small."""
         global _arena, _arenas
         if self._program.arena_bytes > _arena.nbytes or not _arenas:
             _arena = aligned_memory(self._program.arena_bytes)

@@ -1,8 +1,8 @@
-"""What this machine can do at most: multiply-adds per second, and bytes read and written per second, on all threads.
+"""Measures the limits of this machine: multiply-adds per second, and bytes read and written per second, on all threads.
 
-Measured with own kernels, run as any program is, so a profile can say what share of the limit a kernel reaches. Bytes come the
-faster the nearer they lie, so they are measured from the first cache to memory. The clock of a processor drifts, so figures are
-worth comparing with what is measured in the same minute only.
+The kernels that measure them run as any program does, so a profile can say what share of a limit a kernel reaches. Memory is
+faster the nearer it is to the processor, so its speed is measured for amounts from the first cache's to the main memory's. The
+clock of a processor drifts, so compare these figures only with times that are measured within the same minute.
 """
 
 from __future__ import annotations
@@ -24,23 +24,28 @@ from chainrule.graph.tables import Contents, Table
 _UNITS_PER_THREAD = 4
 _FMA_ROUNDS = 20_000
 _FMA_SECONDS, _TRAFFIC_SECONDS = 0.06, 0.008
-"""How long each limit is measured for."""
+"""For how long the multiply-adds of each dtype, and each amount of memory in each way, are measured."""
 _NEAR_BYTES = (8 << 10, 32 << 10, 128 << 10, 512 << 10)
-"""Of each thread: what its own caches hold."""
+"""The amounts for which the caches of a core are measured, in bytes per thread."""
 _FAR_BYTES = tuple(1 << power for power in range(20, 28))
-"""Of all threads together: up to 128 MiB, more than the last cache of most machines."""
+"""The amounts for which shared caches and memory are measured, in bytes of all threads together. The largest, 128 MiB, is more
+than the last cache of most machines holds."""
 _ROUND_BYTES = 8 << 20
-"""Of each thread, that a measurement goes over at least: else it would be waking the threads that is measured."""
+"""The least number of bytes that each thread reads and writes in a measurement. With fewer, the time to wake the threads would
+dominate."""
 _LINE = 64
 
 
 @dataclass(frozen=True, repr=False)
 class Limits(Table):
-    """Of ``threads`` threads together. Prints as a table.
+    """The limits of the machine for ``threads`` threads together. Prints as a table.
 
-    ``fma_gflops``: 10^9 operations per second by dtype, a multiply-add counted as two. ``traffic``: (bytes, 10^9 bytes per
-    second), the fastest that so many bytes, gone over again and again, were read and written, both counted: ascending in bytes,
-    the last in memory.
+    Attributes:
+        fma_gflops: by dtype, 10^9 operations per second, where a multiply-add counts as two.
+        traffic: pairs (bytes, speed), ascending in bytes. The speed, in 10^9 bytes per second, is the highest at which all
+            threads together read and wrote that amount of memory over and over; bytes read and bytes written both count. The
+            last amount fits into no cache.
+        threads: the number of threads.
     """
 
     fma_gflops: dict[str, float]
@@ -48,25 +53,28 @@ class Limits(Table):
     threads: int
 
     def contents(self) -> Contents:
+        """Return the table: a line with the multiply-adds, and a row for each amount of memory."""
         speeds = ", ".join(f"{speed:.0f} Gflop/s {dtype}" for dtype, speed in self.fma_gflops.items())
         rows = [(f"{size >> 10:,}", f"{speed:.1f}") for size, speed in self.traffic]
         return Contents(f"{speeds} on {self.threads} threads", ("KiB gone over again>", "GB/s read and written>"), rows)
 
     @property
     def memory_gb_per_s(self) -> float:
-        """Of what no cache holds."""
+        """The speed of main memory: of the largest amount, which fits into no cache."""
         return self.traffic[-1][1]
 
     @property
     def cache_gb_per_s(self) -> float:
-        """Of what the nearest cache holds."""
+        """The speed of the smallest amount, which fits into the nearest cache."""
         return self.traffic[0][1]
 
     def least_seconds(self, operations: int, nbytes: int, dtype: str = "float32", pieces: int = 1) -> float:
-        """No less time than this: the operations at their peak, or the bytes, as near as they can lie.
+        """Return a lower bound of the time, in seconds, that a kernel takes.
 
-        As much as a cache holds may come from there, the rest from the next. Bytes that are used in ``pieces``, each when it
-        has just been made, are as near as one piece of them.
+        It is the larger of the time for its ``operations`` at the peak for ``dtype`` and the time for its ``nbytes`` bytes. The
+        latter assumes that as many bytes as fit come from the nearest cache, as many as fit of the others from the next one,
+        and so on. Where the bytes are used in ``pieces``, each as soon as it has been made, only one piece at a time needs to
+        fit.
         """
         begins = [(0, self.cache_gb_per_s), *self.traffic[1:]]
         ends = [*(size for size, _ in self.traffic[1:]), nbytes]
@@ -75,14 +83,17 @@ class Limits(Table):
         return max(operations / self.fma_gflops[dtype], pieces * moved) / 1e9
 
     def or_better(self, other: Limits) -> Limits:
-        """The higher of each: what else ran on the machine can only lower what is measured."""
+        """Return the higher figures of two measurements, as other work on the machine can only lower them."""
         fma = {dtype: max(speed, other.fma_gflops[dtype]) for dtype, speed in self.fma_gflops.items()}
         pairs = zip(self.traffic, other.traffic, strict=True)
         return Limits(fma, tuple((size, max(speed, again)) for (size, speed), (_, again) in pairs), self.threads)
 
 
 def measure_limits(target: Target | None = None) -> Limits:
-    """Takes about half a second."""
+    """Measure the limits of ``target`` (by default this machine's processor) with the current number of threads.
+
+    Takes about half a second.
+    """
     target = target or host_target()
     count = threads.thread_count()
     fma = {dtype: _fma_gflops(dtype, count, target) for dtype in ("float32", "float64")}
@@ -99,11 +110,15 @@ def _fma_gflops(dtype: str, count: int, target: Target) -> float:
 
 
 def _traffic(count: int, target: Target) -> tuple[tuple[int, float], ...]:
-    """A larger amount is nowhere faster: where it is measured so, the smaller one was disturbed."""
+    """Return ``Limits.traffic``.
+
+    No larger amount can be faster than a smaller one. Where it is measured so, the measurement of the smaller one was
+    disturbed, and gets the speed of the larger one.
+    """
     near = [size * count for size in _NEAR_BYTES]
     sizes = [*near, *(size for size in _FAR_BYTES if size > near[-1])]
     memory = aligned_memory(2 * sizes[-1])
-    memory[:] = 1  # else its pages would all be one page of zeros
+    memory[:] = 1  # pages never written would all be the system's single page of zeros
     speeds: list[float] = []
     for size in reversed(sizes):
         measured = max(_gb_per_s(way, size, memory, count, target) for way in WAYS)
@@ -113,7 +128,10 @@ def _traffic(count: int, target: Target) -> tuple[tuple[int, float], ...]:
 
 @dataclass(frozen=True)
 class Way:
-    """To go over memory: so many arrays are read, and their sum is written to another one, if it is, past the caches or not."""
+    """How a measurement goes over memory: it adds up the elements of ``reads`` arrays.
+
+    If it ``writes``, the sums go to another array, past the caches if ``streaming``.
+    """
 
     reads: int
     writes: bool
@@ -121,6 +139,7 @@ class Way:
 
     @property
     def arrays(self) -> int:
+        """The number of arrays, read and written."""
         return self.reads + self.writes
 
 
@@ -131,7 +150,7 @@ def _gb_per_s(way: Way, nbytes: int, memory: Array, count: int, target: Target) 
     step = target.vector_bytes * _AT_ONCE
     unit = max(step, nbytes // way.arrays // count // step * step)
     rounds = max(1, _ROUND_BYTES // (unit * way.arrays))
-    table = aligned_memory((count + 1) * _LINE)  # the bytes of a unit in each array, rounds; what units add up
+    table = aligned_memory((count + 1) * _LINE)  # bytes of a unit in each array, rounds; the units' sums
     table.view(np.int64)[:2] = unit, rounds
     kernel = traffic_kernel(way, count, target)
     executable = Executable([Stage((Call(kernel, tuple(range(way.arrays + 1))),))], way.arrays + 1, target)
@@ -142,7 +161,7 @@ def _gb_per_s(way: Way, nbytes: int, memory: Array, count: int, target: Target) 
 
 
 def _fastest(executable: Executable, seconds: float) -> float:
-    """Seconds of the fastest run, the first excluded."""
+    """Run for ``seconds`` and return the time in seconds of the fastest run; the first run does not count."""
     executable.run()
     end = time.perf_counter() + seconds
     fastest = float("inf")
@@ -158,7 +177,7 @@ def _fastest(executable: Executable, seconds: float) -> float:
 # ---- kernels
 
 _AT_ONCE = 4
-"""Vectors of each array in one round of the inner loop."""
+"""Vectors of each array per round of the inner loop."""
 
 
 def _begin(target: Target, name: str) -> Function:
@@ -167,9 +186,10 @@ def _begin(target: Target, name: str) -> Function:
 
 
 def fma_kernel(dtype: str, units: int, target: Target) -> Kernel:
-    """Multiply-adds from register to register, in as many independent chains as hide their latency.
+    """Return a kernel that does nothing but multiply-adds, from registers to registers.
 
-    Reads and writes one vector per unit, of its only operand (units, 64 bytes).
+    It runs as many independent chains of them as hide their latency. Its only operand has 64 bytes per unit, of which it reads
+    and writes one vector per unit.
     """
     lanes = target.lanes(4 if dtype == "float32" else 8)
     chains = target.registers - 4
@@ -183,7 +203,7 @@ def fma_kernel(dtype: str, units: int, target: Target) -> Kernel:
             sums = [f.variable(type_, f.number(chain, type_)) for chain in range(chains)]
             with f.loop(0, _FMA_ROUNDS):
                 for one in sums:
-                    # Fused where the processor can; a processor that cannot would call a slow function for fma.
+                    # fmuladd is fused only where the processor can do that; fma would call a slow function elsewhere.
                     one.set(f.call(f"llvm.fmuladd.{suffix(type_)}", type_, one.get(), factor, factor))
             total: Value = sums[0].get()
             for one in sums[1:]:
@@ -196,10 +216,11 @@ def fma_kernel(dtype: str, units: int, target: Target) -> Kernel:
 
 
 def traffic_kernel(way: Way, units: int, target: Target) -> Kernel:
-    """Goes over the arrays of ``way``, again and again. Operands: the table, then the arrays, the written one last.
+    """Return a kernel that goes over the arrays of ``way`` again and again.
 
-    Loop order: units, rounds, the unit's part of the arrays. What is only read is added up, and the sum stored behind the
-    table, a line for each unit, so that it is not left out.
+    Its operands are a table, then the arrays, the written one last. The table holds two int64, the bytes of a unit in each
+    array and the number of rounds, then from byte 64 on a cache line per unit. Loop order: units, rounds, the unit's part of
+    the arrays. Each unit stores its sums in its line of the table, as LLVM would remove loads whose values are not used.
     """
 
     def generate(target: Target, name: str) -> Module:

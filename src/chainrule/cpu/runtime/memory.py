@@ -1,8 +1,8 @@
 """Memory for programs: aligned, and used again.
 
-A fresh page costs the system microseconds when it is first touched, more than a pass over it. What runs node by node asks for
-the same sizes again and again, so ``recycled`` gives out what an earlier array left, as soon as nobody has that array or a view
-of it any more.
+The system takes microseconds to provide a fresh page when it is first touched, longer than a pass over the page takes. Code
+that runs node by node asks for the same sizes again and again, so ``recycled`` hands out the memory of an earlier array as soon
+as that array and all its views are gone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from chainrule import forks
 from chainrule.graph import Array, TensorType
 
 PAGE = mmap.PAGESIZE
-"""Of this system: 4 KiB on most, 16 KiB on Apple's processors, 64 KiB on some servers."""
+"""Bytes of a page of this system: 4 KiB on most, 16 KiB on Apple's processors, 64 KiB on some servers."""
 LINE = 64
-"""Bytes that caches exchange as one, on most processors. Where it is 128, neighbours share a line, which costs only time."""
+"""Bytes of a cache line on most processors. Where a line has 128, two neighbours share it, which only costs time."""
 SAME_PLACE = 4096
-"""Addresses that agree in their last 12 bits lie in the same place for a processor that looks whether a load follows a store to
-the same memory. This is so whatever the size of a page."""
+"""The distance in bytes at which addresses agree in their last 12 bits. A processor compares just these bits to see whether a
+load depends on an earlier store, and delays the load where they agree. This holds for any size of pages."""
 _MAPPED_FROM = 1 << 20
+"""Bytes from which on memory is mapped from the system, to be given back as soon as it is free."""
 
 
 def built_in_memory() -> int | None:
-    """Bytes of memory that this machine has; None where the system does not say."""
+    """Return the bytes of memory that this machine has; None where the system does not say."""
     if sys.platform == "win32":
         return None
     try:
@@ -43,11 +44,18 @@ _MOST_IDLE_BYTES = (built_in_memory() or 4 << 30) // 4
 
 
 def aligned_memory(nbytes: int, present: bool = False) -> Array:
-    """Bytes, all 0, whose first address is a multiple of ``SAME_PLACE``. Much of it begins at a page, and is mapped for itself,
-    so that it goes back as soon as nobody has it.
+    """Return ``nbytes`` zero bytes, whose first address is a multiple of ``SAME_PLACE``.
 
-    ``present``: its pages are there at once, where the system can do that. A page that is read before it is written is a
-    shared page of zeros first, and to exchange that under several threads costs five times as much as to begin with its own.
+    From 1 MiB on, the memory is mapped on its own and begins at a page, so that the system has it back as soon as the array is
+    gone.
+
+    Args:
+        nbytes: the size in bytes.
+        present: whether to have all pages provided at once, where the system can do that. Else a page that is read before it
+            is written is first a shared page of zeros, and to replace that while several threads run takes five times as long.
+
+    Raises:
+        MemoryError: the system does not have that much memory.
     """
     if nbytes >= _MAPPED_FROM:
         return np.frombuffer(_mapped(nbytes, present), np.uint8)
@@ -60,19 +68,19 @@ def _mapped(nbytes: int, present: bool) -> mmap.mmap:
     try:
         if sys.platform == "win32":
             return mmap.mmap(-1, nbytes)
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages cost half as much again
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages take half as long again
         return mmap.mmap(-1, nbytes, flags=flags | (getattr(mmap, "MAP_POPULATE", 0) if present else 0))
-    except (OSError, OverflowError):  # as where NumPy asks for it
+    except (OSError, OverflowError):  # the error that NumPy raises for smaller arrays
         raise MemoryError(f"Unable to allocate {nbytes / 1e9:,.1f} GB") from None
 
 
 def whole_pages(nbytes: int) -> int:
-    """So many bytes, rounded up to pages of this system: what a thread writes there, no other has in a line or a page."""
+    """Round ``nbytes`` up to whole pages of this system, so that no two threads write to the same page or cache line."""
     return -(-nbytes // PAGE) * PAGE
 
 
 class _Block:
-    """Memory that is used again. Its address, and what NumPy wants to know of it, are asked for once."""
+    """Memory that is used again. Its address, and the description of it that NumPy needs, are computed just once."""
 
     __slots__ = ("_array", "address", "interface", "nbytes")
 
@@ -84,10 +92,15 @@ class _Block:
 
 
 class _Idle:
-    """Memory that was given back, by size; what lies here longest goes first when there is too much."""
+    """Blocks that were given back, by size.
+
+    When they exceed ``_MOST_IDLE_BYTES``, blocks of the size that was used longest ago are freed first.
+    """
 
     def __init__(self) -> None:
-        self._lock = forks.renewed(threading.RLock())  # a block may be freed, and given back, at any moment, also in here
+        self._lock = forks.renewed(
+            threading.RLock()
+        )  # an array may be freed, and give its block back, at any moment, also within these methods
         self._blocks: dict[int, list[_Block]] = {}
         self.nbytes = 0
 
@@ -97,7 +110,7 @@ class _Idle:
             if not blocks:
                 return None
             self.nbytes -= nbytes
-            self._blocks[nbytes] = self._blocks.pop(nbytes)  # sizes in the order of their last use
+            self._blocks[nbytes] = self._blocks.pop(nbytes)  # keeps the sizes in the order of their last use
             return blocks.pop()
 
     def give(self, block: _Block) -> None:
@@ -126,12 +139,12 @@ _idle = _Idle()
 
 
 def return_idle() -> None:
-    """Give memory that ``recycled`` keeps for later back to the system."""
+    """Give the memory that ``recycled`` keeps for later use back to the system."""
     _idle.clear()
 
 
 class _Lease:
-    """Owns a block for as long as an array looks at it."""
+    """The base object of an array: owns the array's block, and gives it back when the array and its views are gone."""
 
     __slots__ = ("__array_interface__", "_block")
 
@@ -144,28 +157,35 @@ class _Lease:
 
 
 def recycled(nbytes: int) -> tuple[Array, int]:
-    """At least so many bytes with anything in them, and their address, a multiple of ``SAME_PLACE``; the memory is used again
-    when the array and all its views are gone."""
+    """Return an array of at least ``nbytes`` bytes with undefined contents, and its address, a multiple of ``SAME_PLACE``.
+
+    The memory is used again once the array and all its views are gone.
+    """
     rounded = whole_pages(nbytes) if nbytes >= _MAPPED_FROM else -(-nbytes // SAME_PLACE) * SAME_PLACE
     block = _idle.take(rounded) or _Block(rounded)
     return np.asarray(_Lease(block)), block.address
 
 
-# ---- arrays that one loop works on
+# ---- arrays that the same loop works on
 
 
 def apart(number: int) -> int:
-    """In which byte after a multiple of ``SAME_PLACE``, at a cache line, the array of a number begins. Neighbours begin at
-    different places: where loads and stores of one loop agreed in their last 12 bits, the processor would take them for the
-    same."""
+    """Return at which byte after a multiple of ``SAME_PLACE`` array ``number`` of several should begin, a multiple of ``LINE``.
+
+    Arrays with consecutive numbers begin at different places. If the loads and stores of a loop agreed in the last 12 bits of
+    their addresses, the processor would take them for the same memory and wait.
+    """
     return number * 5 * LINE % SAME_PLACE
 
 
 def apart_zeros(type_: TensorType, present: bool) -> Array:
-    """An array of zeros, apart from the ones before. ``present``: see ``aligned_memory``."""
+    """Return an array of zeros of type ``type_`` that begins at another place (see ``apart``) than those made before.
+
+    ``present``: see ``aligned_memory``.
+    """
     raw, begin = aligned_memory(type_.nbytes + SAME_PLACE, present), apart(next(_places))
-    found: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
-    return found
+    zeros: Array = raw[begin : begin + type_.nbytes].view(type_.dtype).reshape(type_.shape)
+    return zeros
 
 
 _places = itertools.count()

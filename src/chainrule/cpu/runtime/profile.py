@@ -1,4 +1,4 @@
-"""Where the time of a program goes: per kernel its seconds, and the share of what this machine can do at most."""
+"""Profiles a program: the time of each kernel, and how close it comes to the limits of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from chainrule.graph.tables import Contents, Table
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One kernel of a run.
+    """The measurement of a kernel in a program.
 
-    ``share``: of the time that it took, how much the machine's limits account for: the larger of operations over the
-    multiply-add peak and bytes over the speed at which they can come, so from 0 to 1, but for what the measurement is off.
-    ``saving``: how many times more operations a direct computation takes, where an algorithm such as Winograd's takes fewer.
-    ``flushed``: whether results were subnormal, and set to zero.
+    Attributes:
+        family: the kind of kernel, such as "matmul".
+        origin: the line of the user's program that it belongs to.
+        stage: the number of its stage.
+        seconds: the time of the slowest thread, median of several runs.
+        operations: its arithmetic operations, where a multiply-add counts as two.
+        nbytes: the bytes of its operands, each counted once.
+        share: the least possible time by the machine's limits (see ``Limits.least_seconds``) over the time that it took: from
+            0 to 1, but for errors of measurement.
+        saving: how many times as many operations a direct computation takes, where the algorithm is another one such as
+            Winograd's; else 1.
+        flushed: whether results were subnormal and set to zero.
     """
 
     family: str
@@ -35,14 +43,24 @@ class KernelRow:
 
     @property
     def remarks(self) -> str:
+        """What the table says behind the kernel's origin, such as ", subnormal results set to zero"; often nothing."""
         saves = f", {self.saving:.1f} times fewer operations than directly" if self.saving > 1 else ""
         return saves + (", subnormal results set to zero" if self.flushed else "")
 
 
 @dataclass(frozen=True, repr=False)
 class ProgramProfile(Table):
-    """The median of several runs. ``waiting``: seconds that the first thread stood at barriers. ``subnormals``: how many
-    numbers of the inputs and cells are under the smallest normal one, and count as zero. Prints as a table."""
+    """The profile of a program, medians of several runs. Prints as a table.
+
+    Attributes:
+        kernels: the measurement of each kernel, in the order of the program.
+        seconds: the time of a whole run.
+        waiting: how many seconds of it the first thread waited for others.
+        threads: the number of threads.
+        limits: the limits of the machine, measured before and after.
+        subnormals: how many numbers of inputs and cells are subnormal (smaller in magnitude than the smallest normal number),
+            and count as zero.
+    """
 
     kernels: tuple[KernelRow, ...]
     seconds: float
@@ -53,10 +71,11 @@ class ProgramProfile(Table):
 
     @property
     def flushing(self) -> int:
-        """Kernels with subnormal results, which were set to zero."""
+        """The number of kernels with subnormal results, which were set to zero."""
         return sum(row.flushed for row in self.kernels)
 
     def contents(self) -> Contents:
+        """Return the table: a row for each kernel, the slowest first, and a note about subnormal numbers if there are any."""
         limits = self.limits
         title = (
             f"{1e3 * self.seconds:.3f} ms on {self.threads} threads, {1e3 * self.waiting:.3f} ms of it waiting; limits "
@@ -92,9 +111,18 @@ def profiled(
     runs: int,
     limits: Limits | None,
 ) -> ProgramProfile:
-    """Run ``executable`` so often, and hold its kernels against the machine's limits (of this moment, if not given).
+    """Run ``executable`` and compare the time of each kernel with the limits of the machine.
 
-    ``dtypes``: that of the arithmetic of each kernel; ``arrays``: its inputs and cells.
+    Args:
+        executable: the program, with all its buffers bound.
+        origins: for each call, the line of the user's program that it belongs to.
+        dtypes: for each call, the dtype of its arithmetic, "float32" or "float64".
+        arrays: the inputs and cells of the program, in which subnormal numbers are counted.
+        runs: how many times to run it.
+        limits: the limits of the machine; None to measure them before and after, and take the higher figures.
+
+    Raises:
+        UserError: ``runs`` is less than 1.
     """
     subnormals = sum(map(_subnormals, arrays))
     before = limits or measure_limits(executable.target)
@@ -109,7 +137,11 @@ def profiled(
 
 
 def _row(call: CallTime, origin: str, limits: Limits, dtype: str, following: int) -> KernelRow:
-    """``following``: so many threads, each of which made the bytes of a unit just before; 0 if other stages did."""
+    """Return the measurement of a call.
+
+    ``following`` is the number of threads if the call follows another in its stage, so that each thread has just made the
+    bytes of the unit that it reads; 0 for the first call of a stage.
+    """
     kernel = call.kernel
     pieces = max(1, kernel.units // following) if following else 1
     least = limits.least_seconds(kernel.operations, kernel.bytes, dtype, pieces)
@@ -121,6 +153,7 @@ def _row(call: CallTime, origin: str, limits: Limits, dtype: str, following: int
 
 
 def _subnormals(array: Array) -> int:
+    """Return how many numbers of a float array are subnormal; 0 for other dtypes."""
     if array.dtype not in (np.float32, np.float64):
         return 0
     return int(np.count_nonzero((array != 0) & (np.abs(array) < np.finfo(array.dtype).tiny)))

@@ -1,9 +1,9 @@
 """A program: a compiled graph, ready to run on this processor.
 
-    graph ──> recipe, kept or made by the passes ──> executable: one native call per run
+    graph ──> recipe, read from disk or made by the passes ──> executable: one native call per run
 
-Every region has a fixed place: in the arena, in a cell's own memory, or, for inputs, wherever the caller's array lies. Nothing
-is allocated while it runs.
+Every region has a fixed place: in the arena, in a cell's own memory, or, for inputs, in the caller's array. Nothing is
+allocated while the program runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from chainrule.graph.tables import Contents, Table
 
 @dataclass(frozen=True)
 class ArenaRow:
-    """One value of the arena: what it is, its bytes, its offset, and the stages between which it is needed."""
+    """A value in the arena: what it is, its size and its offset in bytes, and the first and last stage that need it."""
 
     label: str
     nbytes: int
@@ -45,6 +45,7 @@ class ArenaPlan(Table, tuple[ArenaRow, ...]):
     """The values of an arena, in the order of first use. Prints as a table."""
 
     def contents(self) -> Contents:
+        """Return the table: a row for each value, under a title with the sum of their bytes and the size of the arena."""
         rows = [(row.label, f"{row.nbytes:,}", f"{row.offset:,}", str(row.first), str(row.last)) for row in self]
         end = max((row.offset + row.nbytes for row in self), default=0)
         total = sum(row.nbytes for row in self)
@@ -53,11 +54,22 @@ class ArenaPlan(Table, tuple[ArenaRow, ...]):
 
 
 class Program:
-    """``graph`` as native code.
+    """A graph as native code.
 
-    ``state`` names the cells that it assigns: the leaf of the old value and the number of the output that is the new one;
-    the new value is left in the memory that was bound for the leaf. A program that is ``lent_memory`` has none of its own: the
-    caller lends it an arena (``lend``), and writes the addresses of leaves and outputs where ``address_places`` says.
+    Args:
+        graph: the graph to compile.
+        state: for each cell that the program assigns, the leaf of its old value and the number of the output that is the new
+            value. The new value is written to the memory that is bound for the leaf.
+        target: the processor to compile for; by default the one that this runs on.
+        max_memory: the largest arena in bytes that the program may need; None for no limit.
+        lent_memory: the program has no memory of its own: the caller lends it an arena (``lend``), and writes the addresses of
+            leaves and outputs where ``address_places`` says.
+        alone_under: if it takes less than this time, in seconds, the program runs on the caller's thread alone.
+        show: names of passes whose results are printed, such as "fuse,lower" or "all"; None for those that the environment
+            variable ``CHAINRULE_SHOW`` names.
+
+    Raises:
+        UserError: the program needs more than ``max_memory``, or ``show`` names a pass that does not exist.
     """
 
     def __init__(
@@ -87,7 +99,10 @@ class Program:
         lent_memory: bool,
         show: str | None,
     ) -> Recipe:
-        """From the recipe that was kept, or else from one made now, as where somebody wants to see the passes at work."""
+        """Build the program from the recipe on disk if there is one, else from a new recipe; returns that recipe.
+
+        If passes are to be shown, they have to run, so the recipe is made anew.
+        """
         leaves = leaves_in_order(graph, state)
         name = recipe_name(graph, state, self.target, lent_memory)
         shown: list[str] = []
@@ -101,7 +116,7 @@ class Program:
             with contextlib.suppress(MissingCodeError):
                 self._build(kept, leaves, max_memory)
                 return kept
-        from chainrule.cpu.planner import make_recipe  # the passes, and all families of kernels
+        from chainrule.cpu.planner import make_recipe  # imports all passes and families of kernels, so only if needed
 
         made = make_recipe(graph, state, self.target, lent_memory, shown)
         self._build(made, leaves, max_memory)
@@ -110,13 +125,13 @@ class Program:
 
     @property
     def passes(self) -> PassReports:
-        """What each pass changed; the times are 0 where a recipe was kept."""
+        """What each pass changed, and the time that it took: 0 if the recipe was read from disk."""
         return PassReports(self._recipe.passes)
 
     # ---- memory
 
     def plan(self) -> ArenaPlan:
-        """The arena, value by value, in the order of first use."""
+        """Return the values of the arena with their places there, in the order of first use."""
         return ArenaPlan(_arena_rows(self._recipe))
 
     def __repr__(self) -> str:
@@ -128,11 +143,13 @@ class Program:
 
     @property
     def arena_bytes(self) -> int:
+        """The size of the arena, which holds all values that are neither inputs nor cells nor constants."""
         return self._recipe.arena_bytes
 
     # ---- native code
 
     def _build(self, recipe: Recipe, leaves: Sequence[Node], max_memory: int | None) -> None:
+        """Link the kernels of ``recipe``; raises MissingCodeError if it came from disk and the code cache lacks one of them."""
         if max_memory is not None and recipe.arena_bytes > max_memory:
             raise _too_large(recipe, max_memory)
         slots: dict[tuple[int, int], int] = {}
@@ -154,8 +171,11 @@ class Program:
         self._bind(recipe.status, self._status_now)
 
     def lend(self, memory: Array) -> None:
-        """From now on the arena is ``memory``: bytes, at least ``arena_bytes`` of them, from the beginning of a page."""
-        self._memory = None if self._lent else memory  # what is lent, the lender keeps
+        """Use ``memory`` as the arena from now on: at least ``arena_bytes`` bytes, from a multiple of ``memory.SAME_PLACE``.
+
+        A program with ``lent_memory`` does not keep it alive; that is left to the lender.
+        """
+        self._memory = None if self._lent else memory  # lent memory is kept alive by the lender
         base = memory.ctypes.data
         for number, region in enumerate(self._recipe.regions):
             if region.offset >= 0:
@@ -170,7 +190,7 @@ class Program:
         self._bind_address(region, array.__array_interface__["data"][0])
 
     def _places_of(self, region: int) -> list[tuple[int, int]]:
-        """Where in ``addresses`` the address of a region stands, and how many bytes to add to it."""
+        """Return where in ``addresses`` the address of a region stands, each with the bytes to add to it there."""
         found = self._places.get(region)
         if found is None:
             slots, places = self._slots_of.get(region, ()), self._executable.places
@@ -180,47 +200,63 @@ class Program:
     def _bind_constants(self) -> None:
         values = dict(self._recipe.constants)
         for node, region in self._leaves.items():
-            if node.value is not None:  # a constant, or a leaf from outside of a traced function
+            if node.value is not None:  # a constant, or a value that a traced function found outside of it
                 values[region] = node.value
         self._constants = {region: np.ascontiguousarray(value) for region, value in values.items()}
         for region, value in self._constants.items():
             self._bind(region, value)
 
     def needs(self, leaf: Node) -> bool:
-        """Whether the program reads or writes the memory of a leaf at all."""
+        """Return whether the program reads or writes the memory of ``leaf`` at all."""
         return leaf in self._leaves
 
     def bind(self, leaf: Node, array: Array) -> None:
-        """From now on the value of ``leaf`` is in the memory of ``array``, row-major, which the caller keeps alive."""
+        """Use the memory of ``array``, which lies in row-major order, for the value of ``leaf`` from now on.
+
+        If ``leaf`` is the old value of a cell, runs write the new value there.
+        """
         region = self._leaves[leaf]
         self._bound[region] = array
         self._bind(region, array)
 
     def address_places(self, where: Node | int) -> list[tuple[int, int]]:
-        """For a leaf, or the output of a number: where in ``addresses`` its address stands, and how many bytes to add to it."""
+        """Return where in ``addresses`` the address of a leaf, or of the output with a number, has to be written.
+
+        The result has pairs (index, bytes): the address plus so many bytes goes to that index.
+        """
         region = self._leaves[where] if isinstance(where, Node) else self._recipe.outputs[where].region
         return self._places_of(region)
 
     @property
     def may_refuse(self) -> bool:
-        """Whether a run may end with a UserError, which comes when all has run: an index may be outside its axis."""
+        """Whether a run may end with a UserError, as the program reads at indices that may be outside of their axis.
+
+        The error is raised after all kernels have run.
+        """
         return bool(self._slots_of.get(self._recipe.status))
 
     @property
     def addresses(self) -> memoryview:
-        """Of all operands of all kernels. Writing here is the quickest way to bind; the caller keeps the memory alive."""
+        """The addresses of all operands of all kernels, int64.
+
+        Writing here is the fastest way to bind; the caller keeps the memory at those addresses alive.
+        """
         return self._table
 
     def output_place(self, number: int) -> tuple[OutputRow, int]:
-        """Where output ``number`` lies in its region, and how many bytes that has."""
+        """Return where output ``number`` lies in its region, and the size of the region in bytes."""
         view = self._recipe.outputs[number]
         return view, self._recipe.regions[view.region].nbytes
 
     def assembly(self, kernel: int | str) -> str:
-        """The code of a kernel in this processor's assembly language.
+        """Return the code of a kernel in this processor's assembly language.
 
-        ``kernel``: its number in the order of running, or a part of its name, family or origin, such as "matmul" or
-        "train.py:12". A UserError names those that there are.
+        ``kernel`` is its number in the order of the program, or a part of its name, family or origin, such as "matmul" or
+        "train.py:12"; the first kernel that fits is taken.
+
+        Raises:
+            UserError: there is no such kernel (the message lists all kernels), or the program was read from disk, without the
+                generators of its code.
         """
         calls = [call for stage in self._recipe.stages for call in stage]
         names = [f"{number} {call.kernel.name} at {call.origin}" for number, call in enumerate(calls)]
@@ -238,7 +274,11 @@ class Program:
         return assembly_of(found[0].kernel, self.target)
 
     def run(self) -> None:
-        """Run once. Outputs stay as they are until the next run."""
+        """Run once. Outputs stay as they are until the next run.
+
+        Raises:
+            UserError: an index was outside of its axis.
+        """
         self._executable.run()
         if self._status_now[0]:
             position, index = int(self._status_now[0]) - 1, int(self._status_now[1])
@@ -246,9 +286,13 @@ class Program:
             raise UserError(f"gather: index {index} at position {position} is outside its axis")
 
     def profile(self, runs: int = 5, limits: Limits | None = None) -> ProgramProfile:
-        """Run so often for real, and tell where the time went, against the machine's limits (measured, if not given).
+        """Run the program ``runs`` times, and compare the times of its kernels with the limits of the machine.
 
-        Cells have their values back afterwards."""
+        The runs are real; afterwards cells get their old values back. ``limits`` are measured if not given.
+
+        Raises:
+            UserError: ``runs`` is less than 1.
+        """
         kept = [(array, array.copy()) for array in self._bound.values() if array.flags.writeable]
         try:
             dtypes = [_arithmetic(call, self._recipe) for stage in self._recipe.stages for call in stage]
@@ -258,7 +302,7 @@ class Program:
                 np.copyto(array, values)
 
     def output(self, number: int) -> Array:
-        """Output ``number`` as a view of the program's memory: read or copy it before the next run."""
+        """Return output ``number`` as a view of the program's memory: read or copy it before the next run."""
         view = self._recipe.outputs[number]
         region = self._recipe.regions[view.region]
         dtype = as_dtype(region.dtype)
@@ -273,7 +317,7 @@ class Program:
 
 
 def _arithmetic(call: CallRow, recipe: Recipe) -> str:
-    """The dtype of the multiply-adds of a call: float64 where an operand is."""
+    """Return the dtype of the multiply-adds of a call: float64 if any operand is, else float32."""
     return "float64" if any(recipe.regions[region].dtype == "float64" for region, _ in call.operands) else "float32"
 
 

@@ -1,23 +1,25 @@
-"""Native code that runs a program: walks its table of stages and calls, on every thread of a pool, with a barrier between.
+"""Generates the native code that runs programs: it walks a table of stages and calls on every thread of a pool.
 
-It is the same for every program, so it is compiled once per processor and kept in the code cache. Its functions:
+The code is the same for every program, so it is compiled once per processor and kept in the code cache. Its functions:
 
-    void launch(ptr control, ptr job)                  the calling thread's part of a run, as thread 0; returns when all is done
-    void worker(ptr control, i64 thread)               the life of every other thread: wait for a job, do its part, again
-    void stop(ptr control)                             makes the workers return
-    i64  spin(i64 rounds)                              ticks that so many rounds of waiting take, to calibrate
+    void launch(ptr control, ptr job)      starts a run, does the part of thread 0 on the caller's thread, returns at the end
+    void worker(ptr control, i64 thread)   the loop of every other thread: wait for a job, do this thread's part, repeat
+    void stop(ptr control)                 makes the workers return
+    i64  spin(i64 rounds)                  spins for some rounds and returns the ticks that it took, for calibration
 
-``control`` belongs to the pool and ``job`` to the executable; their layouts are ``Control`` and ``Job``. All threads wait in
-the same way, for a counter to reach a value: they spin for a while, then sleep, and whoever moves the counter wakes the
-sleepers. On Linux sleeping is a futex; elsewhere it is polling with short naps. Spinning in vain may mean that the one who is
-waited for needs this very core, so the next few waits spin less.
+``control`` belongs to the pool and ``job`` to the executable; ``Control`` and ``Job`` describe their layouts.
 
-Every thread has a slice of a stage's units, the same whenever the stage runs, so that what it left in its cache is still there.
-It claims its units a part at a time, and when none are left, those of the others: a thread that comes late, or whose core a
-neighbour takes, keeps nobody waiting for more than what it has begun. Who does a unit changes nothing in its result.
+All waiting is for a counter to reach a value. A thread spins for a while, then sleeps, and the thread that advances the
+counter wakes the sleepers. On Linux, sleeping uses a futex; elsewhere a thread takes short naps and polls. If a thread spins
+in vain, the thread that it waits for may need this very core, so the next few waits spin for a shorter time.
 
-Subnormal numbers count as zero while kernels run, on every thread alike: they can slow arithmetic down a hundredfold. The
-processor remembers that a result was one; while times are measured, it is asked after every part of the work.
+Every thread owns a slice of a stage's units, the same one in every run, so that data of the previous run may still be in the
+core's cache. It claims units of its slice a part at a time, and when none are left, units of the other slices. So if a thread
+starts late, or another process takes its core, the others wait at most for the part that it has begun. Results do not depend
+on which thread computes a unit.
+
+Subnormal numbers count as zero while kernels run, on every thread alike, as they can slow arithmetic down a hundredfold. The
+processor has a flag that says whether a result was subnormal; when times are measured, it is read after every part of the work.
 """
 
 from __future__ import annotations
@@ -34,69 +36,76 @@ if TYPE_CHECKING:
 
 
 class Meeting(enum.IntEnum):
-    """Offsets of what belongs to a counter that threads wait for, in bytes; what threads write is a cache line of its own."""
+    """The layout of a meeting, that is, a counter with all that threads need to wait for it: offsets in bytes.
+
+    Each field that threads write has a cache line of its own.
+    """
 
     COUNTER = 0  # i32, may wrap around
     SLEEPERS = 64  # i32: threads that sleep until the counter moves
-    HASTY = 128  # i32: how many waits to come shall spin for a short while only
+    HASTY = 128  # i32: how many of the next waits shall spin only for a short time
     SPINS = 192  # i64: rounds to spin before going to sleep
-    SHORT_SPINS = 200  # i64: the same in haste
+    SHORT_SPINS = 200  # i64: the same for waits that shall spin only for a short time
     SIZE = 256
 
 
 class Control(enum.IntEnum):
-    """Offsets in the pool's control block, in bytes."""
+    """The layout of a pool's control block: offsets in bytes."""
 
-    TICKET = 0  # a meeting; counts the jobs that were ever handed out
-    BARRIER = Meeting.SIZE  # a meeting; counts arrivals
-    JOB = 2 * Meeting.SIZE  # ptr: what the ticket is about; read-only for workers, as what follows is
+    TICKET = 0  # a meeting; its counter is the number of jobs handed out so far
+    BARRIER = Meeting.SIZE  # a meeting; its counter is the number of arrivals at barriers so far
+    JOB = 2 * Meeting.SIZE  # ptr: the job that was handed out last; workers only read this field and the next ones
     ARRIVED_BEFORE = JOB + 8  # i32: the barrier's counter when the job was handed out
     STOP = JOB + 12  # i32: 1 asks workers to return
-    EPOCH = JOB + 16  # i32: the number of the job's first stage; each stage that is ever run has one of its own
-    STAGES = JOB + 20  # i32: how many stages the job has
-    CLAIMS = JOB + 64  # per thread a cache line with an i64: the number of a stage, and how many of its units are claimed there
+    EPOCH = JOB + 16  # i32: the number of the job's first stage; stages are numbered throughout all runs of the pool
+    STAGES = JOB + 20  # i32: the number of stages of the job
+    CLAIMS = JOB + 64  # a cache line per thread, with an i64: upper half, number of a stage; lower half, units claimed there
     CLAIM_SIZE = 64
 
 
 class Job(enum.IntEnum):
-    """Places in an executable's job block, of i64 each."""
+    """The layout of an executable's job block: indices of i64 fields."""
 
     THREADS = 0
-    STAGES = 1  # how many
+    STAGES = 1  # the number of stages
     STAGE_TABLE = 2  # address; a row is a ``StageRow``
     CALL_TABLE = 3  # address; a row is (function, address of its operands' addresses)
-    SCRATCH = 4  # address of thread 0's
-    SCRATCH_BYTES = 5  # from one thread's to the next one's
-    TIMES = 6  # address of thread 0's, i64: ticks per call, then of the barrier after each stage; then, in the same order, in
-    # how many parts of the work a subnormal result was set to zero; 0 to measure nothing
-    TIMES_BYTES = 7  # from one thread's to the next one's
-    CALLS = 8  # how many, in all stages
+    SCRATCH = 4  # address of the scratch memory of thread 0
+    SCRATCH_BYTES = 5  # bytes from the scratch memory of a thread to that of the next thread
+    TIMES = 6  # 0 to measure nothing, or the address of thread 0's row of i64: ticks of each call, ticks of the barrier after
+    # each stage; then, in the same order, in how many parts of the work a subnormal result was set to zero
+    TIMES_BYTES = 7  # bytes from the row of a thread to that of the next thread
+    CALLS = 8  # the number of calls in all stages
     SIZE = 9
 
 
 class StageRow(enum.IntEnum):
-    """Places in a row of the table of stages, of i64 each."""
+    """The layout of a row of the table of stages: indices of i64 fields."""
 
     UNITS = 0
     FIRST_CALL = 1
     CALLS = 2
-    BARRIER = 3  # 0 where the next stage may begin at once, else 1
+    BARRIER = 3  # 0 if the next stage may begin without a barrier, else 1
     SIZE = 4
 
 
 _FUTEX_CALL = {"x86_64": 202, "aarch64": 98}
-_FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # of this process alone
+"""The number of the system call futex in Linux, by architecture."""
+_FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # FUTEX_WAIT and FUTEX_WAKE with FUTEX_PRIVATE_FLAG: among threads of this process only
 _NAP_MICROSECONDS = 50
 _HASTY_WAITS = 16
 _SHARES = 4  # a claim takes this fraction of what remains of a slice
 _MXCSR = 0x9FC0  # exceptions masked, to nearest, subnormals zero in operands and results
-_FPCR = 1 << 24  # the same on AArch64
+_FPCR = 1 << 24  # the same on AArch64 (FZ)
 _READ_REGISTER = "llvm.read_volatile_register.i64"
-_MXCSR_UNDERFLOW, _FPSR_UNDERFLOW = 4, 3  # bits
+_MXCSR_UNDERFLOW, _FPSR_UNDERFLOW = 4, 3  # the number of the underflow bit
 
 
 def runner_module(target: Target, polls: bool = False) -> Module:
-    """The functions for ``target``. ``polls`` makes them sleep by polling also where there is a futex."""
+    """Return the module with the runner's functions for ``target``.
+
+    ``polls`` makes threads poll instead of using a futex even on Linux, so that tests there cover it.
+    """
     module = Module(target.vector_bits)
     sleeping = "futex" if "linux" in target.triple and not polls else "windows" if "windows" in target.triple else "naps"
     machine = _Machine(architecture(target.triple) or "", sleeping)
@@ -112,7 +121,12 @@ def runner_module(target: Target, polls: bool = False) -> Module:
 
 
 class _Machine:
-    """What is written differently for each processor and system."""
+    """Emits the code that differs between processors and systems.
+
+    Args:
+        architecture: "x86_64" or "aarch64".
+        sleeping: how threads sleep: "futex", "windows" (Sleep) or "naps" (usleep).
+    """
 
     def __init__(self, architecture: str, sleeping: str) -> None:
         self.is_x86 = architecture == "x86_64"
@@ -120,22 +134,23 @@ class _Machine:
         self.futex_call = _FUTEX_CALL.get(architecture, 0)
 
     def pause(self, f: Function) -> None:
-        """Spend a moment while spinning without holding up the core's other thread."""
+        """Pause for a moment while spinning, so that another hardware thread of this core can use it."""
         if self.is_x86:
             f.call("llvm.x86.sse2.pause", "void")
         else:
             f.call("llvm.aarch64.isb", "void", f.number(15, "i32"))
 
     def ticks(self, f: Function) -> Value:
-        """A counter that runs at a steady rate on all cores."""
+        """Read a counter that runs at the same steady rate on all cores, as an i64."""
         if self.is_x86:
             return f.call("llvm.readcyclecounter", "i64")
-        # LLVM's own llvm.readsteadycounter is 0 on AArch64, and its llvm.readcyclecounter reads what a process may not.
+        # On AArch64, llvm.readsteadycounter is always 0, and llvm.readcyclecounter reads a register that user processes may
+        # not read.
         f.module.declarations.setdefault(_READ_REGISTER, f"declare i64 @{_READ_REGISTER}(metadata)")
         return f.op(f'call i64 @{_READ_REGISTER}(metadata !{{!"cntvct_el0"}})', "i64")
 
     def flush_subnormals(self, f: Function) -> Value:
-        """Change the mode of arithmetic; returns what ``restore`` takes."""
+        """Make subnormal numbers count as zero from here on; returns the mode before, for ``restore``."""
         if self.is_x86:
             before, now = f.variable("i32"), f.variable("i32", f.number(_MXCSR, "i32"))
             f.call("llvm.x86.sse.stmxcsr", "void", before.place)
@@ -146,7 +161,7 @@ class _Machine:
         return mode
 
     def take_underflow(self, f: Function) -> Value:
-        """1 if a result was subnormal since this was last asked, else 0, as an i64."""
+        """Read and clear the underflow flag: an i64, 1 if a result was subnormal since the last time, else 0."""
         if self.is_x86:
             now, clear = f.variable("i32"), f.variable("i32", f.number(_MXCSR, "i32"))
             f.call("llvm.x86.sse.stmxcsr", "void", now.place)
@@ -157,10 +172,11 @@ class _Machine:
         return (seen >> _FPSR_UNDERFLOW) & 1
 
     def restore(self, f: Function, before: Value) -> None:
+        """Set the mode of arithmetic that ``flush_subnormals`` returned."""
         f.call("llvm.x86.sse.ldmxcsr" if self.is_x86 else "llvm.aarch64.set.fpcr", "void", before)
 
     def sleep_while_equal(self, f: Function, word: Value, value: Value) -> None:
-        """Sleep until woken, if the i32 at ``word`` is still ``value``; may return for no reason."""
+        """Sleep until woken if the i32 at ``word`` is still ``value``. May also return early, so callers check again."""
         if self.sleeping == "futex":
             self._futex(f, word, _FUTEX_WAIT, value.text)
         elif self.sleeping == "windows":
@@ -169,6 +185,7 @@ class _Machine:
             f.call("usleep", "i32", f.number(_NAP_MICROSECONDS, "i32"))
 
     def wake_all(self, f: Function, word: Value) -> None:
+        """Wake all threads that sleep at ``word``. Threads that poll need no waking."""
         if self.sleeping == "futex":
             self._futex(f, word, _FUTEX_WAKE, str(2**31 - 1))
 
@@ -185,7 +202,7 @@ class _Machine:
 
 
 def _wait(module: Module, machine: _Machine) -> None:
-    """wait(meeting, goal): until the counter has reached ``goal``."""
+    """Define wait(meeting, goal), which returns once the meeting's counter has reached ``goal``."""
     f = module.function("wait", [("ptr", "meeting"), ("i32", "goal")], internal=True, inline=False)
     meeting, goal = f["meeting"], f["goal"]
     counter, sleepers, hasty = (_byte(f, meeting, place) for place in (Meeting.COUNTER, Meeting.SLEEPERS, Meeting.HASTY))
@@ -204,7 +221,8 @@ def _wait(module: Module, machine: _Machine) -> None:
         _set_relaxed(f, hasty, f.number(_HASTY_WAITS, "i32"))
     with f.repeat_while() as sleeping:
         sleeping.leave_unless(_before(f, _counter(f, counter), goal))
-        # Announced before the last look: whoever moves the counter afterwards sees that somebody sleeps.
+        # Counted as a sleeper before the counter is read again, so that a thread which advances the counter after that
+        # reading sees a sleeper to wake.
         _add(f, sleepers, 1)
         seen = _counter(f, counter)
         with f.when(_before(f, seen, goal)):
@@ -213,14 +231,14 @@ def _wait(module: Module, machine: _Machine) -> None:
 
 
 def _wake(module: Module, machine: _Machine) -> None:
-    """wake(meeting): those that sleep until the counter moves, which it just did."""
+    """Define wake(meeting), to be called after the counter was advanced: wakes the threads that sleep until then."""
     f = module.function("wake", [("ptr", "meeting")], internal=True)
     with f.when(f.compare("ne", _counter(f, _byte(f, f["meeting"], Meeting.SLEEPERS)), 0)):
         machine.wake_all(f, _byte(f, f["meeting"], Meeting.COUNTER))
 
 
 def _advance(f: Function, meeting: Value) -> Value:
-    """Count one more; returns the new count."""
+    """Add 1 to a meeting's counter; returns the new value."""
     return _add(f, _byte(f, meeting, Meeting.COUNTER), 1)
 
 
@@ -229,7 +247,7 @@ def _counter(f: Function, word: Value) -> Value:
 
 
 def _add(f: Function, word: Value, number: int) -> Value:
-    """Returns the sum."""
+    """Add ``number`` to an i32 atomically; returns the sum."""
     before = f.op(f"atomicrmw add ptr {word.text}, i32 {number} seq_cst", "i32")
     return before + number
 
@@ -247,6 +265,7 @@ def _not(f: Function, condition: Value) -> Value:
 
 
 def _before(f: Function, counter: Value, goal: Value) -> Value:
+    """Whether a counter has not yet reached ``goal``. The difference has the right sign even after they wrap around."""
     return f.compare("slt", counter - goal, 0)
 
 
@@ -254,11 +273,12 @@ def _before(f: Function, counter: Value, goal: Value) -> Value:
 
 
 Note = Callable[[Value], None]
-"""Emits code that adds the time since it last ran, and whether a result was subnormal, to the places of a number."""
+"""Emits code to measure: adds the ticks since the last measurement, and whether a result was subnormal meanwhile, to the
+thread's counts of the call or barrier with the given number."""
 
 
 def _execute(module: Module, machine: _Machine, measured: bool) -> None:
-    """execute(control, job, thread): this thread's slice of every stage."""
+    """Define execute(control, job, thread), or execute_measured: a thread's part of all stages."""
     parameters = [("ptr", "control"), ("ptr", "job"), ("i64", "thread")]
     f = module.function("execute_measured" if measured else "execute", parameters, internal=True, inline=False)
     job = f["job"]
@@ -282,6 +302,7 @@ def _execute(module: Module, machine: _Machine, measured: bool) -> None:
 
 
 def _noted(f: Function, machine: _Machine) -> Note:
+    """Emit code that starts the measurement; the result emits code that adds to the row of times of this thread."""
     job = f["job"]
     times = f.at(_pointer(f, job, Job.TIMES), f["thread"] * _number(f, job, Job.TIMES_BYTES), "i8")
     rows = _number(f, job, Job.CALLS) + _number(f, job, Job.STAGES)
@@ -301,11 +322,14 @@ def _noted(f: Function, machine: _Machine) -> Note:
 
 
 def _unnoted(number: Value) -> None:
-    pass
+    """Measure nothing."""
 
 
 def _shared_stage(f: Function, row: Value, epoch: Value, note: Note) -> None:
-    """Units of this thread's slice, and then of the slices of the others, as long as there are some that nobody has claimed."""
+    """Do units of this thread's slice, then of the other threads' slices, until all units are claimed.
+
+    A word per slice holds the stage's number (``epoch``) in its upper half and the number of claimed units in its lower half.
+    """
     job, thread = f["job"], f["thread"]
     threads, units = _number(f, job, Job.THREADS), _number(f, row, StageRow.UNITS)
     mark = f.convert("zext", epoch, "i64") << 32
@@ -316,7 +340,7 @@ def _shared_stage(f: Function, row: Value, epoch: Value, note: Note) -> None:
         word = f.at(_byte(f, f["control"], Control.CLAIMS), owner * int(Control.CLAIM_SIZE), "i8")
         with f.repeat_while() as claiming:
             seen = f.op(f"load atomic i64, ptr {word.text} monotonic, align 8", "i64")
-            # Another number is that of an earlier stage: of this one, nothing is claimed yet.
+            # Another number in the upper half is that of an earlier stage, so no unit of this stage is claimed yet.
             is_now = f.compare("eq", seen & f.number(-1 << 32, "i64"), mark)
             claimed = f.select(is_now, seen & 0xFFFFFFFF, f.number(0, "i64"))
             remaining = length - claimed
@@ -332,7 +356,10 @@ def _shared_stage(f: Function, row: Value, epoch: Value, note: Note) -> None:
 
 
 def _do_units(f: Function, row: Value, begin: Value, end: Value, note: Note) -> None:
-    """A single call does all the units in one go; several go through them together, one unit at a time."""
+    """Do the units from ``begin`` to ``end`` (excluded) of the stage in ``row``.
+
+    If the stage has a single call, it is called once for all of these units; several calls are called unit by unit, in turn.
+    """
     job, thread = f["job"], f["thread"]
     calls, first = _number(f, row, StageRow.CALLS), _number(f, row, StageRow.FIRST_CALL)
     at_once = f.select(f.compare("eq", calls, 1), end - begin, f.number(1, "i64"))
@@ -348,7 +375,7 @@ def _do_units(f: Function, row: Value, begin: Value, end: Value, note: Note) -> 
 
 
 def _barrier(f: Function, goal: Variable, is_last: Value) -> None:
-    """Until every thread is here. After the last stage only thread 0 waits, which returns to the caller."""
+    """Wait until every thread has arrived. After the last stage only thread 0 waits, as it alone returns to the caller."""
     meeting = _byte(f, f["control"], Control.BARRIER)
     goal.set(goal.get() + f.convert("trunc", _number(f, f["job"], Job.THREADS), "i32"))
     arrived = _advance(f, meeting)
@@ -359,7 +386,7 @@ def _barrier(f: Function, goal: Variable, is_last: Value) -> None:
 
 
 def _perform(f: Function, job: Value, thread: Value) -> None:
-    """One of the two variants of execute."""
+    """Call execute_measured if times are wanted, else execute."""
     measured = f.compare("ne", _number(f, job, Job.TIMES), 0)
     with f.when(measured):
         f.call("execute_measured", "void", f["control"], job, thread)
@@ -400,7 +427,7 @@ def _stop(module: Module) -> None:
 
 
 def _hand_out(f: Function) -> None:
-    """A new ticket, for what was just written into the control block."""
+    """Advance the ticket, so that workers act on the fields of the control block that were just written."""
     meeting = _byte(f, f["control"], Control.TICKET)
     _advance(f, meeting)
     f.call("wake", "void", meeting)

@@ -1,6 +1,7 @@
-"""Programs of one operation, for what runs at once outside compiled functions. Bounded: the ones used longest ago go.
+"""Runs a single operation as a program, for code that runs node by node outside of compiled functions.
 
-A value's order of axes is part of the key, and the program takes it as it is.
+Programs are kept for the next call with values of the same shapes, dtypes and strides: a program reads its inputs in the
+order in which their axes lie in memory. The number of kept programs is bounded; those that were used longest ago are dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ _programs: Recent[Any, LentProgram] = Recent(1024)
 
 
 def run(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> Array | None:
-    """The value of ``primitive``, as ``run_reference`` gives it, in whatever order of axes it is quickest to make; None within
-    another run on this thread."""
+    """Compute ``primitive`` of ``values`` natively.
+
+    The result has the shape and dtype that the primitive's NumPy reference returns; its axes lie in memory in the order that
+    is fastest to compute. None if this thread is already within a run, in a signal handler or a finalizer.
+    """
     key = (primitive, tuple(attributes.items()), tuple([(one.shape, one.strides, one.dtype) for one in values]))
     program = _programs.get(key) or _programs.get_or_make(key, lambda: _program(primitive, values, attributes))
-    found = program.run(values)
-    return None if found is None else found[0]
+    outputs = program.run(values)
+    return None if outputs is None else outputs[0]
 
 
 def _program(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> LentProgram:

@@ -1,7 +1,7 @@
-"""The threads that run programs: how many there are, and a pool of them that lasts.
+"""The threads that run programs: their number, and the pool that holds them.
 
 The caller's thread is number 0. The others are daemon threads that stay in native code (see ``runner``), so handing them work
-costs a couple of microseconds while they spin, and a wake-up once they sleep. One program runs at a time.
+takes a couple of microseconds while they spin, or waking them up when they sleep. One program runs at a time.
 """
 
 from __future__ import annotations
@@ -28,23 +28,27 @@ from chainrule.graph import Array
 from chainrule.graph.names import shortened
 
 _IDLE_SPIN, _BARRIER_SPIN = 3e-3, 100e-6
-"""Seconds that a thread spins for the next program, and at a barrier, before it sleeps."""
+"""For how many seconds a thread spins before it sleeps, when it waits for the next program and when it waits at a barrier."""
 _SHORT_SPIN = 1e-6
-"""The same where there are more threads than cores, and for a while after spinning in vain."""
+"""The same where there are more threads than cores, and for the next few waits after spinning in vain."""
 _STACK_BYTES = 4 << 20
 _MOST_ANYWHERE = 256
+"""The limit for ``set_threads`` on machines with few cores."""
 _MOST_DIGITS = 30
+"""Digits of a number that an error message shows."""
 
-# ---- how many
+# ---- the number of threads
 
 
 _chosen: int | None = None
+"""The number that ``set_threads`` was given."""
 _decided: int | None = None
+"""The number in use, once ``thread_count`` was asked."""
 
 
 @explained
 def set_threads(count: int | None) -> None:
-    """Let programs run on ``count`` threads from now on; None: on as many as the environment or the machine says.
+    """Let programs run on ``count`` threads from now on; None for the number that ``thread_count`` describes.
 
     Raises:
         UserError: ``count`` is no whole number from 1 to ``most_threads``.
@@ -55,7 +59,7 @@ def set_threads(count: int | None) -> None:
 
 
 def most_threads() -> int:
-    """More than these would only wait for each other, and starting them takes long."""
+    """Return the largest number of threads allowed. More would only wait for each other, and take long to start."""
     return max(_MOST_ANYWHERE, 4 * available_cores())
 
 
@@ -76,8 +80,10 @@ def _too_many(what: str, count: object) -> UserError:
 
 @explained
 def thread_count() -> int:
-    """On how many threads programs run: as ``set_threads`` said, else the environment variable ``CHAINRULE_THREADS``, else one
-    per core that this process may use.
+    """Return the number of threads that programs run on.
+
+    It is the number given to ``set_threads``, or else the environment variable ``CHAINRULE_THREADS``, or else the number of
+    cores that this process may use.
 
     Raises:
         UserError: ``CHAINRULE_THREADS`` is no whole number from 1 to ``most_threads``.
@@ -96,7 +102,7 @@ def _count_in_environment() -> int | None:
     digits = written.lstrip("0")
     if not written.isascii() or not written.isdigit() or not digits:
         raise UserError(f"{what} must be a whole number of 1 or more, got {shortened(repr(written), _MOST_DIGITS)}")
-    if len(digits) > _MOST_DIGITS:  # Python makes no number of thousands
+    if len(digits) > _MOST_DIGITS:  # Python refuses to convert thousands of digits
         raise _too_many(what, digits)
     return _checked(what, int(digits))
 
@@ -105,10 +111,13 @@ def _count_in_environment() -> int | None:
 
 
 class Runner:
-    """The native functions of ``runner``, and how fast time passes for them."""
+    """The compiled functions of ``runner``, and the speed of its spinning and of its clock.
+
+    ``polls``: see ``runner_module``.
+    """
 
     def __init__(self, polls: bool = False) -> None:
-        # Here, as how many threads there are can be asked and chosen where there is no LLVM too.
+        # Imported here, as the number of threads can be asked for and chosen where there is no LLVM, too.
         from chainrule.cpu.codegen.code_cache import object_codes
         from chainrule.cpu.codegen.machine_code import Library
         from chainrule.cpu.codegen.target import host_target
@@ -125,15 +134,17 @@ class Runner:
 
     @functools.cached_property
     def rounds_per_second(self) -> float:
-        """How many rounds of spinning."""
+        """Rounds of spinning per second: the fastest of three measurements."""
         return max(1000 / self._timed_spin(1000)[0] for _ in range(3))
 
     @functools.cached_property
     def ticks_per_second(self) -> float:
+        """Ticks per second of the counter with which the runner measures times."""
         seconds, ticks = self._timed_spin(int(self.rounds_per_second * 5e-3))
         return ticks / seconds
 
     def _timed_spin(self, rounds: int) -> tuple[float, int]:
+        """Spin for ``rounds`` rounds; returns the seconds and the ticks that it took."""
         began = time.perf_counter()
         ticks = self.spin(rounds)
         return max(time.perf_counter() - began, 1e-9), ticks
@@ -141,6 +152,7 @@ class Runner:
 
 @functools.cache
 def runner() -> Runner:
+    """Return the runner of this process, compiled or loaded at the first call."""
     return Runner()
 
 
@@ -148,7 +160,12 @@ def runner() -> Runner:
 
 
 class ThreadPool:
-    """Thread 0 and its workers, which are started when they are first needed, and memory for each of them to work in."""
+    """The workers, which are started when they are first needed, and scratch memory for them and for thread 0.
+
+    Args:
+        threads: the number of threads, the caller's included.
+        native: the compiled functions that they run.
+    """
 
     def __init__(self, threads: int, native: Runner) -> None:
         self.threads, self._native = threads, native
@@ -159,6 +176,7 @@ class ThreadPool:
         self.reserve(1)
 
     def _new_control(self) -> Array:
+        """Return a new control block (see ``runner.Control``), and remember its address."""
         control = aligned_memory(Control.CLAIMS + Control.CLAIM_SIZE * self.threads)
         words = control.view(np.int64)
         crowded = self.threads > available_cores()
@@ -169,17 +187,25 @@ class ThreadPool:
         return control
 
     def reserve(self, nbytes: int) -> None:
-        """See to it that each thread has at least ``nbytes`` to work in: ``scratch_stride``, the first at ``scratch``."""
+        """Make sure that each thread has at least ``nbytes`` bytes of scratch memory.
+
+        That of thread 0 begins at the address ``scratch``, that of each other thread ``scratch_stride`` bytes after the
+        previous thread's.
+        """
         if nbytes > self.scratch_stride:
             self.scratch_stride = whole_pages(nbytes)
             self._memory = aligned_memory(self.scratch_stride * self.threads)
             self.scratch = int(self._memory.ctypes.data)
 
     def start(self) -> None:
-        """Start the workers, if they are not there yet."""
+        """Start the workers, unless they are running.
+
+        Raises:
+            UserError: the system does not let this process start so many threads.
+        """
         if self._started:
             return
-        self._control = self._new_control()  # whatever an interrupted start left behind keeps the old one
+        self._control = self._new_control()  # workers that an interrupted start left behind keep the old one
         usual = threading.stack_size(_STACK_BYTES)
         try:
             for number in range(1, self.threads):
@@ -187,7 +213,7 @@ class ThreadPool:
                 self._workers.append(threading.Thread(target=_work, args=arguments, name=f"chainrule-{number}", daemon=True))
                 self._workers[-1].start()
             self._started = True
-        except BaseException as error:  # an interrupt, for example: all workers or none
+        except BaseException as error:  # an interrupt, for example: start all workers or none
             self.close()
             if isinstance(error, RuntimeError):
                 raise UserError(
@@ -199,6 +225,7 @@ class ThreadPool:
             threading.stack_size(usual)
 
     def launch(self, job: int) -> None:
+        """Run the job whose block (see ``runner.Job``) is at address ``job``; returns when it is done."""
         self._native.launch(self._address, job)
 
     def close(self) -> None:
@@ -213,14 +240,17 @@ class ThreadPool:
 
 
 def _work(native: Runner, control: Array, number: int) -> None:
-    """The life of worker ``number``; its arguments keep the code and the memory that it uses."""
+    """Run worker ``number`` until the pool is closed. The arguments keep the code and memory alive that it uses."""
     native.worker(control.ctypes.data, number)
 
 
 class Work:
-    """What to run: the block ``job`` (see ``runner.Job``), and the memory that its kernels need in each thread.
+    """Work for a pool.
 
-    ``alone``: on the caller's thread only.
+    Args:
+        job: the block (see ``runner.Job``) that says what to run.
+        scratch_bytes: the scratch memory in bytes that its kernels need in each thread.
+        alone: whether to run on the caller's thread only.
     """
 
     def __init__(self, job: Array, scratch_bytes: int, alone: bool) -> None:
@@ -229,7 +259,7 @@ class Work:
         self.filled_in = (0, 0, 0)
 
     def fill_in(self, pool: ThreadPool) -> int:
-        """Write into the block what depends on the pool; returns the number of threads."""
+        """Fill in the fields of the block that depend on the pool; returns the number of threads."""
         pool.reserve(self.scratch_bytes)
         threads = 1 if self.alone else pool.threads
         needed = (threads, pool.scratch, pool.scratch_stride)
@@ -247,9 +277,14 @@ _exiting = False
 
 
 def run(work: Work, prepare: Callable[[int], None] | None = None) -> None:
-    """Run ``work`` to its end. ``prepare`` is called before, with the number of threads.
+    """Run ``work`` to its end.
 
-    Runs of different threads of Python wait for each other.
+    ``prepare`` is called with the number of threads before the run. If several Python threads call this, they run one after
+    the other.
+
+    Raises:
+        UserError: the system does not let this process start so many threads, or ``CHAINRULE_THREADS`` has a value without
+            a meaning.
     """
     global _busy
     with _lock:
@@ -267,9 +302,10 @@ def run(work: Work, prepare: Callable[[int], None] | None = None) -> None:
 
 
 def _pool_of(threads: int) -> ThreadPool:
+    """Return the pool of this process, replaced by a new one if it has another number of threads."""
     global _pool
     if _exiting:
-        threads = 1  # Python starts no more threads
+        threads = 1  # Python starts no threads at exit
     if _pool is None or _pool.threads != threads:
         _close()
         _pool = ThreadPool(threads, runner())
@@ -289,7 +325,7 @@ def _close() -> None:
 @atexit.register
 def _at_exit() -> None:
     global _exiting
-    # A daemon thread may still be in a run: it ends with the process.
+    # Do not wait for ever, as a daemon thread may be in a run; that ends with the process.
     if _lock.acquire(timeout=1):
         _exiting = True
         _close()
@@ -297,9 +333,9 @@ def _at_exit() -> None:
 
 
 def _before_fork() -> None:
-    """No run may be under way while the process is copied. Both copies start new workers when they need some."""
+    """Wait for the current run, then stop the workers. Parent and child start new ones when they need them."""
     _lock.acquire()
-    if not _busy:  # else this is a signal handler in the middle of ``run``
+    if not _busy:  # if busy, this is a signal handler in the middle of ``run`` on this thread
         _close()
 
 
