@@ -15,7 +15,7 @@ import chainrule as cr
 from chainrule import nn, ops, optim
 from chainrule.errors import UserError
 from chainrule.graph import Array, Node
-from chainrule.optim import optimizers
+from chainrule.optim import optimizer as optimizer_module
 from chainrule.tensor import backward
 
 F = nn.functional
@@ -27,7 +27,7 @@ def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """Runs a function in one of three ways."""
     if request.param == "as a program":
         monkeypatch.setattr(backward, "_WORTH_A_PROGRAM", 0)
-        monkeypatch.setattr(optimizers, "_WORTH_A_PROGRAM", 0)
+        monkeypatch.setattr(optimizer_module, "_WORTH_A_PROGRAM", 0)
         monkeypatch.setattr(ops.primitive, "_LARGE", 0)
     yield cr.compile if request.param == "compiled" else lambda function: function
     backward._programs.clear()
@@ -412,7 +412,7 @@ def test_only_floats_can_ask() -> None:
     ],
 )
 def test_optimizers_learn_leaf_tensors_as_they_learn_parameters(make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizers, "_WORTH_A_PROGRAM", 0)
+    monkeypatch.setattr(optimizer_module, "_WORTH_A_PROGRAM", 0)
 
     def learned(x: cr.Tensor) -> list[float]:
         optimizer = make([x])

@@ -255,7 +255,7 @@ assert "Doubled" in dir(nn)
     ),
     "An optimizer": Toy(
         {
-            "optim/optimizers.py": added(
+            "optim/sgd.py": added(
                 """
 
 class SignSGD(Optimizer):
@@ -269,7 +269,7 @@ class SignSGD(Optimizer):
 """
             ),
             "optim/__init__.py": both(
-                in_front_of("from chainrule.optim.schedules", "from chainrule.optim.optimizers import SignSGD\n"),
+                in_front_of("from chainrule.optim.sgd", "from chainrule.optim.sgd import SignSGD\n"),
                 in_front_of('    "StepLR",', '    "SignSGD",\n'),
             ),
             "train/config.py": in_front_of('"rmsprop": 0.002', '"signsgd": 0.001, '),

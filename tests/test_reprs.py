@@ -22,7 +22,7 @@ from chainrule.cpu.runtime.program import ArenaPlan, ArenaRow, Program
 from chainrule.grad import Gradcheck, LocalKind
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn.summary import Field, LayerSummary, Summary
-from chainrule.optim.optimizers import Group
+from chainrule.optim.optimizer import Group
 from chainrule.tensor import Cell, CompiledFunction, Trace
 from chainrule.tensor.random import Generator
 from chainrule.tensor.update import Updates

@@ -1,4 +1,7 @@
-"""Optimizers: SGD, Adam, AdamW, RMSprop, with PyTorch's arguments, defaults and arithmetic.
+"""Base of the optimizers, and groups of parameters with options of their own.
+
+The optimizers themselves stand by family: ``sgd``, ``adam``, ``rmsprop``. They have PyTorch's
+arguments, defaults and arithmetic.
 
 The update consists of nodes in the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
 (learning rate, momentum) are cells, so that a compiled step can contain them and a checkpoint can save them.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,15 +79,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
 
 
-_PARAMETERS = "pass model.parameters()"
-
-
-def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
-    """The two decay rates of Adam; their range is checked later, with the other options."""
-    pair = members_of(f"{kind}: betas", betas, "pass two numbers, such as (0.9, 0.999)")
-    if len(pair) != 2:
-        raise UserError(f"{kind}: betas must be two numbers, such as (0.9, 0.999), got {betas!r}")
-    return pair[0], pair[1]
+PASS_PARAMETERS = "pass model.parameters()"
+"""The remedy where parameters are not what was passed."""
 
 
 @explained_methods
@@ -107,7 +103,7 @@ class Optimizer(Watched, ABC):
         self.defaults = defaults
         if isinstance(params, Tensor):
             raise UserError(f"{type(self).__name__}: got one tensor, {params.node.type}: put it into a list")
-        given = members_of(f"{type(self).__name__}: params", params, _PARAMETERS)
+        given = members_of(f"{type(self).__name__}: params", params, PASS_PARAMETERS)
         if not given:
             raise UserError(f"{type(self).__name__}: got no parameters: pass model.parameters()")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
@@ -126,7 +122,7 @@ class Optimizer(Watched, ABC):
             members = (
                 [group["params"]]
                 if isinstance(group["params"], Tensor)
-                else members_of(f"{type(self).__name__}: params of a group", group["params"], _PARAMETERS)
+                else members_of(f"{type(self).__name__}: params of a group", group["params"], PASS_PARAMETERS)
             )
             for member in members:
                 self._check_member(member)
@@ -140,7 +136,7 @@ class Optimizer(Watched, ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.__module__.startswith("chainrule.optim."):
+        if _is_ours(cls):
             cls.__init__ = explained(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:
@@ -211,7 +207,7 @@ class Optimizer(Watched, ABC):
                 f"{type(self).__name__}: a compiled function cannot update {plain.node.type}, a tensor with "
                 "requires_grad=True: make it a Parameter"
             )
-        worth = type(self) in _PURE and runs_natively() and len(parameters) == len(learning)
+        worth = _is_ours(type(self)) and runs_natively() and len(parameters) == len(learning)
         worth = worth and sum([parameter.size for parameter in parameters]) >= _WORTH_A_PROGRAM
         if worth and has_native_code():
             frozen = tuple([tuple(group.options.items()) for group in self.groups])
@@ -312,214 +308,9 @@ class Optimizer(Watched, ABC):
         return "\n  ".join([f"{type(self).__name__}(", *map(repr, self.groups)]) + "\n)"
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent: w <- w - lr v with v = momentum v + g, g = de/dw + weight_decay w.
+def _is_ours(kind: type) -> bool:
+    """Whether an optimizer is the library's own, so that its update consists of operations only.
 
-    ``nesterov`` takes g + momentum v instead of v. Sutskever, Martens, Dahl and Hinton, "On the importance of
-    initialization and momentum in deep learning" (2013).
+    A user's may have side effects, which a program would not repeat.
     """
-
-    changing = ("lr", "momentum")
-    slots = always = ("momentum",)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        *,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
-
-    def _check(self, options: Mapping[str, Any]) -> None:
-        super()._check(options)
-        if options["nesterov"] and options["momentum"] <= 0:
-            raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
-
-    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
-        if group["weight_decay"]:
-            gradient = gradient + parameter * group["weight_decay"]
-        if group.initial["momentum"] > 0:
-            momentum = group["momentum"].astype(gradient.dtype)
-            velocity = self._slot(parameter, "momentum")
-            velocity.assign(velocity * momentum + gradient)
-            gradient = gradient + velocity * momentum if group["nesterov"] else velocity
-        parameter.assign(parameter - gradient * group["lr"].astype(gradient.dtype))
-
-
-class Adam(Optimizer):
-    """w <- w - lr m' / (sqrt(v') + eps), with m and v running means of g and g^2, and m' and v' corrected for their start at 0.
-
-    Kingma and Ba, "Adam" (2015). ``weight_decay`` is added to the gradient (for the decoupled kind see AdamW).
-    """
-
-    changing = ("lr", "beta1")
-    slots = always = ("count", "mean", "square")
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        first, second = _two_betas(type(self).__name__, betas)
-        super().__init__(params, {"lr": lr, "beta1": first, "beta2": second, "eps": eps, "weight_decay": weight_decay})
-
-    def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
-        if "betas" not in options:
-            return options
-        first, second = _two_betas(type(self).__name__, options.pop("betas"))
-        return {**options, "beta1": first, "beta2": second}
-
-    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
-        rate, first, second = group["lr"], group["beta1"], group["beta2"]
-        value: Tensor = parameter
-        if group["weight_decay"] and self.decoupled:
-            value = value * (1 - rate * group["weight_decay"]).astype(gradient.dtype)
-        elif group["weight_decay"]:
-            gradient = gradient + parameter * group["weight_decay"]
-        count, mean, square = (self._slot(parameter, name) for name in self.slots)
-        count.assign(count + 1)
-        share = first.astype(gradient.dtype)
-        mean.assign(mean * share + gradient * (1 - first).astype(gradient.dtype))
-        square.assign(square * second + gradient * gradient * (1 - second))
-        # the corrections are near 0 at first: computed in float64, or their rounding would show in the first steps
-        rate = rate / (1 - (count * first.log()).exp()) if group.initial["beta1"] > 0 else rate
-        spread = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
-        denominator = square.sqrt() / spread.astype(gradient.dtype) + group["eps"]
-        parameter.assign(value - mean / denominator * rate.astype(gradient.dtype))
-
-
-class AdamW(Adam):
-    """Adam whose weight decay acts on the weights directly: w <- w - lr weight_decay w, before the step.
-
-    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
-    """
-
-    decoupled = True
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
-
-
-class RMSprop(Optimizer):
-    """w <- w - lr q, q = g / (sqrt(v) + eps), v a running mean of g^2; with momentum, m <- momentum m + q instead of q.
-
-    Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). With ``centered``, v is the running variance of g, updated as
-    v <- alpha (v + (1 - alpha) (g - mean)^2). This equals the running mean of g^2 minus the square of the running mean of g,
-    but is never negative, as that difference can be by rounding where gradients hardly change.
-    """
-
-    changing = ("lr", "momentum")
-    slots = ("square", "variance", "mean", "momentum")
-    always = ("square",)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-    ) -> None:
-        options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**options, "centered": centered})
-
-    def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
-        if group["weight_decay"]:
-            gradient = gradient + parameter * group["weight_decay"]
-        alpha, rate = group["alpha"], group["lr"].astype(gradient.dtype)
-        if group["centered"]:
-            square, mean = self._slot(parameter, "variance"), self._slot(parameter, "mean")
-            apart = gradient - mean
-            square.assign((square + apart * apart * (1 - alpha)) * alpha)
-            mean.assign(mean * alpha + gradient * (1 - alpha))
-        else:
-            square = self._slot(parameter, "square")
-            square.assign(square * alpha + gradient * gradient * (1 - alpha))
-        quotient = gradient / (square.sqrt() + group["eps"])
-        if group.initial["momentum"] > 0:
-            velocity = self._slot(parameter, "momentum")
-            velocity.assign(velocity * group["momentum"].astype(gradient.dtype) + quotient)
-            quotient = velocity
-        parameter.assign(parameter - quotient * rate)
-
-    def _always(self, group: Group) -> tuple[str, ...]:
-        return ("variance", "mean") if group["centered"] else self.always
-
-
-@explained
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale all gradients so that their common Euclidean norm is at most ``max_norm``; returns the norm before that.
-
-    Frozen parameters, which no optimizer updates, do not count. Without any gradient the norm is 0.
-
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). The squares neither
-    overflow nor underflow. As in PyTorch, an infinite gradient makes the norm infinite, itself nan and all finite gradients 0;
-    a nan makes the norm and all gradients nan.
-    """
-    if not real_number("clip_grad_norm_: max_norm", max_norm) > 0:
-        raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    several = (
-        [parameters] if isinstance(parameters, Tensor) else members_of("clip_grad_norm_: parameters", parameters, _PARAMETERS)
-    )
-    for place, parameter in enumerate(several):
-        if not isinstance(parameter, Tensor):
-            raise UserError(
-                f"clip_grad_norm_: element {place} must be a parameter, got a {type(parameter).__name__}: {_PARAMETERS}"
-            )
-    if not several:
-        raise UserError(
-            "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
-            "gives its parameters only once, or a list of them"
-        )
-    with functions.no_grad():
-        gradients = [
-            (parameter, parameter.grad) for parameter in several if parameter.requires_grad and parameter.grad is not None
-        ]
-        if not gradients:
-            return functions.zeros(())
-        length = _length([gradient for _, gradient in gradients])
-        factor = functions.minimum(1.0, max_norm / (length + 1e-6))
-        # A factor too small for float32 would become 0: it is applied in two steps, each of which is in range.
-        first = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), factor)
-        second = functions.where(factor < _SMALL_FACTOR, factor.sqrt(), 1.0)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient * first.astype(parameter.dtype) * second.astype(parameter.dtype)
-        return length.astype(promote(*(parameter.dtype for parameter, _ in gradients)))
-
-
-_SMALL_FACTOR = 1e-30
-
-
-def _length(tensors: Sequence[Tensor]) -> Tensor:
-    """The square root of the sum of all squares, in float64.
-
-    If any number is float64, all are first divided by the largest; squares of narrower numbers fit float64 as they are.
-    """
-    wide = [tensor.astype(float64) for tensor in tensors]
-    scale: Tensor | None = None
-    if any(tensor.dtype == float64 and tensor.size for tensor in tensors):
-        largest = functions.stack([tensor.abs().max() for tensor in wide if tensor.size]).max()
-        scale = functions.where((largest > 0) & (largest < math.inf), largest, 1.0)
-        wide = [tensor / scale for tensor in wide]
-    length = functions.stack([(tensor * tensor).sum() for tensor in wide]).sum().sqrt()
-    return length if scale is None else length * scale
-
-
-_PURE = frozenset({SGD, Adam, AdamW, RMSprop})
-"""Optimizers whose update consists of operations only; a user's may have side effects, which a program would not repeat."""
+    return kind.__module__.startswith("chainrule.optim.")
