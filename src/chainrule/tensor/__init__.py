@@ -1,4 +1,4 @@
-"""Tensors: the user's handle on the graph."""
+"""Tensors, through which users build graphs; parameters, tracing, and functions compiled into programs."""
 
 from chainrule.tensor.cells import Buffer, Cell, Parameter
 from chainrule.tensor.compiled import CompiledFunction, compile

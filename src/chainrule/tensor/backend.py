@@ -1,10 +1,10 @@
-"""The door to native code: all that tensors need of whatever compiles and runs graphs, as a protocol.
+"""The interface between tensors and native code: everything that tensors need from a backend, as a protocol.
 
     tensor/ ──> backend() ──> Backend: compile a graph, run one operation, lend memory, threads
                                  └── chainrule.cpu.interface, the only one so far
 
-A second backend (a library in C, or WebAssembly, made from the same recipe) is another module with these functions, chosen in
-``backend``. Nothing else in ``tensor`` knows that there is a ``cpu``.
+A second backend (a library in C, or WebAssembly, made from the same recipe) is another module with these functions, chosen by
+the function ``backend``. No other file of ``tensor`` imports ``cpu``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Program(Protocol):
-    """A compiled graph: memory is bound to its leaves, then it runs, as often as one likes."""
+    """A compiled graph. Memory is bound to its leaves first; then it can run any number of times."""
 
     @property
     def passes(self) -> PassReports:
@@ -33,84 +33,100 @@ class Program(Protocol):
 
     @property
     def may_refuse(self) -> bool:
-        """Whether a run may end with a UserError, which comes when all has run."""
+        """Whether ``run`` may raise a UserError about a value. It is raised when the whole program has run, so the memory of
+        assigned cells has been overwritten by then."""
         ...
 
     def needs(self, leaf: Node) -> bool:
-        """Whether the program reads or writes the memory of a leaf at all."""
+        """Whether the program reads or writes the memory of ``leaf``; False for a leaf that no output depends on."""
         ...
 
     def bind(self, leaf: Node, array: Array) -> None:
-        """From now on the value of ``leaf`` is in the memory of ``array``, row-major, which the caller keeps alive."""
+        """Read ``leaf`` from the memory of ``array``, which is row-major, from now on. The caller keeps the array alive."""
         ...
 
     def run(self) -> None:
-        """Run once. Outputs stay as they are until the next run."""
+        """Run once. The outputs keep their values until the next run."""
         ...
 
     def output(self, number: int) -> Array:
-        """Output ``number`` as a view of the program's memory: read or copy it before the next run."""
+        """Output ``number`` as a view of the program's memory, which the next run overwrites."""
         ...
 
     def assembly(self, kernel: int | str) -> str:
-        """The code of a kernel, by its number or a part of its name, as text."""
+        """The machine code of a kernel as assembly text. ``kernel`` is its number, or a part of its name."""
         ...
 
     def plan(self) -> ArenaPlan:
-        """The memory of values in between, value by value."""
+        """Which intermediate value takes which part of the program's memory, and when."""
         ...
 
     def profile(self, runs: int = 5) -> ProgramProfile:
-        """Run so often for real, and tell where the time went."""
+        """Run the program ``runs`` times, with its effects on cells, and report the time that each part took."""
         ...
 
 
 class StandIn(Protocol):
-    """A value that lies somewhere: ``leaf`` is its memory, ``node`` what operations see in it."""
+    """A placeholder for an array in a graph that is to be compiled: ``leaf`` is the array's memory as a row-major value, and
+    ``node`` views that memory with the array's own order of axes."""
 
     @property
     def leaf(self) -> Node:
-        """The leaf that is the value's memory."""
+        """The leaf that stands for the array's memory."""
         ...
 
     @property
     def node(self) -> Node:
-        """What operations see in that memory: its axes in the value's own order."""
+        """The array as operations take it: a view of ``leaf`` with the axes in the array's own order."""
         ...
 
 
 class LentProgram(Protocol):
-    """A program over values as they lie, which leaves its outputs in memory that it gives away."""
+    """A program that reads arrays in whatever memory layout they have, and returns each output in memory of its own."""
 
     def run(self, values: Sequence[Array]) -> list[Array] | None:
-        """The outputs, for values that lie as those that it was made for; None where this thread is within a run already, as
-        in a signal handler: then node by node."""
+        """The outputs for ``values``, which must have the shapes, dtypes and strides of those that the program was made for.
+
+        None if this thread is in the middle of another run, as in a signal handler: then the caller computes them node by
+        node.
+        """
         ...
 
 
 class Backend(Protocol):
-    """What a backend does."""
+    """The functions of a backend."""
 
     def obstacle(self) -> str | None:
-        """Why this machine has no native code, as one sentence without its full stop; None: it has. Where it has none, only
-        threads and memory are asked for; see ``engines.has_native_code``."""
+        """Why no native code can be made on this machine, as one sentence without its full stop; None if it can be made.
+
+        Where there is an obstacle, only the functions for threads, memory and the environment are called; see
+        ``engines.has_native_code``.
+        """
         ...
 
     def compile_graph(
         self, graph: Graph, state: Sequence[tuple[Node, int]], max_memory: int | None, show: str | None
     ) -> Program:
-        """``graph`` as a program. ``state``: for each cell that is assigned, the leaf of its old value, and the number of the
-        output that is the new one, which is left in the memory bound for the leaf. A UserError if the values in between take
-        more than ``max_memory`` bytes. ``show``: passes after which what they left is printed, such as
-        "fuse,lower" or "all"."""
+        """Compile ``graph``.
+
+        ``state`` has for each assigned cell the leaf of its old value, and the number of the output that is its new value,
+        which the program writes into the memory bound to that leaf. ``max_memory`` limits the bytes of intermediate values;
+        None: no limit. ``show`` names the passes whose results are printed, such as "fuse,lower" or "all".
+
+        Raises:
+            UserError: the intermediate values take more than ``max_memory`` bytes, or ``show`` names no pass.
+        """
         ...
 
     def run_single(self, primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any]) -> Array | None:
-        """The value of one primitive, as the reference engine gives it; None within another run on this thread."""
+        """The value of ``primitive`` applied to ``values``, as the reference engine computes it.
+
+        None if this thread is in the middle of another run, as in a signal handler.
+        """
         ...
 
     def stand_in(self, value: Array) -> Any:
-        """A ``StandIn`` for values that lie as ``value`` does."""
+        """A ``StandIn`` for all arrays with the shape, dtype and strides of ``value``."""
         ...
 
     def lent_program(
@@ -122,38 +138,46 @@ class Backend(Protocol):
         bound: Mapping[Node, Array] | None = None,
         assigned: Sequence[tuple[Node, Node]] = (),
     ) -> LentProgram:
-        """``outputs``, made of the nodes of ``stand_ins`` (this backend's own), as a program.
+        """Compile ``outputs``, nodes computed from the nodes of ``stand_ins``, which this backend made.
 
-        ``row_major``: the outputs lie so. ``bound``: leaves whose memory is given once for all. ``assigned``: those of them
-        that get a new value there, and its node.
+        ``row_major`` makes the outputs row-major; otherwise each has the layout in which it is computed. ``bound`` gives
+        further leaves with their memory, which stays the same in all runs. ``assigned`` has pairs of such a leaf and the node
+        of its new value, which each run writes into the leaf's memory.
         """
         ...
 
     def zeros(self, type_: TensorType, present: bool) -> Array:
-        """An array of zeros where programs work well with it. ``present``: its memory is there at once, not when it is first
-        touched."""
+        """An array of zeros, placed in memory so that programs that use it are fast.
+
+        ``present`` makes the system provide the memory now, and not page by page when it is first touched.
+        """
         ...
 
     def return_idle(self) -> None:
-        """Give memory that is kept for later back to the system."""
+        """Give memory that is kept for reuse back to the system."""
         ...
 
     def set_threads(self, count: int | None) -> None:
-        """Let programs run on so many threads."""
+        """Run programs on ``count`` threads; None: on the number that ``thread_count`` gives without this setting."""
         ...
 
     def thread_count(self) -> int:
-        """On how many threads programs run."""
+        """The number of threads that programs run on."""
         ...
 
     def check_environment(self) -> None:
-        """A UserError if an environment variable that programs obey has a value that means nothing."""
+        """Check the environment variables that programs obey.
+
+        Raises:
+            UserError: one of them has an invalid value.
+        """
         ...
 
 
 @functools.cache
 def backend() -> Backend:
-    """The backend, loaded when it is first asked for."""
+    """The backend of this machine, imported at the first call. Where no native code can be made, it is a substitute whose
+    ``obstacle`` says why."""
     from chainrule.cpu.codegen.availability import obstacle
 
     if obstacle() is not None:
@@ -167,20 +191,20 @@ def backend() -> Backend:
 
 @explained
 def set_threads(count: int | None) -> None:
-    """Let programs run on ``count`` threads from now on; None: on as many as the environment or the machine says.
+    """Run programs on ``count`` threads from now on; None restores the default (see ``thread_count``).
 
     Raises:
-        UserError: ``count`` is no whole number from 1 to what the machine can start.
+        UserError: ``count`` is no whole number of at least 1, or far more than this machine has cores.
     """
     backend().set_threads(count)
 
 
 @explained
 def thread_count() -> int:
-    """On how many threads programs run: as ``set_threads`` said, else the environment variable ``CHAINRULE_THREADS``, else one
-    per core that this process may use.
+    """The number of threads that programs run on: the one given to ``set_threads``, else the environment variable
+    ``CHAINRULE_THREADS``, else one per core that this process may use.
 
     Raises:
-        UserError: ``CHAINRULE_THREADS`` is no such number.
+        UserError: ``CHAINRULE_THREADS`` is no valid number of threads.
     """
     return backend().thread_count()

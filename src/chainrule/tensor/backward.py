@@ -1,12 +1,14 @@
-"""``backward()`` outside compiled functions: backprop over the values of a graph that ran node by node.
+"""``backward()`` outside compiled functions: backpropagation through a graph whose nodes have run one by one.
 
-Where there is much to compute, all nodes of the gradient become one program, whose inputs are the values of the forward pass as
-they lie. It is made when a graph of this structure first comes by, and used again for each one that comes after:
+After a large forward pass, all nodes of the gradient are compiled into one program. Its inputs are the values of the forward
+pass, in the memory layout that each of them has. The program is made for the first graph of a structure, and used again for all
+later graphs of the same structure:
 
-    graph that ran ──> structure ──> known? ── no ──> backprop over stand-ins without values ──> program
+    graph that ran ──> structure ──> known? ── no ──> backprop over nodes without values ──> program
                                        └── yes ──> its program ──> gradients
 
-Elsewhere the gradient's nodes run one by one, as the forward pass did. Afterwards the graph is freed, unless it is retained.
+After a small forward pass the nodes of the gradient run one by one, as those of the forward pass did. Either way the graph is
+freed afterwards, unless it is retained.
 """
 
 from __future__ import annotations
@@ -24,12 +26,17 @@ from chainrule.tensor.engines import has_native_code, work
 from chainrule.tensor.tracing import active_trace
 
 _WORTH_A_PROGRAM = 1 << 20
-"""Multiply-adds, or elements, of the forward pass from which on its gradient is worth a program."""
+"""The work of a forward pass (see ``engines.work``) from which on compiling a program for its gradient pays off."""
 _programs: Recent[Any, _Gradient] = Recent(64)
+"""Programs for gradients, by the ``key`` of their ``_Structure``."""
 
 
 def differentiable_nodes(output: Node) -> list[Node]:
-    """The nodes that a gradient of ``output`` can pass, inputs first; a UserError where the graph is freed."""
+    """The nodes below ``output`` through which a gradient passes, inputs before the nodes that use them.
+
+    Raises:
+        UserError: an earlier ``backward()`` freed a part of this graph.
+    """
     order = topological_order([output], follow=lambda node: node.requires_grad)
     trace = active_trace()
     freed = () if trace is None else trace.freed
@@ -40,29 +47,36 @@ def differentiable_nodes(output: Node) -> list[Node]:
 
 
 def gradients(output: Node, upstream: Node | None, as_program: bool, retain: bool) -> list[tuple[Node, Node | None]]:
-    """Each node whose gradient somebody keeps, and what arrives there, as ``backprop`` gives it. Frees the graph unless it is
-    to be ``retained``."""
+    """Pairs of a node and its gradient, for each node below ``output`` whose gradient is kept (which has an ``owner``).
+
+    The gradient is None for a node that none arrives at. ``upstream`` is the gradient of the error with respect to ``output``;
+    None stands for 1. ``as_program`` allows the gradients to be computed by one program. The graph is freed unless ``retain``
+    is set.
+    """
     order = differentiable_nodes(output)
     wanted = [node for node in order if node.owner is not None]
     trace = active_trace()
     if trace is not None and trace.notes is not None:
         refuse_outside("backward: the compiled function", order)
     refuse_compiled("backward", wanted)
-    found = None
+    computed = None
     if as_program and output.value is not None and _is_worth_a_program(order) and has_native_code():
         if upstream is not None and upstream.value is not None:
-            upstream = leaf(upstream.value)  # its own history, or its place in this graph, does not matter
+            upstream = leaf(upstream.value)  # without its history, which would be part of the structure
         structure = _Structure(output, order, wanted, upstream)
-        found = _programs.get_or_make(structure.key, lambda: _Gradient(structure)).run(structure)
-    if found is None:
-        found = backprop(output, wanted, upstream)
+        computed = _programs.get_or_make(structure.key, lambda: _Gradient(structure)).run(structure)
+    if computed is None:
+        computed = backprop(output, wanted, upstream)
     if not retain:
         _free(order)
-    return list(zip(wanted, found, strict=True))
+    return list(zip(wanted, computed, strict=True))
 
 
 def refuse_outside(what: str, nodes: Iterable[Node]) -> None:
-    """Raise where a traced graph goes on into one that ran outside, whose values the program would not read again."""
+    """Refuse a traced graph that continues into nodes computed before tracing: the program would keep their present values.
+
+    ``what`` begins the message.
+    """
     for node in nodes:
         if node.inputs and node.value is not None:
             raise UserError(
@@ -72,7 +86,10 @@ def refuse_outside(what: str, nodes: Iterable[Node]) -> None:
 
 
 def refuse_compiled(what: str, nodes: Iterable[Node]) -> None:
-    """Raise where a gradient would go back into a compiled function, which keeps no graph of its results."""
+    """Refuse a gradient that would have to pass through a compiled function, which keeps no graph of its results.
+
+    ``what`` begins the message.
+    """
     for node in nodes:
         if node.operation is COMPILED:
             raise UserError(
@@ -83,9 +100,9 @@ def refuse_compiled(what: str, nodes: Iterable[Node]) -> None:
 
 
 def _free(order: Sequence[Node]) -> None:
-    """Let go of a graph: none of these nodes can be gone through again."""
+    """Free the nodes in ``order``, so that no later gradient can pass through them."""
     trace = active_trace()
-    if trace is not None:  # the program needs the graph; what is refused node by node is refused here too
+    if trace is not None:  # the program needs the inputs, so only a note is made, which later refuses these nodes
         trace.freed.update([node for node in order if node.inputs and node.operation is not ops.stop_gradient])
         return
     for node in order:
@@ -94,7 +111,7 @@ def _free(order: Sequence[Node]) -> None:
 
 
 def _is_worth_a_program(order: Sequence[Node]) -> bool:
-    """Whether the forward pass had much to do; looks no further than it must."""
+    """Whether the forward pass did enough work for a program of its gradient to pay off."""
     done = 0
     for node in order:
         if isinstance(node.operation, ops.Primitive):
@@ -105,33 +122,34 @@ def _is_worth_a_program(order: Sequence[Node]) -> bool:
 
 
 class _Structure:
-    """A graph that ran, as far as gradients pass: what was applied to what, and the values in the order in which they come.
+    """A graph that ran, as far as gradients pass through it: its operations, edges, types and memory layouts.
 
-    ``key`` is equal for graphs whose gradients are computed alike."""
+    ``key`` is equal for two graphs whose gradients one program can compute. ``values`` are the arrays that the program reads.
+    """
 
     def __init__(self, output: Node, order: Sequence[Node], wanted: Sequence[Node], upstream: Node | None) -> None:
         self.output, self.on_the_way, self.wanted, self.upstream = output, order, wanted, upstream
         numbers: dict[Node, int] = {}
-        self.nodes: list[Node] = []  # those on the way, and before each what it takes from outside
-        self.values: list[Array] = []  # of those nodes that have one: rules read no others
+        self.nodes: list[Node] = []  # ``on_the_way``, each after those of its inputs that are not among them
+        self.values: list[Array] = []  # the values of ``nodes``, where kept; gradient rules read no others
         key: list[Any] = [ops.contraction_precision()]
         for node in (*self.on_the_way, *(() if upstream is None else (upstream,))):
-            taken = []
-            for one in node.inputs if node.requires_grad else ():
-                if one not in numbers:  # no gradient passes to it
-                    numbers[one] = len(numbers)
-                    self.nodes.append(one)
-                    key.append((one.type, self._lies(one)))
-                taken.append(numbers[one])
+            input_numbers = []
+            for source in node.inputs if node.requires_grad else ():
+                if source not in numbers:  # an input that no gradient passes to
+                    numbers[source] = len(numbers)
+                    self.nodes.append(source)
+                    key.append((source.type, self._layout(source)))
+                input_numbers.append(numbers[source])
             numbers[node] = len(numbers)
             self.nodes.append(node)
-            key.append((node.operation, *taken, *node.attributes.items(), node.type, self._lies(node)))
-        key.append(tuple([numbers[one] for one in wanted]))
+            key.append((node.operation, *input_numbers, *node.attributes.items(), node.type, self._layout(node)))
+        key.append(tuple([numbers[node] for node in wanted]))
         key.append(upstream is None)
         self.key = tuple(key)
 
-    def _lies(self, node: Node) -> tuple[int, ...] | None:
-        """The strides of the value, which is noted; None without a value."""
+    def _layout(self, node: Node) -> tuple[int, ...] | None:
+        """The strides of the node's value, in bytes. Adds the value to ``values``. None if the node has no value."""
         value = node.value
         if value is None:
             return None
@@ -140,34 +158,37 @@ class _Structure:
 
 
 class _Gradient:
-    """The gradient of one structure as a program."""
+    """The program that computes the gradients of all graphs of one structure."""
 
     def __init__(self, structure: _Structure) -> None:
-        lying = [backend().stand_in(one) for one in structure.values]
-        stand_ins: dict[Node, Node] = {}
+        stand_ins = [backend().stand_in(value) for value in structure.values]
+        valueless: dict[Node, Node] = {}  # a copy of each node, without its value
         with ops.running_on(None):
             for node in structure.nodes:
-                inputs = tuple([stand_ins[one] for one in node.inputs]) if node.requires_grad else ()
-                stand_ins[node] = Node(
+                inputs = tuple([valueless[source] for source in node.inputs]) if node.requires_grad else ()
+                valueless[node] = Node(
                     node.operation, inputs, node.type, node.attributes, None, node.requires_grad, origin=node.origin
                 )
-            upstream = None if structure.upstream is None else stand_ins[structure.upstream]
-            found = backprop(stand_ins[structure.output], [stand_ins[one] for one in structure.wanted], upstream)
-            outputs = [one for one in found if one is not None]
-            with_values = [stand_ins[node] for node in structure.nodes if node.value is not None]
-            made = {node: one.node for node, one in zip(with_values, lying, strict=True)}
-            without = set(stand_ins.values()).difference(with_values)
-            for node in topological_order(outputs, follow=lambda one: one not in made):
-                if node in without:
+            upstream = None if structure.upstream is None else valueless[structure.upstream]
+            results = backprop(valueless[structure.output], [valueless[node] for node in structure.wanted], upstream)
+            outputs = [result for result in results if result is not None]
+            readable = [valueless[node] for node in structure.nodes if node.value is not None]
+            made = {node: stand_in.node for node, stand_in in zip(readable, stand_ins, strict=True)}  # what the program reads
+            unreadable = set(valueless.values()).difference(readable)
+            for node in topological_order(outputs, follow=lambda node: node not in made):
+                if node in unreadable:
                     raise InternalError(f"a gradient rule reads {node!r}, made at {node.origin}, which no `saves` declares")
-                made[node] = node.over([made[one] for one in node.inputs]) if node.inputs else node
-        self._program = backend().lent_program([made[one] for one in outputs], lying)
-        self._arrives = [one is not None for one in found]
+                made[node] = node.over([made[source] for source in node.inputs]) if node.inputs else node
+        self._program = backend().lent_program([made[node] for node in outputs], stand_ins)
+        self._arrives = [result is not None for result in results]
 
     def run(self, structure: _Structure) -> list[Node | None] | None:
-        """The gradients; None within another run on this thread."""
-        found = self._program.run(structure.values)
-        if found is None:
+        """The gradients for the wanted nodes of ``structure``, each None where none arrives.
+
+        The whole result is None if this thread is in the middle of another run, as in a signal handler.
+        """
+        outputs = self._program.run(structure.values)
+        if outputs is None:
             return None
-        values = iter(found)
+        values = iter(outputs)
         return [leaf(next(values)) if arrives else None for arrives in self._arrives]

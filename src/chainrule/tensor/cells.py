@@ -1,8 +1,8 @@
-"""Cells: the tensors that get assigned. Parameters, buffers, optimizer state, the random counter.
+"""Cells: the tensors that can be assigned, which are parameters, buffers, optimizer state and the random counter.
 
-A tensor never changes; a cell is a name for one tensor after another. Assigning cuts the history: the new value is a
-leaf. While a function is traced, reads, assignments and gradients are noted in the trace instead, and the cell itself is
-left alone.
+All other tensors are immutable. Assigning a cell gives it a new leaf: nodes computed from the old value keep that value, and no
+gradient flows back into the computation of the assigned value. While a function is traced, its reads, assignments and gradients
+of cells are recorded in the trace, and the cells themselves do not change.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 state_lock = forks.renewed(threading.RLock())
-"""Held while a program runs that writes cells, and by whoever looks at what it writes, so that several threads see the state
-before a run or after it, never in between. It is taken after the lock of a compiled function, and before those of a backend."""
+"""Held while a program that writes cells runs, and by those who read what it writes, so that other threads see the state before
+or after a run, and nothing in between. Locks are taken in this order: that of a compiled function, this one, a backend's."""
 
 
 class Cell(Tensor):
-    """A tensor that can be assigned another value of the same shape and dtype. ``name`` is its path in the model."""
+    """A tensor that can be assigned values of its shape; its dtype never changes. ``name`` is its path in the model."""
 
     __slots__ = ("_gradient_now", "_memory", "_memory_is_new", "_name", "_type", "_value_now", "_wants_grad")
 
@@ -48,20 +48,25 @@ class Cell(Tensor):
         self._begin(TensorType(array.shape, array.dtype), array)
 
     def _begin(self, type_: TensorType, array: Array | None) -> None:
-        # No value: a program wrote the memory since the cell was last looked at. Neither value nor memory: all is 0.
+        # The present value is in ``_value_now``, or, if that is None, in ``_memory``, where a program wrote it. If both are
+        # None, all elements are 0.
         self._value_now: Array | None = array
         self._memory: Array | None = None
-        self._memory_is_new = False  # whether the memory holds the present value
+        self._memory_is_new = False  # whether ``_memory`` holds the present value
         self._type = type_
         self._name = ""
         self._wants_grad = self._is_learned
-        self._node = None  # type: ignore[assignment]  # made when it is first read, so that it knows the layer that reads it
+        self._node = None  # type: ignore[assignment]  # made when first read, so that its origin is the layer that reads it
         self._gradient_now: Tensor | Callable[[], Tensor] | None = None
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: Any) -> Self:
-        """A cell of zeros, which take up no memory until they are used."""
-        if cls._is_learned:  # state of an optimizer is made when its first step is traced
+        """A cell of zeros, for which no memory is allocated until it is used.
+
+        Raises:
+            UserError: the cell would not fit into the address space, or is a parameter made inside a compiled function.
+        """
+        if cls._is_learned:  # an optimizer makes its buffers when its first step is traced, so they are allowed
             cls._refuse_in_compiled_functions()
         type_ = TensorType(shape, as_dtype(dtype))
         if type_.nbytes > sys.maxsize:
@@ -81,9 +86,9 @@ class Cell(Tensor):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients are to arrive here. A parameter for which it is set to False is frozen: computations that read it
-        from then on pass it no gradient, and optimizers leave it alone, also where an earlier gradient stands in ``grad``.
-        Compiled functions are traced again when it changed."""
+        """Whether this cell asks for gradients. Setting it to False freezes a parameter: computations that read it from then on
+        pass no gradient to it, and optimizers do not update it, even if an earlier gradient is still in ``grad``. When it has
+        changed, compiled functions that depend on it are traced again."""
         trace = active_trace()
         if trace is not None and self._is_learned:
             trace.asks.setdefault(self, self._wants_grad)
@@ -102,7 +107,7 @@ class Cell(Tensor):
         self._wants_grad = bool(wanted)
         trace = active_trace()
         if trace is None:
-            self._node = None  # type: ignore[assignment]  # the next reader gets another leaf
+            self._node = None  # type: ignore[assignment]  # the next reader makes a new leaf
         else:
             trace.changed(self)
 
@@ -112,17 +117,17 @@ class Cell(Tensor):
         return self
 
     def retain_grad(self) -> None:
-        """Nothing: the gradient of a parameter is kept anyway."""
+        """Do nothing, as the gradient of a parameter is always kept. A UserError for a cell that asks for no gradient."""
         if not self.requires_grad:
-            super().retain_grad()  # says that there is none
+            super().retain_grad()  # raises the error
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that has arrived so far; None before the first."""
+        """The sum of the gradients that have arrived, of the cell's shape and dtype; None before the first."""
         trace = active_trace()
         if trace is not None:
             return trace.gradient(self)
-        if callable(self._gradient_now):  # it lies in a program's memory, and nobody has asked for it yet
+        if callable(self._gradient_now):  # it is still in a program's memory; this fetches it
             with state_lock:
                 if callable(self._gradient_now):
                     self._gradient_now = self._gradient_now()
@@ -155,12 +160,12 @@ class Cell(Tensor):
     @name.setter
     def name(self, name: str) -> None:
         self._name = name
-        if self._node is not None:  # the same leaf under its new name: a second one would split the gradient
+        if self._node is not None:  # renames the leaf; with a second leaf, gradients would arrive at two nodes
             self._node.label = name
 
     @property
     def node(self) -> Node:
-        """The leaf that stands for the present value; while tracing, what the trace reads."""
+        """The leaf that stands for the present value; while tracing, the node that the trace reads instead."""
         trace = active_trace()
         if trace is not None:
             return trace.read(self)
@@ -173,7 +178,7 @@ class Cell(Tensor):
         return node
 
     def numbers(self) -> Array:
-        """The present value, which stays as it is."""
+        """The present value as an array that nobody writes to."""
         value = self._value_now
         if value is None:
             with state_lock:
@@ -183,27 +188,30 @@ class Cell(Tensor):
         return value
 
     def memory(self) -> Array:
-        """Memory of this cell alone, with its present value, that compiled programs read, and write in place. It never moves;
-        after it was written, ``written`` says so. Everybody else sees copies, so that tensors stay immutable."""
+        """The memory of this cell, which holds its present value, and which programs read and update in place.
+
+        Its address never changes. After a program wrote it, ``written`` must be called. All others get copies of it, so that
+        tensors stay immutable.
+        """
         with state_lock:
             if self._memory is None:
-                untouched = self._value_now is None  # else all of it is written before anything is read
+                untouched = self._value_now is None  # otherwise all of it is overwritten below, which allocates it
                 self._memory = backend().zeros(self._type, present=untouched)
                 self._memory_is_new = untouched
             if not self._memory_is_new:
                 np.copyto(self._memory, self.numbers())
                 self._memory_is_new = True
-                if self._node is None:  # nobody looks at the value: one copy is enough
+                if self._node is None:  # nobody holds the value, so the copy in memory is enough
                     self._value_now = None
             return self._memory
 
     def gradient_arrives(self, look: Callable[[], Tensor] | None) -> None:
-        """The gradient is what ``look`` gives when somebody asks for it."""
+        """Set the gradient to the result of ``look``, called when ``grad`` is first read; with None, to no gradient."""
         self._gradient_now = look
 
     @property
     def has_gradient(self) -> bool:
-        """Whether ``grad`` is set, without fetching it."""
+        """Whether there is a gradient. Does not fetch it from the program's memory."""
         return self._gradient_now is not None
 
     @property
@@ -212,7 +220,7 @@ class Cell(Tensor):
         return self._type
 
     @property
-    def shape(self) -> tuple[int, ...]:  # known without a node: whoever asks need not look at the value
+    def shape(self) -> tuple[int, ...]:  # without making a node, which would copy the value
         """The sizes of the axes."""
         return self._type.shape
 
@@ -225,7 +233,11 @@ class Cell(Tensor):
         return leaf(value, self._operation, requires_grad=wants_grad, label=self._name, owner=weakref.ref(self))
 
     def assign(self, value: Any) -> None:
-        """Take over the numbers of ``value``, which must have this shape; its dtype is converted."""
+        """Make the numbers of ``value``, converted to this dtype, the value of this cell.
+
+        Raises:
+            UserError: ``value`` has another shape.
+        """
         new = as_tensor(value, self._type.dtype)
         if new.shape != self._type.shape:
             label = f" {self._name!r}" if self._name else ""
@@ -237,7 +249,7 @@ class Cell(Tensor):
         self.replace(new.numpy())
 
     def replace(self, value: Array) -> None:
-        """From now on the value is ``value``, of this shape and dtype, which nobody writes any more."""
+        """Make ``value`` itself the value of this cell. It has this shape and dtype, and nobody writes to it any more."""
         with state_lock:
             self._value_now = value
             self._memory_is_new = False
@@ -259,21 +271,21 @@ class Cell(Tensor):
 
 
 def _made_again(kind: type[Cell], value: Array, name: str, wants_grad: bool) -> Cell:
-    """A cell as another one was, without its gradient, its history, and its place in programs."""
+    """A copy of a cell, for ``copy`` and ``pickle``: its value and settings, without gradient, history and programs."""
     made = kind(value)
     made._name, made._wants_grad = name, wants_grad
     return made
 
 
 def in_memory(cells: Iterable[Cell]) -> None:
-    """See to it that the memory of each holds its present value."""
+    """Bring the memory of each cell up to date with its value."""
     for cell in cells:
         if not cell._memory_is_new:
             cell.memory()
 
 
 def written(cells: Iterable[Cell]) -> None:
-    """A program has written the memory of each."""
+    """Note that a program has written new values into the memory of ``cells``."""
     for cell in cells:
         cell._value_now = cell._node = None  # type: ignore[assignment]
 

@@ -1,9 +1,9 @@
-"""Who computes: native code, or NumPy alone.
+"""The two engines: "native" uses native code, "reference" computes everything with NumPy.
 
-Outside compiled functions each operation runs at once: small ones by NumPy, whose calls are cheap, large ones by a cached
-program of that one operation. ``engine("reference")`` leaves everything, compiled functions too, to NumPy, node by node: the
-definition of right, to compare with. Where there is no native code, for want of LLVM or of kernels for this processor, NumPy
-computes everything too, which is said at the first moment at which that makes a difference.
+Outside compiled functions each operation runs at once: small operations in NumPy, whose calls cost little, and large ones in a
+cached program of that single operation. ``engine("reference")`` leaves everything to NumPy, node by node, compiled functions
+included; its results define what is right, and others are compared with them. Where no native code can be made, because LLVM or
+kernels for this processor are missing, NumPy computes everything too; a warning says so the first time it makes a difference.
 """
 
 from __future__ import annotations
@@ -23,52 +23,58 @@ from chainrule.tensor.backend import backend
 ENGINES = ("native", "reference")
 VARIABLE = "CHAINRULE_ENGINE"
 _WORTH_A_PROGRAM = 1 << 16
-"""Multiply-adds, or elements, from which on a program of one operation is faster than NumPy."""
+"""The work of an operation (see ``work``) from which on a program of its own is faster than NumPy."""
 
 
 _NATIVE = frozenset(
-    one
-    for one in ops.REGISTRY.values()
-    if one.elementwise
-    or one.reduces
-    or one.images
-    or one.multiply_adds
-    or one.role is Role.NORMALISER
-    or one is ops.random_bits
+    primitive
+    for primitive in ops.REGISTRY.values()
+    if primitive.elementwise
+    or primitive.reduces
+    or primitive.images
+    or primitive.multiply_adds
+    or primitive.role is Role.NORMALISER
+    or primitive is ops.random_bits
 )
-"""What is worth a native call of its own. Moves are views in NumPy, and free; it finds places (argmax, gather) as fast."""
+"""Primitives that can be faster in a program of their own. NumPy moves values for free, as views, and gathers as fast."""
 _DTYPES = frozenset({float32, float64, bool_})
 
 
 def native(primitive: Primitive, values: Sequence[Array], attributes: Mapping[str, Any], type_: TensorType) -> Array:
-    """Runs one primitive on whichever is faster for its size."""
-    if primitive.elementwise and type_.size < _WORTH_A_PROGRAM:  # what is asked most often, asked first
+    """``primitive`` applied to ``values``, computed by NumPy or by native code, whichever is faster for this size."""
+    if primitive.elementwise and type_.size < _WORTH_A_PROGRAM:  # the most frequent case first
         return ops.run_reference(primitive, values, attributes, type_)
     if (
         primitive not in _NATIVE
         or work(primitive, values, type_) < _WORTH_A_PROGRAM
-        or not (_DTYPES.issuperset([one.dtype for one in values]) or primitive is ops.random_bits)
+        or not (_DTYPES.issuperset([value.dtype for value in values]) or primitive is ops.random_bits)
     ):
         return ops.run_reference(primitive, values, attributes, type_)
     if not has_native_code():
         return ops.run_reference(primitive, values, attributes, type_)
-    found = backend().run_single(primitive, values, attributes)
-    return ops.run_reference(primitive, values, attributes, type_) if found is None else found
+    result = backend().run_single(primitive, values, attributes)
+    return ops.run_reference(primitive, values, attributes, type_) if result is None else result
 
 
 def work(primitive: Primitive, values: Sequence[Array | Node], type_: TensorType) -> int:
-    """How much there is to do: multiply-adds of a contraction, else elements. Only the shapes of ``values`` are looked at."""
+    """The work of an operation: multiply-adds of a contraction, otherwise elements of its largest input or output.
+
+    ``type_`` is the type of the output. Only the shapes of ``values`` are read.
+    """
     if primitive.elementwise:
         return type_.size
     if primitive.multiply_adds is not None:
         return int(primitive.multiply_adds(*values, type_))
-    return max([type_.size, *(int(one.size) for one in values)])
+    return max([type_.size, *(int(value.size) for value in values)])
 
 
 class engine:  # noqa: N801 - used like a function
-    """Let ``name`` compute from now on, on every thread: "native" (as usual) or "reference" (NumPy for everything).
+    """Switch all threads to an engine: "native" (the default), or "reference", which computes everything with NumPy.
 
-    As ``with engine("reference"):`` only inside.
+    ``engine("reference")`` lasts until the next switch; ``with engine("reference"):`` restores the engine before it.
+
+    Raises:
+        UserError: there is no engine of that name.
     """
 
     @explained
@@ -89,12 +95,12 @@ class engine:  # noqa: N801 - used like a function
 
 
 def runs_natively() -> bool:
-    """Whether operations made here and now run at once, large ones in native code, and nobody wants to see each of them."""
+    """Whether the native engine is in use and not every node has to keep its value, so that several may be computed at once."""
     return ops.engine_in_use() is native and ops.history_kept() != "everything"
 
 
 def is_reference() -> bool:
-    """Whether NumPy computes everything: it was chosen, or there is no native code."""
+    """Whether NumPy computes everything, because the reference engine was chosen or no native code can be made."""
     check_engine()
     return ops.default_engine() is ops.run_reference or not has_native_code()
 
@@ -103,7 +109,7 @@ _told = False
 
 
 def has_native_code() -> bool:
-    """Whether native code can be made and run on this machine. The first time that somebody asks in vain, that is a warning."""
+    """Whether native code can be made and run on this machine. If not, the first call warns."""
     global _told
     obstacle = backend().obstacle()
     if obstacle is not None and not _told:
@@ -116,10 +122,10 @@ def has_native_code() -> bool:
 
 
 def require_native_code(what: str) -> None:
-    """Refuse ``what``, which means nothing without a program.
+    """Refuse ``what``, a call that needs a program, where no program can be made.
 
     Raises:
-        UserError: this machine has no native code.
+        UserError: no native code can be made on this machine.
     """
     obstacle = backend().obstacle()
     if obstacle is not None:
@@ -130,7 +136,11 @@ def require_native_code(what: str) -> None:
 
 
 def check_engine() -> None:
-    """UserError if the environment variable names no engine, and none was chosen since."""
+    """Check the environment variable, unless an engine was chosen by a call since.
+
+    Raises:
+        UserError: the variable names no engine.
+    """
     if ops.default_engine() is _refuse:
         raise UserError(f"the environment variable {VARIABLE} is {_asked()!r}: set it to one of {', '.join(ENGINES)}")
 
@@ -140,7 +150,7 @@ def _asked() -> str:
 
 
 def _refuse(*_: object) -> Array:
-    """The engine of a wrong environment variable. Whatever is computed first says so; an import is no place to stop at."""
+    """The engine for a wrong environment variable. It raises at the first computation, so that the import still succeeds."""
     check_engine()
     raise AssertionError("another engine was chosen meanwhile")
 

@@ -1,4 +1,4 @@
-"""NumPy-named functions of tensors, and what switches how they are computed."""
+"""Functions of tensors under NumPy's names, ``no_grad``, and functions that compute and check gradients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ones(shape: Sequence[int] | int, dtype: Any = float32) -> Tensor:
 
 @explained
 def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tensor:
-    """A tensor of ``shape`` whose elements are all ``value``. The default dtype is float32, whatever the value is."""
+    """A tensor of ``shape`` whose elements are all ``value``. The default dtype is float32, even for a whole number."""
     sizes = shape_of("the shape of a tensor", shape)
     if as_whole(dtype) is not None:
         raise UserError(f"the dtype of a tensor cannot be {dtype}: the shape is one argument, such as zeros((2, 3))")
@@ -55,7 +55,10 @@ def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tens
 
 @explained
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
-    """Numbers from ``start`` (0 if only one number is given) to before ``stop``, ``step`` apart."""
+    """The numbers ``start``, ``start + step``, ... before ``stop``: (n). A single argument is ``stop``, with start 0.
+
+    Without ``dtype``, whole numbers give int64 and others float64, as in NumPy.
+    """
     for name, number in (("start", start), ("stop", stop), ("step", step)):
         fits = as_whole(number) is not None or isinstance(number, float | np.floating) or (name == "stop" and number is None)
         if not fits or (name == "step" and number == 0):
@@ -66,7 +69,11 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
 
 @explained
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor of a copy of any CPU array that speaks DLPack (PyTorch, JAX, NumPy, ...)."""
+    """A tensor with a copy of any array on the CPU that supports DLPack (PyTorch, JAX, NumPy, ...).
+
+    Raises:
+        UserError: ``source`` cannot hand over its data, for example because it is on a GPU.
+    """
     try:
         return as_tensor(np.array(np.from_dlpack(source)))
     except (BufferError, RuntimeError, TypeError, AttributeError) as error:
@@ -92,13 +99,13 @@ def log(x: Any) -> Tensor:
 
 @explained
 def expm1(x: Any) -> Tensor:
-    """e^x - 1, to all digits where x is near 0."""
+    """e^x - 1 for each element, accurate also near x = 0."""
     return as_tensor(x).expm1()
 
 
 @explained
 def log1p(x: Any) -> Tensor:
-    """ln(1 + x), to all digits where x is near 0."""
+    """ln(1 + x) for each element, accurate also near x = 0."""
     return as_tensor(x).log1p()
 
 
@@ -146,7 +153,7 @@ def erf(x: Any) -> Tensor:
 
 @explained
 def erfc(x: Any) -> Tensor:
-    """1 - erf(x), to all digits where that is near 0."""
+    """1 - erf(x) for each element, accurate also where the result is near 0."""
     return as_tensor(x).erfc()
 
 
@@ -164,7 +171,7 @@ def abs(x: Any) -> Tensor:
 
 @explained
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
-    """Each element limited to [low, high]; no gradient passes where it was at a limit or outside."""
+    """Each element limited to [low, high]; no gradient passes where it is at a limit or outside."""
     return as_tensor(x).clip(low, high)
 
 
@@ -182,13 +189,13 @@ def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 @explained
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest element along ``axis``, all axes by default; its gradient goes to the first place that holds it."""
+    """The largest element along ``axis``, all axes by default; on a tie, the whole gradient goes to the first one."""
     return as_tensor(x).max(axis, keepdims)
 
 
 @explained
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The smallest element along ``axis``, all axes by default; its gradient goes to the first place that holds it."""
+    """The smallest element along ``axis``, all axes by default; on a tie, the whole gradient goes to the first one."""
     return as_tensor(x).min(axis, keepdims)
 
 
@@ -215,7 +222,7 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 @explained
 def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """``x`` where the condition holds, else ``y``, broadcast against each other."""
+    """``x`` where ``condition`` holds, otherwise ``y``, element by element; the three are broadcast to one shape."""
     nodes = (as_tensor(condition).node, *operands("where", x, y))
     shapes = [node.shape for node in nodes]
     try:
@@ -227,27 +234,33 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 @explained
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """One after the other along an axis that all have; with ``axis=None``, the elements of all in a row."""
-    parts = [as_tensor(one) for one in members_of("concatenate: tensors", tensors, "pass [x, y]")]
+    """The tensors one after the other along ``axis``; all other axes must have equal sizes.
+
+    With ``axis=None`` the tensors are flattened first: (total number of elements).
+    """
+    parts = [as_tensor(part) for part in members_of("concatenate: tensors", tensors, "pass [x, y]")]
     if not parts:
         raise UserError("concatenate: needs at least one tensor, got none")
     if axis is None:
-        parts, axis = [one.reshape(-1) for one in parts], 0
-    dtype = promote(*(one.dtype for one in parts))
+        parts, axis = [part.reshape(-1) for part in parts], 0
+    dtype = promote(*(part.dtype for part in parts))
     place = as_axis("concatenate", axis, parts[0].ndim)
-    return Tensor(ops.concatenate(*(one.astype(dtype).node for one in parts), axis=place))
+    return Tensor(ops.concatenate(*(part.astype(dtype).node for part in parts), axis=place))
 
 
 @explained
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """One after the other along a new axis."""
-    return concatenate([as_tensor(one).expand_dims(axis) for one in members_of("stack: tensors", tensors, "pass [x, y]")], axis)
+    """The tensors, all of one shape, one after the other along a new axis, at place ``axis`` of the result."""
+    return concatenate([as_tensor(x).expand_dims(axis) for x in members_of("stack: tensors", tensors, "pass [x, y]")], axis)
 
 
 @explained
 def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
-    """Rows that are 1 at the index and 0 elsewhere: (...) integers -> (..., classes). A UserError names an index that is not
-    from 0 to classes - 1."""
+    """A row for each index, which is 1 at the index and 0 elsewhere: integers (...) -> (..., classes).
+
+    Raises:
+        UserError: an index is not from 0 to classes - 1.
+    """
     classes, given = whole_number("one_hot: classes", classes, 1), as_tensor(indices)
     rows = Tensor(ops.one_hot(given.node, classes=classes, dtype=as_dtype(dtype)))
 
@@ -272,7 +285,7 @@ def stop_gradient(x: Any) -> Tensor:
 @explained
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside, nothing remembers how it was computed: for evaluation and updates."""
+    """A context in which no graph is kept, and so no gradient can be computed: for evaluation and updates."""
     with ops.history("nothing"):
         yield
 
@@ -281,29 +294,35 @@ def no_grad() -> Iterator[None]:
 def grad(
     output: Tensor, inputs: Tensor | Iterable[Tensor], upstream: Any = None, *, create_graph: bool = False
 ) -> list[Tensor | None]:
-    """d output / d input for each input; None for one that the output does not depend on. ``.grad`` is left alone.
+    """The gradient of ``output`` with respect to each of ``inputs``, of its shape; None for one that it does not depend on.
 
-    ``upstream`` is the gradient of the error with respect to ``output``, needed where that is not one number. A parameter
-    that was assigned since stands for the value that the output was computed from. The graph stays as it is.
+    ``upstream`` is the gradient of the error with respect to ``output``, of its shape; it is required unless ``output`` is a
+    single number. If a parameter among the inputs was assigned after ``output`` was computed, the gradient is with respect to
+    the value it had then. ``create_graph=True`` makes the gradients differentiable themselves. The graph is not freed, and no
+    ``.grad`` is changed.
+
+    Raises:
+        UserError: an input asks for no gradient, or the graph was freed.
     """
     if not isinstance(output, Tensor):
         raise UserError(f"grad: output must be a tensor, got a {type(output).__name__}")
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs) if isinstance(inputs, Iterable) else [inputs]
-    for place, one in enumerate(inputs):
-        if not isinstance(one, Tensor):
-            raise UserError(f"grad: input {place} must be a tensor, got a {type(one).__name__}")
-        if not one.requires_grad:
-            raise UserError(f"grad: input {place}, {one.node.type}, asks for no gradient: make it with requires_grad=True")
+    for place, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise UserError(f"grad: input {place} must be a tensor, got a {type(x).__name__}")
+        if not x.requires_grad:
+            raise UserError(f"grad: input {place}, {x.node.type}, asks for no gradient: make it with requires_grad=True")
     owned = [node for node in differentiable_nodes(output.node) if node.owner is not None]
-    if any(one.node.operation is not COMPILED for one in inputs):  # else it is the gradient of these results that is wanted
+    if any(x.node.operation is not COMPILED for x in inputs):  # otherwise theirs are asked for
         refuse_compiled("grad", owned)
-    nodes = [[node for node in owned if node.owner is not None and node.owner() is one] or [one.node] for one in inputs]
+    # A parameter that was assigned between two uses has several nodes; its gradient is the sum of theirs.
+    nodes = [[node for node in owned if node.owner is not None and node.owner() is x] or [x.node] for x in inputs]
     seed = None if upstream is None else as_tensor(upstream, output.dtype).node
     with ops.history("gradients" if create_graph else "nothing"):
-        found = iter(gradients.backprop(output.node, [node for several in nodes for node in several], seed))
+        arriving = iter(gradients.backprop(output.node, [node for of_input in nodes for node in of_input], seed))
         results: list[Tensor | None] = []
-        for several in nodes:
-            parts = [Tensor(node) for node in islice(found, len(several)) if node is not None]
+        for of_input in nodes:
+            parts = [Tensor(node) for node in islice(arriving, len(of_input)) if node is not None]
             results.append(reduce(operator.add, parts) if parts else None)
     return results
 
@@ -312,10 +331,14 @@ def grad(
 def gradcheck(
     f: Callable[..., Tensor], *inputs: Any, order: int = 1, tolerance: float = 1e-5, seed: int = 0
 ) -> gradients.Gradcheck:
-    """Hold the gradients of ``f`` at ``inputs`` against finite differences in float64; a UserError names the worst element.
+    """Compare the gradients of ``f`` at ``inputs`` with finite differences, in float64.
 
-    Returns the largest relative error, and how many elements stood at a kink (as max(0, x) at 0), where any slope between
-    the left and the right one is right. ``order=2`` checks the gradient of the gradient too.
+    Returns the largest relative error, and the number of elements at a kink (such as max(0, x) at x = 0), where any slope
+    between the left and the right one is accepted. ``order=2`` checks the gradient of the gradient too. ``seed`` is for the
+    random directions.
+
+    Raises:
+        UserError: a relative error is larger than ``tolerance``; the message names the worst element.
     """
 
     if not callable(f):
@@ -328,5 +351,5 @@ def gradcheck(
             raise UserError(f"gradcheck: f must return a tensor, got a {type(output).__name__}")
         return output.node
 
-    arrays: list[Array] = [as_tensor(one).numpy() for one in inputs]
+    arrays: list[Array] = [as_tensor(x).numpy() for x in inputs]
     return gradients.gradcheck(of_nodes, *arrays, order=order, tolerance=tolerance, seed=seed)

@@ -1,7 +1,7 @@
-"""Guards of a traced function: what it was traced with, besides its arguments, and whether that still holds.
+"""Guards of a traced function: the values outside of its arguments that it was traced with, and whether they still hold.
 
-attributes of modules, optimizers, schedules   noted when they are read, compared when one of them was set
-lists and dicts among those                    compared at each call, as they change without being set
+attributes of modules, optimizers, schedules   recorded when they are read, compared after one of them was set
+lists and dicts among those                    compared at each call, as they can change without being set
 globals, enclosing variables, other objects    compared at each call (see ``surroundings``)
 """
 
@@ -22,7 +22,7 @@ _MUTABLE = (list, dict, set, deque, np.ndarray)
 
 
 class _Attribute:
-    """An attribute of a watched object, as it was when it was first read."""
+    """An attribute of a watched object, with the value that it had when it was first read."""
 
     __slots__ = ("holder", "name", "same", "was", "what")
 
@@ -44,7 +44,7 @@ class _Attribute:
 
 
 def _says_when_it_changes(value: Any) -> bool:
-    """Whether a container, with all containers in it, announces its changes."""
+    """Whether ``value`` cannot change unnoticed: it is immutable, or it and all containers in it call ``changed()``."""
     if isinstance(value, WatchedDict):
         members: Iterable[Any] = value.values()
     elif isinstance(value, WatchedList):
@@ -55,24 +55,26 @@ def _says_when_it_changes(value: Any) -> bool:
 
 
 class Notes:
-    """What a function that is being compiled did with watched objects: attributes that it read and set, their methods."""
+    """What a function did with watched objects while it was traced: the attributes that it read and set, the methods and
+    properties that it called, and the attributes that it read from classes."""
 
     def __init__(self) -> None:
         self.reads: dict[tuple[int, str], _Attribute] = {}
-        self.values: dict[tuple[int, str], tuple[Watched, Any]] = {}  # kept alive until tracing ends, so that ids stay theirs
+        self.values: dict[tuple[int, str], tuple[Watched, Any]] = {}  # keeps objects alive, so that ids stay unique
         self.set_here: dict[tuple[int, str], Watched] = {}
-        self.made: dict[int, Watched] = {}  # while tracing, such as a loss layer: nobody else sees it change
+        self.made: dict[int, Watched] = {}  # made while tracing, so not shared
         self.functions: dict[Any, None] = {}
         self.class_attributes: dict[tuple[type, str], None] = {}
 
     def read(self, holder: Watched, name: str, value: Any) -> None:
-        """Note that an attribute of a watched object was read, and the value that it had."""
+        """Record that an attribute of a watched object was read, and the value that it had."""
         key = (id(holder), name)
         self.reads[key] = _Attribute(holder, name, value)
         self.values[key] = (holder, value)
 
     def settle(self) -> None:
-        """At the end of tracing: what counts of attributes that a traced call fills is what is there now."""
+        """To be called at the end of tracing: attributes that the traced call itself fills (``_made_while_tracing``) count
+        with the value that they have now."""
         for key, (holder, value) in self.values.items():
             attribute = self.reads[key]
             if attribute.name in holder._made_while_tracing:
@@ -80,7 +82,8 @@ class Notes:
                 self.reads[key] = _Attribute(holder, attribute.name, now)
 
     def objects(self) -> Iterator[tuple[str, Any]]:
-        """The values that were read, for whatever else the code names of them; and classes, for attributes read from them."""
+        """Pairs of a name and an object whose attributes the code may name: the values that were read, and the classes that
+        attributes were read from."""
         for key, (_, value) in self.values.items():
             if value is not MISSING:
                 yield self.reads[key].what, value
@@ -88,8 +91,8 @@ class Notes:
             yield kind.__name__, kind
 
     def side_effects(self) -> list[str]:
-        """What the function changed outside of itself, which happens only while it is traced."""
-        changes = [f"{type(one).__name__}.{name}" for (_, name), one in self.set_here.items()]
+        """Names of the attributes that the function changed. A compiled call does not repeat these changes."""
+        changes = [f"{type(holder).__name__}.{name}" for (_, name), holder in self.set_here.items()]
         for attribute in self.reads.values():
             if attribute.what not in changes and not attribute.same(attribute.look()):
                 changes.append(attribute.what)
@@ -97,7 +100,7 @@ class Notes:
 
 
 class Guards:
-    """All guards of one traced program."""
+    """All guards of one program. ``before`` and ``after`` are the surroundings at the beginning and end of tracing."""
 
     def __init__(self, notes: Notes, before: Surroundings, after: Surroundings) -> None:
         attributes = list(notes.reads.values())
@@ -108,11 +111,11 @@ class Guards:
         ]
         self._when_set = attributes
         self._always: list[Guard | _Attribute] = [notes.reads[key] for key in mutable]
-        self._always += {**after.guards, **before.guards}.values()  # as it was before, where tracing changed it
+        self._always += {**after.guards, **before.guards}.values()  # those from before tracing, which may have changed them
         self._version = -1
 
     def broken(self) -> str | None:
-        """What changed since tracing; None if nothing did."""
+        """A sentence about something that changed since tracing; None if nothing did."""
         for guard in self._always:
             if not guard.same(guard.look()):
                 return guard.broken()

@@ -1,6 +1,6 @@
-"""``tensor[key]`` as in NumPy: numbers, slices, ..., None, and arrays of integers or bools.
+"""``tensor[key]`` as in NumPy: whole numbers, slices, ``...``, None, and arrays of integers or bools.
 
-Slices become ``slice`` (and ``flip`` for negative steps), integer arrays become one ``gather``.
+Numbers and slices become one ``slice`` (with a ``flip`` for negative steps), all index arrays together become one ``gather``.
 """
 
 from __future__ import annotations
@@ -22,42 +22,47 @@ from chainrule.tensor.tracing import verify
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """An array of places along one axis; if it was made of an array of bools, that one's size."""
+    """An array of indices along one axis. ``mask_size``: if they come from an array of bools, its size along this axis."""
 
     node: Node
     mask_size: int | None = None
 
 
 def index(x: Tensor, key: Any) -> Tensor:
-    """``x[key]``."""
+    """``x[key]``, as in NumPy.
+
+    Raises:
+        UserError: ``key`` has the wrong dtype, too many entries, or an index outside its axis.
+    """
     keys = _expanded(x, key if isinstance(key, tuple) else (key,))
     node, arrays, shape, kept = x.node, {}, [], []  # type: Node, dict[int, Node], list[int], list[int]
     start, stop, step, backwards = [0] * x.ndim, list(x.shape), [1] * x.ndim, []  # type: list[int], list[int], list[int], list[int]
     axis = 0
-    for one in keys:
-        if one is None:
+    for entry in keys:
+        if entry is None:
             shape.append(1)
             kept.append(-1)
             continue
         size = x.shape[axis]
-        if isinstance(one, slice):
-            start[axis], stop[axis], step[axis], reverse = _span(one, size)
+        if isinstance(entry, slice):
+            start[axis], stop[axis], step[axis], reverse = _span(entry, size)
             if reverse:
                 backwards.append(axis)
             shape.append(len(range(start[axis], stop[axis], step[axis])))
             kept.append(axis)
-        elif isinstance(one, _Places):
-            if one.mask_size not in (None, size):
+        elif isinstance(entry, _Places):
+            if entry.mask_size not in (None, size):
                 raise UserError(
-                    f"a bool index of size {one.mask_size} does not fit axis {axis} of {x.node.type}, which has {size} elements"
+                    f"a bool index of size {entry.mask_size} does not fit axis {axis} of {x.node.type}, which has {size} "
+                    "elements"
                 )
-            arrays[axis] = _from_zero(one.node, size, axis)
+            arrays[axis] = _from_zero(entry.node, size, axis)
             shape.append(size)
             kept.append(axis)
         else:
-            place = one + size if one < 0 else one
+            place = entry + size if entry < 0 else entry
             if not 0 <= place < size:
-                raise UserError(f"index {one} is outside axis {axis} of {x.node.type}, which has {size} elements")
+                raise UserError(f"index {entry} is outside axis {axis} of {x.node.type}, which has {size} elements")
             start[axis], stop[axis] = place, place + 1
         axis += 1
     if start != [0] * x.ndim or tuple(stop) != x.shape or step != [1] * x.ndim:
@@ -67,29 +72,29 @@ def index(x: Tensor, key: Any) -> Tensor:
     node = compose.to_shape(node, tuple(shape))
     if not arrays:
         return Tensor(node)
-    chosen = [i for i, one in enumerate(keys) if isinstance(one, int | _Places)]
+    chosen = [i for i, entry in enumerate(keys) if isinstance(entry, int | _Places)]
     adjacent = chosen[-1] - chosen[0] == len(chosen) - 1
     return Tensor(_gathered(node, {kept.index(axis): array for axis, array in arrays.items()}, adjacent))
 
 
 def _expanded(x: Tensor, keys: tuple[Any, ...]) -> list[Any]:
-    """One entry per axis (int, slice or places), and None for new axes; ``...`` filled in."""
-    found: list[Any] = []
-    for one in keys:
-        if one is None or one is Ellipsis or isinstance(one, slice):
-            found.append(one)
-        elif isinstance(one, int | np.integer) and not isinstance(one, bool):
-            found.append(int(one))
+    """``keys`` with ``...`` filled in: an int, slice or ``_Places`` for each axis of ``x``, and None for each new axis."""
+    expanded: list[Any] = []
+    for entry in keys:
+        if entry is None or entry is Ellipsis or isinstance(entry, slice):
+            expanded.append(entry)
+        elif isinstance(entry, int | np.integer) and not isinstance(entry, bool):
+            expanded.append(int(entry))
         else:
-            found.extend(_array_keys(one))
-    if sum(one is Ellipsis for one in found) > 1:
+            expanded.extend(_array_keys(entry))
+    if sum(entry is Ellipsis for entry in expanded) > 1:
         raise UserError("an index can have only one ... (ellipsis)")
-    used = sum(one is not None and one is not Ellipsis for one in found)
+    used = sum(entry is not None and entry is not Ellipsis for entry in expanded)
     if used > x.ndim:
         raise UserError(f"{used} indices for {x.node.type}, which has {x.ndim} axes")
     fill = [slice(None)] * (x.ndim - used)
-    place = next((i for i, one in enumerate(found) if one is Ellipsis), None)
-    return found + fill if place is None else [*found[:place], *fill, *found[place + 1 :]]
+    place = next((i for i, entry in enumerate(expanded) if entry is Ellipsis), None)
+    return expanded + fill if place is None else [*expanded[:place], *fill, *expanded[place + 1 :]]
 
 
 def _array_keys(key: Any) -> list[_Places]:
@@ -114,10 +119,10 @@ def _array_keys(key: Any) -> list[_Places]:
 
 
 def _span(key: slice, size: int) -> tuple[int, int, int, bool]:
-    """start, stop, positive step, and whether the result is to be flipped."""
-    parts = [None if one is None else as_whole(one) for one in (key.start, key.stop, key.step)]
+    """The elements of a slice along an axis of ``size``: start, stop, positive step, and whether to reverse their order."""
+    parts = [None if part is None else as_whole(part) for part in (key.start, key.stop, key.step)]
     if parts[2] == 0 or any(
-        have is None and one is not None for have, one in zip(parts, (key.start, key.stop, key.step), strict=True)
+        have is None and part is not None for have, part in zip(parts, (key.start, key.stop, key.step), strict=True)
     ):
         raise UserError(f"a slice must be of whole numbers, with a step other than 0, got {key}")
     begin, end, step = slice(*parts).indices(size)
@@ -130,7 +135,11 @@ def _span(key: slice, size: int) -> tuple[int, int, int, bool]:
 
 
 def _from_zero(indices: Node, size: int, axis: int) -> Node:
-    """Negative indices counted from the end; a UserError for one outside, also once a traced function runs."""
+    """``indices`` with negative ones, which count from the end, replaced by places counted from 0.
+
+    Raises:
+        UserError: an index is outside the axis; for traced indices, when the program runs.
+    """
 
     def check(value: Any) -> None:
         wrong = (value < -size) | (value >= size)
@@ -144,17 +153,17 @@ def _from_zero(indices: Node, size: int, axis: int) -> Node:
 
 
 def _gathered(node: Node, arrays: dict[int, Node], adjacent: bool) -> Node:
-    """One gather for all index arrays: their axes become one, their indices one number."""
+    """One gather for all index arrays, by axis: their axes are merged into one, and their indices into one number."""
     axes = sorted(arrays)
     rest = [axis for axis in range(node.ndim) if axis not in axes]
-    place = axes[0] if adjacent else 0  # NumPy puts the result's axes first where arrays and numbers are apart
+    place = axes[0] if adjacent else 0  # NumPy puts the new axes first if other entries stand between the arrays and numbers
     order = [*rest[:place], *axes, *rest[place:]]
     if order != list(range(node.ndim)):
         node = ops.transpose(node, axes=tuple(order))
     sizes = node.shape[place : place + len(axes)]
     indices = compose.together("index arrays", *(arrays[axis] for axis in axes))
     flat = indices[0]
-    for size, one in zip(sizes[1:], indices[1:], strict=True):
-        flat = ops.add(ops.scaled(flat, size), one)
+    for size, part in zip(sizes[1:], indices[1:], strict=True):
+        flat = ops.add(ops.scaled(flat, size), part)
     merged = (*node.shape[:place], int(np.prod(sizes)), *node.shape[place + len(axes) :])
     return ops.gather(compose.to_shape(node, merged), flat, axis=place)

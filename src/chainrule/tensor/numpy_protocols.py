@@ -1,15 +1,15 @@
-"""NumPy's own functions on tensors: what ``np.exp(w)``, ``np.sum(x)`` and ``array + w`` are.
+"""NumPy's own functions applied to tensors, such as ``np.exp(w)``, ``np.sum(x)`` and ``array + w``.
 
-1. What the library has is computed as the library does: ``np.exp(w)`` is ``cr.exp(w)``, a tensor in the graph.
-2. What only looks at values (its result is places, bools, shapes, dtypes, text or a file, which have no gradient) gets the
-   numbers as an array and answers as for an array: ``np.isnan(w)``, ``np.array_equal(w, v)``, ``np.argsort(w)``.
-3. Everything else is refused for a tensor that asks for a gradient, with the name to use: it would leave the graph without a
-   word. To such a function any other tensor, and every tensor inside ``no_grad()``, is an array of its numbers.
-4. A tensor never changes, so it is no ``out=``. An array is one (``array += x``), unless a tensor asks for a gradient. Options
-   that the library does not have (``where=``, ``dtype=``) are refused.
+1. Functions that chainrule has too are computed by chainrule: ``np.exp(w)`` is ``cr.exp(w)``, a tensor in the graph.
+2. Functions that only inspect values get the numbers as an array and answer as for an array: ``np.isnan(w)``,
+   ``np.array_equal(w, v)``, ``np.argsort(w)``. Their results (indices, bools, shapes, dtypes, text, files) have no gradient.
+3. All other functions are refused for a tensor that asks for a gradient, as the result would silently leave the graph; the
+   error names a replacement. For any other tensor, and for every tensor inside ``no_grad()``, they get the numbers as an array.
+4. Tensors are immutable, so a tensor cannot be passed as ``out=``. An array can (``array += x``), unless a tensor among the
+   inputs asks for a gradient. Options that chainrule does not have (``where=``, ``dtype=``) are refused.
 
-``np.asarray(w)`` is asked for the numbers and gives them, and so does what NumPy converts unseen: ``np.mean([w, w])`` (a list),
-``np.r_[w]``, ``array.dot(w)``, ``array[...] = w``.
+``np.asarray(w)`` gives the numbers, since that is what it asks for. So do the conversions of which NumPy tells nobody:
+``np.mean([w, w])`` (a list), ``np.r_[w]``, ``array.dot(w)``, ``array[...] = w``.
 """
 
 from __future__ import annotations
@@ -31,18 +31,24 @@ from chainrule.tensor.tensor import Tensor, as_tensor
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """What ``ufunc`` gives of ``inputs`` with a tensor among them, or in ``out``."""
+    """The result of ``ufunc.method(*inputs, **options)`` with a tensor among the inputs or in ``out``.
+
+    ``NotImplemented`` if an argument belongs to another library that overrides ufuncs.
+
+    Raises:
+        UserError: a gradient would be lost, a tensor would be written to, or an option is not supported.
+    """
     targets = options.get("out", ())
-    if any(_belongs_to_others(one) for one in (*inputs, *targets)):
+    if any(_belongs_to_others(value) for value in (*inputs, *targets)):
         return NotImplemented
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     called = f"np.{name}" if getattr(np, ufunc.__name__, None) is ufunc else name
     if method == "at":
         targets = (inputs[0],)
-    if any(isinstance(one, Tensor) for one in targets):
+    if any(isinstance(value, Tensor) for value in targets):
         raise UserError(f"{called}: would write into {_described(targets)}, but a tensor never changes: use what it returns")
     asking = _asking(inputs)
-    if any(one is not None for one in targets):
+    if any(value is not None for value in targets):
         if asking is not None:
             raise UserError(
                 f"{called}: would write {asking.node.type}, which asks for a gradient, into an array, where no gradient can "
@@ -55,20 +61,26 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Map
 
 
 def call_function(function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """What NumPy's ``function`` gives of arguments with a tensor among them."""
-    if not all(issubclass(one, Tensor | np.ndarray | np.generic) for one in types):
+    """The result of NumPy's ``function(*args, **options)`` with a tensor among the arguments; ``types`` are their types.
+
+    ``NotImplemented`` if an argument belongs to another library.
+
+    Raises:
+        UserError: a gradient would be lost, or an argument is not supported.
+    """
+    if not all(issubclass(kind, Tensor | np.ndarray | np.generic) for kind in types):
         return NotImplemented
     name = function.__name__
     module = function.__module__.removeprefix("numpy")
     called = f"np{module}.{name}"
-    if not any(True for _ in _tensors((args, dict(options)))):  # it came by like=
+    if not any(True for _ in _tensors((args, dict(options)))):  # the tensor was passed as like=
         raise UserError(f"{called}: makes no tensors, like= or not: use {_MAKING.get(name, 'cr.tensor(...)')}")
     asking = _asking((args, dict(options)))
     own = FUNCTIONS.get(function)
     if own is not None and options.get("out") is None and not (function is np.where and len(args) == 1):
         parameters = _parameters(own)
         taken = _taken(called, options, parameters)
-        if len(args) > sum(one.kind is not inspect.Parameter.KEYWORD_ONLY for one in parameters.values()):
+        if len(args) > sum(each.kind is not inspect.Parameter.KEYWORD_ONLY for each in parameters.values()):
             raise UserError(
                 f"{called}: takes {', '.join(parameters)} where a tensor is among the arguments, got {len(args)} positional "
                 "ones: give options by name"
@@ -91,7 +103,11 @@ def _by_numpy(
     options: Mapping[str, Any],
     asking: Tensor | None,
 ) -> Any:
-    """NumPy's answer about the numbers, unless a gradient would be lost."""
+    """NumPy's result for the numbers of the tensors; a UserError if a gradient would be lost.
+
+    ``called`` is the function's name for messages, ``name`` its key in ``INSTEAD``. ``looks`` says that it only inspects
+    values. ``asking`` is a tensor among the arguments that asks for a gradient, or None.
+    """
     if asking is not None and not looks:
         instead = INSTEAD.get(name)
         use = f"use {instead}, or " if instead else "compute it with functions of chainrule, or use "
@@ -106,6 +122,7 @@ def _by_numpy(
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in ``value``, also within nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list):
@@ -116,14 +133,14 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _asking(value: Any) -> Tensor | None:
-    """A tensor somewhere in ``value`` whose gradient would be lost; None where there is none."""
+    """A tensor in ``value`` that asks for a gradient; None if there is none, or if no graph is kept."""
     if ops.history_kept() == "nothing":
         return None
-    return next((one for one in _tensors(value) if one.requires_grad), None)
+    return next((tensor for tensor in _tensors(value) if tensor.requires_grad), None)
 
 
 def _as_arrays(value: Any) -> Any:
-    """``value`` with the numbers of every tensor in it, read-only."""
+    """``value`` with every tensor in it replaced by a read-only array of its numbers."""
     if isinstance(value, Tensor):
         return value.numpy()
     if type(value) in (tuple, list):
@@ -134,23 +151,29 @@ def _as_arrays(value: Any) -> Any:
 
 
 def _described(values: Sequence[Any]) -> str:
-    return ", ".join(str(one.node.type) for one in values if isinstance(one, Tensor))
+    """The types of the tensors among ``values``, for messages."""
+    return ", ".join(str(value.node.type) for value in values if isinstance(value, Tensor))
 
 
 def _operand(value: Any) -> Any:
-    """A Python number stays weak, as next to an operator; a np.float64, which is one, must not come back to NumPy."""
+    """An operand for chainrule's operators. Python numbers stay numbers, which take the dtype of the other operand.
+
+    ``np.float64`` is a Python float with NumPy's operators, which would call this module again: it becomes a plain float.
+    """
     if isinstance(value, float):
         return float(value)
     return value if isinstance(value, int | Tensor) else as_tensor(value)
 
 
 def _belongs_to_others(value: Any) -> bool:
-    """Whether another library wants to decide about it."""
+    """Whether ``value`` belongs to another library that overrides NumPy's ufuncs."""
     override = getattr(type(value), "__array_ufunc__", None)
     return override is not None and override is not np.ndarray.__array_ufunc__ and not isinstance(value, Tensor)
 
 
+# Options and their values that change nothing, and so are accepted.
 _DEFAULTS = {"where": (True,), "order": ("K", "C"), "casting": ("same_kind",), "subok": (True,)}
+# What to do instead of an option, for messages.
 _OPTIONS = {
     "dtype": "convert with .astype(dtype)",
     "where": "choose with cr.where(condition, x, y)",
@@ -158,7 +181,11 @@ _OPTIONS = {
 
 
 def _taken(called: str, options: Mapping[str, Any], names: Mapping[str, Any] | tuple[()]) -> dict[str, Any]:
-    """The options that are taken, without those that say what holds anyway; a UserError for any other."""
+    """Those of ``options`` that are among ``names``. Options that only state a default are dropped.
+
+    Raises:
+        UserError: there is any other option.
+    """
     taken = {}
     for name, value in options.items():
         if name in names:
@@ -167,7 +194,7 @@ def _taken(called: str, options: Mapping[str, Any], names: Mapping[str, Any] | t
         elif (
             value is not None
             and value is not np._NoValue
-            and not any(value is one or (isinstance(value, str) and value == one) for one in _DEFAULTS.get(name, ()))
+            and not any(value is same or (isinstance(value, str) and value == same) for same in _DEFAULTS.get(name, ()))
         ):
             remedy = _OPTIONS.get(name, "leave it away, or take x.numpy() for the numbers alone")
             raise UserError(f"{called}: {name}= is not taken where a tensor is among the arguments: {remedy}")
@@ -179,7 +206,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     return inspect.signature(function).parameters
 
 
-# ---- 1. what the library has
+# ---- 1. functions that chainrule has too
 
 
 def _truth(x: Any) -> Tensor:
@@ -224,7 +251,7 @@ UFUNCS: dict[np.ufunc, Callable[..., Tensor]] = {
     np.subtract: operator.sub,
     np.tanh: functions.tanh,
 }
-"""NumPy's elementwise functions that are operators or functions of chainrule."""
+"""NumPy's elementwise functions, and the operators or functions of chainrule that compute them."""
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
@@ -232,9 +259,9 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 
 def _concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """Without an axis, of the flattened ones."""
+    """As ``cr.concatenate``; with ``axis=None`` the arrays are flattened first."""
     if axis is None:
-        return functions.concatenate([as_tensor(one).flatten() for one in arrays])
+        return functions.concatenate([as_tensor(array).flatten() for array in arrays])
     return functions.concatenate(arrays, axis)
 
 
@@ -307,10 +334,10 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.where: functions.where,
     np.zeros_like: lambda a, *, dtype=None: functions.zeros(a.shape, dtype or a.dtype),
 }
-"""NumPy's other functions that chainrule has; the parameters are those of NumPy that are taken, under NumPy's names."""
+"""NumPy's other functions, and what computes them here. The parameters are the supported ones, under NumPy's names."""
 
 
-# ---- 2. what only looks
+# ---- 2. functions that only inspect values
 
 LOOKING_UFUNCS = frozenset({np.isfinite, np.isinf, np.isnan, np.isnat, np.signbit})
 _LOOKING: set[Any] = (
@@ -325,7 +352,7 @@ _LOOKING: set[Any] = (
 LOOKING_FUNCTIONS: frozenset[Callable[..., Any]] = frozenset(_LOOKING)
 
 
-# ---- 3. what else to use
+# ---- 3. replacements for other functions
 
 INSTEAD = {
     "add.reduce": "x.sum(axis=0)",
@@ -360,6 +387,7 @@ INSTEAD = {
     "vecdot": "(x * y).sum(-1)",
     "vstack": "cr.stack([x, y])",
 }
-"""Of what chainrule does not have: an expression of x and y that gives it, and its gradient."""
+"""For functions that chainrule does not have: an equivalent expression in x and y through which gradients pass."""
 
+# Replacements for NumPy's functions that make arrays, called with like=.
 _MAKING = {name: f"cr.{name}(...)" for name in ("arange", "full", "ones", "zeros")}

@@ -1,4 +1,4 @@
-"""How numbers come to operations: data as arrays, and two operands as nodes of one dtype."""
+"""Converting what users pass to operations: data to arrays, and two operands to nodes of one dtype."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from chainrule.tensor.tracing import active_trace
 
 
 def array_of(data: Any, dtype: Any = None) -> Array:
-    """A copy of ``data`` as an array of a dtype that tensors can have: see ``tensor``."""
+    """A copy of ``data`` as an array of ``dtype``, or of the dtype that ``tensor`` documents if that is None.
+
+    Raises:
+        UserError: the data is no regular array of numbers, does not fit the dtype, or contains tensors that ask for gradients.
+    """
     if _node_of(data) is not None:
         data = data.numpy()
     elif isinstance(data, list | tuple) and _asks_for_gradient(data):
@@ -25,7 +29,7 @@ def array_of(data: Any, dtype: Any = None) -> Array:
     try:
         array = np.array(data)
         if plain and dtype is not None and array.dtype.kind in "iu" and is_integer(as_dtype(dtype)):
-            array = np.array(data, as_dtype(dtype))  # refuses what does not fit
+            array = np.array(data, as_dtype(dtype))  # raises an OverflowError for a number that does not fit
     except ValueError as error:
         raise UserError(f"tensor: the data is no regular array ({error}): rows must have equal lengths") from None
     except OverflowError as error:
@@ -40,16 +44,24 @@ def array_of(data: Any, dtype: Any = None) -> Array:
 def _asks_for_gradient(data: Sequence[Any]) -> bool:
     """Whether a tensor somewhere in nested lists requires a gradient."""
     return any(
-        _asks_for_gradient(one) if isinstance(one, list | tuple) else (node := _node_of(one)) is not None and node.requires_grad
-        for one in data
+        _asks_for_gradient(member)
+        if isinstance(member, list | tuple)
+        else (node := _node_of(member)) is not None and node.requires_grad
+        for member in data
     )
 
 
-_NUMBERS = (int, float)  # a union would be built anew at every test
+_NUMBERS = (int, float)  # a tuple, as ``int | float`` would be built again at each test
 
 
 def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Node]:
-    """Both as nodes of one dtype. A Python number next to anything else is weak: it takes the other's dtype if it can."""
+    """``a`` and ``b`` as nodes of one dtype, for the operation ``name``.
+
+    A Python number is weak: it takes the dtype of the other operand if that can hold it. ``floats`` makes integers float32.
+
+    Raises:
+        UserError: an operand is not numeric, or does not fit the dtype.
+    """
     if not isinstance(b, _NUMBERS):
         second = _operand(name, b)
         first = _weak(name, a, second.dtype) if isinstance(a, _NUMBERS) else _operand(name, a)
@@ -79,7 +91,7 @@ def _node_of(data: Any) -> Node | None:
 
 
 def _common(first: Node, second: Node) -> DType:
-    """The dtype of two operands of different ones."""
+    """The dtype for two operands whose dtypes differ. A weak scalar of a trace takes the dtype of the other operand."""
     trace = active_trace()
     if trace is not None and trace.weak:
         weak = is_weak(first, trace.weak), is_weak(second, trace.weak)
@@ -91,13 +103,16 @@ def _common(first: Node, second: Node) -> DType:
 
 
 def is_weak(node: Node, inputs: Container[Node]) -> bool:
-    """Whether a traced value is a scalar made of nothing but Python's numbers and ``inputs``, which stand for NumPy's float64
-    scalars: where a function runs at once, those count as Python's numbers too."""
+    """Whether a traced float64 scalar was computed from nothing but Python numbers and ``inputs``, at least one of them.
+
+    ``inputs`` stand for NumPy's float64 scalars. These are Python floats, so a function that is not traced treats them as
+    weak, and the traced one must do the same.
+    """
     if node.shape or node.dtype != float64:
         return False
-    leaves = [one for one in topological_order([node]) if one.is_leaf]
-    return any(one in inputs for one in leaves) and all(
-        one in inputs or (one.value is not None and not one.shape) for one in leaves
+    leaves = [source for source in topological_order([node]) if source.is_leaf]
+    return any(source in inputs for source in leaves) and all(
+        source in inputs or (source.value is not None and not source.shape) for source in leaves
     )
 
 

@@ -1,4 +1,4 @@
-"""Random tensors from a counter: the same seed gives the same numbers on any engine, with any number of threads."""
+"""Random tensors from a counter-based generator: a seed gives the same numbers on any engine and any number of threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ Draw = Callable[[Node, tuple[int, ...], Any], tuple[Node, Node]]
 
 @explained_methods
 class Generator:
-    """A stream of random numbers. ``state`` is a cell of two integers, the seed and the counter: part of a checkpoint."""
+    """A stream of random numbers.
+
+    ``state`` is a cell of two int64, the seed and the counter, so that checkpoints can hold it and compiled functions can
+    advance it.
+    """
 
     @explained
     def __init__(self, seed: int = 0) -> None:
@@ -35,16 +39,20 @@ class Generator:
         return f"Generator(seed={seed}, counter={drawn})"
 
     def seed(self, seed: int) -> None:
-        """Begin again from ``seed``."""
+        """Restart the stream from ``seed``.
+
+        Raises:
+            UserError: ``seed`` is no whole number from 0 to 2^63 - 1.
+        """
         self.state.assign(np.array([_checked(seed), 0]))
 
     def uniform(self, shape: int | Sequence[int] = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
-        """Numbers spread evenly over [low, high); where low is not 0, rounding may make one equal to high."""
+        """Uniform numbers in [low, high), of ``shape``. If ``low`` is not 0, rounding may give ``high`` itself."""
         low, high = real_number("uniform: low", low), real_number("uniform: high", high)
         return self._draw(compose.uniform, shape, dtype) * (high - low) + low
 
     def normal(self, shape: int | Sequence[int] = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
-        """Normal numbers."""
+        """Normally distributed numbers, of ``shape``."""
         mean, std = real_number("normal: mean", mean), real_number("normal: std", std)
         return self._draw(compose.normal, shape, dtype) * std + mean
 
@@ -53,7 +61,7 @@ class Generator:
         if not is_float(wanted):
             raise UserError(f"random: draws floats, not {wanted}: draw float32 numbers, scale them and use astype")
         sizes = shape_of("random: the shape", shape)
-        with self._drawing:  # two threads must not draw from one state
+        with self._drawing:  # or two threads could draw the same numbers
             numbers, after = draw(self.state.node, sizes, wanted)
             self.state.assign(Tensor(after))
         return Tensor(numbers)
@@ -67,22 +75,22 @@ def _checked(seed: int) -> int:
 
 
 default_generator = Generator()
-"""What initialisation and dropout draw from."""
+"""The stream that initialisation and dropout draw from."""
 
 
 @explained
 def manual_seed(seed: int) -> None:
-    """Begin the default stream again from ``seed``."""
+    """Restart the default stream, from which initialisation and dropout draw, from ``seed``."""
     default_generator.seed(seed)
 
 
 @explained
 def uniform(shape: int | Sequence[int] = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = float32) -> Tensor:
-    """Numbers spread evenly over [low, high), from the default stream."""
+    """Uniform numbers in [low, high), of ``shape``, from the default stream."""
     return default_generator.uniform(shape, low=low, high=high, dtype=dtype)
 
 
 @explained
 def normal(shape: int | Sequence[int] = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = float32) -> Tensor:
-    """Normal numbers, from the default stream."""
+    """Normally distributed numbers, of ``shape``, from the default stream."""
     return default_generator.normal(shape, mean=mean, std=std, dtype=dtype)

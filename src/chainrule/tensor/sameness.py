@@ -1,10 +1,12 @@
-"""When a value that Python holds is still the same one: what compiled functions take for granted is held against this.
+"""Whether a Python value is still the same as when a function was traced, so that the compiled function still holds.
 
-numbers, strings, None     by type and value: 1 is not True, 0.0 is not -0.0, a NaN is itself
+Values are compared as follows:
+
+numbers, strings, None     by type and value: 1 differs from True and 0.0 from -0.0; a NaN equals itself
 NumPy arrays               by dtype, shape and content
 lists, tuples, dicts, sets by their members
-other hashable values      by type and value, as their own == says
-everything else            by identity, as objects are that define no == of their own
+other hashable values      by type and value, with their own ==
+all other objects          by identity
 """
 
 from __future__ import annotations
@@ -26,15 +28,16 @@ from chainrule.tensor.cells import Cell
 from chainrule.tensor.tensor import Tensor
 
 Same = Callable[[Any], bool]
-"""Whether a value is the same as an earlier one."""
+"""A function that says whether a value is the same as an earlier one, which it has recorded."""
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+"""Types of immutable values without members, which are compared by type and value."""
 _PLAIN = frozenset(PLAIN)
-_MOST_SHOWN = 40
+_MOST_SHOWN = 40  # characters of a value in a message
 
 
 class Identity:
-    """A key that is equal only for the very same object, which it keeps alive: its address is nobody else's meanwhile."""
+    """A key that is equal only for the same object, which it keeps alive so that its id stays unique."""
 
     __slots__ = ("value",)
 
@@ -49,7 +52,7 @@ class Identity:
 
 
 def value_key(value: Any) -> Hashable:
-    """A key that is equal for the same values only."""
+    """A key for dicts and sets that is equal for two values only if they are the same in the sense of this module."""
     kind = type(value)
     if kind is float:
         return (kind, value if value == value and value else value.hex())
@@ -63,29 +66,31 @@ def value_key(value: Any) -> Hashable:
         return Identity(value)
     try:
         hash(value)
-    except TypeError:  # a member of it has none
+    except TypeError:  # a member is not hashable
         return Identity(value)
-    if isinstance(value, Decimal):  # as == does not tell 0 from -0, and 1.0 from 1.00
+    if isinstance(value, Decimal):  # == does not distinguish 0 from -0, nor 1.0 from 1.00
         return (kind, str(value))
     return (kind, value, *_own_content(value))
 
 
 def _own_content(value: Any) -> tuple[Hashable, ...]:
-    """The attributes of an object with a == of its own: objects may be equal by that, and differ in what a function reads."""
+    """Keys of an object's attributes: a == of its own may ignore some of them, which a function may still read."""
     own = getattr(value, "__dict__", None)
     if not own or isinstance(value, enum.Enum | type):
         return ()
-    return tuple([(name, value_key(one) if type(one) in _PLAIN else Identity(one)) for name, one in own.items()])
+    return tuple([(name, value_key(held) if type(held) in _PLAIN else Identity(held)) for name, held in own.items()])
 
 
 def same_as(value: Any) -> Same:
-    """Whether what is given later is what ``value`` is now. Arrays and containers are copied for it, objects are not kept
-    alive where Python can do without."""
+    """A function that says whether its argument is the same as ``value`` is now.
+
+    It holds copies of arrays and containers. Other objects are not kept alive, unless they allow no weak references.
+    """
     kind = type(value)
     if kind in _PLAIN:
         return _same_plain(value)
     if isinstance(value, Tensor) and not isinstance(value, Cell):
-        node = value.node  # a leaf that an optimizer updates gets another one
+        node = value.node  # an optimizer that updates a tensor gives it a new node
         return lambda now: now is value and now.node is node
     if isinstance(value, np.ndarray):
         return _same_array(value)
@@ -130,7 +135,7 @@ def _same_array(value: np.ndarray[Any, Any]) -> Same:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is made of nothing but numbers, strings and None."""
+    """Whether ``value`` is a number, string or None, or consists of these in lists, tuples and dicts."""
     kind = type(value)
     if kind in _PLAIN:
         return True
@@ -140,15 +145,15 @@ def _is_plain(value: Any) -> bool:
 
 
 def _same_bytes(value: Any) -> Same:
-    """Of plain values in containers: Python writes them as bytes quicker than it compares them one by one."""
-    kind, text = type(value), marshal.dumps(value, 2)
+    """``same_as`` for containers of plain values. Serialising them is faster than comparing them one by one."""
+    kind, content = type(value), marshal.dumps(value, 2)
 
     def same(now: Any) -> bool:
         if type(now) is not kind:
             return False
         try:
-            return marshal.dumps(now, 2) == text
-        except ValueError:  # something else has come in
+            return marshal.dumps(now, 2) == content
+        except ValueError:  # a member is no longer plain
             return False
 
     return same
@@ -158,11 +163,11 @@ def _same_sequence(value: Any) -> Same:
     if _is_plain(value):
         return _same_bytes(value)
     kind, kept, count = type(value), list(value), len(value)
-    if not any(isinstance(one, (*PLAIN, list, tuple, dict, set, frozenset, deque, np.ndarray)) for one in kept):
+    if not any(isinstance(member, (*PLAIN, list, tuple, dict, set, frozenset, deque, np.ndarray)) for member in kept):
         return lambda now: type(now) is kind and len(now) == count and all(map(operator.is_, now, kept))
-    members = [same_as(one) for one in kept]
+    members = [same_as(member) for member in kept]
     return lambda now: (
-        type(now) is kind and len(now) == count and all(same(one) for same, one in zip(members, now, strict=True))
+        type(now) is kind and len(now) == count and all(same(member) for same, member in zip(members, now, strict=True))
     )
 
 
@@ -181,12 +186,12 @@ def _same_dict(value: dict[Any, Any]) -> Same:
 
 
 def _has_values(kind: Any) -> bool:
-    """Whether objects of this type may be equal though they are not the same object."""
+    """Whether objects of this type are hashable and compared by value, with a == of their own."""
     return kind.__hash__ not in (None, object.__hash__) and kind.__eq__ is not object.__eq__
 
 
 def described(value: Any) -> str:
-    """What a value is, in a few words."""
+    """A short description of ``value`` for messages."""
     if isinstance(value, np.ndarray):
         return f"an array {value.dtype}[{', '.join(map(str, value.shape))}]"
     if type(value) in _PLAIN or isinstance(value, list | tuple | dict | set | frozenset):

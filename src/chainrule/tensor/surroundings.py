@@ -1,8 +1,8 @@
-"""What a function's code names: globals, variables of enclosing functions, attributes of objects, and those of whatever it
-calls. A compiled function is traced again when one of them is no longer what it was.
+"""Surroundings of a function: the globals, variables of enclosing functions and attributes that its code names, together with
+those that the functions it calls name. A compiled function is traced again when one of them has changed.
 
-The code is read, not run: a name counts if any function that can be reached from here mentions it. What lies in installed
-packages, this one among them, or in Python's own library is taken for granted, and so is what their objects hold further in.
+The code is read and not run: a name counts if any function that can be reached from here mentions it. Functions of installed
+packages (this one included) and of Python's own library are assumed not to change, and so are the contents of their objects.
 """
 
 from __future__ import annotations
@@ -31,20 +31,25 @@ _TAKEN_FOR_GRANTED = (
     os.path.dirname(np.__file__) + os.sep,
     *(path + os.sep for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")),
 )
+# Classes of Python's library that only hold the user's attributes, so these are guarded.
 _NAMESPACES = frozenset({("types", "SimpleNamespace"), ("argparse", "Namespace")})
 _NOT_CALLED = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__del__", "__repr__", "__str__"})
-"""Methods of objects that are there already, which running code does not call unless it names them."""
+"""Special methods that code does not call on an existing object unless it names them."""
 _ASKING = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})
-"""Names through which attributes are reached by their names as text."""
+"""Names through which code can read attributes whose names are given as strings."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 ABSENT = "absent"
-"""What something was that was not there."""
+"""The description, in ``Guard.was``, of something that did not exist."""
 
 
 class Guard(NamedTuple):
-    """Something outside of a function that it was traced with: what it is, how to look at it, and whether it is the same."""
+    """A value outside of a function that it was traced with.
+
+    ``what`` names it, ``look`` reads it as it is now, ``same`` compares that with the recorded value, and ``was`` describes the
+    recorded value.
+    """
 
     what: str
     look: Callable[[], Any]
@@ -52,7 +57,7 @@ class Guard(NamedTuple):
     was: str
 
     def broken(self) -> str | None:
-        """How it changed; None if it did not."""
+        """A sentence that says how the value changed; None if it did not."""
         now = self.look()
         if self.same(now):
             return None
@@ -60,33 +65,34 @@ class Guard(NamedTuple):
 
 
 def change(what: str, was: str, now: Any) -> str:
-    """A sentence about something that is another value now."""
+    """A sentence that says how ``what`` changed, from a value described by ``was`` to ``now``."""
     if now is MISSING:
         return f"{what} is gone; it was {was}"
     return f"{what} changed from {was} to {f'another {described(now)[2:]}' if described(now) == was else described(now)}"
 
 
 class Surroundings:
-    """All that ``function`` names, as it is now.
+    """Guards for everything outside of ``function`` that its code names, with the present values.
 
-    ``objects`` are what else the function gets at, with what to call them: arguments that are no tensors, attributes of
-    modules. ``called`` are functions of which is known that it calls them.
+    ``objects`` are pairs of a name and a further object that the function can reach: arguments that are no tensors, attributes
+    of modules. ``called`` are functions that it is known to call. ``generators`` are the random generators that it can reach,
+    with their names, and ``iterators`` the names of iterators.
     """
 
     def __init__(
         self, function: Callable[..., Any], objects: Iterable[tuple[str, Any]] = (), called: Iterable[Any] = ()
     ) -> None:
         objects, called = list(objects), list(called)
-        self._names: set[str] = set()  # of attributes
-        self._asked: set[str] = set()  # of attributes that may be missing, as ``hasattr`` asks for them
-        while True:  # each function may name attributes of objects that were looked at before
+        self._names: set[str] = set()  # attributes that code names
+        self._asked: set[str] = set()  # attributes that code may ask for by a string, as with ``hasattr``; they may be missing
+        while True:  # until no function names attributes that earlier objects were not searched for
             known = len(self._names), len(self._asked)
             self.guards: dict[Hashable, Guard] = {}
             self.generators: list[tuple[str, Any]] = []
             self.iterators: list[str] = []
             self._seen: set[int] = set()
             self._absent: dict[Hashable, set[str]] = {}
-            self._alive: list[Any] = []  # made while looking: their ids must not come again
+            self._alive: list[Any] = []  # keeps objects alive, so that no two of ``_seen`` get the same id
             self._look_at("", function, always=True)
             for one in called:
                 self._look_at("", one)
@@ -98,6 +104,7 @@ class Surroundings:
     # ---- what is looked at
 
     def _look_at(self, label: str, value: Any, always: bool = False) -> None:
+        """Guard what ``value`` can reach. ``always`` includes a function of an installed package, if it is itself compiled."""
         if isinstance(value, (*PLAIN, np.ndarray, np.generic)) or id(value) in self._seen:
             return
         self._seen.add(id(value))
@@ -110,14 +117,14 @@ class Surroundings:
             self._look_at(label, value.__func__, always)
             self._look_at("self", value.__self__)
         elif isinstance(value, functools.partial):
-            for one in (value.func, value.args, value.keywords):
-                self._look_at(label, one, always)
+            for member in (value.func, value.args, value.keywords):
+                self._look_at(label, member, always)
         elif isinstance(value, dict | MappingProxyType):
-            for name, one in value.items():
-                self._look_at(f"{label}[{described(name)}]", one)
+            for name, member in value.items():
+                self._look_at(f"{label}[{described(name)}]", member)
         elif isinstance(value, list | tuple | set | frozenset | deque):
-            for place, one in enumerate(value):
-                self._look_at(f"{label}[{place}]", one)
+            for place, member in enumerate(value):
+                self._look_at(f"{label}[{place}]", member)
         elif _is_generator(value):
             self.generators.append((label, value))
         elif isinstance(value, Iterator):
@@ -129,19 +136,19 @@ class Surroundings:
                 self._attributes(label, value)
         elif hasattr(type(value), "_compiled_from"):
             self._look_at(label, value._compiled_from)
-        elif not isinstance(value, Watched | Tensor):  # attributes of the first are noted when they are read
+        elif not isinstance(value, Watched | Tensor):  # reads of a Watched object are recorded by itself
             self._attributes(label, value, further=_is_followed(type(value)))
             self._look_at_class(type(value))
 
     def _look_into(self, function: FunctionType) -> None:
-        """At all that the code of a function names."""
+        """Guard everything that the code of ``function`` names."""
         names, attributes, asked = _named(function.__code__)
         self._names |= attributes | asked
         self._asked |= asked
-        around = function.__globals__
-        self._hold_absence((id(around), "globals"), "the global", lambda: around, names - around.keys())
-        for name in names & around.keys():
-            self._hold((id(around), name), f"the global {name}", functools.partial(around.get, name, MISSING), name)
+        global_names = function.__globals__
+        self._hold_absence((id(global_names), "globals"), "the global", lambda: global_names, names - global_names.keys())
+        for name in names & global_names.keys():
+            self._hold((id(global_names), name), f"the global {name}", functools.partial(global_names.get, name, MISSING), name)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._hold(id(cell), f"the variable {name} of the enclosing function", functools.partial(_content, cell), name)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -150,20 +157,26 @@ class Surroundings:
                 self._hold((id(function), id(value)), what, functools.partial(_itself, value), what)
 
     def _attributes(self, label: str, value: Any, further: bool = True) -> None:
-        """At those attributes of an object that any code names, and ``further`` at what is in them."""
-        there = set()
+        """Guard those attributes of an object that any code names.
+
+        With ``further``, also guard what they can reach, and that the object gets no attribute that code asks for by a string
+        or that would shadow one of its class.
+        """
+        present = set()
         for name, attribute in _own_attributes(value):
             if name in self._names and attribute is not MISSING:
-                there.add(name)
+                present.add(name)
                 look = functools.partial(_attribute, _holding(value), name)
                 self._hold((id(value), name), f"{label}.{name}", look, f"{label}.{name}", further)
         if further and hasattr(value, "__dict__") and not isinstance(value, type):
             kind: Any = type(value)
-            absent = {name for name in self._names - there if name in self._asked or _may_be_shadowed(kind, name)}
+            absent = {name for name in self._names - present if name in self._asked or _may_be_shadowed(kind, name)}
             self._hold_absence((id(value), "absent"), f"{label}.", functools.partial(_dict_of, _holding(value)), absent)
 
     def _hold_absence(self, key: Hashable, what: str, look: Callable[[], dict[str, Any]], names: Iterable[str]) -> None:
-        """That none of ``names`` is in a dict: it would take the place of what is read now, from a class or from Python."""
+        """Guard that none of ``names`` appears in the dict that ``look`` gives, where it would shadow what is read now: an
+        attribute of a class, or a built-in function.
+        """
         kept = {*names} | self._absent.get(key, set())
         if not kept:
             return
@@ -171,28 +184,30 @@ class Surroundings:
         candidates = frozenset(kept)
 
         def appeared() -> Any:
-            there = look()
-            if there.keys().isdisjoint(candidates):
+            present = look()
+            if present.keys().isdisjoint(candidates):
                 return None
-            name = min(candidates & there.keys())
+            name = min(candidates & present.keys())
             return f"{what}{'' if what.endswith('.') else ' '}{name}"
 
         self.guards[key] = Guard(what, appeared, _is_none, ABSENT)
 
     def _look_at_class(self, kind: type) -> None:
-        for one in kind.__mro__:
-            if one is object or _is_granted(_file_of(one)):
+        """Guard what a class and its bases hold: named attributes, and what named and special methods name."""
+        for base in kind.__mro__:
+            if base is object or _is_granted(_file_of(base)):
                 continue
-            for name, value in list(vars(one).items()):
+            for name, value in list(vars(base).items()):
                 function = _function_of(value)
                 if function is not None:
                     if name in self._names or (name.startswith("__") and name not in _NOT_CALLED):
                         self._look_at("", function)
                 elif name in self._names:
-                    what = f"{one.__name__}.{name}"
-                    self._hold((id(one), name), what, functools.partial(_attribute, _holding(one), name), what)
+                    what = f"{base.__name__}.{name}"
+                    self._hold((id(base), name), what, functools.partial(_attribute, _holding(base), name), what)
 
     def _hold(self, key: Hashable, what: str, look: Callable[[], Any], label: str, further: bool = True) -> None:
+        """Guard the value that ``look`` gives, if it exists; with ``further``, also what it can reach, under ``label``."""
         value = look()
         if value is not MISSING:
             self.guards[key] = Guard(what, look, same_as(value), described(value))
@@ -201,7 +216,7 @@ class Surroundings:
 
 
 class RandomStates:
-    """The states of the generators of random numbers outside of this library, at one moment."""
+    """A record of the states of random generators that are not chainrule's: NumPy's, Python's, and ``generators``."""
 
     def __init__(self, generators: Iterable[tuple[str, Any]]) -> None:
         looks: list[tuple[str, Callable[[], Any]]] = [("np.random", np.random.get_state), ("random", random.getstate)]
@@ -209,11 +224,12 @@ class RandomStates:
         self._states = [(label, look, _bits(look)) for label, look in looks]
 
     def drawn(self) -> str | None:
-        """The name of a generator that was drawn from since; None if none was."""
+        """The name of a generator whose state has changed since, because numbers were drawn; None if there is none."""
         return next((name for name, look, state in self._states if _bits(look) != state), None)
 
 
 def _bits(look: Callable[[], Any]) -> str | bytes:
+    """The state that ``look`` gives, in a form that can be compared."""
     state = look()
     if isinstance(state, tuple) and isinstance(state[1], np.ndarray):
         return bytes(state[1].tobytes()) + repr(state[2:]).encode()
@@ -221,7 +237,7 @@ def _bits(look: Callable[[], Any]) -> str | bytes:
 
 
 def _is_generator(value: Any) -> bool:
-    """Whether it draws random numbers; ``numpy.random`` is loaded where somebody has one of its generators."""
+    """Whether ``value`` is a random generator. Does not import ``numpy.random``: whoever has a generator of it did."""
     if isinstance(value, random.Random):
         return True
     if "numpy.random" not in sys.modules:
@@ -248,11 +264,11 @@ def _dict_of(holder: Callable[[], Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _may_be_shadowed(kind: Hashable, name: str) -> bool:
-    """Whether a class has an attribute, or a method, whose place one of the object itself would take."""
+    """Whether a class has an attribute or method that an attribute ``name`` of an object would shadow."""
     assert isinstance(kind, type)
-    for one in kind.__mro__:
-        if name in vars(one):
-            return not hasattr(type(vars(one)[name]), "__set__")  # a property stays in front
+    for base in kind.__mro__:
+        if name in vars(base):
+            return not hasattr(type(vars(base)[name]), "__set__")  # a property takes precedence over the object
     return False
 
 
@@ -262,7 +278,7 @@ def _may_be_shadowed(kind: Hashable, name: str) -> bool:
 def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # the enclosing function has not come so far
+    except ValueError:  # the enclosing function has not assigned it yet
         return MISSING
 
 
@@ -271,7 +287,7 @@ def _itself(value: Any) -> Any:
 
 
 def _holding(value: Any) -> Callable[[], Any]:
-    """Gives ``value``, without keeping it alive where that is possible."""
+    """A function that returns ``value`` without keeping it alive, if it allows weak references."""
     try:
         return weakref.ref(value)
     except TypeError:
@@ -280,14 +296,14 @@ def _holding(value: Any) -> Callable[[], Any]:
 
 def _attribute(holder: Callable[[], Any], name: str) -> Any:
     value = holder()
-    for found, attribute in _own_attributes(value, (name,)):
-        if found == name:
+    for own_name, attribute in _own_attributes(value, (name,)):
+        if own_name == name:
             return attribute
     return MISSING
 
 
 def _own_attributes(value: Any, names: Iterable[str] | None = None) -> Iterator[tuple[str, Any]]:
-    """Attributes of an object itself, in its ``__dict__`` or its slots; only those of ``names``, if given."""
+    """The attributes in an object's own ``__dict__`` and slots, with their names; only those of ``names``, if given."""
     own = getattr(value, "__dict__", None)
     if own is not None:
         yield from list(own.items()) if names is None else [(name, own[name]) for name in names if name in own]
@@ -299,17 +315,20 @@ def _own_attributes(value: Any, names: Iterable[str] | None = None) -> Iterator[
 
 
 def _function_of(value: Any) -> FunctionType | None:
-    """The function that stands behind a member of a class."""
+    """The plain function in a method, property or compiled function of a class; None for any other ``value``."""
     for name in ("fget", "__func__", "func", "_compiled_from"):
-        behind = getattr(value, name, None)
-        value = value if behind is None else behind
+        inner = getattr(value, name, None)
+        value = value if inner is None else inner
     return value if isinstance(value, FunctionType) else None
 
 
 @functools.lru_cache(maxsize=4096)
 def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The globals and the attributes that some code, and functions defined in it, mention; and, if it asks for attributes by
-    name, as ``getattr`` does, the texts in it that may be such names."""
+    """The names of globals and of attributes that ``code`` and the functions defined in it mention.
+
+    The third set is empty unless the code reads attributes by strings, as with ``getattr``; then it has all strings in the code
+    that could be names of attributes.
+    """
     names, attributes = set(), set()
     for instruction in dis.get_instructions(code):
         name = instruction.argval
@@ -320,7 +339,7 @@ def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
                 attributes.add(name)
     asked = set()
     if not _ASKING.isdisjoint(names | attributes):
-        asked = {one for one in code.co_consts if isinstance(one, str) and one.isidentifier()}
+        asked = {constant for constant in code.co_consts if isinstance(constant, str) and constant.isidentifier()}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             inner_names, inner_attributes, inner_asked = _named(constant)
@@ -332,14 +351,14 @@ def _named(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
 
 @functools.lru_cache(maxsize=4096)
 def _is_granted(file: str) -> bool:
-    """Whether a source file belongs to this package, to one that is installed, or to Python itself."""
+    """Whether a source file belongs to this package, an installed one or Python itself, and so is assumed not to change."""
     if not file or file.startswith("<frozen "):
         return True
-    return file.startswith(_TAKEN_FOR_GRANTED) or any(one in file for one in _INSTALLED)
+    return file.startswith(_TAKEN_FOR_GRANTED) or any(folder in file for folder in _INSTALLED)
 
 
 def _is_followed(kind: type) -> bool:
-    """Whether objects of a class are looked into further than at their own attributes: the user's, and this package's."""
+    """Whether to follow what attributes of a class's objects hold: only for classes of the user and of this package."""
     return (
         (kind.__module__, kind.__name__) in _NAMESPACES
         or _file_of(kind).startswith(_LIBRARY)
@@ -348,7 +367,7 @@ def _is_followed(kind: type) -> bool:
 
 
 def _file_of(kind: type) -> str:
-    """Where a class was defined; of one typed in at a prompt, something that is no file."""
+    """The source file of a class; "<prompt>" if it was typed at a prompt; empty if unknown."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     return file or ("<prompt>" if kind.__module__ == "__main__" else "")

@@ -1,4 +1,4 @@
-"""The user's handle on a node: operators, NumPy's methods, backward."""
+"""The ``Tensor`` of users: a node of the graph with operators, NumPy's methods and ``backward()``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class _Count(int):
-    """A number of elements, which is a number and no function: PyTorch's ``x.size(0)`` is told so."""
+    """The value of ``Tensor.size``, an int. Calling it, as ``x.size(0)`` in PyTorch, raises an error with what to write."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class _Count(int):
 
 
 def _undefined(operator: str, remedy: str) -> Callable[..., Any]:
-    """An operator that tensors do not have: no gradient would pass it."""
+    """A method for an operator that tensors do not have, as no gradient would pass it: it raises a UserTypeError."""
 
     def refuse(self: Tensor, *_: Any) -> Any:
         raise UserTypeError(
@@ -67,10 +67,10 @@ def _undefined(operator: str, remedy: str) -> Callable[..., Any]:
 
 @explained_methods
 class Tensor:
-    """An immutable array of one of seven dtypes that knows how it was computed.
+    """An immutable array of one of seven dtypes, together with the graph of how it was computed.
 
-    Operators and methods have NumPy's names, broadcasting and axis arguments. ``requires_grad`` marks a tensor whose
-    gradient is wanted: after ``error.backward()`` it is in ``grad``, of the same shape and dtype.
+    Operators and methods have NumPy's names, broadcasting and axis arguments. A tensor made with ``requires_grad=True`` asks
+    for its gradient: after ``error.backward()`` that is in ``grad``, with the same shape and dtype.
     """
 
     __slots__ = ("__weakref__", "_grad", "_node")
@@ -84,7 +84,7 @@ class Tensor:
         self._node = node
         self._grad = None
 
-    if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for an attribute
+    if not TYPE_CHECKING:  # or type checkers would accept every misspelt name
 
         def __getattr__(self, name: str) -> Any:
             raise absent("Tensor", name, TENSOR)
@@ -93,7 +93,7 @@ class Tensor:
 
     @property
     def node(self) -> Node:
-        """The node of the graph that this is the value of."""
+        """The node of the graph that this tensor is the value of."""
         return self._node
 
     @property
@@ -108,17 +108,17 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        """How many axes there are."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many elements there are, as in NumPy."""
+        """The number of elements, as in NumPy."""
         return _Count(math.prod(self.shape))
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a gradient passes here on its way back. It can be set, as by ``requires_grad_()``."""
+        """Whether a gradient arrives at this tensor or passes through it. It can be set, as by ``requires_grad_()``."""
         return self.node.requires_grad
 
     @requires_grad.setter
@@ -127,7 +127,11 @@ class Tensor:
 
     @property
     def graph(self) -> Graph:
-        """The whole computation that led here. ``backward()`` frees it."""
+        """The graph of the whole computation of this tensor.
+
+        Raises:
+            UserError: ``backward()`` has freed it.
+        """
         if self.node.is_freed:
             refuse_freed(self.node, "graph", "look at the graph before")
         return Graph(self.node)
@@ -153,7 +157,11 @@ class Tensor:
         return value
 
     def numpy(self) -> Array:
-        """The numbers as a read-only NumPy array, without a copy."""
+        """The numbers as a read-only NumPy array, without a copy.
+
+        Raises:
+            UserError: there are none, as in a traced function.
+        """
         view = self._value().view()
         view.flags.writeable = False
         return view
@@ -195,14 +203,14 @@ class Tensor:
         return (1, 0)  # kDLCPU
 
     def item(self) -> Any:
-        """The one number of a tensor of size 1, as a Python number."""
+        """The number in a tensor of size 1, as a Python number; a UserError for any other size."""
         if self.size != 1:
             raise UserError(f"item: this is {self.node.type}, with {self.size} elements: index one, or use tolist()")
         value = self._value()
         return (value.astype(np.float64) if value.dtype == bfloat16 else value).item()
 
     def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers; a single number without axes."""
+        """The elements as nested lists of Python numbers, one level per axis; a number if there are no axes."""
         value = self._value()
         return (value.astype(np.float64) if self.dtype == bfloat16 else value).tolist()
 
@@ -239,7 +247,7 @@ class Tensor:
             numbers = "traced, no value yet"
         else:
             shown = node.value.astype(np.float32) if node.dtype == bfloat16 else node.value
-            edge = {1: 3, 2: 3, 3: 2}.get(node.ndim, 1)  # along each axis: six of each of four would be 1,296 numbers
+            edge = {1: 3, 2: 3, 3: 2}.get(node.ndim, 1)  # so that 4 axes do not show 6^4 numbers
             numbers = np.array2string(shown, separator=", ", threshold=60, edgeitems=edge, prefix="Tensor(", precision=5)
         facts = [str(node.type)]
         if node.operation.role is not Role.LEAF:
@@ -253,12 +261,15 @@ class Tensor:
     def backward(
         self, upstream: Tensor | Array | None = None, *, retain_graph: bool | None = None, create_graph: bool = False
     ) -> None:
-        """Add d self / d p to ``p.grad`` for every parameter and every ``requires_grad`` tensor p that this depends on.
+        """Add d self / d p to ``p.grad`` for each parameter and ``requires_grad`` tensor p that this tensor depends on.
 
-        ``upstream`` is the gradient of the error with respect to this, needed where this is not one number.
-        The graph, with the values in between, is freed then, so that an error can be kept as a number: a second ``backward()``
-        through it is refused unless the first had ``retain_graph=True``. ``create_graph`` keeps the gradients' own graph, so
-        that they can be differentiated again, and retains this one unless ``retain_graph`` says otherwise.
+        ``upstream`` is the gradient of the error with respect to this tensor, of its shape; it is required unless this is a
+        single number. Afterwards the graph is freed with its intermediate values, so that keeping errors of many steps takes
+        little memory; ``retain_graph=True`` keeps it for a second ``backward()``. ``create_graph=True`` makes the gradients
+        differentiable themselves, and retains the graph unless ``retain_graph=False``.
+
+        Raises:
+            UserError: this tensor depends on nothing that asks for a gradient, or the graph was freed.
         """
         if not self.requires_grad:
             raise UserError(
@@ -273,13 +284,15 @@ class Tensor:
                 owner = node.owner() if node.owner is not None else None
                 if owner is not None and gradient is not None:
                     _refuse_to_leave_the_trace(owner)
-                    arrived = Tensor(gradient)
-                    owner.grad = arrived if owner.grad is None else owner.grad + arrived
+                    arriving = Tensor(gradient)
+                    owner.grad = arriving if owner.grad is None else owner.grad + arriving
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that has arrived; None before the first. A hidden value keeps none, unless ``retain_grad()`` was called
-        before ``backward()``: whoever asks is warned."""
+        """The sum of the gradients that have arrived, of the tensor's shape and dtype; None before the first.
+
+        A hidden value keeps no gradient unless ``retain_grad()`` was called before ``backward()``; reading it then warns.
+        """
         if self._grad is None:
             node = self._node
             if node.requires_grad and node.owner is None and node.operation.role is not Role.LEAF:
@@ -294,23 +307,29 @@ class Tensor:
         self._grad = gradient
 
     def retain_grad(self) -> None:
-        """Keep the gradient that arrives at this hidden value in ``grad``, as that of a leaf is. To be called before
-        ``backward()``."""
+        """Let ``backward()`` keep the gradient of this hidden value in ``grad``, as for a leaf. To be called before it.
+
+        Raises:
+            UserError: no gradient passes here.
+        """
         node = self.node
         if not node.requires_grad:
             raise UserError(f"retain_grad: no gradient passes {node.type}: it depends on nothing that asks for one")
         if node.owner is not None:
             return
         node.owner = weakref.ref(self)
-        if node.remembered is not None:  # else it is told when it is made
+        if node.remembered is not None:  # otherwise it gets the owner when it is made
             node.remembered.owner = node.owner
 
     def requires_grad_(self, wanted: bool = True) -> Self:
-        """Ask for the gradient of this value, here and now: what is computed from it from now on passes it back.
+        """Ask for the gradient of this tensor, or with False no longer ask for it; returns the tensor itself.
 
-        A value that nothing with a gradient led to, computed or not, becomes a leaf. One through which a gradient passes on its
-        way further back stays as it is (``retain_grad()`` keeps it), and cannot be told not to: ``detach()`` gives a value that
-        passes none. A parameter that does not ask for its gradient is frozen.
+        It holds for what is computed from the tensor afterwards. A tensor without a gradient becomes a leaf, also if it was
+        computed. A hidden value that a gradient passes through already is left as it is (``retain_grad()`` keeps its gradient).
+
+        Raises:
+            UserError: the dtype is no float, or False is asked of a hidden value that a gradient passes through; ``detach()``
+                gives a tensor with its numbers through which none passes.
         """
         node = self.node
         if bool(wanted) is node.requires_grad:
@@ -335,8 +354,13 @@ class Tensor:
         return self
 
     def assign(self, value: Any) -> None:
-        """Of a leaf that asks for a gradient: from now on this is a name for the numbers of ``value``, of the same shape. What
-        was computed before keeps the old ones. Optimizers do that; all other tensors are immutable."""
+        """Give a leaf that asks for a gradient the numbers of ``value``, of the same shape, as optimizers do.
+
+        What was computed before keeps the old numbers.
+
+        Raises:
+            UserError: this is any other tensor, which is immutable, or the shape differs, or a function is being compiled.
+        """
         node = self.node
         if node.operation is not INPUT or not node.requires_grad:
             raise UserError(
@@ -353,7 +377,7 @@ class Tensor:
         self._node = leaf(new.numpy(), INPUT, requires_grad=True, label=node.label, owner=node.owner)
 
     def detach(self) -> Tensor:
-        """The same numbers, through which no gradient passes."""
+        """A tensor with the same numbers, through which no gradient passes."""
         return Tensor(ops.stop_gradient(self.node))
 
     # ---- arithmetic
@@ -383,9 +407,10 @@ class Tensor:
         return _binary("divide", ops.divide, other, self, floats=True)
 
     def __pow__(self, exponent: Any) -> Tensor:
-        """``x ** 2``, and ``x ** y`` element by element, with NumPy's values: a negative x needs a whole y, else nan.
+        """``x ** 2``, or ``x ** y`` element by element, as in NumPy: nan where x is negative and y is not whole.
 
-        The gradient for y is nan where x is negative. Integers can only be raised to a number that is whole and not negative.
+        The gradient with respect to y is nan where x is negative. Integers raised to a whole number of at least 0 stay
+        integers; raised to any other number they give float32.
         """
         if isinstance(exponent, np.integer | np.floating):
             exponent = exponent.item()
@@ -458,7 +483,7 @@ class Tensor:
     def __invert__(self) -> Tensor:
         return Tensor(ops.logical_not(self.node))
 
-    # ---- functions of one number
+    # ---- elementwise functions
 
     def _floats(self) -> Node:
         return self.node if is_float(self.dtype) else compose.to_dtype(self.node, float32)
@@ -472,11 +497,11 @@ class Tensor:
         return Tensor(ops.log(self._floats()))
 
     def expm1(self) -> Tensor:
-        """e^x - 1, to all digits where x is near 0."""
+        """e^x - 1 for each element, accurate also near x = 0."""
         return Tensor(ops.expm1(self._floats()))
 
     def log1p(self) -> Tensor:
-        """ln(1 + x), to all digits where x is near 0."""
+        """ln(1 + x) for each element, accurate also near x = 0."""
         return Tensor(ops.log1p(self._floats()))
 
     def sqrt(self) -> Tensor:
@@ -508,7 +533,7 @@ class Tensor:
         return Tensor(ops.erf(self._floats()))
 
     def erfc(self) -> Tensor:
-        """1 - erf(x), to all digits where that is near 0."""
+        """1 - erf(x) for each element, accurate also where the result is near 0."""
         return Tensor(ops.erfc(self._floats()))
 
     def sign(self) -> Tensor:
@@ -520,28 +545,32 @@ class Tensor:
         return abs(self)
 
     def clip(self, low: Any = None, high: Any = None) -> Tensor:
-        """Limited to [low, high]. Outside, and at the limits, no gradient passes."""
-        found = self
+        """Each element limited to [low, high]; no gradient passes where it is at a limit or outside."""
+        clipped = self
         if low is not None:
-            found = _binary("clip", ops.maximum, low, found)
+            clipped = _binary("clip", ops.maximum, low, clipped)
         if high is not None:
-            found = _binary("clip", ops.minimum, high, found)
-        return found
+            clipped = _binary("clip", ops.minimum, high, clipped)
+        return clipped
 
     def astype(self, dtype: Any) -> Tensor:
-        """The same numbers in another dtype; the gradient comes back in this one's."""
+        """The same numbers converted to ``dtype``; the gradient is converted back to this dtype."""
         return Tensor(compose.to_dtype(self.node, as_dtype(dtype)))
 
     # ---- reductions
 
     def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """The sum over ``axis`` (all by default). Integers are added up, and bools counted, as int64."""
+        """The sum over ``axis``, all axes by default. Integers and bools are added up as int64."""
         node = self.node if is_float(self.dtype) else compose.to_dtype(self.node, int64)
         axes = as_axes("sum", axis, self.ndim)
         return _kept(ops.sum_(node, axes=axes), self.shape, axes, keepdims)
 
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """The mean over ``axis``, all axes by default; integers give float32. A UserError where there is nothing to average."""
+        """The mean over ``axis``, all axes by default; integers give float32.
+
+        Raises:
+            UserError: there are no elements along ``axis``.
+        """
         axes = as_axes("mean", axis, self.ndim)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count == 0:
@@ -550,36 +579,40 @@ class Tensor:
         return _kept(ops.scaled(total, 1.0 / count), self.shape, axes, keepdims)
 
     def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """The mean squared distance from the mean; divided by n - ddof."""
+        """The variance over ``axis``, all axes by default: the sum of squared distances from the mean, divided by n - ``ddof``.
+
+        Raises:
+            UserError: the number of elements n is not larger than ``ddof``.
+        """
         axes, ddof = as_axes("var", axis, self.ndim), whole_number("var: ddof", ddof, 0)
         count = int(np.prod([self.shape[i] for i in axes], dtype=np.int64))
         if count <= ddof:
             raise UserError(f"var: {self.node.type} has {count} elements along {axes}, with ddof={ddof} it needs more")
-        apart = self - self.mean(axis, keepdims=True)
-        return (apart * apart).sum(axis, keepdims) * (1.0 / (count - ddof))
+        deviation = self - self.mean(axis, keepdims=True)
+        return (deviation * deviation).sum(axis, keepdims) * (1.0 / (count - ddof))
 
     def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """The largest value; its gradient goes to the first place that holds it."""
+        """The largest element along ``axis``, all axes by default; on a tie, the whole gradient goes to the first one."""
         return self._extreme("max", ops.max_, axis, keepdims)
 
     def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """The smallest value; its gradient goes to the first place that holds it."""
+        """The smallest element along ``axis``, all axes by default; on a tie, the whole gradient goes to the first one."""
         return self._extreme("min", ops.min_, axis, keepdims)
 
     def argmax(self, axis: int | None = None) -> Tensor:
-        """The place of the largest value, the first on a tie; without ``axis``, in the flattened tensor."""
+        """The index of the largest element along ``axis``, the first on a tie; without ``axis``, in the flattened tensor."""
         return self._place("argmax", ops.argmax, axis)
 
     def argmin(self, axis: int | None = None) -> Tensor:
-        """The place of the smallest value, the first on a tie; without ``axis``, in the flattened tensor."""
+        """The index of the smallest element along ``axis``, the first on a tie; without ``axis``, in the flattened tensor."""
         return self._place("argmin", ops.argmin, axis)
 
     def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """Whether any element along ``axis`` is not 0."""
+        """Whether any element along ``axis``, all axes by default, is not 0."""
         return self.astype(bool_).sum(axis, keepdims) > 0
 
     def all(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
-        """Whether all elements along ``axis`` are not 0."""
+        """Whether no element along ``axis``, all axes by default, is 0."""
         return ~((~self.astype(bool_)).any(axis, keepdims))
 
     def _extreme(self, name: str, primitive: ops.Primitive, axis: Axes, keepdims: bool) -> Tensor:
@@ -598,10 +631,14 @@ class Tensor:
             return Tensor(primitive(compose.to_shape(self.node, (self.size,)), axis=0))
         return Tensor(primitive(self.node, axis=as_axis(name, axis, self.ndim)))
 
-    # ---- moves
+    # ---- movements
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """Another shape for the same elements; one size may be -1: what is left."""
+        """The same elements, in row-major order, in another shape. One size may be -1: it is computed from the others.
+
+        Raises:
+            UserError: the number of elements does not fit the shape.
+        """
         sizes = list(_several("reshape: the shape", shape))
         if sizes.count(-1) > 1:
             raise UserError(f"reshape: shape {tuple(sizes)} leaves more than one size open: -1 may stand once")
@@ -613,7 +650,7 @@ class Tensor:
         return Tensor(ops.reshape(self.node, shape=tuple(sizes)))
 
     def flatten(self, start_axis: int = 0) -> Tensor:
-        """All axes from ``start_axis`` on as one."""
+        """The axes from ``start_axis`` on merged into one: (a, b, c) with start_axis=1 -> (a, b * c)."""
         start_axis = whole_number("flatten: start_axis", start_axis)
         if not 0 <= start_axis < max(self.ndim, 1):
             raise UserError(f"flatten: start_axis {start_axis} is outside {self.node.type}: give 0 to {max(self.ndim, 1) - 1}")
@@ -621,7 +658,11 @@ class Tensor:
         return Tensor(compose.to_shape(self.node, (*self.shape[:start_axis], rest)))
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
-        """The axes in another order; reversed by default. As in NumPy, the arguments are the whole order, no pair to swap."""
+        """The axes in another order; reversed by default.
+
+        As in NumPy, ``axes`` is the order of all axes, and not a pair to swap, as in PyTorch. A UserError asks which is meant
+        where both could be.
+        """
         order = _several("transpose: axes", axes)
         if len(axes) == 2 and (self.ndim != 2 or [i % 2 for i in order] == [0, 1]):
             raise UserError(
@@ -632,26 +673,26 @@ class Tensor:
         return Tensor(ops.transpose(self.node, axes=chosen))
 
     def swapaxes(self, first: int, second: int) -> Tensor:
-        """Two axes exchanged, as in NumPy; what PyTorch calls ``transpose(first, second)``."""
+        """Two axes exchanged, as in NumPy; PyTorch calls this ``transpose(first, second)``."""
         first, second = as_axis("swapaxes", first, self.ndim), as_axis("swapaxes", second, self.ndim)
         order = list(range(self.ndim))
         order[first], order[second] = order[second], order[first]
         return self.transpose(order)
 
     def squeeze(self, axis: Axes = None) -> Tensor:
-        """Without axes of size 1: all of them, or those named."""
+        """The tensor without its axes of size 1, or without those that ``axis`` names, which must be of size 1."""
         axes = as_axes("squeeze", axis, self.ndim) if axis is not None else [i for i, n in enumerate(self.shape) if n == 1]
         if any(self.shape[i] != 1 for i in axes):
             raise UserError(f"squeeze: axes {tuple(axes)} of {self.node.type} are not all of size 1")
         return self.reshape([size for i, size in enumerate(self.shape) if i not in axes])
 
     def expand_dims(self, axis: int) -> Tensor:
-        """With a new axis of size 1 at ``axis``."""
+        """The tensor with a new axis of size 1, at place ``axis`` of the result."""
         place = as_axis("expand_dims", axis, self.ndim + 1)
         return self.reshape([*self.shape[:place], 1, *self.shape[place:]])
 
     def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
-        """Repeated along new axes in front and along axes of size 1 until it has ``shape``."""
+        """The tensor repeated along new axes in front and along axes of size 1, so that it has ``shape``."""
         return Tensor(compose.broadcast_to(self.node, shape_of("broadcast_to: the shape", shape)))
 
     def flip(self, axis: Axes = None) -> Tensor:
@@ -659,18 +700,18 @@ class Tensor:
         return Tensor(ops.flip(self.node, axes=as_axes("flip", axis, self.ndim)))
 
     def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-        """With a border: ``width`` gives (before, after) per axis."""
-        pairs = [as_whole_numbers(one) for one in width] if isinstance(width, Sequence | np.ndarray) else [None]
+        """The tensor with a border of ``value``. ``width`` has the elements (before, after) to add to each axis."""
+        pairs = [as_whole_numbers(pair) for pair in width] if isinstance(width, Sequence | np.ndarray) else [None]
         low, high = [], []
-        for one in pairs:
-            if one is None or len(one) != 2 or len(pairs) != self.ndim:
+        for pair in pairs:
+            if pair is None or len(pair) != 2 or len(pairs) != self.ndim:
                 raise UserError(
                     f"pad: width must give two whole numbers, (before, after), for each of the {self.ndim} axes of "
                     f"{self.node.type}, got {width!r}"
                 )
-            low.append(one[0])
-            high.append(one[1])
-        whole = as_whole(value)  # a float would round an int64
+            low.append(pair[0])
+            high.append(pair[1])
+        whole = as_whole(value)  # as a float, an int64 could be rounded
         number = real_number("pad: value", value) if whole is None else whole
         return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=number))
 
@@ -683,18 +724,18 @@ class Tensor:
         raise UserError("tensors are immutable: build a new one with where(), or assign a whole parameter with .assign()")
 
     def copy(self) -> Tensor:
-        """The same value; of a parameter or buffer, the one that it has now."""
+        """A tensor with the same value and graph; for a parameter or buffer, with its present value."""
         return Tensor(self.node)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A tensor made with ``requires_grad`` gets a twin with its own ``grad``; any other never changes and is shared."""
+        """A leaf that asks for a gradient is copied, as it has a ``grad`` of its own; any other is immutable and shared."""
         if self.requires_grad and self.node.operation.role is Role.LEAF:
             return tensor(self, requires_grad=True)
         return Tensor(self.node)
 
 
 def _refuse_to_leave_the_trace(owner: Tensor) -> None:
-    """While tracing, gradients may arrive at cells and inputs; a tensor from outside would be left with one without numbers."""
+    """Refuse a gradient for a tensor from outside of the trace: it would have no numbers. Cells and inputs are fine."""
     trace = active_trace()
     if trace is not None and type(owner) is Tensor and id(owner) not in trace.owners and owner.node.value is not None:
         raise UserError(
@@ -708,9 +749,13 @@ def _refuse_to_leave_the_trace(owner: Tensor) -> None:
 
 @explained
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str = "") -> Tensor:
-    """A tensor of a copy of ``data``: numbers, nested lists, a NumPy array, anything with ``__array__``.
+    """A tensor with a copy of ``data``: a number, nested lists, a NumPy array, or any object with ``__array__``.
 
-    Python floats become float32, Python integers int64; arrays keep their dtype. ``label`` names it where it is shown.
+    Without ``dtype``, Python floats become float32 and Python integers int64, and arrays keep their dtype. With
+    ``requires_grad=True`` the tensor asks for its gradient. ``label`` is its name where the graph is shown.
+
+    Raises:
+        UserError: the data is no regular array of numbers, does not fit the dtype, or asks for a gradient without being float.
     """
     value = array_of(data, dtype)
     if not requires_grad:
@@ -724,14 +769,14 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, label: str
 
 
 def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
-    """``data`` itself if it is a tensor (of ``dtype``, if given), else a tensor of it."""
+    """``data`` as a tensor, of ``dtype`` if that is given; a tensor that fits is returned as it is."""
     if isinstance(data, Tensor):
         return data if dtype is None else data.astype(dtype)
     return tensor(data, dtype)
 
 
 def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool = False, label: str = "") -> Tensor:
-    """A tensor without numbers, to trace a computation with. ``label`` names it where the graph or the program is shown."""
+    """A tensor without numbers, as input for tracing. ``label`` is its name where the graph or the program is shown."""
     made = Tensor.__new__(Tensor)
     made._grad = None
     owner = weakref.ref(made) if requires_grad else None
@@ -747,11 +792,12 @@ def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool 
 
 
 def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:
+    """``primitive`` of two operands, which are converted to one dtype and broadcast; ``name`` is for messages."""
     return Tensor(primitive(*compose.together(name, *operands(name, a, b, floats))))
 
 
 def _several(what: str, given: tuple[Any, ...]) -> tuple[int, ...]:
-    """Whole numbers that were passed one by one, or together as a single tuple."""
+    """Whole numbers that were passed as separate arguments, or together in a tuple. ``what`` begins the message of errors."""
     numbers = as_whole_numbers(given[0] if len(given) == 1 and as_whole(given[0]) is None else given)
     if numbers is None:
         shown = given[0] if len(given) == 1 else given
@@ -770,6 +816,7 @@ def _raised(base: Any, exponent: Any) -> Tensor:
 
 
 def _kept(node: Node, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    """The result of a reduction of ``shape`` over ``axes``; with ``keepdims``, these stay as axes of size 1."""
     if not keepdims:
         return Tensor(node)
     return Tensor(compose.to_shape(node, tuple(1 if i in axes else size for i, size in enumerate(shape))))

@@ -1,4 +1,4 @@
-"""Tracing: running a function for its graph alone. The seam that the compiler takes its graphs from."""
+"""Tracing: running a function to get its graph, without computing values. The compiler gets its graphs from here."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ if TYPE_CHECKING:
 
 
 Check = tuple[Node, Callable[[Any], None]]
-"""A node, and what raises a UserError if its value, once it is known, is not as it must be."""
+"""A node, and a function that gets its value once it is known, and raises a UserError if that is invalid."""
 
 
 class Trace:
-    """What a traced function did to cells: the leaf that stands for each that it read, the node that each was assigned,
-    and the gradient that each got (None where it was cleared)."""
+    """What a traced function did, besides making nodes.
+
+    ``reads`` has the leaf that stands for each cell that it read, ``writes`` the node that each cell was assigned, and
+    ``gradients`` the gradient that each cell got (None where it was cleared).
+    """
 
     def __init__(self) -> None:
         self.reads: dict[Cell, Node] = {}
         self.writes: dict[Cell, Node] = {}
         self.gradients: dict[Cell, Tensor | None] = {}
-        self.gradient_reads: dict[Cell, Tensor | None] = {}  # a leaf for what stood in ``grad`` before; None where nothing did
-        self.asks: dict[Cell, bool] = {}  # parameters, and whether each asked for gradients when it was first looked at
-        self.wants: dict[Cell, bool] = {}  # what was set of that
-        self.views: dict[Cell, Node] = {}  # what is read of parameters for which that was changed since
-        self.modes: dict[Any, bool] = {}  # the ``training`` flags of modules that were set
-        self.notes: Notes | None = None  # of a function that is being compiled
-        self.weak: set[Node] = set()  # inputs that stand for scalars of NumPy, which take the other operand's dtype
+        self.gradient_reads: dict[Cell, Tensor | None] = {}  # leaves for gradients from before
+        self.asks: dict[Cell, bool] = {}  # ``requires_grad`` of parameters when it was first read
+        self.wants: dict[Cell, bool] = {}  # ``requires_grad`` of parameters as the function set it
+        self.views: dict[Cell, Node] = {}  # what reads of parameters give after ``requires_grad`` was set
+        self.modes: dict[Any, bool] = {}  # the ``training`` flags of modules, as the function set them
+        self.notes: Notes | None = None  # only while a function is compiled
+        self.weak: set[Node] = set()  # inputs for NumPy's float64 scalars, which take the other operand's dtype
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
-        self.freed: set[Node] = set()  # what backward() went through: outside of a trace it would be gone
+        self.freed: set[Node] = set()  # nodes that backward() would have freed outside of a trace
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.reads)} cells read, {len(self.writes)} assigned, {len(self.gradients)} given a gradient>"
@@ -69,21 +72,25 @@ class Trace:
         return self.gradient_reads[cell]
 
     def write(self, cell: Cell, node: Node) -> None:
-        """As when it is assigned at once, the history is cut: gradients arrive at the cell, and go no further back."""
+        """Record that ``cell`` was assigned the value of ``node``. As outside of a trace, gradients that reach the cell arrive
+        there and go no further back."""
         self.writes[cell] = beginning(node, cell if cell.requires_grad else None, cell.name)
         self.views.pop(cell, None)
 
     def changed(self, cell: Cell) -> None:
-        """From now on ``cell`` asks for gradients, or no longer."""
+        """Record that ``requires_grad`` of ``cell`` was set: later reads of the cell give another node."""
         self.wants[cell] = cell.requires_grad
         value = self.writes[cell] if cell in self.writes else self.old_value(cell)
         self.views[cell] = beginning(value, cell if cell.requires_grad else None, cell.name)
 
 
 def beginning(node: Node, owner: Tensor | None, label: str = "") -> Node:
-    """In a trace: the value of ``node`` as if it were a leaf, whose gradient arrives at ``owner``, if there is one."""
-    arrives = None if owner is None else weakref.ref(owner)
-    return Node(ops.stop_gradient, (node,), node.type, {}, None, owner is not None, label=label, owner=arrives)
+    """A node with the value of ``node`` that acts as a leaf of the trace: gradients that reach it go no further back.
+
+    They arrive at ``owner``; if that is None, the node asks for none.
+    """
+    reference = None if owner is None else weakref.ref(owner)
+    return Node(ops.stop_gradient, (node,), node.type, {}, None, owner is not None, label=label, owner=reference)
 
 
 class _Active(threading.local):
@@ -94,13 +101,13 @@ _active = _Active()
 
 
 def active_trace() -> Trace | None:
-    """The trace of the function that is being traced on this thread; None if none is."""
+    """The trace in progress on this thread; None if no function is being traced."""
     return _active.trace
 
 
 @contextmanager
 def tracing() -> Iterator[Trace]:
-    """Inside, nothing runs: nodes are made for their types and structure, and cells keep their values."""
+    """A context in which nodes are made without computing values, and what happens to cells is only recorded."""
     before, _active.trace = _active.trace, Trace()
     try:
         with ops.running_on(None):
@@ -110,8 +117,10 @@ def tracing() -> Iterator[Trace]:
 
 
 def verify(x: Tensor, check: Callable[[Any], None]) -> None:
-    """Hold the numbers of ``x`` against ``check``, which raises a UserError: now, or in a traced function whenever they are
-    known, before anything runs if ``x`` is an input."""
+    """Call ``check`` with the numbers of ``x``, so that it can raise a UserError about them.
+
+    In a traced function that happens each time the program runs: before the run if ``x`` is an input, otherwise after it.
+    """
     if x.node.value is not None:
         check(x.node.value)
     elif _active.trace is not None:
@@ -120,21 +129,25 @@ def verify(x: Tensor, check: Callable[[Any], None]) -> None:
 
 @explained
 def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:
-    """The graph of ``f(*inputs)``, without computing anything: to draw it, to count it, to look at it.
+    """The graph of ``f(*inputs)``, made without computing any value.
 
-    ``inputs`` give shapes and dtypes; their numbers are not looked at.
+    ``inputs`` give shapes and dtypes; their numbers are not read. ``f`` returns a tensor or a tuple or list of tensors, which
+    become the outputs of the graph.
+
+    Raises:
+        UserError: an argument or a result is not a tensor, or ``f`` reads the numbers of one.
     """
     from chainrule.tensor.tensor import Tensor, placeholder
 
     if not callable(f):
         raise UserError(f"trace: f must be a function of tensors, got a {type(f).__name__}")
-    for place, one in enumerate(inputs):
-        if not isinstance(one, Tensor):
-            raise UserError(f"trace: input {place} must be a tensor, got a {type(one).__name__}: pass cr.tensor(data)")
+    for place, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise UserError(f"trace: input {place} must be a tensor, got a {type(x).__name__}: pass cr.tensor(data)")
     with tracing():
-        output: Any = f(*(placeholder(one.shape, one.dtype) for one in inputs))
+        output: Any = f(*(placeholder(x.shape, x.dtype) for x in inputs))
     outputs = output if isinstance(output, tuple | list) else (output,)
-    for one in outputs:
-        if not isinstance(one, Tensor):
-            raise UserError(f"trace: f must return a tensor or several, got a {type(one).__name__}")
-    return Graph(*(one.node for one in outputs))
+    for result in outputs:
+        if not isinstance(result, Tensor):
+            raise UserError(f"trace: f must return a tensor or several, got a {type(result).__name__}")
+    return Graph(*(result.node for result in outputs))

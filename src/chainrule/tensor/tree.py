@@ -1,5 +1,5 @@
-"""Trees: what is passed to a compiled function and what it returns. Tuples, lists, dicts, named tuples and dataclasses are
-their branches, everything else is a leaf.
+"""Trees: the arguments and results of compiled functions. Tuples, named tuples, lists, deques, dicts and dataclasses are
+branches; everything else is a leaf.
 """
 
 from __future__ import annotations
@@ -18,56 +18,58 @@ _MOST_TYPES = 1024
 
 @dataclasses.dataclass(frozen=True)
 class _Branch:
-    """How a type of branch is taken apart, and made again as ``value`` was, with other members."""
+    """How to take values of one type apart, and how to make a value like a given one with other members."""
 
     members: Callable[[Any], Iterable[Any]]
-    names: Callable[[Any], Iterable[Hashable]]  # that tell its members apart, one each
-    path: str  # of a member, to be filled in with its name
+    names: Callable[[Any], Iterable[Hashable]]  # a name for each member, such as its key or index
+    path: str  # how the path to a member continues, with {} for its name
     made_again: Callable[[Any, Iterable[Any]], Any]
-    numbered: bool = False  # its names are 0, 1, 2, ...
-    may_have_more: bool = False  # its values may have attributes that are no members
+    numbered: bool = False  # whether the names are 0, 1, 2, ...
+    may_have_more: bool = False  # whether a value can have attributes that are no members
 
 
 def flatten(value: Any, leaves: list[Any]) -> Hashable:
-    """Add the leaves of ``value`` to ``leaves``, in order; returns its structure, which is equal for trees that differ in
-    nothing but their leaves."""
+    """Append the leaves of ``value`` to ``leaves``, in order, and return its structure.
+
+    Structures are equal for trees that differ in nothing but their leaves.
+    """
     branch = _branches[type(value)]
     if branch is None:
         leaves.append(value)
         return None
-    members = tuple([flatten(one, leaves) for one in branch.members(value)])
-    besides = _besides(value) if branch.may_have_more else ()
+    members = tuple([flatten(member, leaves) for member in branch.members(value)])
+    extra = _besides(value) if branch.may_have_more else ()
     kind: Any = type(value)
     if branch.numbered:
-        return (kind, members, *besides)
-    return (kind, tuple([(type(name), name) for name in branch.names(value)]), members, *besides)
+        return (kind, members, *extra)
+    return (kind, tuple([(type(name), name) for name in branch.names(value)]), members, *extra)
 
 
 def _besides(value: Any) -> tuple[Hashable, ...]:
-    """The attributes of a branch that are no members of it, such as one that was given to an object of a class below dict."""
+    """Names and keys of the attributes of a branch that are no members, as an object of a subclass of dict can have."""
     own = getattr(value, "__dict__", None)
     if not own:
         return ()
     members = value.__dataclass_fields__ if hasattr(type(value), "__dataclass_fields__") else ()
-    return tuple([(name, value_key(one)) for name, one in own.items() if name not in members])
+    return tuple([(name, value_key(attribute)) for name, attribute in own.items() if name not in members])
 
 
 def rebuilt(value: Any, leaves: Iterator[Any]) -> Any:
-    """``value`` with the next of ``leaves`` for each of its own, in the order of ``flatten``; the branches are new."""
+    """A tree like ``value`` with new branches and with ``leaves`` in place of its own, in the order of ``flatten``."""
     branch = _branches[type(value)]
     if branch is None:
         return next(leaves)
-    return branch.made_again(value, [rebuilt(one, leaves) for one in branch.members(value)])
+    return branch.made_again(value, [rebuilt(member, leaves) for member in branch.members(value)])
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:
-    """Where each leaf stands, such as ``batch.images`` or ``options['lr']``, in the order of ``flatten``."""
+    """The path to each leaf, such as ``batch.images`` or ``options['lr']``, in the order of ``flatten``."""
     branch = _branches[type(value)]
     if branch is None:
         yield path
         return
-    for name, one in zip(branch.names(value), branch.members(value), strict=True):
-        yield from paths(one, path + branch.path.format(name))
+    for name, member in zip(branch.names(value), branch.members(value), strict=True):
+        yield from paths(member, path + branch.path.format(name))
 
 
 def _indices(value: Any) -> range:
@@ -94,13 +96,13 @@ def _dict_again(value: Any, members: Iterable[Any]) -> Any:
 
 
 def _fields(value: Any) -> list[str]:
-    return [one.name for one in dataclasses.fields(value) if hasattr(value, one.name)]
+    return [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
 
 
 def _dataclass_again(value: Any, members: Iterable[Any]) -> Any:
     made = copy.copy(value)
-    for name, one in zip(_fields(value), members, strict=True):
-        object.__setattr__(made, name, one)  # it may be frozen
+    for name, member in zip(_fields(value), members, strict=True):
+        object.__setattr__(made, name, member)  # works for frozen ones too
     return made
 
 
@@ -117,29 +119,30 @@ _DATACLASS = _Branch(
 
 
 class _Branches(dict[type, "_Branch | None"]):
-    """How each type is taken apart, looked up once; None: values of this type are leaves."""
+    """A cache: the ``_Branch`` of each type, or None if its values are leaves."""
 
     def __missing__(self, kind: type) -> _Branch | None:
         if len(self) > _MOST_TYPES:
             self.clear()
-        found = self[kind] = _branch(kind)
-        return found
+        branch = self[kind] = _branch(kind)
+        return branch
 
 
 _branches = _Branches()
 
 
 def _branch(kind: type) -> _Branch | None:
+    """How to take values of a type apart; None if they are leaves."""
     if issubclass(kind, tuple):
-        if hasattr(kind, "n_sequence_fields"):  # of C, such as time.struct_time: it cannot be made again
+        if hasattr(kind, "n_sequence_fields"):  # made in C, such as time.struct_time, which cannot be made with other members
             return None
-        whole = _NAMED_TUPLE if hasattr(kind, "_fields") else _TUPLE
-        return whole if kind is tuple else dataclasses.replace(whole, may_have_more=True)
-    found: _Branch | None = None
+        of_tuple = _NAMED_TUPLE if hasattr(kind, "_fields") else _TUPLE
+        return of_tuple if kind is tuple else dataclasses.replace(of_tuple, may_have_more=True)
+    branch: _Branch | None = None
     if issubclass(kind, list | deque):
-        found = _LIST
+        branch = _LIST
     elif issubclass(kind, dict):
-        found = _DICT
+        branch = _DICT
     elif not issubclass(kind, Watched) and dataclasses.is_dataclass(kind):
-        found = _DATACLASS
-    return found if found is None or kind in (list, dict, deque) else dataclasses.replace(found, may_have_more=True)
+        branch = _DATACLASS
+    return branch if branch is None or kind in (list, dict, deque) else dataclasses.replace(branch, may_have_more=True)

@@ -1,10 +1,10 @@
 """Assignments of cells outside compiled functions, such as an optimizer's update, as one program.
 
-    values and gradients as they lie ──> known? ── no ──> function traced over stand-ins ──> program
-                                            └── yes ──> its program ──> new values of parameters, other cells in place
+    values and gradients ──> layouts known? ── no ──> function traced with placeholders ──> program
+                                   └── yes ──> its program ──> new values of parameters, other cells in place
 
-A parameter's new value gets memory of its own: a tensor never changes, and the graph of the last step still has the old one.
-Every other cell, such as a momentum, is written where it lies.
+The new value of a parameter gets memory of its own, as the graph of the last step still holds the old value, which must not
+change. All other cells, such as momentum, are updated in place.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from chainrule.tensor.tensor import Tensor
 from chainrule.tensor.tracing import tracing
 
 _MOST_PROGRAMS = 16
-"""Of one optimizer: for gradients that lie otherwise, or other options."""
+"""The most programs that one optimizer keeps. Other layouts of the gradients, or other options, need another program."""
 
 
 class Updates:
-    """The programs of a function that assigns parameters, and cells of its own, from the parameters' gradients.
+    """The programs of a function that computes new values for parameters and for cells of its own from the gradients.
 
-    It must do nothing else: it runs once for each program.
+    The function must have no other effects, as it runs only once for each program.
     """
 
     def __init__(self) -> None:
@@ -41,32 +41,39 @@ class Updates:
     def run(
         self, function: Callable[[], None], parameters: Sequence[Parameter], cells: Iterable[Cell], frozen: Hashable
     ) -> None:
-        """Do what ``function`` does. ``cells``: those of its own that there are; ``frozen``: whatever else it depends on."""
+        """Do what ``function`` does, by a program that is made if there is none that fits.
+
+        ``parameters`` are those that it may update. ``cells`` are its own cells that exist now. ``frozen`` is a key for
+        everything else that it depends on.
+        """
 
         with_gradients: list[Parameter] = []
         values: list[Array] = []
         key: list[Hashable] = [frozen]
-        for one in parameters:
-            gradient = one.grad
+        for parameter in parameters:
+            gradient = parameter.grad
             if gradient is not None:
-                value, slope = one.numbers(), gradient.node.value
+                value, slope = parameter.numbers(), gradient.node.value
                 assert slope is not None
-                key.append((id(one), value.strides, slope.strides, slope.shape, slope.dtype))
-                with_gradients.append(one)
+                key.append((id(parameter), value.strides, slope.strides, slope.shape, slope.dtype))
+                with_gradients.append(parameter)
                 values += value, slope
-        found = tuple(key)
-        program = self._programs.get(found)
-        if program is None or not program.own.issubset(map(id, cells)):  # state may have been dropped since
+        whole_key = tuple(key)
+        program = self._programs.get(whole_key)
+        if program is None or not program.own.issubset(map(id, cells)):  # cells of the program may have been dropped since
             program = _Update(function, parameters, with_gradients, values)
-            self._programs.keep(found, program)
+            self._programs.keep(whole_key, program)
         with state_lock:
             ran = program.run(values)
-        if not ran:  # in a signal handler, within another run
+        if not ran:  # this thread is in the middle of another run, as in a signal handler
             function()
 
 
 class _Update:
-    """One program, for values and gradients that lie as ``values`` do."""
+    """One program, made for ``values``: the value and the gradient of each of ``with_gradients``, in turn.
+
+    It fits all values of the same shapes, dtypes and strides.
+    """
 
     def __init__(
         self,
@@ -75,14 +82,14 @@ class _Update:
         with_gradients: Sequence[Parameter],
         values: Sequence[Array],
     ) -> None:
-        stand_ins = [backend().stand_in(one) for one in values]
+        stand_ins = [backend().stand_in(value) for value in values]
         with tracing() as trace:
             trace.gradients.update(dict.fromkeys(parameters))
-            for place, one in enumerate(with_gradients):
-                trace.reads[one] = stand_ins[2 * place].node
-                trace.gradients[one] = Tensor(stand_ins[2 * place + 1].node)
+            for place, parameter in enumerate(with_gradients):
+                trace.reads[parameter] = stand_ins[2 * place].node
+                trace.gradients[parameter] = Tensor(stand_ins[2 * place + 1].node)
             function()
-        self._with_gradients = with_gradients  # their ids, by which they are known, stay theirs
+        self._with_gradients = with_gradients  # kept alive, so that the ids in the key stay unique
         self._parameters = [cell for cell in trace.writes if isinstance(cell, Parameter)]
         self._in_place = [cell for cell in trace.writes if not isinstance(cell, Parameter)]
         elsewhere = {*with_gradients, *trace.writes}
@@ -98,7 +105,7 @@ class _Update:
         )
 
     def run(self, values: Sequence[Array]) -> bool:
-        """Whether it ran: it cannot within another run on this thread."""
+        """Run the program and assign the cells. False, with nothing done, if this thread is in the middle of another run."""
         in_memory(self._bound)
         try:
             new = self._program.run(values)
@@ -106,6 +113,6 @@ class _Update:
             written(self._in_place)
         if new is None:
             return False
-        for one, value in zip(self._parameters, new, strict=True):
-            one.replace(value)
+        for parameter, value in zip(self._parameters, new, strict=True):
+            parameter.replace(value)
         return True

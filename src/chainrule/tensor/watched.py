@@ -1,8 +1,8 @@
-"""Watched objects: modules, optimizers, schedules, whose attributes a compiled function may read while it is traced.
+"""Watched objects: modules, optimizers and schedules, whose attributes a compiled function may read while it is traced.
 
-While a function is compiled, each read of an attribute of a watched object is noted in the trace, with the value that it had.
-Setting an attribute that was ever noted changes ``version()``, so a call of a compiled function need compare one number as long
-as nothing was set.
+While a function is compiled, each read of an attribute of a watched object is recorded in the trace, with its value. Setting
+an attribute that any trace has recorded changes ``version()``. So as long as nothing is set, a call of a compiled function only
+has to compare version numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 MISSING = object()
-"""The value of an attribute that is not there."""
+"""Stands for the value of an attribute that does not exist."""
+# Attributes of this mechanism itself, and of no interest to guards.
 _UNNOTED = frozenset({"_noted", "_path"})
 
 K = TypeVar("K")
@@ -34,27 +35,30 @@ _version = 0
 
 
 def version() -> int:
-    """Another number whenever an attribute of a watched object was set that a trace has noted."""
+    """A number that changes whenever an attribute that a trace has recorded is set."""
     return _version
 
 
 def changed() -> None:
-    """Something of a watched object is another value now; compiled functions look again at what they noted."""
+    """Change ``version()``: a recorded value may have changed, so compiled functions must compare what they recorded."""
     global _version
     _version = next(_count)
 
 
 class Watched:
-    """Base of what compiled functions watch. ``_unwatched`` names attributes that nobody depends on; ``_made_while_tracing``
-    those that a traced call itself fills, so that what counts is what it left there; ``_announced`` dicts that are only changed
-    where ``changed()`` is called (see also ``WatchedDict``)."""
+    """Base class of objects whose attributes compiled functions watch.
+
+    Subclasses can name attributes of three kinds. ``_unwatched``: no result depends on them. ``_made_while_tracing``: a traced
+    call fills them, so the value at the end of tracing counts. ``_announced``: dicts that are changed only by code that calls
+    ``changed()`` (see also ``WatchedDict``).
+    """
 
     _announced: ClassVar[frozenset[str]] = frozenset()
     _unwatched: ClassVar[frozenset[str]] = frozenset()
     _made_while_tracing: ClassVar[frozenset[str]] = frozenset()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """An object; one that a function makes while it is compiled is that function's own, and nobody else sees it change."""
+        """Make an object. One made by a function that is being compiled is noted, as its changes are no side effects."""
         made = super().__new__(cls)
         trace = active_trace()
         if trace is not None and trace.notes is not None:
@@ -70,7 +74,7 @@ class Watched:
         self._was_set(name)
 
     def _was_set(self, name: str) -> None:
-        """To be called after an attribute was set or deleted."""
+        """Record that an attribute was set or deleted."""
         if name in self.__dict__.get("_noted", ()):
             changed()
         trace = active_trace()
@@ -80,12 +84,12 @@ class Watched:
             trace.notes.set_here.setdefault((id(self), name), self)
 
     def _held(self, name: str) -> Any:
-        """The value of an attribute of this object itself, not of its class; MISSING if there is none."""
+        """The value of an attribute of this object itself, not of its class; ``MISSING`` if there is none."""
         return self.__dict__.get(name, MISSING)
 
 
 def _announcing(*names: str) -> Callable[[type[C]], type[C]]:
-    """The methods of these names call ``changed()`` when they have done their work."""
+    """A class decorator that makes the methods of these names call ``changed()`` when they are done."""
 
     def announcing(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -107,17 +111,17 @@ def _announcing(*names: str) -> Callable[[type[C]], type[C]]:
 
 @_announcing("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
 class WatchedDict(dict[K, V]):
-    """A dict that says so when it is changed, and need not be compared at each call of a compiled function."""
+    """A dict that calls ``changed()`` when it changes, so that it need not be compared at each call."""
 
 
 @_announcing("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "clear", "extend", "insert", "pop", "remove")
 @_announcing("reverse", "sort")
 class WatchedList(list[V]):
-    """A list that says so when it is changed, and need not be compared at each call of a compiled function."""
+    """A list that calls ``changed()`` when it changes, so that it need not be compared at each call."""
 
 
 def note(holder: Watched, name: str, value: Any) -> None:
-    """An attribute was read: if a function is being compiled, its trace keeps that it was, and what it was then."""
+    """If a function is being compiled, record in its trace that it read an attribute of ``holder``, and the value."""
     trace = active_trace()
     if trace is None or trace.notes is None or name in _UNNOTED or name in type(holder)._unwatched:
         return
@@ -135,7 +139,7 @@ def note(holder: Watched, name: str, value: Any) -> None:
             notes.functions[in_class.fget] = None
         return
     own.setdefault("_noted", set()).add(name)
-    notes.read(holder, name, MISSING)  # an attribute of the object itself would take its place
+    notes.read(holder, name, MISSING)  # so that a guard notices an attribute of the object that shadows this one
     if isinstance(value, MethodType):
         notes.functions[value.__func__] = None
     elif value is not MISSING:
@@ -147,7 +151,7 @@ def _noting_read(self: Watched, name: str) -> Any:
         value = object.__getattribute__(self, name)
     except AttributeError:
         if not name.startswith("_") and type(self)._held(self, name) is MISSING:
-            note(self, name, MISSING)  # as ``hasattr`` asks
+            note(self, name, MISSING)  # for example by ``hasattr``
         raise
     if not name.startswith("__"):
         note(self, name, value)
@@ -160,8 +164,10 @@ _tracing = 0
 
 @contextmanager
 def noting() -> Iterator[None]:
-    """Inside, reads of attributes of watched objects are noted where a function is being compiled. At all other times a read
-    costs what it costs in Python."""
+    """A context in which reads of attributes of watched objects are recorded, on threads that compile a function.
+
+    Outside of it reads cost no more than for any other object.
+    """
     global _tracing
     with _lock:
         _tracing += 1
