@@ -100,7 +100,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("lr", 0, "learning rate must be a finite number above 0, got 0.0"),
         ("lr", "nan", "learning rate must be a finite number above 0, got nan"),
         ("momentum", 1, "momentum must be at least 0 and under 1, got 1.0"),
-        ("weight-decay", "-0.1", "weight decay must be at least 0, got -0.1"),
+        ("weight-decay", "-0.1", "weight decay must be a finite number of at least 0, got -0.1"),
         ("label-smoothing", 1.5, "label smoothing must be from 0 to 1, got 1.5"),
     ],
 )

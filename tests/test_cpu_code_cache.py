@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import subprocess
@@ -261,8 +262,81 @@ def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setattr(disk_cache.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert disk_cache._folder() == tmp_path / "xdg/chainrule"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # such are to be ignored
-    assert disk_cache._folder() == tmp_path / ".cache/chainrule"
+
+
+RELATIVE = (
+    "compiled code is not kept, as the environment variable {variable} is {value!r}, no absolute path: every start compiles "
+    "anew. Set {variable} to one, or CHAINRULE_CACHE to a folder, or to nothing to keep none"
+)
+
+
+@pytest.mark.parametrize(
+    ("system", "variable", "value"),
+    [
+        ("linux", "HOME", "relative"),
+        ("linux", "HOME", ""),
+        ("linux", "HOME", "a\nb"),
+        ("darwin", "HOME", "relative"),
+        ("linux", "XDG_CACHE_HOME", "relative"),
+        ("win32", "LOCALAPPDATA", "relative"),
+    ],
+)
+def test_the_usual_folder_is_nowhere_if_a_variable_names_it_by_a_relative_path(
+    system: str, variable: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would be another folder wherever the process begins, with what somebody may have prepared there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHAINRULE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(disk_cache.sys, "platform", system)
+    with pytest.warns(CacheWarning) as caught:
+        assert disk_cache._folder() is None
+    assert disk_cache.read("loops-1", []) is None, "which warns no more"
+    disk_cache.write("loops-1", [], b"code")
+    assert [str(one.message) for one in caught] == [RELATIVE.format(variable=variable, value=value)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_folder_that_was_chosen_stays_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("first", "second", "home"):
+        (tmp_path / name).mkdir(mode=0o700)
+    monkeypatch.setattr(disk_cache, "_absolute", functools.cache(disk_cache._absolute.__wrapped__))
+    monkeypatch.setenv("CHAINRULE_CACHE", "kept/here")
+    monkeypatch.chdir(tmp_path / "first")
+    check([scaled_table(1)])
+    monkeypatch.chdir(tmp_path / "second")
+    check([scaled_table(2)])
+    assert len(files(tmp_path / "first/kept/here")) == 2
+    assert list((tmp_path / "second").iterdir()) == []
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHAINRULE_CACHE", "~/kept")
+    check([scaled_table(3)])
+    assert len(files(tmp_path / "home/kept")) == 1
+    assert list((tmp_path / "second").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("home", "value", "message"),
+    [
+        ("relative", "~/kept", RELATIVE.format(variable="HOME", value="relative")),
+        (
+            "/",
+            "~nobody-of-this-name/kept",
+            "compiled code cannot be kept in ~nobody-of-this-name/kept (the system knows of no such home): every start "
+            "compiles anew. Set CHAINRULE_CACHE to another folder, or to nothing to keep none",
+        ),
+    ],
+)
+def test_a_home_that_there_is_not(home: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("CHAINRULE_CACHE", value)
+    with pytest.warns(CacheWarning) as caught:
+        check([scaled_table(1), scaled_table(2)])
+    assert [str(one.message) for one in caught] == [message]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unusable_folder_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

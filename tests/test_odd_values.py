@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import typer.main
@@ -21,6 +21,7 @@ from chainrule.cpu.codegen.cores import available_cores
 from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.errors import UserError
 from chainrule.tensor import engines
+from chainrule.train import Config
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, refused
 
 DIGITS = "9" * 5000  # of which Python makes no number
@@ -107,8 +108,14 @@ def test_odd_values_for_every_parameter_of_a_command(name: str, place: Path) -> 
         ),
         (["train", "--image-size", f"{DIGITS}x1"], f"image size must be height x width, for example 32x32, got '{DIGITS}x1'"),
         (["train", "--augment", f"crop={DIGITS}"], f"augmentation 'crop={DIGITS}': the number of pixels must be whole, for "),
-        (["train", "--weight-decay", "1e300"], "weight decay must be at least 0, got 1e+300"),
-        (["train", "--lr", "1e300"], "learning rate must be a finite number above 0, got 1e+300"),
+        (
+            ["train", "--weight-decay", "1e300"],
+            "weight decay must be a finite number of at least 0 and at most 3.4e+38, as it is a float32, got 1e+300",
+        ),
+        (
+            ["train", "--lr", "1e300"],
+            "learning rate must be a finite number above 0 and at most 3.4e+38, as it is a float32, got 1e+300",
+        ),
         (["train", "--seed", HUGE], f"seed must be from 0 to 2^63 - 1, got {HUGE}"),
         (["explain", "w * 2", "w=1", "--svg", "."], ". is a folder: give the name of a file"),
         (["explain", "w * 2", "w=1", "--svg", ""], ". is a folder: give the name of a file"),
@@ -134,6 +141,108 @@ def test_odd_values_for_every_parameter_of_a_command(name: str, place: Path) -> 
 def test_odd_values_are_named(line: list[str], message: str, tmp_path: Path) -> None:
     assert " ".join(refused(*line).split()).startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def numbers_of_commands(kind: type) -> set[tuple[str, str]]:
+    """Command and option of every number of a type that is typed."""
+    return {
+        (name, "--" + option.replace("_", "-"))
+        for name in COMMANDS
+        for option, hint in get_type_hints(getattr(commands, name)).items()
+        if hint in (kind, kind | None)
+    }
+
+
+def line_with(name: str, option: str, value: str, place: Path) -> list[str]:
+    """A command line with ``value`` for one of its options."""
+    given = {**usual(place)[name], option: value}
+    return [name, *(f"{key}={one}" if key.startswith("-") else one for key, one in given.items())]
+
+
+BILLION = "must be at most 1,000,000,000, got "
+INTEGERS = {
+    ("train", "--epochs"): ("epochs", 1),
+    ("train", "--batch-size"): ("batch size", 1),
+    ("train", "--seed"): ("seed", 0),
+    ("train", "--limit"): ("limit", 0),
+    ("train", "--workers"): ("workers", 0),
+    ("train", "--checkpoint-every"): ("checkpoint-every", 0),
+    ("predict", "--top"): ("top", 1),
+    ("summary", "--classes"): ("classes", 2),
+}
+"""What messages call each whole number that is typed, and the least of it."""
+
+FLOATS = {
+    ("train", "--lr"): "learning rate must be a finite number above 0, got {}",
+    ("train", "--momentum"): "momentum must be at least 0 and under 1, got {}",
+    ("train", "--weight-decay"): "weight decay must be a finite number of at least 0, got {}",
+    ("train", "--label-smoothing"): "label smoothing must be from 0 to 1, got {}",
+    ("explain", "--step"): "step: the learning rate must be a finite number, got {}",
+}
+
+
+def test_every_number_that_is_typed_is_here() -> None:
+    assert numbers_of_commands(int) == set(INTEGERS)
+    assert numbers_of_commands(float) == set(FLOATS)
+
+
+@pytest.mark.parametrize(("name", "option"), INTEGERS)
+def test_whole_numbers_that_make_no_sense(name: str, option: str, place: Path, tmp_path: Path) -> None:
+    what, least = INTEGERS[name, option]
+    for value in ("99999999999999999999", HUGE, "1000000001"):
+        if (option, value) in (("--seed", "1000000001"), ("--classes", "1000000001")):
+            continue
+        message = refused(*line_with(name, option, value, place))
+        if option == "--seed":
+            assert message == f"seed must be from 0 to 2^63 - 1, got {value}"
+        elif option == "--classes":
+            assert message.startswith("model lenet cannot be built for images of 1 x 28 x 28: Parameter: float32[")
+        else:
+            assert message == f"{what} {BILLION}{value}"
+    for value in ("-1", str(least - 1), "-99999999999999999999"):
+        ended = command(*line_with(name, option, value, place))
+        said = " ".join(ended.err.replace("│", " ").split())
+        assert ended.status == 2
+        assert (
+            said == f"error: {what} must be a whole number of at least {least}, got {value}"
+            or f"Invalid value for '{option}': " in said
+        )
+    for value in ("1.5", "nan", "inf", "1e3", "x", "", DIGITS):
+        ended = command(*line_with(name, option, value, place))
+        assert ended.status == 2
+        assert f"Invalid value for '{option}': " in " ".join(ended.err.split()), ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "option"), FLOATS)
+def test_numbers_that_make_no_sense(name: str, option: str, place: Path, tmp_path: Path) -> None:
+    for value, shown in (
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("-inf", "-inf"),
+        ("1e400", "inf"),
+        ("-1e400", "-inf"),
+        ("-1", "-1.0"),
+    ):
+        if (option, value) == ("--step", "-1"):  # which goes up the hill
+            assert "w <- w - (-1) * de/dw = 1 - (-1) * 2 = 3" in done(*line_with(name, option, value, place))
+        else:
+            assert refused(*line_with(name, option, value, place)) == FLOATS[name, option].format(shown)
+    ended = command(*line_with(name, option, "x", place))
+    assert (ended.status, f"Invalid value for '{option}': " in " ".join(ended.err.split())) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_of_a_program_that_are_longer_than_python_writes() -> None:
+    for value, told in ((10**400, repr(10**400)), (10**5000, "a whole number of about 5,000 digits")):
+        for options, words in (
+            ({"epochs": value}, f"epochs {BILLION}{told}"),
+            ({"epochs": -value}, f"epochs must be a whole number of at least 1, got {told if value > 10**999 else -value}"),
+            ({"lr": value}, f"learning rate must be a number that a float holds, at most 1.8e+308 in size, got {told}"),
+        ):
+            with pytest.raises(UserError) as error:
+                Config(**options)
+            assert str(error.value) == words
 
 
 @pytest.mark.parametrize("name", ["crop", "shift"])
@@ -184,6 +293,7 @@ VARIABLES = {
     "CHAINRULE_TARGET",
     "CHAINRULE_THREADS",
     "COLUMNS",
+    "HOME",
     "LOCALAPPDATA",
     "TERM",
     "XDG_CACHE_HOME",
@@ -307,24 +417,80 @@ def test_sizes_of_terminals_that_are_none(variable: str, value: str, place: Path
     assert command("evaluate", "none").status == 2
 
 
-@pytest.mark.parametrize("value", ["", "\udcff", "\x1b[31m", "a\nb", DIGITS, "/dev/null", "relative", ".", "a/../b", "~"])
-def test_places_of_the_code_cache(value: str, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One that cannot be is a warning, and all works."""
+PLACES: dict[str, str] = {
+    "": "",
+    "relative": "relative",
+    ".": ".",
+    "a/../b": "b",
+    "a\nb": "a\nb",
+    "\udcff": "\udcff",
+    "\x1b[31m": "\x1b[31m",
+    "~": "home",
+    "~/below": "home/below",
+    "/dev/null": "",
+    "/proc/cache": "",
+    DIGITS: "",
+}
+"""Values for the folder of compiled code, and where it lies then; "": nowhere."""
+
+
+def evaluated(run: Path, folder: Path, **variables: str) -> str:
+    """What an evaluation in ``folder`` writes to standard error."""
+    (folder / "home").mkdir(mode=0o700)
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("CHAINRULE_CACHE", "XDG_CACHE_HOME")}
     ended = subprocess.run(
-        [sys.executable, "-m", "chainrule", "evaluate", str(place / "run")],
-        env={**ENVIRONMENT, "CHAINRULE_CACHE": value},
-        cwd=tmp_path,
+        [sys.executable, "-m", "chainrule", "evaluate", str(run)],
+        env={**environment, "HOME": str(folder / "home"), **variables},
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0
-    assert "Traceback" not in ended.stderr
-    assert "\x1b" not in ended.stderr
-    unusable = value in ("/dev/null", DIGITS)
-    assert " ".join(ended.stderr.split()).count("warning: compiled code cannot be kept in ") == unusable
-    if not unusable:
-        assert ended.stderr == ""
+    return ended.stderr
+
+
+@pytest.mark.parametrize("value", PLACES)
+def test_places_of_the_code_cache(value: str, place: Path, tmp_path: Path) -> None:
+    """One that cannot be is a warning, and all works. Nothing is made anywhere else."""
+    said = evaluated(place / "run", tmp_path, CHAINRULE_CACHE=value)
+    kept = {path.parent for path in tmp_path.rglob("*.o")}
+    assert kept == ({tmp_path / PLACES[value]} if PLACES[value] else set())
+    if PLACES[value] or not value:
+        assert said == ""
+    else:
+        words = " ".join(said.split())  # a path of 5,000 characters breaks the line
+        assert words.startswith(f"warning: compiled code cannot be kept in {tmp_path / value} (")
+        assert words.endswith("): every start compiles anew. Set CHAINRULE_CACHE to another folder, or to nothing to keep none")
+        assert words.count("warning") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "at_fault", "folder"),
+    [
+        ({}, "", "home/.cache/chainrule"),
+        ({"XDG_CACHE_HOME": ""}, "", "home/.cache/chainrule"),
+        ({"XDG_CACHE_HOME": "rel"}, "XDG_CACHE_HOME is 'rel'", ""),
+        ({"HOME": "rel"}, "HOME is 'rel'", ""),
+        ({"HOME": ""}, "HOME is ''", ""),
+        ({"HOME": "a\nb\x1b[31m"}, "HOME is 'a\\nb\\x1b[31m'", ""),
+        ({"HOME": "rel", "CHAINRULE_CACHE": "~/kept"}, "HOME is 'rel'", ""),
+        ({"HOME": "rel", "CHAINRULE_CACHE": "kept"}, "", "kept"),
+        ({"HOME": "rel", "CHAINRULE_CACHE": ""}, "", ""),
+    ],
+)
+def test_homes_that_are_none(variables: dict[str, str], at_fault: str, folder: str, place: Path, tmp_path: Path) -> None:
+    """A relative one would be another folder wherever the command is started: nothing is made there."""
+    said = evaluated(place / "run", tmp_path, **variables)
+    assert {path.parent for path in tmp_path.rglob("*.o")} == ({tmp_path / folder} if folder else set())
+    made = {folder.partition("/")[0]} if folder else set()
+    assert {path.name for path in tmp_path.iterdir()} == {"home", *made}
+    variable = at_fault.partition(" ")[0]
+    assert said == (
+        at_fault
+        and f"warning: compiled code is not kept, as the environment variable {at_fault}, no absolute path: "
+        f"every start compiles anew. Set {variable} to one, or CHAINRULE_CACHE to a folder, or to nothing to keep none\n"
+    )
 
 
 def test_memory_of_programs_that_there_is_not() -> None:

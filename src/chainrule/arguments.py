@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,13 +38,23 @@ def as_whole(value: Any) -> int | None:
         return None
 
 
-def whole_number(what: str, value: Any, at_least: int | None = None) -> int:
-    """``value`` as a Python int; a UserError that begins with ``what`` if it is no whole number or below ``at_least``."""
+def whole_number(what: str, value: Any, at_least: int | None = None, at_most: int | None = None) -> int:
+    """``value`` as a Python int; a UserError that begins with ``what`` if it is no whole number, below ``at_least`` or above
+    ``at_most``."""
     number = as_whole(value)
     if number is None or (at_least is not None and number < at_least):
         limit = "" if at_least is None else f" of at least {at_least}"
-        raise UserError(f"{what} must be a whole number{limit}, got {value!r}")
+        raise UserError(f"{what} must be a whole number{limit}, got {_got(value)}")
+    if at_most is not None and number > at_most:
+        raise UserError(f"{what} must be at most {at_most:,}, got {_got(value)}")
     return number
+
+
+def _got(value: Any) -> str:
+    """``value`` as messages show it; a number that is so long that Python does not write it, by how many digits it has."""
+    if isinstance(value, int) and value.bit_length() > 3 * _MOST_DIGITS:
+        return f"a whole number of about {round(value.bit_length() * math.log10(2)):,} digits"
+    return repr(value)
 
 
 def written_whole(text: str) -> int | None:
@@ -97,8 +108,14 @@ def size_for_axes(what: str, size: Any, axes: int, at_least: int) -> int | tuple
 
 def real_number(what: str, value: Any) -> float:
     """``value`` as a Python float; a UserError if it is not a single number, but text, None, a bool or several numbers."""
-    if type(value) is float or type(value) is int:
-        return float(value)
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            most = f"at most {sys.float_info.max:.1e} in size"
+            raise UserError(f"{what} must be a number that a float holds, {most}, got {_got(value)}") from None
     single = not isinstance(value, bool | str | bytes | complex) and hasattr(value, "__float__") and _single(value)
     if not single or getattr(value, "dtype", None) == "bool":
         raise UserError(f"{what} must be a number, got {value!r}")

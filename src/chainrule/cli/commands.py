@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule import __version__
-from chainrule.arguments import written_whole
+from chainrule.arguments import whole_number, written_whole
 from chainrule.cli.help import Command
 from chainrule.cli.output import Output, OutputError, noticed_output
 from chainrule.cli.parsing import CommandGroup, FormulaCommand
@@ -26,7 +26,7 @@ from chainrule.models import MODELS
 from chainrule.signals import die, listener, tell
 from chainrule.tensor.backend import backend
 from chainrule.tensor.engines import check_engine, is_reference
-from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
+from chainrule.train.config import AUGMENTATIONS, MOST_COUNTED, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
     from chainrule.cli.reading import ReadingProgress
@@ -348,6 +348,7 @@ def predict(
     from chainrule.cli.console import prediction_table
     from chainrule.train import RunFolder, TrainedModel
 
+    whole_number("top", top, 1, MOST_COUNTED)
     _check_environment()
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ OPTIMIZERS = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
 """Known optimizers and the learning rate that each begins with unless told otherwise (the peak of a one-cycle)."""
 
 _MOST = 3.4e38  # of a float32
+MOST_COUNTED = 1_000_000_000
+"""Of epochs, images and steps: what is more is a slip, and would train for longer than anybody waits."""
+
 SCHEDULES = ("one-cycle", "cosine", "step", "warm-up", "constant")
 AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
 
@@ -70,7 +74,7 @@ class Config:
             *([] if self.workers is None else [("workers", self.workers, 0)]),
             ("checkpoint-every", self.checkpoint_every, 0),
         ):
-            found = whole_number(option, number, low)
+            found = whole_number(option, number, low, None if option == "seed" else MOST_COUNTED)
             if found is not number:  # of NumPy: files hold Python's
                 object.__setattr__(self, option.replace(" ", "_").replace("-", "_"), found)
         real_number("momentum", self.momentum)
@@ -82,13 +86,15 @@ class Config:
             if not isinstance(text, str):
                 raise UserError(f"{what} must be a text, got {text!r}")
         if self.lr is not None and not 0 < self.lr <= _MOST:
-            raise UserError(f"learning rate must be a finite number above 0, got {self.lr}")
+            most = f" and at most {_MOST}, as it is a float32" if _MOST < self.lr < math.inf else ""
+            raise UserError(f"learning rate must be a finite number above 0{most}, got {self.lr}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum must be at least 0 and under 1, got {self.momentum}")
         if not 0 <= self.label_smoothing <= 1:
             raise UserError(f"label smoothing must be from 0 to 1, got {self.label_smoothing}")
         if not 0 <= self.weight_decay <= _MOST:
-            raise UserError(f"weight decay must be at least 0, got {self.weight_decay}")
+            most = f" and at most {_MOST}, as it is a float32" if _MOST < self.weight_decay < math.inf else ""
+            raise UserError(f"weight decay must be a finite number of at least 0{most}, got {self.weight_decay}")
         if self.image_mode not in ("", "L", "RGB"):
             raise unknown_value("image mode", self.image_mode, ("L", "RGB"))
         self.size  # noqa: B018 - checks it

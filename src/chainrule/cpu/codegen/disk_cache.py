@@ -83,25 +83,73 @@ def _described(name: str, description: Sequence[str]) -> bytes:
 
 
 def _folder() -> Path | None:
-    """Where files are kept; None: nowhere."""
+    """Where files are kept, an absolute path; None: nowhere."""
     chosen = os.environ.get("CHAINRULE_CACHE")
-    if chosen is not None:
-        return Path(chosen) if chosen and chosen not in _unusable else None
-    try:
-        usual = _usual_folder()
-    except RuntimeError:  # no home
+    if chosen == "":
         return None
-    return usual if str(usual) not in _unusable else None
+    try:
+        folder = _usual_folder() if chosen is None else _absolute(chosen)
+    except RelativeError as error:
+        _warn(f"compiled code is not kept, as {error.strerror}: every start compiles anew. Set {error.remedy}")
+        return None
+    except OSError as error:
+        _give_up(Path(chosen or ""), error)
+        return None
+    return folder if folder is not None and str(folder) not in _unusable else None
 
 
-def _usual_folder() -> Path:
+class RelativeError(OSError):
+    """A variable of the system names a folder by a relative path, so that it would be another one wherever a process begins,
+    perhaps one that somebody else has prepared there. ``remedy``: what is to be set instead."""
+
+    def __init__(self, variable: str, value: str) -> None:
+        super().__init__(errno.EINVAL, f"the environment variable {variable} is {displayed(repr(value))}, no absolute path")
+        self.remedy = f"{variable} to one, or CHAINRULE_CACHE to a folder"
+
+
+@functools.cache
+def _absolute(chosen: str) -> Path:
+    """The folder that a user chose. A relative one lies below the folder in which the process was when it was first needed,
+    and stays there. A shell leaves ``~`` as it is within quotes; it is the home here, too. An OSError if there is none."""
+    folder = Path(chosen)
+    if chosen.startswith("~"):
+        _home()
+        try:
+            folder = folder.expanduser()
+        except RuntimeError:
+            raise FileNotFoundError(errno.ENOENT, "the system knows of no such home", chosen) from None
+    return Path.cwd() / folder
+
+
+def _usual_folder() -> Path | None:
+    """The folder where users chose none; None where the system knows of no home. A RelativeError if there is no telling."""
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "chainrule" / "cache"
+        return _below(_given("LOCALAPPDATA", os.environ.get("LOCALAPPDATA")) or _home("AppData", "Local"), "chainrule", "cache")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "chainrule"
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "chainrule"
+        return _home("Library", "Caches", "chainrule")
+    return _below(_given("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME")) or _home(".cache"), "chainrule")
+
+
+def _given(variable: str, value: str | None) -> Path | None:
+    """The folder that a variable names; None if it is not set, or empty, which is to be the same."""
+    if value and not os.path.isabs(value):
+        raise RelativeError(variable, value)
+    return Path(value) if value else None
+
+
+def _home(*below: str) -> Path | None:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    written = os.environ.get("HOME")
+    if sys.platform != "win32" and written is not None and not os.path.isabs(written):  # an empty one would be the root
+        raise RelativeError("HOME", written)
+    return home.joinpath(*below)
+
+
+def _below(folder: Path | None, *names: str) -> Path | None:
+    return None if folder is None else folder.joinpath(*names)
 
 
 _until_tidy = 0
@@ -111,11 +159,7 @@ _warned = False
 
 def _give_up(folder: Path, error: OSError) -> None:
     """Use ``folder`` no more in this process, and say so, once."""
-    global _warned
     _unusable.add(str(folder))
-    if _warned:
-        return
-    _warned = True
     if isinstance(error, UntrustedError):
         message = (
             f"compiled code is not kept in {displayed(folder)}, where others could put code that would run here: "
@@ -127,7 +171,14 @@ def _give_up(folder: Path, error: OSError) -> None:
             f"compiled code cannot be kept in {displayed(folder)} ({error.strerror or error}): every start compiles anew. "
             "Set CHAINRULE_CACHE to another folder"
         )
-    warnings.warn(f"{message}, or to nothing to keep none", CacheWarning, stacklevel=2)
+    _warn(message)
+
+
+def _warn(message: str) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(f"{message}, or to nothing to keep none", CacheWarning, stacklevel=3)
 
 
 # ---- files
