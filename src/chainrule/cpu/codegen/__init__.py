@@ -1,1 +1,1 @@
-"""From IR to loaded machine code: writing it, assembling it in helper processes, keeping it on disk."""
+"""Writes LLVM IR, assembles it to machine code in helper processes, keeps that on disk and loads it."""

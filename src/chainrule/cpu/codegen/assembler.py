@@ -1,10 +1,10 @@
-"""Assembling kernels in processes of their own, on all cores.
+"""Assembles kernels in helper processes, on all cores.
 
-    modules, as they are generated ──> queue ──> helper, one per core ──> object files, in the order of the modules
+    modules, as they are generated ──> queue ──> helpers, one per core ──> object files, in the order of the modules
 
-LLVM keeps a lock of its own, so each further core is a process. And where it meets what it cannot translate it ends the process
-that asked, which must not be this one: then a helper is lost, and an error names the kernel. One helper stays for what comes
-later. Where none can be started, all is done here.
+LLVM holds a lock of its own while it works, so several cores need several processes. And where LLVM cannot translate a module,
+it ends the process that it runs in. That must not be this process: only a helper is lost, and an error names the kernel. One
+helper stays for later modules. Where no helper can be started, this process does the work.
 """
 
 from __future__ import annotations
@@ -27,15 +27,22 @@ from chainrule.cpu.codegen.machine_code import assemble, refused
 from chainrule.cpu.codegen.target import Target
 
 _MODULES_PER_HELPER = 8
-"""A helper takes a sixth of a second to start."""
+"""There is one helper for so many modules, as a helper takes a sixth of a second to start."""
 _MOST_HELPERS = 8
 _SECONDS_TO_DIE = 10.0
+"""How long to wait for a failed helper to end by itself, before it is killed."""
 _TRIES = 2
-"""How often a module is given to a helper: one may have been ended by something else."""
+"""How often a module is given to a helper, as a helper may end for reasons that have nothing to do with the module."""
 
 
 def assemble_all(modules: Iterable[tuple[str, str]], count: int, target: Target, cores: int) -> list[bytes]:
-    """The object files of ``count`` modules, given as (name, text), one after the other as they are needed.
+    """Return the object files of ``count`` modules, in their order.
+
+    Args:
+        modules: pairs (name of the kernel, text of the module), generated while helpers assemble the earlier ones.
+        count: the number of modules.
+        target: the processor to assemble for.
+        cores: the largest number of helpers to use.
 
     Raises:
         InternalError: LLVM refuses a module.
@@ -43,7 +50,7 @@ def assemble_all(modules: Iterable[tuple[str, str]], count: int, target: Target,
     batch = _Batch(modules, count, target)
     feeders = []
     try:
-        with contextlib.suppress(RuntimeError):  # no more threads: those that there are do it
+        with contextlib.suppress(RuntimeError):  # no more threads can be started: those that run do the work
             for _ in range(min(cores, _MOST_HELPERS, -(-count // _MODULES_PER_HELPER))):
                 feeder = threading.Thread(target=batch.feed, name="chainrule-assembler", daemon=True)
                 feeder.start()
@@ -58,31 +65,31 @@ def assemble_all(modules: Iterable[tuple[str, str]], count: int, target: Target,
 
 
 class _Batch:
-    """Modules that wait, and what became of each."""
+    """The modules of a call of ``assemble_all``: those that wait, and the results so far."""
 
     def __init__(self, modules: Iterable[tuple[str, str]], count: int, target: Target) -> None:
         self._modules, self._target = modules, target
         self._texts: list[tuple[str, str]] = []
-        self._found: list[bytes | str | None] = [None] * count  # an object file, or how LLVM failed
+        self._found: list[bytes | str | None] = [None] * count  # an object file, or the text of an error
         self._waiting: queue.Queue[int | None] = queue.Queue()
         self._helpers: set[_Helper] = set()
         self._given_up = False
 
     def generate(self) -> None:
-        """Hand out the modules, each as soon as its text is there."""
+        """Generate the modules and put each in the queue at once."""
         for module in self._modules:
             self._texts.append(module)
             self._waiting.put(len(self._texts) - 1)
         self._waiting.put(None)
 
     def feed(self) -> None:
-        """The work of one thread: a helper gets a module after the other until there are no more."""
+        """Hand modules to a helper, one after the other, until there are none left; run by a thread for each helper."""
         helper = None
         try:
             while (number := self._waiting.get()) is not None and not self._given_up:
                 helper = self._assemble(number, helper)
         finally:
-            self._waiting.put(None)  # for the next thread
+            self._waiting.put(None)  # the end of the queue, for the next thread
             if helper is not None:
                 self._helpers.discard(helper)
                 if self._given_up:
@@ -91,7 +98,10 @@ class _Batch:
                     helper.rest()
 
     def _assemble(self, number: int, helper: _Helper | None) -> _Helper | None:
-        """Have a module assembled; returns the helper for the next one. If none can be started, ``results`` does it."""
+        """Have module ``number`` assembled, by ``helper`` if there is one; returns the helper for the next module.
+
+        If no helper can be started, nothing is done here, and ``results`` assembles the module.
+        """
         for _ in range(_TRIES):
             if self._given_up:
                 break
@@ -110,37 +120,45 @@ class _Batch:
         return helper
 
     def give_up(self) -> None:
-        """Have the threads end, and their helpers with them."""
+        """Make the threads and their helpers end as soon as possible, whatever is left to do."""
         self._given_up = True
         self._waiting.put(None)
         for helper in list(self._helpers):
             helper.kill()
 
     def results(self) -> list[bytes]:
-        """The object files; what no helper took is done here, and what LLVM could not do is refused."""
+        """Return the object files, in order. Modules that no helper took are assembled in this process.
+
+        Raises:
+            InternalError: LLVM could not assemble a module.
+        """
         codes = []
-        for (name, text), found in zip(self._texts, self._found, strict=True):
-            if isinstance(found, str):
-                raise refused(text, name, found)
-            codes.append(assemble(text, self._target, name) if found is None else found)
+        for (name, text), result in zip(self._texts, self._found, strict=True):
+            if isinstance(result, str):
+                raise refused(text, name, result)
+            codes.append(assemble(text, self._target, name) if result is None else result)
         return codes
 
 
 class _CannotStartError(Exception):
-    """What was started is no Python with this LLVM."""
+    """The process that was started is not a Python that finds the same LLVM."""
 
 
 class _Helper:
-    """A Python that reads texts of LLVM modules from its standard input and answers with object files.
+    """A process that runs ``object_code``: reads LLVM modules from its standard input and answers with object files.
 
-    It finds LLVM where this process did, and says so before it counts as started."""
+    It counts as started when it has reported that it found the same LLVM as this process.
+
+    Raises:
+        OSError, ValueError, _CannotStartError: no such process can be started.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in ``end``
         command = [sys.executable, "-I", str(object_code.__file__)]
         try:
-            # in a session of its own: what the terminal sends its foreground processes is for the one that asked
+            # In a session of its own, as signals that a terminal sends to its foreground processes are meant for this one.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, start_new_session=True
             )
@@ -162,7 +180,7 @@ class _Helper:
 
     @staticmethod
     def for_target(target: Target) -> _Helper | None:
-        """The one that rests, if it is for this target, or a new one; None where none can be started."""
+        """Return the resting helper if there is one for ``target``, else a new one; None if no helper can be started."""
         global _resting, _can_start
         with _lock:
             resting, _resting = _resting, None
@@ -170,7 +188,7 @@ class _Helper:
             if resting.target == target and resting._process.poll() is None:
                 return resting
             resting.end()
-        if _can_start and sys.executable and not getattr(sys, "frozen", False):  # else the executable is no Python
+        if _can_start and sys.executable and not getattr(sys, "frozen", False):  # frozen: the executable is no Python
             try:
                 return _Helper(target)
             except (OSError, ValueError, _CannotStartError):
@@ -178,7 +196,7 @@ class _Helper:
         return None
 
     def rest(self) -> None:
-        """Wait for the next batch; one helper does, the others end."""
+        """Keep this helper for later modules if no other helper is kept; else end it."""
         global _resting
         with _lock:
             if _resting is None and not _exiting:
@@ -187,7 +205,7 @@ class _Helper:
         self.end()
 
     def assemble(self, text: str) -> bytes | str:
-        """The object file, or what LLVM says against the text.
+        """Return the object file of the module with this ``text``, or LLVM's error message.
 
         Raises:
             OSError, struct.error: the helper has ended.
@@ -196,7 +214,7 @@ class _Helper:
         return object_code.receive(self._back)
 
     def last_words(self) -> str:
-        """What it said before it ended, which it does now if it has not."""
+        """Return the last error message of a helper that has failed. Waits for its end, or kills it if that takes too long."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_SECONDS_TO_DIE)
         self._words.seek(0)
@@ -206,18 +224,18 @@ class _Helper:
         return said or f"the process that runs LLVM ended with status {self._process.returncode}"
 
     def kill(self) -> None:
-        """From another thread; its own one then ends it."""
+        """Kill the process, from any thread. The thread that uses the helper notices, and calls ``end``."""
         self._process.kill()
 
     def end(self, kill: bool = False) -> None:
-        """Close it; it ends when its input does."""
+        """Close the connection and wait for the process, which then ends by itself; ``kill`` kills it before."""
         if kill:
             self._process.kill()
         self._close()
         self._process.wait()
 
     def forget(self) -> None:
-        """In a copy of the process: it belongs to the original."""
+        """Close this end of the connection only; in a copy of this process, where the helper belongs to the original."""
         self._close()
         self._process.returncode = 0
 

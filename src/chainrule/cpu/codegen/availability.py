@@ -1,4 +1,4 @@
-"""Whether native code can be made and run on this machine at all. Only LLVM is loaded to find out."""
+"""Tells whether native code can be made and run on this machine at all. Nothing but LLVM is loaded to find out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import platform
 import sys
 
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-"""The 64-bit processors that there are kernels for, by the names that systems and LLVM give them."""
+"""The 64-bit processors that kernels exist for, by the names that operating systems and LLVM give them."""
 
 
 def architecture(name: str) -> str | None:
-    """``x86_64`` or ``aarch64``, for the name of a processor or the LLVM triple of a machine; None for all others."""
+    """Return "x86_64" or "aarch64" for the name of a processor or an LLVM triple; None for any other processor."""
     return _ARCHITECTURES.get(name.partition("-")[0].lower())
 
 
 @functools.cache
 def obstacle() -> str | None:
-    """Why there is no native code on this machine, as one sentence without its full stop; None: there is."""
+    """Return why there can be no native code on this machine, a sentence without its full stop; None if there can be."""
     processor = platform.machine() or "of an unknown name"
     if sys.maxsize < 1 << 32:
         return f"there is native code for 64-bit processes only, and this is one of 32 bits, on processor {processor}"
@@ -25,7 +25,7 @@ def obstacle() -> str | None:
         import llvmlite.binding as llvm
 
         triple = str(llvm.get_process_triple())
-    except Exception as error:  # a shared library that lacks, or is of another system, can fail in any way
+    except Exception as error:  # a shared library that is missing or made for another system can raise any error
         if architecture(processor) is None:
             return f"there is no native code for processor {processor}"
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,6 @@
-"""Machine code of kernels, kept: in this process while it is in use or was lately, and on disk between processes.
+"""Keeps the machine code of kernels: loaded in this process while it is in use or was lately, and on disk for other processes.
 
-On disk (see ``disk_cache``) each kernel's object file is a file of its own.
+On disk (see ``disk_cache``), the object file of each kernel is a file of its own.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from chainrule.cpu.kernel import Kernel
 from chainrule.recent import Recent
 
 _MOST_RECENT = 128
-"""Functions that stay loaded though nothing uses them."""
+"""How many functions stay loaded although nothing uses them."""
 
 
 # ---- in this process
 
 
 class Function:
-    """A native function at ``address``, as long as this lives."""
+    """A native function, which stays loaded at ``address`` for as long as this object lives."""
 
     __slots__ = ("__weakref__", "_library", "address")
 
@@ -44,23 +44,30 @@ _recent: Recent[tuple[str, Target], Function] = Recent(_MOST_RECENT)
 
 
 def load(kernels: Iterable[Kernel], target: Target) -> dict[str, Function]:
-    """The function of each kernel, by ``Kernel.name``; what is not loaded comes from disk or is compiled."""
+    """Return the function of each kernel, by ``Kernel.name``.
+
+    Functions that are not loaded yet come from disk, or are compiled.
+
+    Raises:
+        MissingCodeError: a kernel is neither loaded nor on disk, and has no generator.
+        InternalError: LLVM refuses the code of a kernel.
+    """
     wanted = {kernel.name: kernel for kernel in kernels}
     with _lock:
-        found = {name: function for name in wanted if (function := _alive.get((name, target)))}
-        missing = [kernel for name, kernel in wanted.items() if name not in found]
+        functions = {name: function for name in wanted if (function := _alive.get((name, target)))}
+        missing = [kernel for name, kernel in wanted.items() if name not in functions]
         if missing:
             names = [kernel.name for kernel in missing]
             library = Library(object_codes(missing, target), names, target)
-            found |= {name: Function(library, library.address(name)) for name in names}
-        for name, function in found.items():
+            functions |= {name: Function(library, library.address(name)) for name in names}
+        for name, function in functions.items():
             _alive[name, target] = function
             _recent.keep((name, target), function)
-    return found
+    return functions
 
 
 def forget() -> None:
-    """Let go of all loaded functions that nothing uses."""
+    """Unload all functions that nothing uses."""
     _recent.clear()
 
 
@@ -68,14 +75,15 @@ def forget() -> None:
 
 
 class MissingCodeError(Exception):
-    """A kernel of a recipe is not kept any more."""
+    """The machine code of a kernel in a kept recipe is no longer on disk, and without its generator it cannot be made again."""
 
 
 def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
-    """The object file of each kernel, from disk or compiled.
+    """Return the object file of each kernel, from disk or compiled; those that are compiled are written to disk.
 
     Raises:
-        MissingCodeError: a kernel is neither on disk nor does it know how it is generated.
+        MissingCodeError: a kernel is not on disk, and has no generator.
+        InternalError: LLVM refuses the code of a kernel.
     """
     facts = [_facts(kernel, target) for kernel in kernels]
     names = [f"{kernel.family}-{_key(about)}.o" for kernel, about in zip(kernels, facts, strict=True)]
@@ -91,7 +99,7 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
 
 
 def assembly_of(kernel: Kernel, target: Target) -> str:
-    """The code of a kernel as text, for people."""
+    """Return the code of a kernel, which has a generator, in assembly language, for people to read."""
     return str(target.machine.emit_assembly(optimised(kernel.module(target).text(), target.machine)))
 
 
@@ -103,7 +111,7 @@ def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
 
 
 def _facts(kernel: Kernel, target: Target) -> tuple[str, ...]:
-    """Everything that the code depends on."""
+    """Return everything that the machine code of a kernel depends on, as text."""
     return (kernel.name, *target.parts(), *versions())
 
 
@@ -112,8 +120,8 @@ def _key(facts: Sequence[str]) -> str:
 
 
 def versions() -> tuple[str, str, str]:
-    """Of llvmlite, of LLVM, and of what generates the code."""
+    """Return the versions of llvmlite and of LLVM, and a checksum of the sources that generate code."""
     return llvmlite.__version__, ".".join(map(str, llvm.llvm_version_info)), disk_cache.sources("cpu", "compiler/nest.py")
 
 
-forks.around(_lock.acquire, _lock.release, _lock.release)  # no kernel is half loaded in the copy
+forks.around(_lock.acquire, _lock.release, _lock.release)  # so that no kernel is half loaded in a copy of this process

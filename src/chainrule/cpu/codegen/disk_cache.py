@@ -1,12 +1,13 @@
-"""Files that are made once and kept between processes: machine code, and recipes of programs.
+"""Keeps files between processes: machine code, and recipes of programs.
 
-What is kept is executed, so it is believed only where nobody else can have written it: the folder is made for its owner alone,
-and a folder or file that others own or may change is refused. ``CHAINRULE_CACHE`` names the folder; if it is empty, nothing is
-kept. Files are written under a temporary name and renamed, so that processes may share the folder. Each is
+These files are executed, so they are trusted only where nobody else can have written them: the folder is created for its owner
+alone, and a folder or file that others own or may change is refused. ``CHAINRULE_CACHE`` names the folder; if it is empty,
+nothing is kept. Files are written under a temporary name and then renamed, so several processes may share the folder. A file is
 
-    magic | SHA-256 of what follows | length of the description | description | content
+    magic | SHA-256 of all that follows | length of the description | description | content
 
-The description is the file's name and all that the content depends on: what is damaged, foreign or exchanged is made anew.
+The description is the name of the file and everything that the content depends on. A file that is damaged, renamed or made for
+something else does not fit and is ignored, so its content is made anew.
 """
 
 from __future__ import annotations
@@ -32,26 +33,32 @@ _MAGIC = b"chainrule cache 2\n"
 _CHECKSUM_BYTES = 32
 _LENGTH = struct.Struct("<I")
 _MOST_BYTES = 512 << 20
+"""The size of the folder above which the files used longest ago are removed."""
 _WRITES_UNTIL_TIDY = 50
-"""Looking through a full folder takes a while."""
+"""The number of writes between two searches for files to remove, as a search through a full folder takes a while."""
 _SECONDS_TO_TOUCH = 3600.0
+"""The time of a file that is read is renewed if it is older than this."""
 _SECONDS_TO_WRITE = 600.0
+"""A temporary file older than this was left behind by a process that was killed."""
 _OURS = re.compile(r"[a-z0-9_]+-[0-9a-f]{64}\.(o|json)")
 _HALF_WRITTEN = re.compile(r"\.[a-z0-9_]+-[0-9a-f]{64}\.(o|json)\.\d+\.\d+\.tmp")
 
 
 class CacheWarning(UserWarning):
-    """The folder of compiled code cannot be used; all works without, only slower at the start."""
+    """Warns that the folder for compiled code cannot be used. Everything works without it, only each start is slower."""
 
 
 def read(name: str, description: Sequence[str]) -> bytes | None:
-    """The content of file ``name`` that was written with this ``description``; None if it is not there or not whole."""
+    """Return the content of file ``name``; None if there is no such file, or it is damaged or has another ``description``."""
     folder = _folder()
     return None if folder is None else _read(folder, name, _described(name, description))
 
 
 def write(name: str, description: Sequence[str], content: bytes) -> None:
-    """Keep ``content`` as file ``name``, if that is possible. ``description``: all that it depends on."""
+    """Write ``content`` to file ``name``, if that is possible.
+
+    ``description`` is everything that the content depends on: ``read`` returns the content only for the same description.
+    """
     global _until_tidy
     folder = _folder()
     if folder is not None:
@@ -65,25 +72,25 @@ def write(name: str, description: Sequence[str], content: bytes) -> None:
 
 @functools.cache
 def sources(*parts: str) -> str:
-    """A checksum of the source files of parts of the package, such as ``cpu`` or ``compiler/nest.py``."""
-    found, package = hashlib.sha256(), Path(__file__).parents[2]
+    """Return a checksum of the source files of some parts of this package, such as "cpu" or "compiler/nest.py"."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[2]
     for part in parts:
         for file in sorted((package / part).rglob("*.py")) or [package / part]:
-            found.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
-    return found.hexdigest()
+            digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _described(name: str, description: Sequence[str]) -> bytes:
-    """What stands before the content, under the checksum."""
+    """Return the bytes between the checksum and the content of a file: length of the description, and description."""
     text = "\0".join((name, *description)).encode()
     return _LENGTH.pack(len(text)) + text
 
 
-# ---- where
+# ---- the folder
 
 
 def _folder() -> Path | None:
-    """Where files are kept, an absolute path; None: nowhere."""
+    """Return the folder where files are kept, as an absolute path; None if nothing is kept."""
     chosen = os.environ.get("CHAINRULE_CACHE")
     if chosen == "":
         return None
@@ -99,8 +106,11 @@ def _folder() -> Path | None:
 
 
 class RelativeError(OSError):
-    """A variable of the system names a folder by a relative path, so that it would be another one wherever a process begins,
-    perhaps one that somebody else has prepared there. ``remedy``: what is to be set instead."""
+    """An environment variable of the system names a folder by a relative path.
+
+    It would mean another folder wherever a process starts, perhaps a folder that somebody else has prepared there. ``remedy``
+    says what to set instead.
+    """
 
     def __init__(self, variable: str, value: str) -> None:
         super().__init__(errno.EINVAL, f"the environment variable {variable} is {displayed(repr(value))}, no absolute path")
@@ -109,8 +119,15 @@ class RelativeError(OSError):
 
 @functools.cache
 def _absolute(chosen: str) -> Path:
-    """The folder that a user chose. A relative one lies below the folder in which the process was when it was first needed,
-    and stays there. A shell leaves ``~`` as it is within quotes; it is the home here, too. An OSError if there is none."""
+    """Return the folder that the user chose with ``CHAINRULE_CACHE`` as an absolute path.
+
+    A relative path counts from the folder in which the process was when the cache was first needed, and stays the same from
+    then on. A leading ``~`` is the user's home, as a shell does not replace it within quotes.
+
+    Raises:
+        RelativeError: ``~`` is needed, and ``HOME`` is a relative path.
+        OSError: the system knows of no such home.
+    """
     folder = Path(chosen)
     if chosen.startswith("~"):
         _home()
@@ -122,7 +139,11 @@ def _absolute(chosen: str) -> Path:
 
 
 def _usual_folder() -> Path | None:
-    """The folder where users chose none; None where the system knows of no home. A RelativeError if there is no telling."""
+    """Return the folder that is used if the user chose none, where the system keeps caches; None if there is no home.
+
+    Raises:
+        RelativeError: the variable that names the folder, or ``HOME``, is a relative path.
+    """
     if sys.platform == "win32":
         return _below(_given("LOCALAPPDATA", os.environ.get("LOCALAPPDATA")) or _home("AppData", "Local"), "chainrule", "cache")
     if sys.platform == "darwin":
@@ -131,19 +152,24 @@ def _usual_folder() -> Path | None:
 
 
 def _given(variable: str, value: str | None) -> Path | None:
-    """The folder that a variable names; None if it is not set, or empty, which is to be the same."""
+    """Return the folder that an environment variable names; None if the variable is not set, or empty, which means the same.
+
+    Raises:
+        RelativeError: its value is a relative path.
+    """
     if value and not os.path.isabs(value):
         raise RelativeError(variable, value)
     return Path(value) if value else None
 
 
 def _home(*below: str) -> Path | None:
+    """Return the folder ``below`` the user's home; None if the system knows of no home; RelativeError if HOME is relative."""
     try:
         home = Path.home()
     except RuntimeError:
         return None
     written = os.environ.get("HOME")
-    if sys.platform != "win32" and written is not None and not os.path.isabs(written):  # an empty one would be the root
+    if sys.platform != "win32" and written is not None and not os.path.isabs(written):  # if empty, home would be the root
         raise RelativeError("HOME", written)
     return home.joinpath(*below)
 
@@ -158,7 +184,7 @@ _warned = False
 
 
 def _give_up(folder: Path, error: OSError) -> None:
-    """Use ``folder`` no more in this process, and say so, once."""
+    """Do not use ``folder`` any more in this process. The first time this happens, a CacheWarning says why."""
     _unusable.add(str(folder))
     if isinstance(error, UntrustedError):
         message = (
@@ -175,6 +201,7 @@ def _give_up(folder: Path, error: OSError) -> None:
 
 
 def _warn(message: str) -> None:
+    """Warn that compiled code is not kept, and why; once in each process."""
     global _warned
     if not _warned:
         _warned = True
@@ -185,7 +212,7 @@ def _warn(message: str) -> None:
 
 
 def _read(folder: Path, name: str, described: bytes) -> bytes | None:
-    """What follows ``described`` in a file; None if it is not there, not whole, or of something else."""
+    """Return the bytes behind ``described`` in a file; None if there is no such file, or it is damaged or begins otherwise."""
     try:
         place = trusted_folder(folder)
         if place is None:
@@ -193,7 +220,7 @@ def _read(folder: Path, name: str, described: bytes) -> bytes | None:
         try:
             handle = open_to_read(place / name)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is nothing that was written here
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # ELOOP: a symbolic link, which this module never writes
                 return None
             raise
         with open(handle, "rb") as file:
@@ -208,7 +235,7 @@ def _read(folder: Path, name: str, described: bytes) -> bytes | None:
         return None
     if not inside.startswith(described):
         return None
-    # The time of writing serves as that of the last use; systems often do not keep the time of reading.
+    # The time of writing serves as the time of the last use, as many systems do not record the time of reading.
     if time.time() - written > _SECONDS_TO_TOUCH:
         with contextlib.suppress(OSError):
             os.utime(place / name)
@@ -216,6 +243,7 @@ def _read(folder: Path, name: str, described: bytes) -> bytes | None:
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write magic, checksum and ``content`` to a file."""
     path = folder / name
     try:
         place = trusted_folder(folder, make=True)
@@ -231,12 +259,13 @@ def _write(folder: Path, name: str, content: bytes) -> None:
                 temporary.unlink()
             raise
     except OSError as error:
-        if isinstance(error, UntrustedError) or not path.is_file():  # on Windows another process may be reading the same
-            _give_up(folder, error)  # file, which is as good
+        # On Windows, a file that another process is reading cannot be replaced. Its content is the same, so nothing is lost.
+        if isinstance(error, UntrustedError) or not path.is_file():
+            _give_up(folder, error)
 
 
 def _remove_oldest(folder: Path, most_bytes: int | None = None) -> None:
-    """Remove the files that were used longest ago until the rest fits, and what killed processes left half written."""
+    """Remove the files that were used longest ago until the rest fits, and temporary files that killed processes left."""
     most_bytes = _MOST_BYTES if most_bytes is None else most_bytes
     files: list[tuple[float, int, str]] = []
     with os.scandir(folder) as entries:

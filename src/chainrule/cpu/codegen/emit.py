@@ -1,11 +1,12 @@
 """A thin builder of LLVM IR as text: typed values, loops, branches, vectors, masks.
 
 A ``Function`` collects instructions; a ``Module`` collects functions, constants and declarations. Values carry their LLVM
-type as text (``i64``, ``float``, ``<8 x float>``, ``ptr``); operators on them emit instructions. An index may be a Python
-int as long as it is known: arithmetic on ints is folded, so generators read the same for known and unknown sizes. A vector
-of one lane is the scalar itself.
+type as text (``i64``, ``float``, ``<8 x float>``, ``ptr``); operators on them emit instructions. An index that is known when
+the code is generated may be a Python int: arithmetic on ints is done by Python, so generators read the same for known and
+unknown sizes. A vector of a single lane is represented by its scalar.
 
-Values that loops carry live in a ``Variable`` (a stack slot, which LLVM turns into registers).
+A value that changes from one round of a loop to the next is kept in a ``Variable`` (a stack slot, which LLVM turns into a
+register).
 """
 
 from __future__ import annotations
@@ -19,41 +20,46 @@ _VECTOR = re.compile(r"<(\d+) x (.+)>")
 
 
 def vector(lanes: int, element: str) -> str:
-    """The type of ``lanes`` elements side by side; of one lane, the element's own."""
+    """Return the type of a vector of ``lanes`` elements; for a single lane, the type of the element itself."""
     return element if lanes == 1 else f"<{lanes} x {element}>"
 
 
 def element_of(type_: str) -> str:
-    found = _VECTOR.fullmatch(type_)
-    return found[2] if found else type_
+    """Return the element type of a vector type, or a scalar type itself: ``float`` for ``<8 x float>``."""
+    match = _VECTOR.fullmatch(type_)
+    return match[2] if match else type_
 
 
 def lanes_of(type_: str) -> int:
-    found = _VECTOR.fullmatch(type_)
-    return int(found[1]) if found else 1
+    """Return the number of lanes of a vector type; 1 for a scalar type."""
+    match = _VECTOR.fullmatch(type_)
+    return int(match[1]) if match else 1
 
 
 def is_floating(type_: str) -> bool:
+    """Return whether the elements of a scalar or vector type are ``float`` or ``double``."""
     return element_of(type_) in ("float", "double")
 
 
 def with_element(type_: str, element: str) -> str:
-    """As many lanes of another element."""
+    """Return the type with as many lanes as ``type_``, of another element type."""
     return vector(lanes_of(type_), element)
 
 
 _SUFFIX = {"float": "f32", "double": "f64", "i1": "i1", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "ptr": "p0"}
+"""How the names of intrinsics denote each element type."""
 SIZES = {"float": 4, "double": 8, "i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "ptr": 8}
+"""Bytes of each element type in memory."""
 
 
 def suffix(type_: str) -> str:
-    """How intrinsics name a type: ``v8f32`` for ``<8 x float>``."""
+    """Return how the names of intrinsics denote a type: ``v8f32`` for ``<8 x float>``."""
     lanes = lanes_of(type_)
     return f"{f'v{lanes}' if lanes > 1 else ''}{_SUFFIX[element_of(type_)]}"
 
 
 def literal(number: float, element: str) -> str:
-    """A constant as LLVM writes it; floats by their bits, so that nothing is rounded twice."""
+    """Return a constant in LLVM's notation; floats are written by their bits, so that they are not rounded twice."""
     if element in ("float", "double"):
         if element == "float":
             number = struct.unpack("f", struct.pack("f", number))[0]
@@ -64,7 +70,11 @@ def literal(number: float, element: str) -> str:
 
 
 class Value:
-    """One SSA value, or a constant, and the function that it belongs to."""
+    """An SSA value or a constant: ``text`` denotes it in instructions of function ``f``, and ``type`` is its LLVM type.
+
+    Arithmetic operators emit instructions. The other operand is a value of the same type or a Python number, which becomes a
+    constant of that type. ``//``, ``%`` and ``>>`` are unsigned on integers; ``/`` is signed.
+    """
 
     __slots__ = ("f", "text", "type")
 
@@ -105,7 +115,7 @@ class Value:
         return self._binary(other, "sdiv", "fdiv")
 
     def __floordiv__(self, other: int | Value) -> Value:
-        """For indices, which are not negative."""
+        """Unsigned division, for indices, which are never negative."""
         return self if isinstance(other, int) and other == 1 else self._binary(other, "udiv", "fdiv")
 
     def __mod__(self, other: int | Value) -> int | Value:
@@ -124,7 +134,7 @@ class Value:
         return self._binary(other, "shl", "shl")
 
     def __rshift__(self, other: int | Value) -> Value:
-        """Without the sign."""
+        """Logical shift: zeros come in from the left, whatever the sign."""
         return self._binary(other, "lshr", "lshr")
 
     def __neg__(self) -> Value:
@@ -137,7 +147,7 @@ class Value:
 
 
 class Variable:
-    """A place on the stack for one value that changes, such as an accumulator. Becomes a register."""
+    """A place on the stack for a value that changes, such as an accumulator. LLVM turns it into a register."""
 
     __slots__ = ("f", "place", "type")
 
@@ -145,14 +155,21 @@ class Variable:
         self.f, self.place, self.type = f, place, type_
 
     def get(self) -> Value:
+        """Emit a load of the current value."""
         return self.f.load(self.place, self.type)
 
     def set(self, value: Value) -> None:
+        """Emit a store of a new value."""
         self.f.store(value, self.place)
 
 
 class Module:
-    """The text of one LLVM module, in the making. ``has_fma``: the target multiplies and adds in one instruction."""
+    """An LLVM module under construction.
+
+    Args:
+        vector_bits: the width of the target's vector registers.
+        has_fma: whether the target has an instruction for a multiply-add.
+    """
 
     def __init__(self, vector_bits: int = 256, has_fma: bool = True) -> None:
         self.vector_bits, self.has_fma = vector_bits, has_fma
@@ -169,22 +186,30 @@ class Module:
         internal: bool = False,
         inline: bool | None = None,
     ) -> Function:
-        """Begin a function; ``parameters`` are (type with attributes, name), such as ("ptr noalias", "x").
+        """Add a function to the module, and return it, still empty.
 
-        ``internal`` ones are seen in this module only; ``inline`` forces (True) or forbids (False) inlining.
+        Args:
+            name: its name.
+            parameters: pairs of type (with attributes) and name, such as ("ptr noalias", "x").
+            result: the type of its result.
+            internal: whether it is visible in this module only.
+            inline: True to force inlining it, False to forbid it, None to leave it to LLVM.
         """
         made = Function(self, name, parameters, result, internal, inline)
         self.functions.append(made)
         return made
 
     def constant(self, name: str, element: str, numbers: Sequence[float]) -> str:
-        """A table of numbers in read-only memory, aligned to 64 bytes; returns how to name its address: ``@name``. Several
-        parts of a module may ask for one table by its name."""
+        """Add a table of numbers in read-only memory, aligned to 64 bytes; returns the text of its address, ``@name``.
+
+        Several generators of a module may ask for the same table by the same name; it is added once.
+        """
         body = ", ".join(f"{element} {literal(number, element)}" for number in numbers)
         self.constants[name] = f"@{name} = internal constant [{len(numbers)} x {element}] [{body}], align 64"
         return f"@{name}"
 
     def text(self) -> str:
+        """Return the whole module as LLVM IR."""
         width = self.vector_bits
         lines = [*self.constants.values()]
         lines += [one.text() for one in self.functions]
@@ -199,7 +224,10 @@ class Module:
 
 
 class Function:
-    """One function, in the making; the instruction pointer is always at its end."""
+    """A function under construction, to whose end its methods append instructions.
+
+    See ``Module.function`` for the arguments. ``f["x"]`` is the parameter ``x``. If ``give`` is not called, it returns void.
+    """
 
     def __init__(
         self,
@@ -225,6 +253,7 @@ class Function:
         return self.parameters[parameter]
 
     def text(self) -> str:
+        """Return the function as LLVM IR."""
         return "\n".join([self._head, *self._slots, *self._lines, f"  {self._returned}", "}"])
 
     # ---- instructions
@@ -234,61 +263,73 @@ class Function:
         return f"%.{self._count}"
 
     def op(self, instruction: str, type_: str) -> Value:
-        """Any instruction that gives a value of ``type_``."""
+        """Append any instruction whose result is a value of ``type_``; returns that value."""
         name = self._name()
         self._lines.append(f"  {name} = {instruction}")
         return Value(self, name, type_)
 
     def do(self, instruction: str) -> None:
-        """Any instruction that gives no value."""
+        """Append any instruction without a result."""
         self._lines.append(f"  {instruction}")
 
     def number(self, number: float, type_: str) -> Value:
-        """A constant; in a vector type, the same in every lane."""
+        """Return a constant of ``type_``; in a vector, every lane has the same number."""
         element, lanes = element_of(type_), lanes_of(type_)
-        one = literal(number, element)
-        return Value(self, one if lanes == 1 else f"<{', '.join([f'{element} {one}'] * lanes)}>", type_)
+        written = literal(number, element)
+        return Value(self, written if lanes == 1 else f"<{', '.join([f'{element} {written}'] * lanes)}>", type_)
 
     def numbers(self, numbers: Sequence[float], element: str) -> Value:
-        """A constant vector."""
+        """Return a constant vector of ``element``, with a lane for each of the numbers."""
         body = ", ".join(f"{element} {literal(one, element)}" for one in numbers)
         return Value(self, f"<{body}>", vector(len(numbers), element))
 
     def zero(self, type_: str) -> Value:
+        """Return 0 of ``type_``; in a vector, in every lane."""
         return Value(self, "zeroinitializer", type_) if lanes_of(type_) > 1 else self.number(0, type_)
 
     def index(self, index: int | Value) -> Value:
+        """Return a Python int as an i64 constant; a value is returned as it is."""
         return index if isinstance(index, Value) else self.number(index, "i64")
 
     def give(self, value: Value) -> None:
-        """The function's result."""
+        """Return ``value`` at the end of the function."""
         self._returned = f"ret {value.type} {value.text}"
 
     # ---- memory
 
     def at(self, pointer: Value, index: int | Value, element: str) -> Value:
-        """The address of element ``index`` of an array of ``element``."""
+        """Return the address of element ``index`` of the array at ``pointer``, whose elements have type ``element``."""
         if isinstance(index, int) and index == 0:
             return pointer
         i = self.index(index)
         return self.op(f"getelementptr inbounds {element}, ptr {pointer.text}, {i.type} {i.text}", "ptr")
 
     def load(self, pointer: Value, type_: str, align: int | None = None) -> Value:
-        """``align`` in bytes: the element's size by default, so that any address of an element will do."""
+        """Load a value of ``type_``.
+
+        ``align`` is the alignment of the address in bytes: by default the size of an element, which any element's address has.
+        """
         return self.op(f"load {type_}, ptr {pointer.text}, align {align or SIZES[element_of(type_)]}", type_)
 
     def store(self, value: Value, pointer: Value, align: int | None = None, *, streaming: bool = False) -> None:
-        """``streaming`` goes past the caches (for what nobody reads soon); the address must then be aligned to the vector."""
+        """Store ``value`` at ``pointer``, with ``align`` as for ``load``.
+
+        ``streaming`` writes past the caches, for data that is not read soon; the address must be aligned to the whole vector.
+        """
         hint = ", !nontemporal !0" if streaming else ""
         self.do(f"store {value.type} {value.text}, ptr {pointer.text}, align {align or SIZES[element_of(value.type)]}{hint}")
 
     def prefetch(self, pointer: Value, index: Value, element: str, *, write: bool = False) -> None:
-        """Ask for the cache line of element ``index``, soon to be read or written; any address will do."""
+        """Prefetch the cache line of element ``index`` of the array at ``pointer``, which is soon read or written (``write``).
+
+        Any address is allowed, even beyond the end of the array.
+        """
         place = self.op(f"getelementptr {element}, ptr {pointer.text}, i64 {index.text}", "ptr")
         hints = (self.number(int(write), "i32"), self.number(3, "i32"), self.number(1, "i32"))
         self.call("llvm.prefetch.p0", "void", place, *hints)
 
     def variable(self, type_: str, value: Value | None = None) -> Variable:
+        """Return a new variable of ``type_``, which is set to ``value`` here if one is given, else undefined."""
         place = self._name()
         self._slots.append(f"  {place} = alloca {type_}")
         made = Variable(self, Value(self, place, "ptr"), type_)
@@ -297,26 +338,32 @@ class Function:
         return made
 
     def lane_mask(self, count: int | Value, lanes: int) -> Value:
-        """True in the first ``count`` lanes."""
+        """Return a mask of ``lanes`` i1 that is true in the first ``count`` lanes; all of them if ``count`` is larger."""
         if lanes == 1:
             return self.compare("sgt", self.index(count), 0)
-        limit = self.convert("trunc", self.index(self.least(count, lanes)), "i32")  # 32 bits: as many lanes as floats
+        limit = self.convert(
+            "trunc", self.index(self.least(count, lanes)), "i32"
+        )  # of 32 bits, as floats are, so that the comparison fits a vector register
         return self.compare("slt", self.numbers(range(lanes), "i32"), self.splat(limit, lanes))
 
     def masked_load(self, pointer: Value, mask: Value, type_: str, otherwise: Value | None = None) -> Value:
-        """The lanes where ``mask`` holds; the others are not touched in memory and are ``otherwise`` (0 by default)."""
+        """Load the lanes in which ``mask`` is true; the others are ``otherwise`` (0 by default).
+
+        Memory of the other lanes is not accessed.
+        """
         rest = otherwise or self.zero(type_)
         if lanes_of(type_) == 1:
-            found = self.variable(type_, rest)
+            loaded = self.variable(type_, rest)
             with self.when(mask):
-                found.set(self.load(pointer, type_))
-            return found.get()
+                loaded.set(self.load(pointer, type_))
+            return loaded.get()
         align = SIZES[element_of(type_)]
         return self.call(
             f"llvm.masked.load.{suffix(type_)}.p0", type_, pointer, Value(self, str(align), "i32"), mask, rest
         )  # fmt: skip
 
     def masked_store(self, value: Value, pointer: Value, mask: Value) -> None:
+        """Store the lanes in which ``mask`` is true; memory of the other lanes is not accessed."""
         if lanes_of(value.type) == 1:
             with self.when(mask):
                 self.store(value, pointer)
@@ -327,7 +374,7 @@ class Function:
     # ---- vectors
 
     def splat(self, value: Value, lanes: int) -> Value:
-        """The same number in every lane."""
+        """Return a vector of ``lanes`` lanes that all hold the scalar ``value``."""
         if lanes == 1:
             return value
         type_ = vector(lanes, value.type)
@@ -337,11 +384,14 @@ class Function:
         )  # fmt: skip
 
     def broadcast(self, pointer: Value, type_: str) -> Value:
-        """The element at ``pointer`` in every lane of ``type_``."""
+        """Load the element at ``pointer`` into every lane of a value of ``type_``."""
         return self.splat(self.load(pointer, element_of(type_)), lanes_of(type_))
 
     def shuffle(self, a: Value, b: Value, places: Sequence[int]) -> Value:
-        """Lanes of ``a`` and ``b`` side by side, chosen by place; -1 leaves a lane open."""
+        """Return a vector with a lane for each of ``places``.
+
+        A place counts the lanes of ``a`` and then those of ``b``; -1 leaves the lane undefined.
+        """
         mask = ", ".join("i32 poison" if place < 0 else f"i32 {place}" for place in places)
         return self.op(
             f"shufflevector {a.type} {a.text}, {b.type} {b.text}, <{len(places)} x i32> <{mask}>",
@@ -349,21 +399,23 @@ class Function:
         )
 
     def extract(self, value: Value, lane: int) -> Value:
+        """Return a lane of a vector as a scalar."""
         if lanes_of(value.type) == 1:
             return value
         return self.op(f"extractelement {value.type} {value.text}, i32 {lane}", element_of(value.type))
 
-    def insert(self, value: Value, one: Value, lane: int) -> Value:
+    def insert(self, value: Value, scalar: Value, lane: int) -> Value:
+        """Return the vector ``value`` with ``scalar`` in a lane."""
         if lanes_of(value.type) == 1:
-            return one
-        return self.op(f"insertelement {value.type} {value.text}, {one.type} {one.text}, i32 {lane}", value.type)
+            return scalar
+        return self.op(f"insertelement {value.type} {value.text}, {scalar.type} {scalar.text}, i32 {lane}", value.type)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """a * b + c, rounded once."""
+        """Return a * b + c, rounded once."""
         return self.call(f"llvm.fma.{suffix(a.type)}", a.type, a, b, c)
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
-        """a * b + c the fast way: rounded once where the target has an instruction for it, else twice."""
+        """Return a * b + c in the fastest way: rounded once where the target has an instruction for it, else twice."""
         if self.module.has_fma:
             return self.fma(a, b, c)
         product = self.op(f"fmul {a.type} {a.text}, {b.text}", a.type)
@@ -372,13 +424,16 @@ class Function:
     # ---- choosing and converting
 
     def compare(self, predicate: str, a: Value, b: float | Value) -> Value:
-        """``predicate`` as in LLVM: eq, ne, slt, sle, ult, ... for integers, oeq, olt, ole, une, uno, ... for floats."""
+        """Return the i1 of a comparison, lane by lane.
+
+        ``predicate`` is LLVM's: eq, ne, slt, sle, ult, ... for integers, oeq, olt, ole, une, uno, ... for floats.
+        """
         other = b if isinstance(b, Value) else self.number(b, a.type)
         name = "fcmp" if is_floating(a.type) else "icmp"
         return self.op(f"{name} {predicate} {a.type} {a.text}, {other.text}", with_element(a.type, "i1"))
 
     def any(self, condition: Value) -> Value:
-        """Whether a condition holds in any lane, as one i1."""
+        """Return a single i1: whether ``condition`` is true in any lane."""
         lanes = lanes_of(condition.type)
         if lanes == 1:
             return condition
@@ -386,34 +441,41 @@ class Function:
         return self.compare("ne", bits, 0)
 
     def select(self, condition: Value, a: Value, b: Value) -> Value:
+        """Return ``a`` where ``condition`` (an i1, or an i1 per lane) is true, else ``b``. Both are computed."""
         return self.op(
             f"select {condition.type} {condition.text}, {a.type} {a.text}, {b.type} {b.text}", a.type
         )  # fmt: skip
 
     def least(self, a: int | Value, b: int | Value) -> int | Value:
-        """The smaller of two indices."""
+        """Return the smaller of two indices."""
         if isinstance(a, int) and isinstance(b, int):
             return min(a, b)
         first, second = self.index(a), self.index(b)
         return self.select(self.compare("slt", first, second), first, second)
 
     def convert(self, how: str, value: Value, element: str) -> Value:
-        """``how`` as in LLVM: sext, zext, trunc, sitofp, uitofp, fptosi, fpext, fptrunc, bitcast, ptrtoint, inttoptr."""
+        """Return ``value`` converted, lane by lane, to ``element``.
+
+        ``how`` is LLVM's instruction: sext, zext, trunc, sitofp, uitofp, fptosi, fpext, fptrunc, bitcast, ptrtoint, inttoptr.
+        """
         type_ = with_element(value.type, element)
         return self.op(f"{how} {value.type} {value.text} to {type_}", type_)
 
     def widened(self, value: Value) -> Value:
-        """A float as a double."""
+        """Return a float, or each lane of a vector of floats, as a double; a double as it is."""
         return value if element_of(value.type) == "double" else self.convert("fpext", value, "double")
 
     def narrowed(self, value: Value, element: str) -> Value:
-        """A double as ``element``, a float or a double."""
+        """Return a double, or each lane of a vector of doubles, as ``element``, which is "float" or "double"."""
         return value if element_of(value.type) == element else self.convert("fptrunc", value, element)
 
     # ---- calls
 
     def call(self, name: str, result: str, *values: Value) -> Value:
-        """Call a function of this module, an intrinsic, or a function of the process; it is declared where needed."""
+        """Call a function of this module, an intrinsic, or a function that is loaded in the process; returns its ``result``.
+
+        A function that this module does not define is declared.
+        """
         self.module.declarations.setdefault(
             name, f"declare {result} @{name}({', '.join(one.type for one in values)})"
         )  # fmt: skip
@@ -430,7 +492,7 @@ class Function:
 
     @contextmanager
     def loop(self, begin: int | Value, end: int | Value, step: int | Value = 1) -> Iterator[Value]:
-        """For every index from ``begin`` up to ``end``, excluded."""
+        """Repeat the instructions emitted within for every index from ``begin`` to ``end`` (excluded), in steps of ``step``."""
         self._count += 1
         key = self._count
         counter = self.variable("i64", self.index(begin))
@@ -448,7 +510,10 @@ class Function:
 
     @contextmanager
     def repeat_while(self) -> Iterator[Loop]:
-        """A loop that its body leaves by ``loop.leave_unless(condition)``; anywhere in the body, any number of times."""
+        """Repeat the instructions emitted within until ``loop.leave_unless(condition)`` leaves the loop.
+
+        The body may call that anywhere, and several times.
+        """
         self._count += 1
         loop = Loop(self, self._count)
         self.do(f"br label %head{loop.key}")
@@ -459,7 +524,7 @@ class Function:
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
-        """What is emitted inside runs where ``condition``, one i1, holds."""
+        """Run the instructions emitted within only if ``condition``, a single i1, is true."""
         self._count += 1
         key = self._count
         self.do(f"br i1 {condition.text}, label %then{key}, label %after{key}")
@@ -470,12 +535,13 @@ class Function:
 
 
 class Loop:
-    """A loop of ``Function.repeat_while``."""
+    """A loop made by ``Function.repeat_while``."""
 
     def __init__(self, f: Function, key: int) -> None:
         self.f, self.key = f, key
 
     def leave_unless(self, condition: Value) -> None:
+        """Emit a jump to the end of the loop that is taken if ``condition`` is false."""
         self.f._count += 1
         key = self.f._count
         self.f.do(f"br i1 {condition.text}, label %go{key}, label %done{self.key}")

@@ -1,4 +1,4 @@
-"""Machine code: assembled from LLVM IR as text, and loaded into this process."""
+"""Assembles the text of LLVM IR to machine code, and loads machine code into this process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from chainrule.errors import InternalError
 
 
 def assemble(text: str, target: Target, name: str) -> bytes:
-    """The object file of a module.
+    """Return the object file of the module with this ``text``; errors refer to it as kernel ``name``.
 
     Raises:
-        InternalError: LLVM refuses the text; the message says where the text was left.
+        InternalError: LLVM refuses the text; the message says in which file the text was left.
     """
     try:
         return object_code(text, target.machine)
@@ -27,7 +27,11 @@ def assemble(text: str, target: Target, name: str) -> bytes:
 
 
 def assembly(text: str, target: Target, name: str) -> str:
-    """The same as assembly text, to look at."""
+    """Return the module with this ``text`` in assembly language, for people to read.
+
+    Raises:
+        InternalError: as for ``assemble``.
+    """
     try:
         return str(target.machine.emit_assembly(optimised(text, target.machine)))
     except RuntimeError as error:
@@ -35,7 +39,7 @@ def assembly(text: str, target: Target, name: str) -> str:
 
 
 def refused(text: str, name: str, reason: str) -> InternalError:
-    """What to raise where LLVM cannot assemble ``text``, which is left in a file to report."""
+    """Return the error to raise where LLVM cannot assemble ``text``. Leaves the text in a temporary file, to be reported."""
     handle, path = tempfile.mkstemp(prefix=f"chainrule-{name}-"[:80], suffix=".ll")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
@@ -46,9 +50,15 @@ def refused(text: str, name: str, reason: str) -> InternalError:
 
 
 class Library:
-    """Machine code that is loaded into this process, for as long as this lives.
+    """Machine code that is loaded into this process, and unloaded when this object is freed.
 
-    ``codes`` are object files and ``functions`` the names to find in them, each in one only.
+    Args:
+        codes: object files.
+        functions: the names of the functions whose addresses will be asked for, each defined in exactly one object file.
+        target: the processor that the code is for.
+
+    Raises:
+        InternalError: LLVM cannot link the object files.
     """
 
     def __init__(self, codes: Iterable[bytes], functions: Sequence[str], target: Target) -> None:
@@ -59,18 +69,20 @@ class Library:
             builder.export_symbol(function)
         builder.add_current_process()
         try:
-            # JITLink loads each object in one piece, which code that is relative to itself needs. A linker of its own
-            # for each library: a shared one would keep some memory of every library that it ever had.
+            # JITLink loads each object file in one piece, as code with relative addresses (see ``target_machine``) needs it.
+            # Each library has a linker of its own, as a shared one would keep some memory of every library it ever linked.
             self._linker = llvm.create_lljit_compiler(target.new_machine(jit=True), use_jit_link=True, suppress_errors=True)
             self._loaded = builder.link(self._linker, "library")
         except RuntimeError as error:
             raise InternalError(f"machine code of {', '.join(functions[:3])} cannot be loaded: {error}") from error
 
     def address(self, function: str) -> int:
+        """Return the address of ``function``, valid for as long as this object lives."""
         return int(self._loaded[function])
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # In this order; closing is what frees the code. At the end of the process it stays: threads may still be in it.
+        # Closing frees the code, and has to be done in this order. When the process ends, the code stays, as threads may
+        # still run it.
         if not is_finalizing() and hasattr(self, "_loaded"):
             self._loaded.close()
             self._linker.close()

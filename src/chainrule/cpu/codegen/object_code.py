@@ -1,6 +1,6 @@
-"""From LLVM IR as text to an object file. Also what a helper process of ``assembler`` runs, as a script.
+"""Translates the text of LLVM IR to an object file. Run as a script, it is the helper process of ``assembler``.
 
-It imports nothing of chainrule, so that a helper is at work as soon as LLVM is loaded.
+It imports nothing of chainrule, so that a helper can start its work as soon as LLVM is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import IO
 
-if __name__ == "__main__":  # a helper: find LLVM where the process that asks found it
+if __name__ == "__main__":  # in a helper: look for LLVM where the parent process does
     sys.path[:] = json.loads(sys.stdin.buffer.readline())
 
 import llvmlite
@@ -29,9 +29,10 @@ _PASSES = (
     llvm.ModulePassManager.add_instruction_combine_pass,
     llvm.ModulePassManager.add_simplify_cfg_pass,
 )
-"""What is left to LLVM before it selects instructions: variables into registers, constants through calls, loops with their test
-at the end, equal values once. All else, above all unrolling and vectors, the generators do where it pays; LLVM's own level 2
-takes three times as long for code that runs no faster."""
+"""The passes that LLVM runs before it selects instructions. They put variables into registers, propagate constants through
+calls, move the tests of loops to the end, and compute equal values only once. The generators do everything else, above all
+unrolling and vectorising, where it pays. LLVM's own optimisation level 2 takes three times as long, and the code is not
+faster."""
 
 
 @functools.cache
@@ -41,9 +42,13 @@ def _initialise() -> None:
 
 
 def target_machine(triple: str, cpu: str, features: str, *, jit: bool) -> llvm.TargetMachine:
-    """Generates code that may lie anywhere: relative to itself, so each object has to be loaded in one piece."""
+    """Return LLVM's code generator for a processor (see ``Target`` for the arguments).
+
+    The code it makes can be loaded at any address, but refers to its parts by relative addresses, so each object file has to
+    be loaded in one piece. ``jit``: whether the code is for loading into this process.
+    """
     _initialise()
-    # MCJIT reads ELF objects only on Windows.
+    # On Windows, MCJIT reads no object files but ELF.
     triple = f"{triple}-elf" if "windows" in triple else triple
     return llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=jit
@@ -51,7 +56,7 @@ def target_machine(triple: str, cpu: str, features: str, *, jit: bool) -> llvm.T
 
 
 def optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
-    """The module as it goes to instruction selection.
+    """Return the module with this ``text`` after all passes, ready for instruction selection by ``machine``.
 
     Raises:
         RuntimeError: LLVM refuses the text.
@@ -67,7 +72,7 @@ def optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
 
 
 def object_code(text: str, machine: llvm.TargetMachine) -> bytes:
-    """The object file of a module.
+    """Return the object file of the module with this ``text``.
 
     Raises:
         RuntimeError: LLVM refuses the text.
@@ -75,24 +80,24 @@ def object_code(text: str, machine: llvm.TargetMachine) -> bytes:
     return bytes(machine.emit_object(optimised(text, machine)))
 
 
-# ---- between processes: a message is its length and then its bytes
+# ---- between processes: a message is the length of its data, then the data
 
 
 _LENGTH = struct.Struct("<q")
 
 
 def send(to: IO[bytes], data: bytes | str) -> None:
-    """Bytes, or the text of an error, whose length goes as a negative number."""
+    """Send a message: bytes, or the text of an error, which is marked by a negative length."""
     sent = data.encode() if isinstance(data, str) else data
     to.write(_LENGTH.pack(-len(sent) if isinstance(data, str) else len(sent)) + sent)
     to.flush()
 
 
 def receive(source: IO[bytes]) -> bytes | str:
-    """What the other side sent.
+    """Return the next message that the other side sent: bytes, or the text of an error.
 
     Raises:
-        struct.error: it has closed its end.
+        struct.error: the other side has closed its end.
     """
     (length,) = _LENGTH.unpack(source.read(_LENGTH.size))
     sent = source.read(abs(length))
@@ -102,15 +107,15 @@ def receive(source: IO[bytes]) -> bytes | str:
 
 
 def greeting() -> bytes:
-    """What a helper says when it is ready."""
+    """Return the line that a helper writes when it is ready. It tells the parent process which LLVM the helper found."""
     return f"chainrule runs llvmlite {llvmlite.__version__} from {os.path.dirname(llvmlite.__file__)}\n".encode()
 
 
 def serve() -> None:
-    """What a helper runs: modules in, object files out, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where there are no sessions, Ctrl-C is for the process that asked
+    """Run as a helper: read modules from standard input and write object files to standard output until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent, also on systems without sessions
     source, to = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody else writes between the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else gets between the answers
     with contextlib.suppress(struct.error, BrokenPipeError):
         to.write(greeting())
         to.flush()

@@ -1,8 +1,8 @@
-"""Whether only this user can have written a folder or file, for what is executed when it is read; and making such ones.
+"""Opens and creates files that only this user can have written, as their contents will be executed.
 
 A folder is trusted if this user owns it, nobody else may write into it, and nobody but this user and the superuser can put
-another one in its place (as sshd's StrictModes has it). Where the system does not know users by numbers (Windows), nothing is
-checked: a folder lies below the user's own, where the system's access lists keep others away.
+another folder in its place (as sshd's option StrictModes checks it). Where users have no numbers (Windows), nothing is checked:
+the folder lies below the user's own, where the system's access lists keep others away.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ from pathlib import Path
 from chainrule.display import displayed
 
 _MOST_LINKS = 40
+"""How many symbolic links a path may lead through, as in Linux."""
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+"""The bits of a mode by which others than the owner may write."""
 _EXACTLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | _EXACTLY | getattr(os, "O_NONBLOCK", 0)
-"""Does not wait for whoever would write into a pipe that lies in the place of a file."""
+"""O_NONBLOCK: if a named pipe lies in the place of the file, do not wait until somebody writes into it."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _EXACTLY
 
 
 class UntrustedError(OSError):
-    """Somebody else may have written what would be executed. ``own``: the place can be removed and made anew."""
+    """Another user may have written a file that would be executed.
+
+    ``own`` tells whether the place in question is the folder or file itself, which this user can remove, and not a folder
+    above it.
+    """
 
     def __init__(self, place: str | os.PathLike[str], state: os.stat_result, own: bool) -> None:
         if state.st_uid in (user(), 0) and state.st_mode & _OF_OTHERS:
@@ -38,16 +44,18 @@ class UntrustedError(OSError):
 
 
 def user() -> int | None:
-    """The number of the user that this process acts for; None where users have none."""
+    """Return the number of the user that this process acts for; None where users have no numbers."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def trusted_folder(path: Path, make: bool = False) -> Path | None:
-    """Where ``path`` is, without links; None if it does not exist, unless it is to be made, with mode 0700.
+    """Return the folder that ``path`` leads to, free of symbolic links, if it can be trusted.
+
+    If it does not exist, it is created with mode 0700 if ``make``, else the result is None.
 
     Raises:
-        UntrustedError: others may have written into it, or put it there.
-        OSError: it is no folder, or cannot be made.
+        UntrustedError: others may have written into the folder, or put it there.
+        OSError: ``path`` is no folder, or cannot be created.
     """
     if user() is None:
         if make:
@@ -58,9 +66,9 @@ def trusted_folder(path: Path, make: bool = False) -> Path | None:
         return None
     for name in missing:
         place = os.path.join(place, name)
-        with contextlib.suppress(FileExistsError):  # another process was quicker
+        with contextlib.suppress(FileExistsError):  # another process created it first
             os.mkdir(place, 0o700)
-            if stat.S_IMODE(os.lstat(place).st_mode) & 0o700 != 0o700:  # a umask that takes rights from the owner
+            if stat.S_IMODE(os.lstat(place).st_mode) & 0o700 != 0o700:  # the umask took rights from the owner
                 os.chmod(place, 0o700)
     if missing:
         place, _ = _way(path)
@@ -72,11 +80,11 @@ def trusted_folder(path: Path, make: bool = False) -> Path | None:
 
 
 def open_to_read(path: Path) -> int:
-    """A handle of a file in a trusted folder.
+    """Open a file in a trusted folder for reading; returns its descriptor.
 
     Raises:
-        UntrustedError: others may have written it.
-        OSError: it is not there, is no file, or cannot be read.
+        UntrustedError: others may have written the file.
+        OSError: it does not exist, is no regular file, or cannot be read.
     """
     handle = os.open(path, _READ)
     try:
@@ -91,10 +99,10 @@ def open_to_read(path: Path) -> int:
 
 
 def create(path: Path) -> int:
-    """A handle of a new file in a trusted folder, with mode 0600."""
+    """Create a file with mode 0600 in a trusted folder, in place of an older one if there is one; returns its descriptor."""
     try:
         handle = os.open(path, _CREATE, 0o600)
-    except FileExistsError:  # of a process that was killed
+    except FileExistsError:  # left behind by a process that was killed
         os.unlink(path)
         handle = os.open(path, _CREATE, 0o600)
     if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(handle).st_mode) & 0o600 != 0o600:
@@ -103,14 +111,17 @@ def create(path: Path) -> int:
 
 
 def _check_own(place: str | os.PathLike[str], state: os.stat_result) -> None:
-    """A folder or file of this user that nobody else may write."""
+    """Raise UntrustedError unless this user owns a folder or file and nobody else may write to it."""
     if user() is not None and (state.st_uid != user() or state.st_mode & _OF_OTHERS):
         raise UntrustedError(place, state, own=True)
 
 
 def _check_above(place: str, state: os.stat_result) -> None:
-    """A folder or link on the way: nobody but this user and the superuser can put something else in its place. In a sticky
-    folder, as /tmp is, that is so for what has such an owner itself."""
+    """Raise UntrustedError if others could replace what lies in a folder (or behind a link) that a path leads through.
+
+    The folder must belong to this user or the superuser, and others must not write to it unless it is sticky, like /tmp: there
+    nobody can replace an entry that belongs to somebody else. A group with the owner as its only member is allowed.
+    """
     others = state.st_mode & _OF_OTHERS
     if others == stat.S_IWGRP and _is_private_group(state.st_uid, state.st_gid):
         others = 0
@@ -121,7 +132,10 @@ def _check_above(place: str, state: os.stat_result) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _is_private_group(owner: int, group: int) -> bool:
-    """Whether a group is that of its owner alone, as many systems have one for each user, whose folders it may then write."""
+    """Return whether a group has the ``owner`` as its only member.
+
+    Many systems have such a group for each user, and let it write to the user's folders.
+    """
     if sys.platform == "win32":
         return False
     import grp
@@ -135,9 +149,10 @@ def _is_private_group(owner: int, group: int) -> bool:
 
 
 def _way(path: Path) -> tuple[str, list[str]]:
-    """Go to ``path`` from the root, and through links; returns where it is, and the names of what is yet to be made there.
+    """Follow ``path`` from the root, through symbolic links.
 
-    A place is looked at once all those before it are known to be safe, so it cannot be another one by the time it is opened.
+    Returns the last folder (or file) that exists, and the names of the folders below it that are missing. Each place is looked
+    at only after all places before it have been checked, so that nobody can replace it before it is opened.
     """
     root, *ahead = Path(os.getcwd(), path).parts
     place, links = root, 0
