@@ -1,1 +1,1 @@
-"""From a graph to loops over memory: passes, each in its own file, in the order of ``pipeline``."""
+"""The compiler, from a graph to loops over memory. Each pass is a file of its own; ``pipeline`` lists them in order."""

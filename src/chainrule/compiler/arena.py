@@ -1,4 +1,5 @@
-"""Pass: one arena with fixed places; memory is used again as soon as nobody needs what lies there."""
+"""Pass: gives each buffer a fixed offset in one block of memory, the arena. Buffers may overlap in memory if no stage of the
+program needs both."""
 
 from __future__ import annotations
 
@@ -8,36 +9,40 @@ from dataclasses import dataclass
 from chainrule.compiler.tasks import Buffer
 
 ALIGNMENT = 64
+"""Bytes; the size of a cache line, of which all offsets are multiples."""
 _BETWEEN = 64
-"""Bytes between neighbours, so that two threads that write to neighbours do not share a cache line."""
+"""Bytes left free after each buffer, so that threads that write to neighbouring buffers do not share a cache line."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A buffer is needed from stage ``first`` to stage ``last``, both included."""
+    """The stages of a program during which a buffer is needed: from ``first`` to ``last``, both included."""
 
     first: int
     last: int
 
     def meets(self, other: Span) -> bool:
-        """Whether both are needed in some stage."""
+        """Whether there is a stage that belongs to both spans."""
         return self.first <= other.last and other.first <= self.last
 
 
 @dataclass
 class Arena:
-    """Offset of each buffer in bytes, and the size of the whole."""
+    """The offset of each buffer in the arena, and the size of the arena, in bytes."""
 
     offsets: dict[Buffer, int]
     nbytes: int
 
 
 def plan_memory(spans: Mapping[Buffer, Span]) -> Arena:
-    """Largest buffers first, each at the lowest place that is free for all of its span."""
-    placed: list[tuple[int, int, Span]] = []  # begin, end, when
+    """An arena for buffers that are needed during the given spans.
+
+    Buffers are placed greedily, the largest first, each at the lowest offset that is free during its whole span.
+    """
+    placed: list[tuple[int, int, Span]] = []  # begin and end in bytes, and the span
     offsets: dict[Buffer, int] = {}
     total = 0
-    for buffer in sorted(spans, key=lambda one: (-one.nbytes, spans[one].first)):
+    for buffer in sorted(spans, key=lambda buffer: (-buffer.nbytes, spans[buffer].first)):
         span, size = spans[buffer], -(-(buffer.nbytes + _BETWEEN) // ALIGNMENT) * ALIGNMENT
         begin = _lowest(placed, span, size)
         placed.append((begin, begin + size, span))
@@ -47,8 +52,9 @@ def plan_memory(spans: Mapping[Buffer, Span]) -> Arena:
 
 
 def _lowest(placed: Sequence[tuple[int, int, Span]], span: Span, size: int) -> int:
+    """The lowest offset at which ``size`` bytes are free during ``span``."""
     begin = 0
-    for start, end, _ in sorted((one for one in placed if one[2].meets(span)), key=lambda one: one[0]):
+    for start, end, _ in sorted((other for other in placed if other[2].meets(span)), key=lambda other: other[0]):
         if start >= begin + size:
             break
         begin = max(begin, end)

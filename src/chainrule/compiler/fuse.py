@@ -1,11 +1,13 @@
-"""Pass: which values are stored, and which share one loop over memory.
+"""Pass: decides which values are stored in memory, and which of them are computed in one common loop.
 
-A *cluster* becomes one kernel: a heavy operation, or a loop over one space that computes elementwise values in registers,
-stores some of them (its *roots*) and gathers others into reductions. Two rules decide:
+A *cluster* becomes one kernel. It is either a single heavy operation, or a loop over one space (a box of loop axes) that
+computes elementwise values in registers, stores some of them and reduces others. The stored values and the results of
+reductions are its *roots*. Two rules decide:
 
-- a value that several clusters need is computed again in each where that moves fewer bytes than storing it;
-- two clusters over one space become one where they read the same memory or hand each other a value point by point, unless
-  the second needs a reduction of the first whole, or something lies between them.
+- A value that several clusters need is stored only if that moves fewer bytes than computing it again in each of them.
+- Two clusters over the same space are merged if they read the same memory, or if the second reads a root of the first at the
+  same point of the space. They are not merged if the second needs the finished result of a reduction in the first, or if
+  another cluster has to run between the two.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from chainrule.ops import Primitive
 
 AxisMap = tuple[int | None, int, int]
 IndexMap = tuple[AxisMap, ...]
-"""Per axis of a node: the loop axis it follows (None for none), stride and offset: index = stride * loop index + offset."""
+"""For each axis of a node: the loop axis that it follows (or None), a stride and an offset. The index along the axis is
+stride * loop index + offset."""
 
 _MOST_ROOTS = 24
 _MOST_LOADS = 24
 SMALL = 16384
+"""Points of a space up to which it is not worth dividing among threads, nor saving reads."""
 
 
 def _is_expensive(node: Node) -> bool:
@@ -35,28 +39,31 @@ def _is_expensive(node: Node) -> bool:
 
 @dataclass(eq=False)
 class Cluster:
-    """``space``: sizes of the loop axes, outermost first, none of size 1; ``None`` for a heavy operation."""
+    """Values that one kernel computes: see the module.
+
+    ``space`` has the sizes of the loop axes, outermost first, none of them 1; it is None for a heavy operation.
+    """
 
     roots: list[Node]
     space: tuple[int, ...] | None
-    maps: dict[Node, IndexMap] = field(default_factory=dict)  # of each root, or of what a reduction gathers
-    reads: dict[Node, set[IndexMap | None]] = field(default_factory=dict)  # stored values, and how they are read
+    maps: dict[Node, IndexMap] = field(default_factory=dict)  # for each root, or for the input of a reduction
+    reads: dict[Node, set[IndexMap | None]] = field(default_factory=dict)  # stored values; None: not point by point
     recomputed: set[Node] = field(default_factory=set)  # stored values that are cheaper to compute again than to read
 
     @property
     def is_heavy(self) -> bool:
-        """Whether it is one heavy operation, which shares its loops with nothing."""
+        """Whether the cluster is a single heavy operation."""
         return self.space is None
 
     @property
     def points(self) -> int:
-        """How many points its loops visit; 1 without axes."""
+        """The number of points in the space; 1 without axes."""
         return math.prod(self.space or ())
 
 
 @dataclass
 class Fusion:
-    """Clusters in an order in which they can run, and the values that are stored."""
+    """The result of the pass: clusters in an order in which they can run, and the values that are stored."""
 
     layout: Layout
     stored: set[Node]
@@ -64,7 +71,7 @@ class Fusion:
 
 
 def fuse(layout: Layout) -> Fusion:
-    """Clusters of the graph that ``layout`` describes, in an order in which they can run."""
+    """Divide the graph of ``layout`` into clusters."""
     stored = _stored_values(layout)
     clusters = [_cluster_of(node, layout, stored) for node in layout.graph.nodes if node in stored and not node.is_leaf]
     merged = _Merging(clusters, layout).merged()
@@ -74,35 +81,39 @@ def fuse(layout: Layout) -> Fusion:
 
 
 def _recompute(cluster: Cluster, stored: set[Node]) -> None:
-    """Do not read what can be computed from large values that the cluster reads anyway: a mask, from what it masks."""
+    """Let a cluster compute an elementwise value again instead of reading it, if it reads its large sources anyway.
+
+    An example is a mask: it is computed again from the values that it masks.
+    """
     if cluster.is_heavy or cluster.points <= SMALL:
         return
     for node in list(cluster.reads):
         if not is_elementwise(node) or node in cluster.roots or 2 * node.size < cluster.points:
             continue
         sources, expensive = _sources(node, stored)
-        large = {one for one in sources if 2 * one.size >= node.size}
-        others = {one for one in cluster.reads if one is not node}
-        if not expensive and large <= others and not any(_regroups(one) for one in _below(node, stored)):
+        large = {source for source in sources if 2 * source.size >= node.size}
+        others = {read for read in cluster.reads if read is not node}
+        if not expensive and large <= others and not any(_regroups(inner) for inner in _below(node, stored)):
             cluster.recomputed.add(node)
             del cluster.reads[node]
-            for one in sources - large:
-                cluster.reads.setdefault(one, set()).add(None)
+            for source in sources - large:
+                cluster.reads.setdefault(source, set()).add(None)
 
 
 def _regroups(node: Node) -> bool:
+    """Whether it is a reshape that does more than add or remove axes of size 1."""
     return node.operation is ops.reshape and not only_unit_axes_change(node)
 
 
 def _below(node: Node, stored: set[Node]) -> set[Node]:
-    """What an inlined value is computed by, down to stored values."""
+    """The nodes that are computed on the way from stored values to ``node``, which is not stored."""
     seen: set[Node] = set()
     stack = list(node.inputs)
     while stack:
-        one = stack.pop()
-        if one not in seen and one not in stored:
-            seen.add(one)
-            stack.extend(one.inputs)
+        source = stack.pop()
+        if source not in seen and source not in stored:
+            seen.add(source)
+            stack.extend(source.inputs)
     return seen
 
 
@@ -110,18 +121,20 @@ def _below(node: Node, stored: set[Node]) -> set[Node]:
 
 
 def base_of(node: Node) -> Node:
-    """The value that a movement is a view of."""
+    """The value that ``node``, a chain of movements, is a view of; ``node`` itself if it is no movement."""
     while is_movement(node):
         node = node.inputs[0]
     return node
 
 
 def is_heavy(node: Node) -> bool:
-    """Whether a node is computed by kernels of its own, and not in a loop with others."""
+    """Whether a node is computed by kernels of its own, and so cannot share a loop with others."""
     return not (node.is_leaf or is_elementwise(node) or is_movement(node) or is_reduction(node) or node.operation is COPY)
 
 
 def _stored_values(layout: Layout) -> set[Node]:
+    """The values that get memory: outputs, leaves, reductions, copies, heavy operations and their inputs, inputs of reshapes
+    that regroup, and those elementwise values that are better stored."""
     graph = layout.graph
     stored = {base_of(node) for node in graph.outputs}
     for node in graph.nodes:
@@ -129,15 +142,15 @@ def _stored_values(layout: Layout) -> set[Node]:
             stored.add(node)
         elif is_heavy(node):
             stored.add(node)
-            stored |= {base_of(one) for one in node.inputs}
+            stored |= {base_of(source) for source in node.inputs}
         elif node.operation is ops.reshape and not only_unit_axes_change(node):
             stored.add(base_of(node))
     consumers = graph.consumers()
-    reaches: dict[Node, frozenset[Node]] = {}  # the stored values whose clusters compute a node, if it is not stored
+    reaches: dict[Node, frozenset[Node]] = {}  # for a node that is not stored: whose clusters compute it
     for node in reversed(graph.nodes):
         users: set[Node] = set()
-        for one in consumers[node]:
-            users |= {one} if one in stored else reaches[one]
+        for consumer in consumers[node]:
+            users |= {consumer} if consumer in stored else reaches[consumer]
         if node not in stored and is_elementwise(node) and _is_better_stored(node, users, consumers[node], stored):
             stored.add(node)
         reaches[node] = frozenset(users)
@@ -145,40 +158,41 @@ def _stored_values(layout: Layout) -> set[Node]:
 
 
 def _is_better_stored(node: Node, users: set[Node], consumers: list[Node], stored: set[Node]) -> bool:
-    if any(one.operation is ops.broadcast and one.size >= 4 * node.size for one in consumers) and node.size > 1:
-        return node.operation not in (ops.cast, ops.negative)  # computed once, not at every point
+    """Whether to store an elementwise value that the clusters of ``users`` need, instead of computing it in each of them."""
+    if any(consumer.operation is ops.broadcast and consumer.size >= 4 * node.size for consumer in consumers) and node.size > 1:
+        return node.operation not in (ops.cast, ops.negative)  # stored, it is not computed again at every point
     if len(users) < 2:
         return False
     sources, expensive = _sources(node, stored)
     if expensive and node.size > 1:
         return True
-    large = sum(1 for one in sources if 2 * one.size >= node.size)
-    return large * len(users) > large + 1 + len(users)
+    large = sum(1 for source in sources if 2 * source.size >= node.size)
+    return large * len(users) > large + 1 + len(users)  # traffic without, and with storing it
 
 
 def _sources(node: Node, stored: set[Node]) -> tuple[set[Node], bool]:
-    """The stored values that an inlined value is made of, and whether that takes expensive functions."""
-    found: set[Node] = set()
+    """The stored values that ``node`` is computed from, and whether an expensive function is computed on the way."""
+    sources: set[Node] = set()
     expensive = _is_expensive(node)
     stack, seen = list(node.inputs), {node}
     while stack:
-        one = stack.pop()
-        if one in seen:
+        source = stack.pop()
+        if source in seen:
             continue
-        seen.add(one)
-        if one in stored:
-            found.add(one)
+        seen.add(source)
+        if source in stored:
+            sources.add(source)
         else:
-            expensive = expensive or _is_expensive(one)
-            stack.extend(one.inputs)
-    return found, expensive
+            expensive = expensive or _is_expensive(source)
+            stack.extend(source.inputs)
+    return sources, expensive
 
 
 # ---- index maps
 
 
 def moved_map(node: Node, index: IndexMap) -> IndexMap:
-    """From the index map of a movement to that of its input."""
+    """The index map of a movement's input, given that of the movement."""
     attributes, x = node.attributes, node.inputs[0]
     if node.operation is ops.broadcast:
         return tuple(step for axis, step in enumerate(index) if axis not in attributes["axes"])
@@ -200,25 +214,28 @@ def moved_map(node: Node, index: IndexMap) -> IndexMap:
 
 
 def boundaries(node: Node, index: IndexMap, stored: set[Node]) -> Iterator[tuple[Node, IndexMap]]:
-    """Where the computation of ``node`` at a point begins: stored values, or reshapes of such, each with its index map."""
+    """The values from which ``node`` is computed at a point, each with its index map: stored values, and reshapes that regroup.
+
+    ``index`` is the map of ``node``.
+    """
     stack, seen = [(node, index)], set()
     while stack:
-        one, at = stack.pop()
-        if (one, at) in seen:
+        current, at = stack.pop()
+        if (current, at) in seen:
             continue
-        seen.add((one, at))
-        if one in stored or (one.operation is ops.reshape and not only_unit_axes_change(one)):
-            yield one, at
-        elif is_movement(one):
-            stack.append((one.inputs[0], moved_map(one, at)))
-        elif one.operation is ops.one_hot:
-            stack.append((one.inputs[0], at[:-1]))
+        seen.add((current, at))
+        if current in stored or (current.operation is ops.reshape and not only_unit_axes_change(current)):
+            yield current, at
+        elif is_movement(current):
+            stack.append((current.inputs[0], moved_map(current, at)))
+        elif current.operation is ops.one_hot:
+            stack.append((current.inputs[0], at[:-1]))
         else:
-            stack.extend((source, at) for source in one.inputs)
+            stack.extend((source, at) for source in current.inputs)
 
 
 def identity_map(node: Node, order: tuple[int, ...]) -> tuple[tuple[int, ...], IndexMap]:
-    """The space of a node whose axes lie in ``order``, and the map of its axes into it."""
+    """The space whose loops visit a node's elements with its axes in ``order``, outermost first, and the node's index map."""
     axes = [axis for axis in order if node.shape[axis] != 1]
     places = {axis: place for place, axis in enumerate(axes)}
     index: IndexMap = tuple((places[axis], 1, 0) if axis in places else (None, 0, 0) for axis in range(node.ndim))
@@ -229,10 +246,11 @@ def identity_map(node: Node, order: tuple[int, ...]) -> tuple[tuple[int, ...], I
 
 
 def _cluster_of(node: Node, layout: Layout, stored: set[Node]) -> Cluster:
+    """The cluster that computes the single stored value ``node``."""
     if is_heavy(node):
         made = Cluster([node], None)
-        for one in node.inputs:
-            made.reads.setdefault(base_of(one), set()).add(None)
+        for source in node.inputs:
+            made.reads.setdefault(base_of(source), set()).add(None)
         return made
     if is_reduction(node):
         x = node.inputs[0]
@@ -241,16 +259,16 @@ def _cluster_of(node: Node, layout: Layout, stored: set[Node]) -> Cluster:
     else:
         space, index = identity_map(node, layout.orders[node])
         one_hot = node.operation is ops.one_hot
-        inner = [(node.inputs[0], index[:-1])] if one_hot else [(one, index) for one in node.inputs]
+        inner = [(node.inputs[0], index[:-1])] if one_hot else [(source, index) for source in node.inputs]
     made = Cluster([node], space, {node: index})
     for start, at in inner:
-        for one, found in boundaries(start, at, stored):
-            made.reads.setdefault(base_of(one), set()).add(found if one in stored else None)
+        for read, read_at in boundaries(start, at, stored):
+            made.reads.setdefault(base_of(read), set()).add(read_at if read in stored else None)
     return made
 
 
 def seen_order(node: Node, layout: Layout) -> tuple[int, ...]:
-    """The order in which the axes of a value lie, also of one that is computed point by point."""
+    """The order of a value's axes in memory, outermost first; for a movement, their order in the memory that it views."""
     places = layout.strides(node)
     if places is None:
         return tuple(range(node.ndim))
@@ -260,7 +278,11 @@ def seen_order(node: Node, layout: Layout) -> tuple[int, ...]:
 
 
 class _Merging:
-    """Merges clusters from the inputs on. ``before[i]`` has bit j set where cluster j must run before cluster i."""
+    """Merges clusters greedily, from the inputs of the graph to its outputs.
+
+    ``before[i]`` has bit j set if cluster j must run before cluster i. ``home`` is the number of the cluster that computes a
+    stored value. ``alive`` has None for a cluster that was merged into another.
+    """
 
     def __init__(self, clusters: list[Cluster], layout: Layout) -> None:
         self.layout = layout
@@ -270,17 +292,18 @@ class _Merging:
         self.before = [0] * len(clusters)
 
     def merged(self) -> list[Cluster]:
+        """The merged clusters, in an order in which they can run."""
         by_space: dict[tuple[int, ...], list[int]] = {}
         for number, cluster in enumerate(self.clusters):
             for root in cluster.roots:
                 self.home[root] = number
-            direct = {self.home[one] for one in cluster.reads if one in self.home and self.home[one] != number}
-            for one in direct:
-                self.before[number] |= self.before[one] | 1 << one
+            direct = {self.home[read] for read in cluster.reads if read in self.home and self.home[read] != number}
+            for earlier in direct:
+                self.before[number] |= self.before[earlier] | 1 << earlier
             if cluster.space is None:
                 continue
             candidates = by_space.setdefault(cluster.space, [])
-            target = next((one for one in reversed(candidates[-12:]) if self._can_join(number, one, direct)), None)
+            target = next((near for near in reversed(candidates[-12:]) if self._can_join(number, near, direct)), None)
             if target is None:
                 candidates.append(number)
             else:
@@ -288,8 +311,9 @@ class _Merging:
         return self._in_order()
 
     def _can_join(self, number: int, target: int, direct: set[int]) -> bool:
+        """Whether cluster ``number``, which reads roots of the clusters ``direct``, can be merged into ``target``, usefully."""
         cluster, other = self.clusters[number], self.clusters[target]
-        if any(self.before[one] >> target & 1 for one in direct if one != target):
+        if any(self.before[earlier] >> target & 1 for earlier in direct if earlier != target):
             return False
         if len(other.roots) + len(cluster.roots) > _MOST_ROOTS or len({*other.reads, *cluster.reads}) > _MOST_LOADS:
             return False
@@ -301,15 +325,16 @@ class _Merging:
                 shares = True
         if shares:
             return True
-        return any(2 * one.size >= cluster.points and one.size > 1 for one in cluster.reads if one in other.reads)
+        return any(2 * read.size >= cluster.points and read.size > 1 for read in cluster.reads if read in other.reads)
 
     def _join(self, number: int, target: int) -> None:
+        """Merge cluster ``number`` into ``target``."""
         cluster, other = self.clusters[number], self.clusters[target]
         other.roots += cluster.roots
         other.maps |= cluster.maps
-        for one, maps in cluster.reads.items():
-            if self.home.get(one) != target:
-                other.reads.setdefault(one, set()).update(maps)
+        for read, maps in cluster.reads.items():
+            if self.home.get(read) != target:
+                other.reads.setdefault(read, set()).update(maps)
         for root in cluster.roots:
             self.home[root] = target
         gained = self.before[number] & ~(1 << target)
@@ -320,11 +345,11 @@ class _Merging:
         self.alive[number] = None
 
     def _in_order(self) -> list[Cluster]:
-        """Each after those it needs: by need, and else as they came."""
+        """The remaining clusters, each after those that must run before it, and otherwise in their present order."""
         done: list[Cluster] = []
         emitted = 0
-        waiting = [number for number, one in enumerate(self.alive) if one is not None]
-        ghosts = sum(1 << number for number, one in enumerate(self.alive) if one is None)
+        waiting = [number for number, cluster in enumerate(self.alive) if cluster is not None]
+        ghosts = sum(1 << number for number, cluster in enumerate(self.alive) if cluster is None)
         while waiting:
             rest = []
             for number in waiting:

@@ -1,8 +1,8 @@
-"""Pass: in which order each value lies in memory.
+"""Pass: chooses for each value the order of its axes in memory.
 
-Images are stored channels-last, because kernels take vectors of channels; nobody outside the compiler sees it. A value that
-is made element by element takes the order of its largest input. What a kernel cannot read as it lies is copied first: the
-pass inserts ``copy`` nodes, and says for every value that may be stored in which order.
+Images are stored channels-last, because kernels process vectors of channels; the shapes that users see stay the same. An
+elementwise value takes the order of its largest input. Where a kernel cannot read a value in the order that it has, the pass
+inserts a ``copy`` node. The result has an order for every value that may be stored.
 """
 
 from __future__ import annotations
@@ -26,59 +26,65 @@ from chainrule.graph import Graph, Node
 from chainrule.ops import OUTPUT, Primitive
 
 CHANNELS_LAST: Order = (0, 2, 3, 1)
+"""The order in which images, whose axes are (batch, channel, row, column), are stored."""
 
 
 @dataclass
 class Layout:
-    """The graph with copies, the order of every value, and how many copies there are."""
+    """The result of the pass: the graph with copies, the order of the axes of every value, and the number of copies."""
 
     graph: Graph
     orders: dict[Node, Order]
     copies: int
 
     def strides(self, node: Node) -> tuple[int, Strides] | None:
-        """Where a value's elements lie if it is stored; None for a movement that is no view."""
+        """The start and strides of a value, in elements of the memory of the stored value that it is or is a view of.
+
+        None if it is a movement that cannot be a view.
+        """
         return _places(node, self.orders)
 
 
 def _places(node: Node, orders: dict[Node, Order]) -> tuple[int, Strides] | None:
+    """See ``Layout.strides``."""
     chain = []
     while is_movement(node):
         chain.append(node)
         node = node.inputs[0]
     start, strides = 0, dense_strides(node.shape, orders[node])
-    for one in reversed(chain):
-        found = moved(one, start, strides)
-        if found is None:
+    for movement in reversed(chain):
+        places = moved(movement, start, strides)
+        if places is None:
             return None
-        start, strides = found
+        start, strides = places
     return start, strides
 
 
 def _source(node: Node) -> Node:
+    """The value that ``node``, a chain of movements, is a view of; ``node`` itself if it is no movement."""
     while is_movement(node):
         node = node.inputs[0]
     return node
 
 
 def is_elementwise(node: Node) -> bool:
-    """Computed point by point in registers: an elementwise primitive, or a one-hot row."""
+    """Whether a node can be computed point by point in registers: an elementwise primitive, or ``one_hot``."""
     operation = node.operation
     return isinstance(operation, Primitive) and not node.is_leaf and (operation.elementwise or operation is ops.one_hot)
 
 
 def is_reduction(node: Node) -> bool:
-    """Sums, and largest and smallest values, along axes."""
+    """Whether a node is a sum, maximum or minimum along axes."""
     return isinstance(node.operation, Primitive) and node.operation.reduces
 
 
 def _images(node: Node) -> tuple[int | str, ...]:
-    """Which inputs of a node must lie channels-last, and whether it does itself."""
+    """The numbers of the inputs that are images, which are stored channels-last; with ``OUTPUT`` if the node is one too."""
     return node.operation.images if isinstance(node.operation, Primitive) else ()
 
 
 def _reads_row_major(node: Node) -> bool:
-    """Whether kernels take all inputs row-major: heavy operations that know neither images nor matrices."""
+    """Whether the kernels of a node need all inputs row-major: heavy operations other than those on images and matrices."""
     operation = node.operation
     if operation is ops.matmul:
         return node.ndim > 3
@@ -86,11 +92,13 @@ def _reads_row_major(node: Node) -> bool:
 
 
 def choose_layout(graph: Graph, stored_naturally: set[Node]) -> Layout:
-    """``stored_naturally``: outputs that must lie row-major, such as new values of parameters."""
+    """The layout of ``graph``. ``stored_naturally`` are outputs that must be row-major, such as new values of parameters."""
     return _Chooser(graph, stored_naturally).layout()
 
 
 class _Chooser:
+    """The state of the pass. ``new`` has the rewritten node for each node of the graph, ``copied`` the copies made so far."""
+
     def __init__(self, graph: Graph, stored_naturally: set[Node]) -> None:
         self.graph, self.stored_naturally = graph, stored_naturally
         self.consumers = graph.consumers()
@@ -103,34 +111,37 @@ class _Chooser:
             self.new[node] = self._placed(node)
         outputs = []
         for node in self.graph.outputs:
-            found = self.new[node]
-            if _source(found).is_leaf:  # its memory is somebody else's, and may change before it is looked at
-                found = self._copy(found, natural(node.ndim))
+            output = self.new[node]
+            if _source(output).is_leaf:  # memory of the caller, which may change before this is read
+                output = self._copy(output, natural(node.ndim))
             elif node in self.stored_naturally:
-                found = self._dense(found, natural(node.ndim))
-            outputs.append(found)
+                output = self._dense(output, natural(node.ndim))
+            outputs.append(output)
         graph = Graph(*outputs)
-        return Layout(graph, self.orders, sum(1 for one in graph.nodes if one.operation is COPY))
+        return Layout(graph, self.orders, sum(1 for node in graph.nodes if node.operation is COPY))
 
     def _placed(self, node: Node) -> Node:
-        inputs = [self.new[one] for one in node.inputs]
+        """``node`` over rewritten inputs, with copies of those that it cannot read as they are."""
+        inputs = [self.new[source] for source in node.inputs]
         images = _images(node)
         if images:
             inputs = [
-                self._dense(one, CHANNELS_LAST if place in images else natural(one.ndim)) for place, one in enumerate(inputs)
+                self._dense(source, CHANNELS_LAST if place in images else natural(source.ndim))
+                for place, source in enumerate(inputs)
             ]
         elif node.operation is ops.reshape and not only_unit_axes_change(node):
             inputs = [self._reshapable(node, inputs[0])]
         elif _reads_row_major(node):
-            inputs = [self._dense(one, natural(one.ndim)) for one in inputs]
+            inputs = [self._dense(source, natural(source.ndim)) for source in inputs]
         elif node.operation is ops.matmul:
-            inputs = [self._viewed(one) for one in inputs]
+            inputs = [self._viewed(source) for source in inputs]
         made = node if tuple(inputs) == node.inputs else node.over(inputs)
         if not is_movement(made):
             self.orders[made] = self._order(node, made)
         return made
 
     def _order(self, old: Node, node: Node) -> Order:
+        """The order in which to store ``node``, the rewritten form of ``old``."""
         plain = natural(node.ndim)
         if node.is_leaf or old in self.stored_naturally:
             return plain
@@ -142,7 +153,7 @@ class _Chooser:
         if node.operation is ops.one_hot:
             return plain
         if is_elementwise(node) or node.operation in (ops.concatenate, ops.pad):
-            return max((self._seen_order(one) for one in node.inputs), key=lambda found: found[0])[1]
+            return max((self._seen_order(source) for source in node.inputs), key=lambda seen: seen[0])[1]
         if is_reduction(node):
             axes = node.attributes.get("axes") or (node.attributes.get("axis"),)
             order = self._seen_order(node.inputs[0])[1]
@@ -151,7 +162,7 @@ class _Chooser:
         return plain
 
     def _seen_order(self, node: Node) -> tuple[int, Order]:
-        """How many elements lie behind a value, and the order of its axes as they lie."""
+        """The number of distinct elements in memory that a value consists of, and the order of its axes there."""
         places = _places(node, self.orders)
         if places is None:
             return 0, natural(node.ndim)
@@ -162,11 +173,15 @@ class _Chooser:
         ranked = sorted(range(node.ndim), key=lambda axis: (-abs(strides[axis]) if node.shape[axis] > 1 else 0, axis))
         free = [axis for axis in range(node.ndim) if node.shape[axis] == 1 or strides[axis] == 0]
         if free and len(free) < node.ndim and elements < node.size:
-            return elements, natural(node.ndim)  # a broadcast has no say where whole values have one
+            return elements, natural(node.ndim)  # the order of whole values counts more than that of a broadcast
         return elements, tuple(ranked)
 
     def _matmul_order(self, old: Node, node: Node) -> Order:
-        """Row-major, or the last two axes swapped: whichever leaves less to pack. See ``transposed_product``."""
+        """The order in which to store a matrix product: row-major, or with the last two axes swapped.
+
+        The order decides whether the product is computed as it is or transposed (see ``packing``). The one that takes fewer
+        copies is chosen, counting those that other users of the product would need.
+        """
         plain = natural(node.ndim)
         if node.ndim < 2:
             return plain
@@ -178,17 +193,19 @@ class _Chooser:
         return swapped if turns < keeps else plain
 
     def _order_it_meets(self, node: Node) -> bool | None:
-        """Whether a matrix should lie transposed, because it meets, element by element, one that lies so: a weight whose
-        gradient it is, which lies row-major, or the activation that masks it. None if it meets none."""
+        """Whether a matrix should be stored transposed, to have the order of a matrix that it is combined with elementwise.
+
+        That can be the weight whose gradient it is, which is row-major, or the activation that masks it. None if there is none.
+        """
         seen, stack = {node}, [(node, False)]
         met: bool | None = None
         plain = natural(node.ndim)
         swap = (*plain[:-2], plain[-1], plain[-2])
         while stack:
-            one, turned = stack.pop()
-            if one in self.stored_naturally:
+            current, turned = stack.pop()
+            if current in self.stored_naturally:
                 return turned
-            for user in self.consumers.get(one, ()):
+            for user in self.consumers.get(current, ()):
                 if user in seen or user.size != node.size or user.ndim != node.ndim:
                     continue
                 seen.add(user)
@@ -204,32 +221,35 @@ class _Chooser:
         return met
 
     def _dense(self, node: Node, order: Order) -> Node:
-        """``node``, or a copy of it that lies dense in ``order``."""
+        """``node`` if its elements are stored in ``order`` without gaps, otherwise a copy of it that is."""
         places = _places(node, self.orders)
         if places is not None and places[0] == 0 and same_places(node.shape, places[1], dense_strides(node.shape, order)):
             return node
         return self._copy(node, order)
 
     def _copy(self, node: Node, order: Order) -> Node:
+        """A copy of ``node`` in ``order``, made once."""
         if (node, order) not in self.copied:
             made = self.copied[node, order] = copy(node, order)
             self.orders[made] = order
         return self.copied[node, order]
 
     def _reshapable(self, node: Node, x: Node) -> Node:
+        """``x`` if the reshape ``node`` can be a view of it, otherwise a row-major copy."""
         places = _places(x, self.orders)
         if places is not None and moved(node, *places) is not None:
             return x
         return self._copy(x, natural(x.ndim))
 
     def _viewed(self, node: Node) -> Node:
+        """``node`` if it is stored or a view, otherwise a row-major copy."""
         return node if _places(node, self.orders) is not None else self._copy(node, natural(node.ndim))
 
 
 def packing(node: Node, orders: dict[Node, Order], transposed: bool) -> int:
-    """Elements to copy before a matrix product can run: its right factor must have its columns next to each other.
+    """The number of elements to copy before a matrix product can run, as the rows of its right factor must be contiguous.
 
-    Transposed, the product is computed as (right^T left^T)^T, so the left factor is what must lie right.
+    ``transposed`` is for the product computed as (right^T left^T)^T, whose right factor is the transposed left one.
     """
     factor = node.inputs[0] if transposed else node.inputs[1]
     if factor.ndim < 2:

@@ -1,4 +1,4 @@
-"""What passes leave, as text for people: graphs, clusters, loop nests, tasks."""
+"""The results of passes as text for people: graphs, clusters, loop nests, tasks."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def graph(graph: Graph) -> str:
 
 
 def layout(layout: Layout) -> str:
-    """One line per node; below, the values whose axes do not lie in their own order."""
+    """One line per node; below these, one for each value whose axes are not in row-major order in memory."""
     nodes = [node for node in layout.graph.nodes if layout.orders.get(node, ()) != tuple(range(node.ndim))]
     orders = [f"{_value(layout.graph, node)}: axes lie as {layout.orders[node]}" for node in nodes if node in layout.orders]
     return "\n".join([text(layout.graph), *orders])
 
 
 def clusters(fusion: Fusion) -> str:
-    """One line per cluster: what it stores, over which space, from which stored values."""
+    """One line per cluster: its space, the values that it computes, and the stored values that it reads."""
     graph = fusion.layout.graph
     lines = []
-    for number, one in enumerate(fusion.clusters):
-        roots = ", ".join(_value(graph, node) for node in one.roots)
-        reads = ", ".join(_value(graph, node) for node in one.reads) or "nothing"
-        if one.space is None:
-            reads = ", ".join(_value(graph, node) for node in one.roots[0].inputs)
-        space = "heavy" if one.space is None else f"loops over {_sizes(one.space)}"
+    for number, cluster in enumerate(fusion.clusters):
+        roots = ", ".join(_value(graph, node) for node in cluster.roots)
+        reads = ", ".join(_value(graph, node) for node in cluster.reads) or "nothing"
+        if cluster.space is None:
+            reads = ", ".join(_value(graph, node) for node in cluster.roots[0].inputs)
+        space = "heavy" if cluster.space is None else f"loops over {_sizes(cluster.space)}"
         lines.append(f"cluster {number}, {space}: {roots} from {reads}")
     return "\n".join(lines)
 
@@ -46,19 +46,19 @@ def _value(graph: Graph, node: Node) -> str:
 
 
 def tasks(tasks: Sequence[Task], takes_over: Mapping[Buffer, Buffer] | None = None) -> str:
-    """Each task with its buffers and its loops; below, which new values lie over which old ones."""
+    """Each task with its buffers and loops; below these, which new values are written over which old ones."""
     names = Names()
     lines = []
-    for number, one in enumerate(tasks):
-        at = f", at {one.origin}" if one.origin else ""
+    for number, listed in enumerate(tasks):
+        at = f", at {listed.origin}" if listed.origin else ""
         lines.append(f"task {number}{at}")
-        lines += [f"  {line}" for line in task(one, names)]
+        lines += [f"  {line}" for line in task(listed, names)]
     lines += [f"{names[new]} lies over {names[old]}" for new, old in (takes_over or {}).items()]
     return "\n".join(lines)
 
 
 class Names(dict[Buffer, str]):
-    """A name for each buffer: its label, and a number where several have that."""
+    """A name for each buffer: its label, with a number if an earlier buffer has the same label."""
 
     def __missing__(self, buffer: Buffer) -> str:
         taken = set(self.values())
@@ -71,41 +71,46 @@ class Names(dict[Buffer, str]):
         return name
 
 
-def task(one: Task, names: Names) -> list[str]:
-    """A heavy operation in one line; a nest in one for each loop, load, value and store."""
-    if isinstance(one, HeavyTask):
-        inputs = ", ".join(_place(place, names) for place in one.inputs)
-        return [f"{_place(one.output, names)} = {one.node.operation.name}({inputs}){_attributes(one.node.attributes)}"]
-    assert isinstance(one, LoopTask)
-    return nest(one.nest, [names[buffer] for buffer in one.buffers])
+def task(task: Task, names: Names) -> list[str]:
+    """One line for a heavy operation; for a nest, one for each loop, load, value, store and reduction."""
+    if isinstance(task, HeavyTask):
+        inputs = ", ".join(_place(place, names) for place in task.inputs)
+        return [f"{_place(task.output, names)} = {task.node.operation.name}({inputs}){_attributes(task.node.attributes)}"]
+    assert isinstance(task, LoopTask)
+    return nest(task.nest, [names[buffer] for buffer in task.buffers])
 
 
 def nest(nest: Nest, operands: Sequence[str] | None = None) -> list[str]:
-    """The loops of a nest, outermost first, and what is done at each point. ``operands``: their names."""
+    """The loops of a nest, outermost first, and what is done at each point. ``operands`` are the names of its operands."""
     called = operands or [f"operand {number}" for number in range(nest.operands)]
     lines = []
     for depth, size in enumerate(nest.sizes):
         units = f", {nest.units} units of {nest.rows}" if depth == 0 else ""
         lines.append(f"{'  ' * depth}for {_LOOPS[depth]} < {size:,}{units}")
     inner = "  " * len(nest.sizes)
-    lines += [f"{inner}v{number} = {_instruction(one, called)}" for number, one in enumerate(nest.body)]
-    lines += [f"{inner}{_access(one.access, called)} = v{one.value}" for one in nest.stores]
-    lines += [f"{inner}{_access(one.access, called)} gathers the {one.kind} of v{one.value}" for one in nest.reductions]
+    lines += [f"{inner}v{number} = {_instruction(instruction, called)}" for number, instruction in enumerate(nest.body)]
+    lines += [f"{inner}{_access(store.access, called)} = v{store.value}" for store in nest.stores]
+    lines += [
+        f"{inner}{_access(reduction.access, called)} gathers the {reduction.kind} of v{reduction.value}"
+        for reduction in nest.reductions
+    ]
     return lines
 
 
-def _instruction(one: Instruction, operands: Sequence[str]) -> str:
-    if one.access is not None:
-        return f"{_access(one.access, operands)}  ({one.dtype})"
-    inputs = ", ".join(f"v{number}" for number in one.inputs)
-    return f"{one.name}({inputs}){_attributes(dict(one.attributes))}  ({one.dtype})"
+def _instruction(instruction: Instruction, operands: Sequence[str]) -> str:
+    if instruction.access is not None:
+        return f"{_access(instruction.access, operands)}  ({instruction.dtype})"
+    inputs = ", ".join(f"v{number}" for number in instruction.inputs)
+    return f"{instruction.name}({inputs}){_attributes(dict(instruction.attributes))}  ({instruction.dtype})"
 
 
-def _access(one: Access, operands: Sequence[str]) -> str:
-    terms = [f"{stride} {_LOOPS[axis]}" if stride != 1 else _LOOPS[axis] for axis, stride in enumerate(one.strides) if stride]
-    terms += [f"{one.unit_stride} unit"] if one.unit_stride else []
-    terms += [str(one.start)] if one.start or not terms else []
-    return f"{operands[one.operand]}[{' + '.join(terms)}]"
+def _access(access: Access, operands: Sequence[str]) -> str:
+    terms = [
+        f"{stride} {_LOOPS[axis]}" if stride != 1 else _LOOPS[axis] for axis, stride in enumerate(access.strides) if stride
+    ]
+    terms += [f"{access.unit_stride} unit"] if access.unit_stride else []
+    terms += [str(access.start)] if access.start or not terms else []
+    return f"{operands[access.operand]}[{' + '.join(terms)}]"
 
 
 def _place(place: Place, names: Names) -> str:

@@ -1,8 +1,9 @@
-"""Pass: from clusters to loop nests over buffers.
+"""Pass: turns clusters into tasks over buffers.
 
-Every stored value gets a buffer. A cluster of elementwise work and reductions becomes a nest; a reduction whose units of
-work gather into the same places leaves one partial result per unit and is finished by a second nest, in the order of the
-units: so the bits do not depend on who did which unit. A heavy operation stays as it is, with the places of its operands.
+Every stored value gets a buffer. A heavy operation becomes a task with the places of its operands. A cluster of elementwise
+values and reductions becomes a loop nest, whose work is divided into units for threads. Where several units contribute to the
+same elements of a reduction, each unit stores a partial result, and a second nest combines these in the order of the units, so
+that the result has the same bits whichever thread computes which unit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from chainrule.graph.dtypes import DType
 
 
 class Lowering:
-    """The state of the pass."""
+    """The state of the pass. ``partial_of`` has the reductions that leave partial results."""
 
     def __init__(self, fusion: Fusion) -> None:
         self.fusion, self.layout = fusion, fusion.layout
@@ -37,7 +38,7 @@ class Lowering:
         self.partial_of: dict[Node, GatheredSum] = {}
 
     def lowered(self) -> Lowered:
-        """The tasks of all clusters, in their order."""
+        """The tasks of all clusters, in the order of the clusters."""
         for cluster in self.fusion.clusters:
             if cluster.is_heavy:
                 self._heavy(cluster.roots[0])
@@ -48,27 +49,28 @@ class Lowering:
         return Lowered(self.tasks, self.buffers, places)
 
     def buffer(self, node: Node) -> Buffer:
-        """The buffer of a stored value, made when it is first asked for."""
+        """The buffer of a stored value, made at the first call."""
         if node not in self.buffers:
             self.buffers[node] = Buffer(node.dtype, node.size, node.label or node.operation.name, node)
         return self.buffers[node]
 
     def place(self, node: Node) -> Place:
-        """Where a value lies that is stored, or is a view of one."""
-        found = self.layout.strides(node)
-        assert found is not None, f"{node} is no view of what is stored"
-        return Place(self.buffer(base_of(node)), *found)
+        """The place of a value that is stored, or is a view of a stored one."""
+        start_and_strides = self.layout.strides(node)
+        assert start_and_strides is not None, f"{node} is no view of what is stored"
+        return Place(self.buffer(base_of(node)), *start_and_strides)
 
     # ---- heavy operations
 
     def _heavy(self, node: Node) -> None:
-        task = HeavyTask(node, tuple(self.place(one) for one in node.inputs), self.place(node), str(node.origin))
+        """Add the task of a heavy operation. ``concatenate`` and ``pad`` become nests that copy."""
+        task = HeavyTask(node, tuple(self.place(source) for source in node.inputs), self.place(node), str(node.origin))
         if (
             node.size
             and node.operation is not ops.concatenate
             and node.operation is not ops.pad
-            and not all(one.size for one in node.inputs)
-        ):  # sums over nothing
+            and not all(source.size for source in node.inputs)
+        ):  # empty sums, which are 0
             zero = Instruction("constant", node.dtype.name, attributes=(("number", 0.0),))
             self._nest(node.shape, [zero], [(0, task.output)], task.origin)
         elif node.operation is ops.concatenate:
@@ -80,10 +82,10 @@ class Lowering:
 
     def _concatenate(self, task: HeavyTask) -> None:
         axis, begin = task.node.attributes["axis"], 0
-        for one, source in zip(task.node.inputs, task.inputs, strict=True):
+        for part, source in zip(task.node.inputs, task.inputs, strict=True):
             target = Place(task.output.buffer, begin * task.output.strides[axis], task.output.strides)
-            self._move(one, source, target, task.origin)
-            begin += one.shape[axis]
+            self._move(part, source, target, task.origin)
+            begin += part.shape[axis]
 
     def _pad(self, task: HeavyTask) -> None:
         node, attributes, output = task.node, task.node.attributes, task.output
@@ -95,6 +97,7 @@ class Lowering:
         self._move(node.inputs[0], task.inputs[0], Place(output.buffer, start, strides), task.origin)
 
     def _move(self, node: Node, source: Place, target: Place, origin: str) -> None:
+        """Add a nest that copies the value ``node`` from ``source`` to ``target``."""
         load = Instruction("load", node.dtype.name, access=Access(1, node.dtype.name, source.start, source.strides))
         self._nest(node.shape, [load], [(0, target)], origin, (source.buffer,))
 
@@ -106,27 +109,36 @@ class Lowering:
         origin: str,
         reads: tuple[Buffer, ...] = (),
     ) -> None:
-        """A nest over the axes of ``shape`` in the order of the first store; operand 0 is its buffer, then ``reads``."""
+        """Add a nest over the axes of ``shape``, in the order that they have in the memory of the first store.
+
+        ``stores`` are numbers of body instructions and the places for their values. Operand 0 is the buffer of the first
+        store; the buffers of ``reads`` follow.
+        """
         if math.prod(shape) == 0:
             return
         place = stores[0][1]
         if not shape:
             shape, place = (1,), Place(place.buffer, place.start, (0,))
-            body = [one if one.access is None else _flat(one) for one in body]
+            body = [instruction if instruction.access is None else _flat(instruction) for instruction in body]
         order = sorted(range(len(shape)), key=lambda axis: -abs(place.strides[axis]))
 
         def turned(strides: Strides) -> Strides:
             return tuple(strides[axis] for axis in order)
 
         instructions = [
-            one
-            if one.access is None
+            instruction
+            if instruction.access is None
             else Instruction(
-                one.name,
-                one.dtype,
-                access=Access(one.access.operand, one.access.dtype, one.access.start, turned(one.access.strides)),
+                instruction.name,
+                instruction.dtype,
+                access=Access(
+                    instruction.access.operand,
+                    instruction.access.dtype,
+                    instruction.access.start,
+                    turned(instruction.access.strides),
+                ),
             )
-            for one in body
+            for instruction in body
         ]
         target = Access(0, place.buffer.dtype.name, place.start, turned(place.strides))
         sizes = tuple(shape[axis] for axis in order)
@@ -136,6 +148,7 @@ class Lowering:
     # ---- loops
 
     def _loops(self, cluster: Cluster) -> None:
+        """Add the nest of a cluster, and those that combine its partial results."""
         if cluster.points == 0:
             self._empty(cluster)
             return
@@ -152,7 +165,7 @@ class Lowering:
             else:
                 number = body.value(root, index)
                 stores.append(Store(number, body.access(self.place(root), index, root.dtype)))
-        nest = compact(cluster.space or (1,), body.instructions, stores, [one for _, _, one in gathers], UNIT_BYTES)
+        nest = compact(cluster.space or (1,), body.instructions, stores, [reduction for _, _, reduction in gathers], UNIT_BYTES)
         leaders = [squares.task for _, squares, _ in gathers if squares is not None]
         if leaders:
             nest = replace(nest, rows=leaders[0].nest.rows)
@@ -163,42 +176,48 @@ class Lowering:
         self._with_partials(task, [(root, squares) for root, squares, _ in gathers], cluster)
 
     def _with_partials(self, task: LoopTask, gathers: list[tuple[Node, SquaredDistances | None]], cluster: Cluster) -> None:
-        """Reductions over what several units share go to partial results, which tasks after this one finish."""
+        """Finish ``task``, which is without partial results so far: give them to those reductions whose elements several units
+        share, and add the tasks that combine them.
+
+        ``gathers`` has a pair for each reduction: its node, and what ``_squares`` gave for it.
+        """
         nest, operands = task.nest, list(task.buffers)
         writes = {self.buffer(root) for root in cluster.roots}
         reductions: list[Reduction] = []
-        for (root, squares), one in zip(gathers, nest.reductions, strict=True):
-            if nest.units == 1 or one.access.strides[0] != 0:
-                reductions.append(one)
+        for (root, squares), reduction in zip(gathers, nest.reductions, strict=True):
+            if nest.units == 1 or reduction.access.strides[0] != 0:
+                reductions.append(reduction)
                 continue
             kept = max(root.size, 1)
             partial = Buffer(root.dtype, nest.units * kept, f"partial results of {root.operation.name}")
             operands.append(partial)
-            reductions.append(replace(one, access=replace(one.access, operand=len(operands) - 1, unit_stride=kept)))
+            reductions.append(replace(reduction, access=replace(reduction.access, operand=len(operands) - 1, unit_stride=kept)))
             writes = (writes | {partial}) - {self.buffer(root)}
             buffers = (
                 partial,
                 self.buffer(root),
                 *(() if squares is None else (squares.partial.buffer, self.buffer(squares.total))),
             )
-            make = finish_of(one.kind, root.dtype.name, kept) if squares is None else finish_of_squares(root, kept, squares)
+            make = (
+                finish_of(reduction.kind, root.dtype.name, kept) if squares is None else finish_of_squares(root, kept, squares)
+            )
             finish = LoopTask(make(nest), buffers, frozenset({buffers[1]}), task.origin)
             task.partials.append(Partial(partial, kept, finish, make))
             self.partial_of[root] = GatheredSum(cluster.space, task, task.partials[-1])
         made = without_untouched(replace(nest, reductions=tuple(reductions)), operands)
         task.nest, task.buffers = made
         task.writes = frozenset(writes)
-        self.tasks += [one.finish for one in task.partials]
+        self.tasks += [partial.finish for partial in task.partials]
 
     def _gather(self, body: _Body, root: Node, value: int, index: IndexMap) -> Reduction:
-        """The reduction of ``root`` into its own place."""
+        """The reduction ``root`` of body value ``value``, whose index map is ``index``, into the place of ``root`` itself."""
         place = self.place(root)
         kind = {"max": "max", "min": "min"}.get(root.operation.name, "sum")
         strides = self._kept_strides(root, index, body.axes)
         return Reduction(value, kind, Access(body.operand(place.buffer), root.dtype.name, place.start, strides))
 
     def _kept_strides(self, root: Node, index: IndexMap, loops: int) -> Strides:
-        """Strides of a reduction's result along the loops over its input: 0 along the axes that it gathers."""
+        """The strides of a reduction's result along the loops over its input: 0 along the axes that are reduced."""
         strides = [0] * loops
         gathered = root.attributes.get("axes") or (root.attributes.get("axis"),)
         kept = (axis for axis in range(root.inputs[0].ndim) if axis not in gathered)
@@ -211,24 +230,30 @@ class Lowering:
     # ---- squared distances from a mean, without waiting for the mean
 
     def _squares(self, root: Node, cluster: Cluster) -> SquaredDistances | None:
-        """What ``root`` is if it is the sum of (x - mean(x))^2 and the sum of x is gathered by units over the same space."""
+        """``root`` as ``SquaredDistances``, if it is the sum of (x - mean(x))^2, and the sum of x is computed by units of work
+        over the same space and so leaves partial results. Otherwise None.
+        """
         square, axes = root.inputs[0], root.attributes.get("axes", ())
         if square.operation is not ops.multiply or square.inputs[0] is not square.inputs[1]:
             return None
-        apart = square.inputs[0]
-        if apart.operation is not ops.subtract or apart in self.fusion.stored:
+        deviation = square.inputs[0]
+        if deviation.operation is not ops.subtract or deviation in self.fusion.stored:
             return None
-        x, mean = apart.inputs
-        found = sum_of_mean(mean, x, axes)
-        if found is None or found[0] not in self.partial_of:
+        x, mean = deviation.inputs
+        total_and_share = sum_of_mean(mean, x, axes)
+        if total_and_share is None or total_and_share[0] not in self.partial_of:
             return None
-        total, share = found
+        total, share = total_and_share
         gathered = self.partial_of[total]
         return SquaredDistances(x, total, share, gathered.task, gathered.partial) if gathered.space == cluster.space else None
 
     def _about_unit_mean(self, body: _Body, root: Node, index: IndexMap, squares: SquaredDistances) -> int:
-        """The square of x less the mean of its unit: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-        computing sample variances" (1979). What the means of units lack is added when the units are brought together."""
+        """The body value (x - m)^2, where m is the mean of x over the unit of work: it is known before the mean of all x is.
+
+        The distances of the means of units from the mean of all x are accounted for when the partial results are combined (see
+        ``finish_of_squares``): Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances" (1979).
+        """
         name = root.dtype.name
         x = body.value(squares.x, index)
         strides = self._kept_strides(squares.total, index, body.axes)
@@ -237,11 +262,11 @@ class Lowering:
         inner = squares.x.size // squares.total.size // squares.task.nest.sizes[0]
         share = body.emit(Instruction("unit_share", name, attributes=(("inner", inner),)))
         mean = body.emit(Instruction("multiply", name, (total, share)))
-        apart = body.emit(Instruction("subtract", name, (x, mean)))
-        return body.emit(Instruction("multiply", name, (apart, apart)))
+        deviation = body.emit(Instruction("subtract", name, (x, mean)))
+        return body.emit(Instruction("multiply", name, (deviation, deviation)))
 
     def _empty(self, cluster: Cluster) -> None:
-        """Sums over nothing are 0; there is nothing else to do in an empty space."""
+        """Add the tasks of a cluster whose space has no points: its reductions are empty sums, which are 0."""
         for root in cluster.roots:
             if is_reduction(root) and root.size:
                 zero = Instruction("constant", root.dtype.name, attributes=(("number", 0.0),))
@@ -249,7 +274,10 @@ class Lowering:
 
 
 class _Body:
-    """The instructions of a nest in the making: each value once, inputs before what they are used in."""
+    """The instructions of a nest while it is built. Each value is computed by one instruction, after those of its inputs.
+
+    ``made`` has the number of the instruction for each node and index map, ``known`` that for each instruction.
+    """
 
     def __init__(self, lowering: Lowering, cluster: Cluster) -> None:
         self.lowering, self.cluster = lowering, cluster
@@ -267,7 +295,7 @@ class _Body:
         return self.operands.index(buffer)
 
     def emit(self, instruction: Instruction) -> int:
-        key = instruction, str(instruction.attributes)  # 0.0 equals -0.0
+        key = instruction, str(instruction.attributes)  # the text distinguishes 0.0 from -0.0, which are equal
         if key not in self.known:
             self.known[key] = len(self.instructions)
             self.instructions.append(instruction)
@@ -282,32 +310,34 @@ class _Body:
         return Access(self.operand(place.buffer), dtype.name, start, tuple(strides))
 
     def value(self, node: Node, index: IndexMap) -> int:
-        """The number of the instruction that gives ``node`` at a point; iterative, as chains may be long."""
+        """The number of the instruction that gives ``node`` at a point. Without recursion, as chains of nodes can be long."""
         stack = [(node, index, False)]
         while stack:
-            one, at, ready = stack.pop()
-            if (one, at) in self.made:
+            current, at, ready = stack.pop()
+            if (current, at) in self.made:
                 continue
-            if one in self.own and at == self.cluster.maps[one]:
-                sources = self._sources(one, at)
-            elif self._is_boundary(one):
-                self.made[one, at] = self._boundary(one, at)
+            if current in self.own and at == self.cluster.maps[current]:
+                sources = self._sources(current, at)
+            elif self._is_boundary(current):
+                self.made[current, at] = self._boundary(current, at)
                 continue
             else:
-                sources = self._sources(one, at)
+                sources = self._sources(current, at)
             if ready:
-                self.made[one, at] = self._instruction(one, at, sources)
+                self.made[current, at] = self._instruction(current, at, sources)
             else:
-                stack.append((one, at, True))
-                stack.extend((source, found, False) for source, found in sources)
+                stack.append((current, at, True))
+                stack.extend((source, source_at, False) for source, source_at in sources)
         return self.made[node, index]
 
     computed = value
 
     def _is_boundary(self, node: Node) -> bool:
+        """Whether the cluster reads ``node`` from memory."""
         return node in self.stored or (node.operation is ops.reshape and not only_unit_axes_change(node))
 
     def _boundary(self, node: Node, index: IndexMap) -> int:
+        """The instruction that loads ``node``, or is the number that it holds everywhere."""
         number = number_of(node)
         if number is not None and node.size == 1:
             return self.emit(Instruction("constant", node.dtype.name, attributes=(("number", number),)))
@@ -315,14 +345,15 @@ class _Body:
         return self.emit(Instruction("load", node.dtype.name, access=access))
 
     def _sources(self, node: Node, index: IndexMap) -> list[tuple[Node, IndexMap]]:
+        """The inputs that ``node`` is computed from at a point, with their index maps."""
         if is_movement(node):
             return [(node.inputs[0], moved_map(node, index))]
         if node.operation is ops.one_hot:
             return [(node.inputs[0], index[:-1])]
-        return [(one, index) for one in node.inputs]
+        return [(source, index) for source in node.inputs]
 
     def _instruction(self, node: Node, index: IndexMap, sources: Sequence[tuple[Node, IndexMap]]) -> int:
-        inputs = tuple(self.made[one] for one in sources)
+        inputs = tuple(self.made[source] for source in sources)
         if is_movement(node) or node.operation is COPY or node.operation is ops.stop_gradient:
             return inputs[0]
         if node.operation is ops.one_hot:
@@ -340,13 +371,14 @@ class _Body:
         return self.emit(Instruction("cast", node.dtype.name, (equal,), (("dtype", node.dtype.name),)))
 
 
-def _flat(one: Instruction) -> Instruction:
-    """The load of a single number, over one axis of size 1."""
-    assert one.access is not None
-    return Instruction(one.name, one.dtype, access=Access(one.access.operand, one.access.dtype, one.access.start, (0,)))
+def _flat(load: Instruction) -> Instruction:
+    """A load without axes as a load over a single axis of size 1."""
+    assert load.access is not None
+    return Instruction(load.name, load.dtype, access=Access(load.access.operand, load.access.dtype, load.access.start, (0,)))
 
 
 def _attributes(node: Node) -> tuple[tuple[str, Any], ...]:
+    """The attributes of a node for an ``Instruction``: sorted, with a dtype as its name."""
     return tuple(
         (name, getattr(value, "name", None) or value if name == "dtype" else value)
         for name, value in sorted(node.attributes.items())
@@ -354,5 +386,5 @@ def _attributes(node: Node) -> tuple[tuple[str, Any], ...]:
 
 
 def lower(fusion: Fusion) -> Lowered:
-    """Tasks over buffers for clusters of values."""
+    """The tasks and buffers for the clusters of ``fusion``."""
     return Lowering(fusion).lowered()

@@ -1,10 +1,10 @@
-"""A loop nest: what one fused kernel of elementwise work and reductions does at every point of its space.
+"""A loop nest: what a fused kernel of elementwise values and reductions computes at every point of its space.
 
     for each point of the space:   loads ──> body (elementwise primitives, in registers) ──> stores and reductions
 
-The space is a box of loop axes, outermost first; the last one is the vector axis. Every load and store has an affine index
-map: a start and one stride per axis, in elements. So broadcasting (stride 0), transposing, slicing and flipping cost
-nothing of their own. A nest knows nothing of graphs or of processors: the one side makes it, the other runs it.
+The space is a box of loop axes, outermost first; the last one is vectorised. Every load and store has an affine index map: a
+start and one stride per loop axis, in elements. So broadcasting (stride 0), transposing, slicing and flipping need no work of
+their own. A nest depends neither on graphs, from which passes make it, nor on a processor, for which the backend compiles it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Strides = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Access:
-    """Elements of operand number ``operand``: element ``start`` + the sum of index * stride over the loop axes.
+    """The element of operand number ``operand`` that is loaded or stored at each point of the space.
 
-    In unit u of the work all of it lies ``unit_stride`` * u elements further on: so what several units gather into the same
-    places stays apart until it is added up in the order of the units.
+    Its index is ``start`` + ``unit_stride`` * unit of work + the sum of index * stride over the loop axes. The unit stride
+    gives each unit a partial result of its own; these are combined afterwards, in the order of the units.
     """
 
     operand: int
@@ -33,11 +33,14 @@ class Access:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One value of the body. ``inputs`` are numbers of earlier instructions; ``access`` is set for a ``load``.
+    """Computes one value of the body. ``inputs`` are numbers of earlier instructions; only a ``load`` has an ``access``.
 
-    Besides the elementwise primitives by name there are ``load``, ``constant`` (attribute ``number``), ``index`` (start + the
-    sum of index * stride, as an int64: attributes ``start`` and ``strides``) and ``unit_share``: 1 / (indices of the first axis
-    in this unit * attribute ``inner``).
+    ``name`` is that of an elementwise primitive, or one of these:
+
+    - ``load``: the element at ``access``;
+    - ``constant``: attribute ``number``;
+    - ``index``: ``start`` + the sum of index * stride over the loop axes, as int64; attributes ``start`` and ``strides``;
+    - ``unit_share``: 1 / (number of indices of the first axis in this unit of work * attribute ``inner``).
     """
 
     name: str
@@ -53,7 +56,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Store:
-    """Body value ``value`` goes to ``access``."""
+    """Stores the value of body instruction ``value`` at ``access``."""
 
     value: int
     access: Access
@@ -61,9 +64,9 @@ class Store:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Body value ``value`` is gathered into ``access``, whose strides are 0 along the axes that are reduced.
+    """Combines the values of body instruction ``value`` at ``access``, whose strides are 0 along the axes that are reduced.
 
-    ``kind``: sum, max or min. Each unit of work begins afresh.
+    ``kind`` is "sum", "max" or "min". Each unit of work starts from an empty result.
     """
 
     value: int
@@ -73,7 +76,11 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Nest:
-    """``sizes`` of the axes, outermost first; a unit of work is ``rows`` indices of the first axis."""
+    """A loop nest: see the module.
+
+    ``sizes`` has the sizes of the axes, outermost first. A unit of work, which one thread does, is ``rows`` indices of the
+    first axis.
+    """
 
     sizes: tuple[int, ...]
     rows: int
@@ -83,23 +90,27 @@ class Nest:
 
     @property
     def units(self) -> int:
-        """Units of work, of ``rows`` indices of the first axis each; the last may have fewer."""
+        """The number of units of work. The last one may have fewer than ``rows`` indices."""
         return -(-self.sizes[0] // self.rows)
 
     @property
     def operands(self) -> int:
-        """How many operands it reads, writes and gathers into: one more than the largest number."""
-        places = [one.access.operand for one in self.stores] + [one.access.operand for one in self.reductions]
-        places += [one.access.operand for one in self.body if one.access is not None]
+        """The number of operands that are loaded from, stored to or reduced into."""
+        places = [store.access.operand for store in self.stores] + [sink.access.operand for sink in self.reductions]
+        places += [instruction.access.operand for instruction in self.body if instruction.access is not None]
         return max(places, default=-1) + 1
 
 
 def collapsed(sizes: Sequence[int], maps: Sequence[Strides]) -> tuple[tuple[int, ...], list[Strides]]:
-    """The same space with fewer axes: axes of size 1 vanish, and neighbours that every map walks as one become one."""
+    """The same space with fewer axes: its sizes, and the strides of each of ``maps`` along them.
+
+    Axes of size 1 are dropped. Two neighbouring axes are merged if in every map the stride of the outer one is the stride of
+    the inner one times its size.
+    """
     kept = [axis for axis, size in enumerate(sizes) if size != 1]
     merged: list[list[int]] = []  # groups of axes, outermost first
     for axis in kept:
-        if merged and all(one[merged[-1][-1]] == one[axis] * sizes[axis] for one in maps):
+        if merged and all(strides[merged[-1][-1]] == strides[axis] * sizes[axis] for strides in maps):
             merged[-1].append(axis)
         else:
             merged.append([axis])
@@ -111,4 +122,4 @@ def collapsed(sizes: Sequence[int], maps: Sequence[Strides]) -> tuple[tuple[int,
         for axis in group:
             size *= sizes[axis]
         new_sizes.append(size)
-    return tuple(new_sizes), [tuple(one[group[-1]] for group in merged) for one in maps]
+    return tuple(new_sizes), [tuple(strides[group[-1]] for group in merged) for strides in maps]

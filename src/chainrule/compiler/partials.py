@@ -1,5 +1,5 @@
-"""Reductions over what several units of work share: each unit leaves a partial result, and a second nest brings them together
-in the order of the units, so that the bits do not depend on who did which unit."""
+"""Reductions whose elements several units of work share. Each unit stores a partial result, and a second nest combines these in
+the order of the units, so that the result has the same bits whichever thread computes which unit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainrule.graph import Node
 
 @dataclass(frozen=True)
 class GatheredSum:
-    """A sum that is gathered unit by unit over ``space``: the task that does it, and what its units leave."""
+    """A reduction that ``task`` computes over ``space``, with a partial result for each unit of work."""
 
     space: tuple[int, ...] | None
     task: LoopTask
@@ -22,7 +22,10 @@ class GatheredSum:
 
 @dataclass(frozen=True)
 class SquaredDistances:
-    """The sum of (x - mean)^2 with mean = ``share`` * ``total``, the sum of x, which ``task`` gathers into ``partial``."""
+    """The sum of (x - mean)^2, where mean = ``share`` * ``total``, and ``total`` is the sum of x.
+
+    ``task`` computes the sum of x, with the partial results ``partial``.
+    """
 
     x: Node
     total: Node
@@ -32,9 +35,9 @@ class SquaredDistances:
 
 
 def finish_of(kind: str, dtype: str, kept: int) -> Callable[[Nest], Nest]:
-    """From the nest that leaves partial results to the one that gathers them, in the order of the units.
+    """A function that makes, for a nest that stores partial results, the nest that combines them in the order of the units.
 
-    Operands: the partial results (units, kept), the result (kept).
+    ``kind`` is that of the ``Reduction``. The operands are the partial results (units, kept) and the result (kept).
     """
 
     def make(nest: Nest) -> Nest:
@@ -45,9 +48,11 @@ def finish_of(kind: str, dtype: str, kept: int) -> Callable[[Nest], Nest]:
 
 
 def finish_of_squares(root: Node, kept: int, squares: SquaredDistances) -> Callable[[Nest], Nest]:
-    """As ``finish_of`` for squares about the means of units: + (mean of the unit - mean)^2 * elements of the unit.
+    """As ``finish_of``, for sums of squared distances from the mean of each unit, to which it adds
+    (mean of the unit - mean of all)^2 * number of elements in the unit. See ``Lowering._about_unit_mean`` for the source.
 
-    Operands: the partial results, the result, the sums of the units (units, kept), the whole sum (kept).
+    The operands are the partial results (units, kept), the result (kept), the sum of x in each unit (units, kept) and the
+    whole sum of x (kept).
     """
     dtype = root.dtype.name
 
@@ -66,13 +71,13 @@ def finish_of_squares(root: Node, kept: int, squares: SquaredDistances) -> Calla
             load(2, (kept, 1)),
             load(3, (0, 1)),
             constant(squares.share),
-            Instruction("multiply", dtype, (2, 3)),  # 4: the mean
+            Instruction("multiply", dtype, (2, 3)),  # 4: the mean of all
             Instruction("index", "int64", attributes=(("start", 0), ("strides", (1, 0)))),
             constant(nest.units - 1, "int64"),
             Instruction("equal", "bool", (5, 6)),
             constant(last),
             constant(whole),
-            Instruction("where", dtype, (7, 8, 9)),  # 10: elements of the unit
+            Instruction("where", dtype, (7, 8, 9)),  # 10: the number of elements in the unit
             Instruction("divide", dtype, (1, 10)),
             Instruction("subtract", dtype, (11, 4)),
             Instruction("multiply", dtype, (12, 12)),

@@ -1,9 +1,8 @@
-"""The compiler, top to bottom: a list of passes from a graph to tasks over buffers.
+"""The compiler from top to bottom: the list of passes that turn a graph into tasks over buffers.
 
-    simplify > widen > layout > fuse > lower > schedule        then, with kernels at hand: stages > memory (cpu.planner)
+    simplify > widen > layout > fuse > lower > schedule        then, where kernels are known: stages > memory (cpu.planner)
 
-Each pass is a row of ``PASSES``: what it does to the ``Compilation``, and how what it left is shown (see ``listing``).
-``check_between`` holds the graph against its rules after every pass that changes it; tests switch it on.
+Each row of ``PASSES`` has the function that runs a pass, and the one that shows its result as text (see ``listing``).
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ from chainrule.errors import unknown_value
 from chainrule.graph import Graph, Node, check
 
 check_between = False
+"""Whether to check the graph after every pass that changes it (see ``graph.check``). Tests set it."""
 
 
 @dataclass
 class Compilation:
-    """What the passes work on, and what each of them leaves for those after it.
+    """What the passes work on: a graph, and the result of each pass for those after it.
 
-    ``state``: per assigned cell the leaf of its old value, and which output is the new one.
+    ``state`` has for each assigned cell the leaf of its old value, and the number of the output that is its new value.
     """
 
     graph: Graph
@@ -48,13 +48,13 @@ class Compilation:
 
     @property
     def outputs(self) -> tuple[Node, ...]:
-        """The outputs, as the passes over the graph left them."""
+        """The outputs of the graph as the passes have rewritten it."""
         return self.graph.outputs
 
 
 @dataclass(frozen=True)
 class Pass:
-    """``run`` does its work and says in words what changed; ``shown`` gives what it left as text."""
+    """``run`` does the work of a pass and returns a description of what changed; ``shown`` gives the result as text."""
 
     name: str
     run: Callable[[Any], str]
@@ -62,29 +62,33 @@ class Pass:
 
 
 def compiled(compilation: Compilation, passes: Sequence[Pass], shown: Collection[str] = ()) -> None:
-    """Run ``passes`` one after the other; print what those among ``shown`` leave to the standard error output."""
-    for one in passes:
+    """Run ``passes`` one after the other. The results of those named in ``shown`` are printed to standard error."""
+    for each in passes:
         before, begin = compilation.graph, time.perf_counter()
-        change = one.run(compilation)
-        compilation.reports.append(PassReport(one.name, change, time.perf_counter() - begin))
+        change = each.run(compilation)
+        compilation.reports.append(PassReport(each.name, change, time.perf_counter() - begin))
         if check_between and compilation.graph is not before:
-            check(compilation.graph, one.name)
-        if one.name in shown:
-            print(f"---- after {one.name}: {change}\n{one.shown(compilation)}\n", file=sys.stderr)
+            check(compilation.graph, each.name)
+        if each.name in shown:
+            print(f"---- after {each.name}: {change}\n{each.shown(compilation)}\n", file=sys.stderr)
 
 
 def plan(graph: Graph, state: Sequence[tuple[Node, int]]) -> Compilation:
-    """``graph`` after all passes that need to know no processor."""
+    """The result of all passes of ``PASSES``, which do not depend on the processor, for ``graph``."""
     compilation = Compilation(graph, state)
     compiled(compilation, PASSES)
     return compilation
 
 
 def passes_to_show(asked: str | None, known: Sequence[Pass]) -> list[str]:
-    """The names of passes in ``asked``, such as "fuse,lower" or "all", or else in the environment variable CHAINRULE_SHOW."""
+    """The names of passes in ``asked``, such as "fuse,lower" or "all"; if that is None, in the variable CHAINRULE_SHOW.
+
+    Raises:
+        UserError: a name is none of the ``known`` passes.
+    """
     what = "pass" if asked is not None else f"pass ({SHOW})"
-    names = [one.strip() for one in (os.environ.get(SHOW, "") if asked is None else asked).split(",") if one.strip()]
-    rows = [one.name for one in known]
+    names = [name.strip() for name in (os.environ.get(SHOW, "") if asked is None else asked).split(",") if name.strip()]
+    rows = [each.name for each in known]
     for name in names:
         if name not in (*rows, "all"):
             raise unknown_value(what, name, [*rows, "all"])
@@ -95,40 +99,45 @@ def passes_to_show(asked: str | None, known: Sequence[Pass]) -> list[str]:
 
 
 def _over_graph(name: str, graph_pass: Callable[[Graph], tuple[Graph, int]]) -> Pass:
-    def run(one: Compilation) -> str:
-        before = len(one.graph)
-        one.graph, changed = graph_pass(one.graph)
-        return f"{changed} changes, {before} nodes > {len(one.graph)}"
+    """A pass from a graph to another graph. ``graph_pass`` returns that graph and the number of changes."""
 
-    return Pass(name, run, lambda one: listing.graph(one.graph))
+    def run(compilation: Compilation) -> str:
+        before = len(compilation.graph)
+        compilation.graph, changed = graph_pass(compilation.graph)
+        return f"{changed} changes, {before} nodes > {len(compilation.graph)}"
 
-
-def _layout(one: Compilation) -> str:
-    one.layout = choose_layout(one.graph, {one.graph.outputs[place] for _, place in one.state})
-    one.graph = one.layout.graph
-    return f"{one.layout.copies} copies inserted"
+    return Pass(name, run, lambda compilation: listing.graph(compilation.graph))
 
 
-def _fuse(one: Compilation) -> str:
-    one.fusion = fuse(one.layout)
-    operations = sum(1 for node in one.graph.nodes if not node.is_leaf)
-    return f"{operations} operations in {len(one.fusion.clusters)} clusters"
+def _layout(compilation: Compilation) -> str:
+    compilation.layout = choose_layout(compilation.graph, {compilation.graph.outputs[place] for _, place in compilation.state})
+    compilation.graph = compilation.layout.graph
+    return f"{compilation.layout.copies} copies inserted"
 
 
-def _lower(one: Compilation) -> str:
-    one.lowered = lower(one.fusion)
-    return f"{len(one.lowered.tasks)} tasks over {len(one.lowered.buffers)} buffers"
+def _fuse(compilation: Compilation) -> str:
+    compilation.fusion = fuse(compilation.layout)
+    operations = sum(1 for node in compilation.graph.nodes if not node.is_leaf)
+    return f"{operations} operations in {len(compilation.fusion.clusters)} clusters"
 
 
-def _schedule(one: Compilation) -> str:
-    outputs = one.graph.outputs
-    pairs = [(_memory_of(old, one.lowered), one.lowered.places[outputs[place]].buffer) for old, place in one.state]
-    one.schedule = schedule(one.lowered, pairs)
-    return f"{len(one.schedule.takes_over)} of {len(pairs)} cells updated in place"
+def _lower(compilation: Compilation) -> str:
+    compilation.lowered = lower(compilation.fusion)
+    return f"{len(compilation.lowered.tasks)} tasks over {len(compilation.lowered.buffers)} buffers"
+
+
+def _schedule(compilation: Compilation) -> str:
+    outputs = compilation.graph.outputs
+    pairs = [
+        (_memory_of(old, compilation.lowered), compilation.lowered.places[outputs[place]].buffer)
+        for old, place in compilation.state
+    ]
+    compilation.schedule = schedule(compilation.lowered, pairs)
+    return f"{len(compilation.schedule.takes_over)} of {len(pairs)} cells updated in place"
 
 
 def _memory_of(old: Node, lowered: Lowered) -> Buffer:
-    """The buffer of a cell's old value; a cell that is assigned without being read has one too."""
+    """The buffer of a cell's old value, which is made here for a cell that is assigned without being read."""
     if old not in lowered.places:
         strides = dense_strides(old.shape, natural(old.ndim))
         lowered.places[old] = Place(Buffer(old.dtype, old.size, old.label, old), 0, strides)
@@ -138,8 +147,8 @@ def _memory_of(old: Node, lowered: Lowered) -> Buffer:
 PASSES: list[Pass] = [
     _over_graph("simplify", simplify),
     _over_graph("widen", in_supported_dtypes),
-    Pass("layout", _layout, lambda one: listing.layout(one.layout)),
-    Pass("fuse", _fuse, lambda one: listing.clusters(one.fusion)),
-    Pass("lower", _lower, lambda one: listing.tasks(one.lowered.tasks)),
-    Pass("schedule", _schedule, lambda one: listing.tasks(one.schedule.tasks, one.schedule.takes_over)),
+    Pass("layout", _layout, lambda each: listing.layout(each.layout)),
+    Pass("fuse", _fuse, lambda each: listing.clusters(each.fusion)),
+    Pass("lower", _lower, lambda each: listing.tasks(each.lowered.tasks)),
+    Pass("schedule", _schedule, lambda each: listing.tasks(each.schedule.tasks, each.schedule.takes_over)),
 ]

@@ -1,4 +1,4 @@
-"""What passes tell of their work."""
+"""Reports of passes: what each changed, and how long it took."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chainrule.graph.tables import Contents, Table
 
 SHOW = "CHAINRULE_SHOW"
-"""The environment variable with the names of passes after which what they left is printed."""
+"""The environment variable with the names of passes whose results are printed."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class PassReport:
 
 
 class PassReports(Table, tuple[PassReport, ...]):
-    """Those of all passes, in their order. Prints as a table."""
+    """The reports of all passes, in their order. Prints as a table."""
 
     def contents(self) -> Contents:
         """One row for each pass: its name, what it changed, and milliseconds."""
-        rows = [(one.name, one.change, f"{1e3 * one.seconds:.1f}") for one in self]
-        timed = any(one.seconds for one in self)
+        rows = [(report.name, report.change, f"{1e3 * report.seconds:.1f}") for report in self]
+        timed = any(report.seconds for report in self)
         notes = [] if timed else ["the program was kept from an earlier process, so the passes took no time"]
         return Contents("what each pass of the compiler changed", ("pass", "change", "ms>"), rows, notes)

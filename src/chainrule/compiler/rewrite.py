@@ -1,6 +1,6 @@
-"""How a pass changes a graph: node by node from the inputs on, each seen after its inputs were rewritten.
+"""Rewriting a graph by rules, node by node from the inputs to the outputs, so that each node is seen with rewritten inputs.
 
-Nodes are never changed; what differs is made anew. Nodes that compute the same are made once.
+Nodes are immutable: a node that changes is replaced by a new one. Nodes that compute the same value become one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from chainrule.graph.origin import originating_from
 from chainrule.ops import running_on
 
 Rule = Callable[[Node], "Node | None"]
-"""What a node becomes; None: it stays. The rule may emit new nodes; what it gives is looked at again."""
+"""Gives the replacement of a node, or None to keep it. It may make new nodes, to all of which the rule is applied in turn."""
 
 _MOST_LOOKS = 50
+"""The most times that the rule is applied to a node and its replacements."""
 _SYMMETRIC = frozenset({ops.add, ops.multiply, ops.equal, ops.logical_and, ops.logical_or})
 
 
 class Rewriter:
-    """Applies rules to a graph and counts what they changed."""
+    """Applies a rule to the nodes of a graph. ``changed`` counts the nodes that were replaced."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -33,30 +34,31 @@ class Rewriter:
         self._done: dict[Node, Node] = {}
 
     def graph(self, graph: Graph) -> Graph:
-        """The rewritten graph: each node once, inputs before the nodes that use them."""
+        """The rewritten graph."""
         with running_on(None):
             for node in graph.nodes:
                 self._rewritten(node)
-        return Graph(*(self._done[one] for one in graph.outputs))
+        return Graph(*(self._done[output] for output in graph.outputs))
 
     def _rewritten(self, node: Node) -> Node:
-        """``node`` over rewritten inputs, after the rule; works through chains that rules emit without recursion."""
+        """The replacement of ``node``, after those of its inputs. Without recursion, as rules can make long chains of nodes."""
         stack = [node]
         while stack:
-            one = stack[-1]
-            if one in self._done:
+            current = stack[-1]
+            if current in self._done:
                 stack.pop()
                 continue
-            waiting = [source for source in one.inputs if source not in self._done]
+            waiting = [source for source in current.inputs if source not in self._done]
             if waiting:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            self._done[one] = self._settled(one)
+            self._done[current] = self._settled(current)
         return self._done[node]
 
     def _settled(self, node: Node) -> Node:
-        inputs = tuple(self._done[one] for one in node.inputs)
+        """The replacement of ``node``, whose inputs are rewritten: the rule is applied until it changes nothing."""
+        inputs = tuple(self._done[source] for source in node.inputs)
         keys = []
         for _ in range(_MOST_LOOKS):
             if inputs != node.inputs:
@@ -68,28 +70,28 @@ class Rewriter:
                 node = known
                 break
             with originating_from(node.origin):
-                found = self.rule(node)
-            if found is None or found is node:
+                replacement = self.rule(node)
+            if replacement is None or replacement is node:
                 break
             self.changed += 1
-            if found in self._done:
-                node = self._done[found]
+            if replacement in self._done:
+                node = self._done[replacement]
                 break
-            for one in found.inputs:
-                if one not in self._done:
-                    self._rewritten(one)
-            node, inputs = found, tuple(self._done[one] for one in found.inputs)
+            for source in replacement.inputs:
+                if source not in self._done:
+                    self._rewritten(source)
+            node, inputs = replacement, tuple(self._done[source] for source in replacement.inputs)
         for key in keys:
             self._known[key] = node
         return node
 
 
 def key_of(node: Node) -> Any:
-    """Equal for nodes that compute the same."""
+    """A key that is equal for two nodes if they compute the same value."""
     if node.is_leaf and not node.attributes:
         if node.operation is CONSTANT and node.value is not None and node.size <= 64:
             return ("constant", str(node.type), np.ascontiguousarray(node.value).tobytes())
         return ("leaf", id(node))
     attributes = tuple((name, str(value)) for name, value in sorted(node.attributes.items()))
-    inputs = [id(one) for one in node.inputs]
+    inputs = [id(source) for source in node.inputs]
     return (node.operation.name, tuple(sorted(inputs) if node.operation in _SYMMETRIC else inputs), attributes)

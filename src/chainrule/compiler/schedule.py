@@ -1,7 +1,7 @@
-"""Pass: in which order tasks run, and which new values of cells are written straight over the old ones.
+"""Pass: orders the tasks, and decides which cells are updated in place.
 
-A cell's new value may take the place of the old one if every task that reads the old one can run before the task that
-writes the new one. Where two readings wait for each other, the new value is made elsewhere and copied at the end.
+The new value of a cell can be written over the old one if every task that reads the old value can run before the task that
+writes the new one. Otherwise the new value gets a buffer of its own, and is copied into the cell's memory at the end.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from chainrule.compiler.tasks import Buffer, LoopTask, Lowered, Task
 
 @dataclass
 class Schedule:
-    """Tasks in order; ``takes_over`` says which new buffer lies where which old one lies."""
+    """Tasks in order. ``takes_over`` has, for a new value that is written over an old one, the buffer of the old one."""
 
     tasks: list[Task]
     takes_over: dict[Buffer, Buffer]
 
 
 def schedule(lowered: Lowered, state: Sequence[tuple[Buffer, Buffer]]) -> Schedule:
-    """``state``: per cell that is assigned, the buffer of its old value and that of the new one."""
+    """Order the tasks of ``lowered``. ``state`` has for each assigned cell the buffers of its old and of its new value."""
     tasks = list(lowered.tasks)
     writer: dict[Buffer, list[int]] = {}
     readers: dict[Buffer, list[int]] = {}
-    before = [0] * len(tasks)
+    before = [0] * len(tasks)  # bit j of before[i]: task j must run before task i
     for number, task in enumerate(tasks):
-        for one in task.reads:
-            readers.setdefault(one, []).append(number)
-            for earlier in writer.get(one, ()):
+        for buffer in task.reads:
+            readers.setdefault(buffer, []).append(number)
+            for earlier in writer.get(buffer, ()):
                 before[number] |= before[earlier] | 1 << earlier
-        for one in task.writes:
-            for earlier in writer.get(one, ()):  # several tasks fill one buffer, in this order
+        for buffer in task.writes:
+            for earlier in writer.get(buffer, ()):  # if several tasks fill a buffer, their order stays
                 before[number] |= before[earlier] | 1 << earlier
-            writer.setdefault(one, []).append(number)
+            writer.setdefault(buffer, []).append(number)
     takes_over: dict[Buffer, Buffer] = {}
     copies: list[Task] = []
     for old, new in state:
@@ -51,15 +51,15 @@ def schedule(lowered: Lowered, state: Sequence[tuple[Buffer, Buffer]]) -> Schedu
 def _comes_last(
     writer: int, readers: list[int], tasks: list[Task], before: list[int], old: Buffer, new: Buffer
 ) -> bool:  # fmt: skip
-    """Whether the writer can wait for all readers of the old value; if so it does from now on."""
-    others = [one for one in readers if one != writer]
-    if any(before[one] >> writer & 1 for one in others):
+    """Whether ``writer``, which writes ``new``, can run after all readers of ``old``. If so, ``before`` is made to say so."""
+    others = [reader for reader in readers if reader != writer]
+    if any(before[reader] >> writer & 1 for reader in others):
         return False
     if writer in readers and not _reads_where_it_writes(tasks[writer], old, new):
         return False
     gained = 0
-    for one in others:
-        gained |= before[one] | 1 << one
+    for reader in others:
+        gained |= before[reader] | 1 << reader
     before[writer] |= gained
     for later in range(len(tasks)):
         if before[later] >> writer & 1:
@@ -68,15 +68,16 @@ def _comes_last(
 
 
 def _reads_where_it_writes(task: Task, old: Buffer, new: Buffer) -> bool:
-    """Every element of the new value is made of the old one at the same place, so that nothing is lost."""
+    """Whether each element of ``new`` depends on ``old`` only at the same place, so that it can be written over it."""
     if not isinstance(task, LoopTask):
         return False
-    loads = [one.access for one in task.nest.body if one.access is not None and task.buffers[one.access.operand] is old]
-    stores = [one.access for one in task.nest.stores if task.buffers[one.access.operand] is new]
+    loads = [load.access for load in task.nest.body if load.access is not None and task.buffers[load.access.operand] is old]
+    stores = [store.access for store in task.nest.stores if task.buffers[store.access.operand] is new]
     return len(stores) == 1 and all((a.start, a.strides) == (stores[0].start, stores[0].strides) for a in loads)
 
 
 def _copy_task(source: Buffer, target: Buffer) -> LoopTask:
+    """The task that copies all elements of ``source`` to ``target``."""
     name = source.dtype.name
     load = Instruction("load", name, access=Access(1, name, 0, (1,)))
     nest = Nest((source.elements,), max(source.elements, 1), (load,), (Store(0, Access(0, name, 0, (1,))),))
@@ -84,7 +85,7 @@ def _copy_task(source: Buffer, target: Buffer) -> LoopTask:
 
 
 def _ordered(tasks: list[Task], before: list[int]) -> list[Task]:
-    """Each after those it needs, else as they came."""
+    """``tasks``, each after those that must run before it, and otherwise in their present order."""
     done, order = 0, []
     waiting = list(range(len(tasks)))
     while waiting:

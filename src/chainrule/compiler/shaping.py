@@ -1,4 +1,4 @@
-"""The shape of a nest: as few axes as its index maps allow, units of work of the right size, only operands that it touches."""
+"""Brings nests into shape: as few axes as possible, units of work of a suitable size, and no unused operands."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Store,
 from chainrule.compiler.tasks import Buffer
 
 UNIT_BYTES = 128 * 1024
+"""About how many bytes a unit of work should load and store."""
 _MOST_UNITS = 256
 _MOST_PARTIALS = 64
+"""The most units of a nest with reductions, each of which may store a partial result."""
 
 
 def compact(
@@ -22,36 +24,43 @@ def compact(
     reductions: Sequence[Reduction],
     unit_bytes: int,
 ) -> Nest:
-    """The nest with as few axes as its index maps allow, and units of about ``unit_bytes`` of traffic."""
-    maps: list[Strides] = [one.access.strides for one in body if one.access is not None]
-    maps += [dict(one.attributes)["strides"] for one in body if one.name == "index"]
-    maps += [one.access.strides for one in stores] + [one.access.strides for one in reductions]
-    new_sizes, new_maps = collapsed(sizes, maps)
-    found = dict(zip(maps, new_maps, strict=True))
+    """A nest over a space of ``sizes``, with as few axes as its index maps allow (see ``collapsed``).
 
-    def access(one: Access) -> Access:
-        return replace(one, strides=found[one.strides])
+    Its units of work load and store about ``unit_bytes`` bytes each.
+    """
+    maps: list[Strides] = [instruction.access.strides for instruction in body if instruction.access is not None]
+    maps += [dict(instruction.attributes)["strides"] for instruction in body if instruction.name == "index"]
+    maps += [store.access.strides for store in stores] + [reduction.access.strides for reduction in reductions]
+    new_sizes, new_maps = collapsed(sizes, maps)
+    strides_after = dict(zip(maps, new_maps, strict=True))
+
+    def access(old: Access) -> Access:
+        return replace(old, strides=strides_after[old.strides])
 
     new_body = []
-    for one in body:
-        if one.access is not None:
-            one = Instruction(one.name, one.dtype, one.inputs, one.attributes, access(one.access))
-        elif one.name == "index":
-            attributes = dict(one.attributes)
-            attributes["strides"] = found[attributes["strides"]]
-            one = Instruction(one.name, one.dtype, one.inputs, tuple(sorted(attributes.items())))
-        new_body.append(one)
+    for instruction in body:
+        if instruction.access is not None:
+            instruction = Instruction(
+                instruction.name, instruction.dtype, instruction.inputs, instruction.attributes, access(instruction.access)
+            )
+        elif instruction.name == "index":
+            attributes = dict(instruction.attributes)
+            attributes["strides"] = strides_after[attributes["strides"]]
+            instruction = Instruction(
+                instruction.name, instruction.dtype, instruction.inputs, tuple(sorted(attributes.items()))
+            )
+        new_body.append(instruction)
     return Nest(
         new_sizes,
         _rows(new_sizes, len(maps), unit_bytes, bool(reductions)),
         tuple(new_body),
-        tuple(Store(one.value, access(one.access)) for one in stores),
-        tuple(Reduction(one.value, one.kind, access(one.access)) for one in reductions),
+        tuple(Store(store.value, access(store.access)) for store in stores),
+        tuple(Reduction(reduction.value, reduction.kind, access(reduction.access)) for reduction in reductions),
     )
 
 
 def _rows(sizes: tuple[int, ...], streams: int, unit_bytes: int, reduces: bool) -> int:
-    """Indices of the first axis in one unit of work."""
+    """The number of indices of the first axis in a unit of work. ``streams`` is the number of loads and stores per point."""
     points = math.prod(sizes)
     if points <= SMALL:
         return sizes[0]
@@ -61,16 +70,19 @@ def _rows(sizes: tuple[int, ...], streams: int, unit_bytes: int, reduces: bool) 
 
 
 def without_untouched(nest: Nest, operands: list[Buffer]) -> tuple[Nest, tuple[Buffer, ...]]:
-    """Operands that nothing touches any more (a reduction's place, once it goes by partial results) are left out."""
-    touched = {one.access.operand for one in nest.body if one.access is not None}
-    touched |= {one.access.operand for one in nest.stores} | {one.access.operand for one in nest.reductions}
+    """The nest without operands that it does not use, and the buffers of the others.
+
+    A reduction into partial results, for example, no longer uses the buffer of its result.
+    """
+    touched = {instruction.access.operand for instruction in nest.body if instruction.access is not None}
+    touched |= {store.access.operand for store in nest.stores} | {sink.access.operand for sink in nest.reductions}
     renumbered = {old: new for new, old in enumerate(sorted(touched))}
 
-    def access(one: Access) -> Access:
-        return replace(one, operand=renumbered[one.operand])
+    def access(old: Access) -> Access:
+        return replace(old, operand=renumbered[old.operand])
 
-    body = tuple(one if one.access is None else replace(one, access=access(one.access)) for one in nest.body)
-    stores = tuple(replace(one, access=access(one.access)) for one in nest.stores)
-    reductions = tuple(replace(one, access=access(one.access)) for one in nest.reductions)
+    body = tuple(each if each.access is None else replace(each, access=access(each.access)) for each in nest.body)
+    stores = tuple(replace(store, access=access(store.access)) for store in nest.stores)
+    reductions = tuple(replace(reduction, access=access(reduction.access)) for reduction in nest.reductions)
     buffers = tuple(operands[old] for old in sorted(touched))
     return replace(nest, body=body, stores=stores, reductions=reductions), buffers

@@ -1,9 +1,9 @@
-"""Pass: what can be known or saved before anything runs.
+"""Pass: algebraic simplification of the graph.
 
-Constants are folded, what is computed twice is computed once, identities vanish. Two rules look at sums, so that
-normalisation needs the fewest passes over memory: a factor that is the same along the axes of a sum leaves the sum, and a
-sum of products that have such factors is taken term by term. And one looks at masks: whether max(0, x) is positive is asked of
-max(0, x), which is stored anyway, not of x.
+Constants are folded, equal computations are done once, and identities such as x + 0 are removed. Two rules about sums save
+passes over memory in normalisation layers: a factor that is constant along the axes of a sum is moved out of the sum, and a sum
+of terms with such factors is computed term by term. A rule about masks replaces x > 0 by max(0, x) > 0 where max(0, x) is
+computed, as that is stored anyway, and x then need not be.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from chainrule.graph.node import CONSTANT, Array
 from chainrule.ops import Primitive
 
 _FOLDED_UP_TO = 4096
+"""The most elements of a constant that is computed in advance."""
 
 
 def simplify(graph: Graph) -> tuple[Graph, int]:
-    """The graph with fewer or cheaper nodes that means the same, and how many changes that took."""
+    """An equivalent graph with fewer or cheaper nodes, and the number of changes."""
     rewriter = Rewriter(_Rules(graph))
-    found = rewriter.graph(graph)
-    return found, rewriter.changed + max(0, len(graph) - len(found))
+    simplified = rewriter.graph(graph)
+    return simplified, rewriter.changed + max(0, len(graph) - len(simplified))
 
 
 class _Rules:
-    """The rules by the name of the operation they look at."""
+    """The rules, by the name of the operation that they apply to."""
 
     def __init__(self, graph: Graph) -> None:
-        self.relus: dict[Node, Node] = {}  # x -> max(0, x), where it is computed
+        self.relus: dict[Node, Node] = {}  # from x to max(0, x), for those that are computed
         self.table: dict[str, Callable[[Node], Node | None]] = {
             "add": _add,
             "subtract": _subtract,
@@ -81,7 +82,7 @@ def _x(z: Node) -> Node:
 
 
 def number_of(node: Node) -> float | None:
-    """The number that a constant holds everywhere, else None."""
+    """The number that all elements of a constant are equal to; None if ``node`` is no such constant."""
     while node.operation in (ops.broadcast, ops.reshape, ops.transpose) and node.size:
         node = node.inputs[0]
     if node.operation is CONSTANT and node.value is not None and node.size == 1:
@@ -90,26 +91,29 @@ def number_of(node: Node) -> float | None:
 
 
 def number_in(value: Array) -> float:
-    """The one number of an array, as it is: a float would round an int64."""
+    """The number in an array of a single element: a float or, as a float would round an int64, an int."""
     number = value.reshape(())
     return float(number) if is_float(value.dtype) else int(number)
 
 
 def _folded(node: Node) -> Node | None:
-    """What is made of constants is a constant. One number everywhere stays a broadcast: that it is one is worth knowing."""
+    """The constant that can replace ``node``; None if it is not computed from constants alone, or has too many elements.
+
+    A constant whose elements are all equal becomes a broadcast of a number, which other rules recognise.
+    """
     if node.operation in (ops.broadcast, ops.stop_gradient):
         return None
     assert isinstance(node.operation, Primitive)
-    if node.operation.elementwise and node.ndim and all(number_of(one) is not None for one in node.inputs):
-        numbers = [_constant_of(one, ()) for one in node.inputs]
+    if node.operation.elementwise and node.ndim and all(number_of(source) is not None for source in node.inputs):
+        numbers = [_constant_of(source, ()) for source in node.inputs]
         single = TensorType((), node.dtype)
         value = ops.run_reference(node.operation, numbers, node.attributes, single)
         return ops.broadcast(leaf(value), shape=node.shape, axes=tuple(range(node.ndim)))
-    if node.size > _FOLDED_UP_TO or any(not _is_constant(_base(one)) for one in node.inputs):
+    if node.size > _FOLDED_UP_TO or any(not _is_constant(_base(source)) for source in node.inputs):
         return None
-    if all(number_of(one) is not None for one in node.inputs) and node.ndim:
+    if all(number_of(source) is not None for source in node.inputs) and node.ndim:
         return None
-    values = [_constant_of(one, one.shape) for one in node.inputs]
+    values = [_constant_of(source, source.shape) for source in node.inputs]
     return leaf(ops.run_reference(node.operation, values, node.attributes, node.type))
 
 
@@ -122,7 +126,7 @@ def _base(node: Node) -> Node:
 
 
 def _constant_of(node: Node, shape: tuple[int, ...]) -> Array:
-    """The numbers of a constant or of a broadcast of one; of one number everywhere, in any shape."""
+    """The array of a constant or a broadcast of one. If all elements are equal, it has ``shape``, whatever that of the node."""
     number = number_of(node)
     if number is not None:
         base = node
@@ -141,7 +145,7 @@ def _constant_of(node: Node, shape: tuple[int, ...]) -> Array:
 
 
 def _add(z: Node) -> Node | None:
-    """Without a summand of -0, or of an integer 0: for a float, -0 + 0 is 0."""
+    """x + 0 = x for integers; for floats x + -0 = x, but not x + 0, as -0 + 0 is 0."""
     a, b = z.inputs
     if _is_zero(b, is_float(z.dtype)):
         return a
@@ -153,14 +157,15 @@ def _subtract(z: Node) -> Node | None:
 
 
 def _is_zero(node: Node, negative: bool) -> bool:
+    """Whether all elements of ``node`` are 0, or with ``negative`` -0."""
     number = number_of(node)
     return number == 0 and (math.copysign(1, number) < 0) == negative
 
 
 def _multiply(z: Node) -> Node | None:
     a, b = z.inputs
-    for one, other in ((a, b), (b, a)):
-        number = number_of(one)
+    for factor, other in ((a, b), (b, a)):
+        number = number_of(factor)
         if number == 1:
             return other
         if number is None or not is_float(z.dtype):
@@ -168,7 +173,9 @@ def _multiply(z: Node) -> Node | None:
         if other.operation is ops.multiply:  # number * (number * x)
             for inner, x in (other.inputs, reversed(other.inputs)):
                 second = number_of(inner)
-                if second is not None and is_normal(z.dtype, number * second):  # one by one they may not overflow
+                if second is not None and is_normal(
+                    z.dtype, number * second
+                ):  # the product must neither overflow nor underflow where they did not
                     return ops.scaled(x, number * second)
     return None
 
@@ -193,7 +200,7 @@ def _tensor_power(z: Node) -> Node | None:
     return None if exponent is None else ops.power(_x(z), exponent=exponent)
 
 
-# ---- moves
+# ---- movements
 
 
 def _reshape(z: Node) -> Node | None:
@@ -223,7 +230,7 @@ def _broadcast(z: Node) -> Node | None:
     x, axes = _x(z), z.attributes["axes"]
     if not axes:
         return x
-    if x.operation is ops.broadcast:  # axes of x's input within z's shape
+    if x.operation is ops.broadcast:  # the new axes of x, as axes of z
         kept = [axis for axis in range(z.ndim) if axis not in axes]
         inner = [kept[axis] for axis in x.attributes["axes"]]
         return ops.broadcast(x.inputs[0], shape=z.shape, axes=tuple(sorted((*axes, *inner))))
@@ -250,28 +257,34 @@ def _sum(z: Node) -> Node | None:
             return x.operation(ops.sum_(a, axes=axes), _without(b, axes))
         if x.operation is ops.multiply and _same_along(a, axes):
             return ops.multiply(_without(a, axes), ops.sum_(b, axes=axes))
-        # A factor one product further in. A square keeps it: it may be there so that the square does not overflow.
-        for one, other in ((a, b), (b, a)) if a is not b else ():
-            if x.operation is ops.multiply and one.operation in (ops.multiply, ops.divide) and _same_along(one.inputs[1], axes):
-                inner = ops.sum_(ops.multiply(one.inputs[0], other), axes=axes)
-                return one.operation(inner, _without(one.inputs[1], axes))
+        # A factor inside a factor. It stays in a square, where it may prevent an overflow.
+        for factor, other in ((a, b), (b, a)) if a is not b else ():
+            if (
+                x.operation is ops.multiply
+                and factor.operation in (ops.multiply, ops.divide)
+                and _same_along(factor.inputs[1], axes)
+            ):
+                inner = ops.sum_(ops.multiply(factor.inputs[0], other), axes=axes)
+                return factor.operation(inner, _without(factor.inputs[1], axes))
     if x.operation is ops.subtract:
         total = sum_of_mean(x.inputs[1], x.inputs[0], axes)
-        if total is not None:  # what a mean leaves adds up to 0, or to nan where the sum is not finite
+        if total is not None:  # the sum of x - mean(x) is 0, or nan if the sum of x is not finite
             return ops.scaled(total[0], 0.0)
-    if x.operation in (ops.add, ops.subtract) and any(_has_factor(one, axes) for one in x.inputs):
-        return x.operation(*(ops.sum_(one, axes=axes) for one in x.inputs))
+    if x.operation in (ops.add, ops.subtract) and any(_has_factor(term, axes) for term in x.inputs):
+        return x.operation(*(ops.sum_(term, axes=axes) for term in x.inputs))
     return None
 
 
 def _same_along(node: Node, axes: Any) -> bool:
-    """Whether it is a factor that leaves a sum along the axes. A number stays: it may be there so that nothing overflows, as
-    1/n is in the sum of x/n, and to multiply by it costs nothing."""
+    """Whether a factor is constant along ``axes`` and so can be moved out of a sum along them.
+
+    Numbers stay in the sum: they may prevent an overflow, as 1/n in the sum of x/n does, and multiplying by them costs nothing.
+    """
     return node.operation is ops.broadcast and set(axes) <= set(node.attributes["axes"]) and number_of(node) is None
 
 
 def sum_of_mean(mean: Node, x: Node, axes: Any) -> tuple[Node, float] | None:
-    """If ``mean`` is the mean of ``x`` along ``axes``, broadcast: the sum that it was made of, and the share of one element."""
+    """The sum of ``x`` along ``axes``, and 1 / number of elements, if ``mean`` is their product, broadcast; otherwise None."""
     if mean.operation is not ops.broadcast or tuple(mean.attributes["axes"]) != tuple(axes):
         return None
     mean = mean.inputs[0]
@@ -284,17 +297,20 @@ def sum_of_mean(mean: Node, x: Node, axes: Any) -> tuple[Node, float] | None:
 
 
 def _has_factor(node: Node, axes: Any) -> bool:
-    """Whether it is a product with a factor that is constant along the axes. What is constant itself does not count: taken
-    apart, the sum of x - c would be a difference of two large sums."""
+    """Whether ``node`` is a product or quotient with a factor that is constant along ``axes``.
+
+    A node that is itself constant along them does not count: the sum of x - c, computed term by term, would be the difference
+    of two large sums.
+    """
     if node.operation is ops.negative:
         return _has_factor(node.inputs[0], axes)
     if node.operation in (ops.multiply, ops.divide):
-        return any(_same_along(one, axes) for one in node.inputs)
+        return any(_same_along(factor, axes) for factor in node.inputs)
     return False
 
 
 def _without(node: Node, axes: Any) -> Node:
-    """A broadcast without some of its new axes."""
+    """A broadcast without those of its new axes that are in ``axes``."""
     inner, given = node.inputs[0], node.attributes["axes"]
     kept = [axis for axis in range(node.ndim) if axis not in axes]
     shape = tuple(node.shape[axis] for axis in kept)

@@ -1,5 +1,5 @@
-"""What is to be done, once a graph is lowered: tasks over buffers. A heavy operation, or a loop nest; whoever schedules them,
-stages them, plans memory or shows them needs to know no more."""
+"""Tasks over buffers, the result of lowering a graph. A task is a heavy operation or a loop nest. Scheduling, staging, memory
+planning and listing work on tasks alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainrule.graph.dtypes import DType
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory for one stored value, or for partial results. ``label`` says what it is to people."""
+    """Memory for one stored value, or for partial results. ``label`` is its name where it is shown."""
 
     dtype: DType
     elements: int
@@ -22,13 +22,13 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """The size in bytes."""
         return self.elements * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies: ``start`` and ``strides`` per axis, in elements of ``buffer``."""
+    """Where a value is stored: its first element and its stride per axis, in elements of ``buffer``."""
 
     buffer: Buffer
     start: int
@@ -37,34 +37,41 @@ class Place:
 
 @dataclass(eq=False)
 class LoopTask:
-    """A nest and the buffers of its operands, by number."""
+    """A loop nest, with the buffers of its operands in order.
+
+    ``partials`` are its reductions that store partial results. ``followers`` are tasks whose units of work read what the units
+    of this task store, so they must be divided into the same units; ``follows`` is set for them.
+    """
 
     nest: Nest
     buffers: tuple[Buffer, ...]
     writes: frozenset[Buffer]
     origin: str = ""
     partials: list[Partial] = field(default_factory=list)
-    followers: list[LoopTask] = field(default_factory=list)  # tasks that read, unit by unit, what the units of this one leave
+    followers: list[LoopTask] = field(default_factory=list)
     follows: bool = False
 
     @property
     def reads(self) -> set[Buffer]:
-        """The buffers that its nest loads from."""
-        return {self.buffers[one.access.operand] for one in self.nest.body if one.access is not None}
+        """The buffers that the nest loads from."""
+        return {self.buffers[each.access.operand] for each in self.nest.body if each.access is not None}
 
     def divide(self, rows: int) -> None:
-        """Make units of ``rows`` indices of the first axis; what is gathered per unit, and what goes by it, follows."""
+        """Divide the nest into units of ``rows`` indices of the first axis, and adapt its partial results and followers."""
         self.nest = replace(self.nest, rows=rows)
-        for one in self.partials:
-            one.buffer.elements = self.nest.units * one.kept
-            one.finish.nest = one.make_finish(self.nest)
+        for partial in self.partials:
+            partial.buffer.elements = self.nest.units * partial.kept
+            partial.finish.nest = partial.make_finish(self.nest)
         for follower in self.followers:
             follower.divide(rows)
 
 
 @dataclass(eq=False)
 class Partial:
-    """What the units of a nest leave, ``kept`` numbers each, and the task that makes one of them, for the nest as it is."""
+    """The partial results of a reduction: ``kept`` elements for each unit of work, in ``buffer``.
+
+    The task ``finish`` combines them. ``make_finish`` makes its nest, given the nest that stores them.
+    """
 
     buffer: Buffer
     kept: int
@@ -74,7 +81,7 @@ class Partial:
 
 @dataclass(eq=False)
 class HeavyTask:
-    """A heavy operation with the places of its inputs and of its output."""
+    """A heavy operation, with the places of its inputs and of its output."""
 
     node: Node
     inputs: tuple[Place, ...]
@@ -83,12 +90,12 @@ class HeavyTask:
 
     @property
     def reads(self) -> set[Buffer]:
-        """The buffers of its inputs."""
-        return {one.buffer for one in self.inputs}
+        """The buffers of the inputs."""
+        return {place.buffer for place in self.inputs}
 
     @property
     def writes(self) -> frozenset[Buffer]:
-        """The buffer of its output."""
+        """The buffer of the output."""
         return frozenset({self.output.buffer})
 
 
@@ -97,8 +104,8 @@ Task = LoopTask | HeavyTask
 
 @dataclass
 class Lowered:
-    """Tasks in order, and the buffer of every stored value."""
+    """A lowered graph: tasks in order, the buffer of every stored value, and the places of the graph's outputs and leaves."""
 
     tasks: list[Task]
     buffers: dict[Node, Buffer] = field(default_factory=dict)
-    places: dict[Node, Place] = field(default_factory=dict)  # of the graph's outputs and inputs
+    places: dict[Node, Place] = field(default_factory=dict)

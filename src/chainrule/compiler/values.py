@@ -1,7 +1,7 @@
-"""How values lie in memory, and which operations only move the view of one.
+"""How values are laid out in memory, and which operations only make views.
 
-A value that is stored lies dense in some order of its axes (outermost first). Movement operations (transpose, broadcast,
-slice, flip, most reshapes) make a view of it: a start and a stride per axis, in elements.
+A stored value is dense (without gaps), with its axes in some order, outermost first. A movement (transpose, broadcast, slice,
+flip and most reshapes) is a view of it: a start and a stride per axis, in elements.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from chainrule.graph import Node
 from chainrule.graph.node import Operation, Role, TensorType
 
 Order = tuple[int, ...]
+"""The axes of a value as they are in memory, outermost first."""
 Strides = tuple[int, ...]
+"""For each axis of a value, the number of elements in memory from one index to the next."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """The operation of a node that stores its input once more, dense, with its axes in the order of the attribute."""
+    """The operation of a node that stores a dense copy of its input, with the axes in the order of its attribute ``order``."""
 
     name: str = "copy"
     role: Role = Role.MOVER
 
     @property
     def shape(self) -> object:
-        """The type of the input, which a copy keeps."""
+        """The shape rule: a copy has the type of its input."""
         return lambda x, *, order: x
 
 
@@ -35,17 +37,17 @@ COPY: Operation = Copy()  # type: ignore[assignment]
 
 
 def copy(node: Node, order: Order) -> Node:
-    """A node that copies ``node`` so that its axes lie in ``order``, outermost first."""
+    """A node that copies ``node``, with its axes in ``order`` in memory."""
     return Node(COPY, (node,), node.type, {"order": order}, origin=node.origin)
 
 
 def natural(ndim: int) -> Order:
-    """Row-major."""
+    """The row-major order of ``ndim`` axes."""
     return tuple(range(ndim))
 
 
 def dense_strides(shape: Sequence[int], order: Order) -> Strides:
-    """Strides of a value that lies dense with its axes in ``order``."""
+    """The strides of a dense value of ``shape``, with its axes in ``order`` in memory."""
     strides, step = [0] * len(shape), 1
     for axis in reversed(order):
         strides[axis] = step
@@ -53,26 +55,26 @@ def dense_strides(shape: Sequence[int], order: Order) -> Strides:
     return tuple(strides)
 
 
-def same_places(shape: Sequence[int], one: Strides, other: Strides) -> bool:
-    """Whether two strides lead to the same elements: those of axes of size 1 do not matter."""
-    return all(a == b for size, a, b in zip(shape, one, other, strict=True) if size > 1) or math.prod(shape) == 0
+def same_places(shape: Sequence[int], strides: Strides, other: Strides) -> bool:
+    """Whether ``strides`` and ``other`` address the same elements. Strides of axes of size 1 do not matter."""
+    return all(a == b for size, a, b in zip(shape, strides, other, strict=True) if size > 1) or math.prod(shape) == 0
 
 
 MOVEMENTS: frozenset[object] = frozenset({ops.broadcast, ops.transpose, ops.slice_, ops.flip, ops.reshape})
 
 
 def is_movement(node: Node) -> bool:
-    """Whether a node gives the elements of its input, or some of them, at other places, and computes nothing."""
+    """Whether a node only rearranges, repeats or selects elements of its input, and computes nothing."""
     return node.operation in MOVEMENTS
 
 
 def only_unit_axes_change(node: Node) -> bool:
-    """Of a reshape: axes of size 1 come or go, and nothing else."""
+    """Whether a reshape only adds or removes axes of size 1."""
     return [size for size in node.shape if size != 1] == [size for size in node.inputs[0].shape if size != 1]
 
 
 def moved(node: Node, start: int, strides: Strides) -> tuple[int, Strides] | None:
-    """Start and strides of a movement's value in the memory of its input; None where a reshape cannot be a view."""
+    """The start and strides of a movement in memory, given those of its input; None for a reshape that cannot be a view."""
     attributes, x = node.attributes, node.inputs[0]
     if node.operation is ops.broadcast:
         inner = iter(strides)
@@ -86,16 +88,19 @@ def moved(node: Node, start: int, strides: Strides) -> tuple[int, Strides] | Non
         for axis in attributes["axes"]:
             start += (x.shape[axis] - 1) * strides[axis]
         return start, tuple(-stride if axis in attributes["axes"] else stride for axis, stride in enumerate(strides))
-    found = reshaped_strides(x.type, strides, node.shape)
-    return None if found is None else (start, found)
+    reshaped = reshaped_strides(x.type, strides, node.shape)
+    return None if reshaped is None else (start, reshaped)
 
 
 def reshaped_strides(type_: TensorType, strides: Strides, shape: tuple[int, ...]) -> Strides | None:
-    """Strides under another shape without moving an element; None where that cannot be. As NumPy's reshape decides."""
+    """Strides with which the same memory has another ``shape``, as for NumPy's reshape; None if there are none.
+
+    ``type_`` and ``strides`` are those of the value before the reshape.
+    """
     if type_.size == 0:
         return dense_strides(shape, natural(len(shape)))
     old = [(size, stride) for size, stride in zip(type_.shape, strides, strict=True) if size != 1]
-    found: list[int] = []
+    result: list[int] = []
     place = 0
     pending = [size for size in shape if size != 1]
     new: list[int] = []
@@ -121,5 +126,5 @@ def reshaped_strides(type_: TensorType, strides: Strides, shape: tuple[int, ...]
         new += part
     kept = iter(new)
     for size in shape:
-        found.append(0 if size == 1 else next(kept))
-    return tuple(found)
+        result.append(0 if size == 1 else next(kept))
+    return tuple(result)

@@ -1,8 +1,8 @@
-"""Pass: heavy operations in dtypes that their kernels know.
+"""Pass: computes heavy operations and sums on bfloat16 in float32, in which they have kernels.
 
-Values of bfloat16 are stored in two bytes and computed in float32, as on the reference engine. Heavy operations have
-kernels for float32 and float64, and sums add up in no less: their bfloat16 operands are widened first, and the result is
-rounded once.
+Values of bfloat16 are stored in two bytes, but computed in float32, as by the reference engine. Heavy operations have kernels
+for float32 and float64 only, and sums are added up in float32 at least. So their bfloat16 operands are cast to float32 first,
+and the result is rounded to bfloat16 once.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from chainrule.ops import Primitive
 
 
 def in_supported_dtypes(graph: Graph) -> tuple[Graph, int]:
-    """The graph with bfloat16 contractions in float32, and how many there were."""
+    """The graph with heavy operations and sums on bfloat16 in float32, and the number of nodes that were changed."""
     if not any(node.dtype == bfloat16 for node in graph.nodes):
         return graph, 0
     rewriter = Rewriter(_widen)
-    found = rewriter.graph(graph)
-    return found, rewriter.changed
+    rewritten = rewriter.graph(graph)
+    return rewritten, rewriter.changed
 
 
 def _widen(node: Node) -> Node | None:
     operation = node.operation
-    if not isinstance(operation, Primitive) or all(one.dtype != bfloat16 for one in node.inputs):
+    if not isinstance(operation, Primitive) or all(source.dtype != bfloat16 for source in node.inputs):
         return None
-    adds_up = operation.reduces and operation.role is Role.DISTRIBUTOR  # a maximum is as good in bfloat16
+    adds_up = operation.reduces and operation.role is Role.DISTRIBUTOR  # a maximum needs no rounding
     if not operation.heavy and not adds_up:
         return None
-    wide = [ops.cast(one, dtype=float32) if one.dtype == bfloat16 else one for one in node.inputs]
-    found = operation(*wide, **node.attributes)
-    return ops.cast(found, dtype=bfloat16) if node.dtype == bfloat16 else found
+    wide = [ops.cast(source, dtype=float32) if source.dtype == bfloat16 else source for source in node.inputs]
+    result = operation(*wide, **node.attributes)
+    return ops.cast(result, dtype=bfloat16) if node.dtype == bfloat16 else result
