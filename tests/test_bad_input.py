@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,7 +26,7 @@ from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
-from chainrule.train import Config, RunFolder, Trainer, opening, room, trainer
+from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, outcome, pictures, refused
 
 
@@ -585,6 +586,101 @@ def test_a_disk_that_fills_up(name: str, after: int, data: Path, finished: Path,
     done("train", "--resume", run)
     ours, theirs = outcome(run), outcome(finished)
     assert ours == theirs
+
+
+MOMENTS = {"the first step": (Trainer, "step", 1), "a step": (Trainer, "step", 6), "the end": (trainer, "evaluate", 2)}
+"""Of two epochs of 6 steps: what is called, for which time, when somebody touches the folder."""
+
+
+def struck_folder(moment: str, strike: Callable[[], object], *line: object) -> str:
+    """The message of a training whose folder is touched at that moment."""
+    owner, name, count = MOMENTS[moment]
+    left, usual = [count], getattr(owner, name)
+
+    def struck(*arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            strike()
+        return usual(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, struck)
+        return refused(*line)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "saved"),
+    [
+        ("the first step", 1, "it holds no checkpoint yet, so that a resumed training begins anew"),
+        ("a step", 6, "its last checkpoint is of step 4"),
+        ("the end", 12, "its last checkpoint is of step 8"),
+    ],
+)
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_folder_that_is_renamed_meanwhile(
+    moment: str,
+    step: int,
+    saved: str,
+    replaced: bool,
+    data: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is found again, and from there the training goes on; nothing is written to what has taken its place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+
+    def rename() -> None:
+        Path("run").rename("old/it's run")
+        if replaced:
+            Path("run").mkdir()
+            Path("run/.lock").write_text("of another")
+
+    options = ("--data", data, "--epochs", 2, "--batch-size", 8, "--checkpoint-every", 4)
+    assert struck_folder(moment, rename, "train", *options, "--out", "run") == (
+        f"the run folder run was renamed to old/it's run: training stopped after step {step} of 12; {saved}.\n"
+        "Resume with: chainrule train --resume 'old/it'\"'\"'s run'"
+    )
+    if replaced:
+        assert contents(Path("run")) == {".lock": b"of another"}
+    else:
+        assert not Path("run").exists()
+    done("train", "--resume", "old/it's run")
+    assert outcome(Path("old/it's run")) == outcome(finished)
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "saved"),
+    [
+        ("the first step", 1, "nothing had been saved yet"),
+        (
+            "a step",
+            6,
+            "the last checkpoint, of step 4, was in it. If there is a copy, resume with `chainrule train --resume COPY`",
+        ),
+    ],
+)
+def test_a_run_folder_that_is_removed_meanwhile(moment: str, step: int, saved: str, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ("--data", data, "--epochs", 2, "--batch-size", 8, "--checkpoint-every", 4)
+    assert struck_folder(moment, lambda: shutil.rmtree(run), "train", *options, "--out", run) == (
+        f"the run folder {run} was removed, or moved to another disk: training stopped after step {step} of 12; {saved}"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_that_vanishes_before_a_stop_or_a_result(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a resumed run the last checkpoint is the one that it went on from."""
+    run = tmp_path / "run"
+    done("train", "--data", data, "--epochs", 2, "--batch-size", 8, "--out", run)
+    monkeypatch.setattr(trainer, "evaluate", lambda *_: shutil.rmtree(run) or Evaluation(1.0, np.eye(4, dtype=int), "abcd"))
+    assert refused("train", "--resume", run) == (
+        f"the run folder {run} was removed, or moved to another disk: training stopped after step 12 of 12; the last "
+        "checkpoint, of step 12, was in it. If there is a copy, resume with `chainrule train --resume COPY`"
+    )
 
 
 def test_a_disk_that_is_really_full(data: Path, finished: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import IO
 
 from chainrule.display import displayed
 from chainrule.errors import UserError, warn
+from chainrule.formats.folders import HeldFolder
 
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _CANNOT = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
@@ -23,11 +24,15 @@ class FileLock:
 
     It lasts until ``release()`` or the end of the process, also by a kill. A file that is left behind does not lock anything.
     ``what`` is the subject of error messages.
+
+    Attributes:
+        folder: while the lock is held, the folder in which it was taken, wherever that is renamed to.
     """
 
     def __init__(self, path: Path, what: str) -> None:
         self.path, self._what = path, what
         self._file: IO[bytes] | None = None
+        self.folder: HeldFolder | None = None
 
     def __repr__(self) -> str:
         return f"FileLock({str(self.path)!r}, {'held' if self.held else 'free'})"
@@ -49,7 +54,7 @@ class FileLock:
             except OSError as error:
                 raise UserError(f"{displayed(self.path)} cannot be written ({error.strerror}): mend that first") from error
             if self._locked(file):
-                self._file = file
+                self._file, self.folder = file, HeldFolder(self.path.parent)
             else:
                 file.close()
 
@@ -82,11 +87,15 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock up and remove the file."""
+        """Give the lock up and remove the file, unless another is in its place by now."""
         file, self._file = self._file, None
+        folder, self.folder = self.folder, None
+        if folder is not None:
+            folder.close()
         if file is not None:
             with contextlib.suppress(OSError):  # Windows removes no open file
-                self.path.unlink(missing_ok=True)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    self.path.unlink(missing_ok=True)
             file.close()
 
     def __del__(self) -> None:

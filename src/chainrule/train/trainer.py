@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ from chainrule.tensor.engines import is_reference
 from chainrule.tensor.functions import no_grad
 from chainrule.tensor.random import manual_seed
 from chainrule.train.checkpoint import Progress, Run, Sums, load_checkpoint, save_checkpoint, save_model
+from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate, judge
@@ -120,6 +122,7 @@ class Trainer:
         self._update = compile(self._forward_backward_update)
         self._judge = judge(self.model, config.precision)
         self.progress = Progress()
+        self._saved: int | None = None  # the step of the last checkpoint
         self.evaluation: Evaluation | None = None
 
     def __repr__(self) -> str:
@@ -142,7 +145,7 @@ class Trainer:
     def _resume(self) -> None:
         if self.folder.checkpoint.exists():
             self.progress = load_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.run)
-            cursor = self.progress.cursor
+            self._saved, cursor = self.progress.step, self.progress.cursor
             if cursor is None or self.progress.step > self.steps:
                 raise UserError(
                     f"{displayed(self.folder.checkpoint)} is at step {self.progress.step} of {self.steps}: it is of another run"
@@ -169,11 +172,20 @@ class Trainer:
         return self.progress.step // len(self.loader) + 1
 
     def train(self, watcher: Watcher) -> Evaluation:
-        """Train to the end; raises Stopped, with the checkpoint written, where the watcher says so. No other process can train
-        in the folder meanwhile."""
+        """Train to the end. No other process can train in the folder meanwhile.
+
+        Raises:
+            Stopped: the watcher said so; the checkpoint is written.
+            UserError: a file cannot be written, or somebody removed or renamed the folder; then the message says where the last
+                checkpoint is, if there is one. Or the loss is no longer finite.
+        """
         self.folder.lock.take()
         try:
             return self._train(watcher)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                self._check_place()
+            raise
         finally:
             self.folder.lock.release()
 
@@ -205,6 +217,27 @@ class Trainer:
             if not self.finished and watcher.should_stop():
                 raise Stopped
         return self._finish()
+
+    def _check_place(self) -> None:
+        """UserError if the run's folder is no longer where it was: what is written there would be in nobody's run."""
+        folder = self.folder.lock.folder
+        if folder is None or folder.in_place():
+            return
+        new, old = folder.now(), displayed(self.folder.path)
+        stopped = f"training stopped after step {self.progress.step} of {self.steps}"
+        if new is None:
+            saved = "nothing had been saved yet"
+            if self._saved is not None:
+                resume = command_line("train", "--resume", "COPY")
+                saved = f"the last checkpoint, of step {self._saved}, was in it. If there is a copy, resume with `{resume}`"
+            raise UserError(f"the run folder {old} was removed, or moved to another disk: {stopped}; {saved}") from None
+        place = _shortest(new)
+        begins = "it holds no checkpoint yet, so that a resumed training begins anew"
+        saved = begins if self._saved is None else f"its last checkpoint is of step {self._saved}"
+        raise UserError(
+            f"the run folder {old} was renamed to {displayed(place)}: {stopped}; {saved}.\n"
+            f"Resume with: {command_line('train', '--resume', place)}"
+        ) from None
 
     def _stop(self, saved: bool = False) -> NoReturn:
         if not saved:
@@ -255,8 +288,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, atomically, with the size and the checksum of the metrics so far."""
+        self._check_place()
         self.progress.metrics_size, self.progress.metrics_checksum = self.folder.flush_metrics()
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run)
+        self._saved = self.progress.step
 
     def _due(self, last_save: float) -> bool:
         every = self.config.checkpoint_every
@@ -267,6 +302,7 @@ class Trainer:
     def _note_step(self, report: StepReport, rate: float) -> None:
         every = max(1, len(self.loader) // _ROWS_PER_EPOCH)
         if report.step % every == 0:
+            self._check_place()
             row, self.progress.row = self.progress.row, Sums()
             self.folder.append_metrics(
                 {
@@ -303,6 +339,7 @@ class Trainer:
         if not np.isfinite(self.evaluation.loss):
             raise self._diverged(f"the loss on the test images became {self.evaluation.loss} after epoch {epoch}")
         loss, accuracy = progress.epoch.mean_loss, progress.epoch.accuracy
+        self._check_place()
         self.folder.append_metrics(
             {
                 "kind": "test",
@@ -334,6 +371,7 @@ class Trainer:
             "classes": list(evaluation.classes),
             "confusion": evaluation.confusion.tolist(),
         }
+        self._check_place()
         write_atomically(self.folder.result, json.dumps(result, indent=1) + "\n")
         return evaluation
 
@@ -378,6 +416,14 @@ def _check_test_labels(training: Dataset, test: Dataset) -> None:
             f"(it has {len(np.unique(training.labels))} of the {len(training.classes)} classes): "
             "mend the label, or add training images of that class"
         )
+
+
+def _shortest(path: Path) -> Path:
+    """An absolute path from the current folder on, if it lies below that."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):  # it does not, or the current folder is gone, too
+        return path
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:
