@@ -4,8 +4,8 @@ The error e is the output of a graph. For a node z with inputs x_1 ... x_n the c
 
     de/dx_i  =  de/dz  *  dz/dx_i          (downstream = upstream * local)
 
-The upstream gradient de/dz is known, because we go through the graph from the error backwards; the local gradient is
-known, because every primitive declares it. Where a value feeds several nodes, the gradients from all of them are added up.
+The upstream gradient de/dz is known, as the graph is walked from the error backwards. The local gradient is known, as every
+primitive declares it. Where a value feeds several nodes, the gradients from all of them are added up.
 
 Gradients are emitted as nodes of the same graph. So they run on any engine, and they can be differentiated again.
 """
@@ -37,11 +37,11 @@ def backprop(
     where the output is the error itself, a single number: de/de = 1.
     """
     if upstream is None:
-        upstream = _one(output)
+        upstream = _unit_gradient(output)
     elif upstream.type != output.type:
         raise UserError(f"backward: the upstream gradient is {upstream.type}, the output is {output.type}: they must be alike")
     places = [_places(node) for node in wanted]
-    targets = {place for several in places for place in several}
+    targets = {place for places_of_node in places for place in places_of_node}
     order = _between(targets, output)
     on_the_way = set(order)
     gradients: dict[Node, Node] = {output: upstream}
@@ -59,8 +59,8 @@ def backprop(
             if gradient is not None:
                 so_far = gradients.get(input_node)
                 gradients[input_node] = gradient if so_far is None else _add_up(input_node, so_far, gradient)
-    arrived = [[reached[place] for place in several if place in reached] for several in places]
-    return [functools.reduce(add, parts) if parts else None for parts in arrived]
+    parts_of_each = [[reached[place] for place in places_of_node if place in reached] for places_of_node in places]
+    return [functools.reduce(add, parts) if parts else None for parts in parts_of_each]
 
 
 def _places(node: Node) -> tuple[Node, ...]:
@@ -68,8 +68,8 @@ def _places(node: Node) -> tuple[Node, ...]:
     return (node,) if node.remembered is None or node.remembered is node else (node, node.remembered)
 
 
-def _one(output: Node) -> Node:
-    """The upstream gradient of the error itself, 1; a UserError if ``output`` is not a single float."""
+def _unit_gradient(output: Node) -> Node:
+    """The gradient of the error with respect to itself, 1; a UserError if ``output`` is not a single float."""
     if output.size != 1 or not is_float(output.dtype):
         raise UserError(
             f"backward: starts at the error, one float number, but this is {output.type}: "

@@ -38,10 +38,10 @@ class Gradcheck(Table):
 
     def contents(self) -> Contents:
         """A table with a single row: order, largest relative error, number of elements at kinks."""
-        what = "gradients" if self.order == 1 else "gradients, and the gradients of gradients,"
+        checked = "gradients" if self.order == 1 else "gradients, and the gradients of gradients,"
         header = ("order>", "largest relative error>", "elements at kinks>")
         rows = [(str(self.order), f"{self.error:.2g}", str(self.kinks))]
-        return Contents(f"gradcheck: {what} agree with finite differences", header, rows)
+        return Contents(f"gradcheck: {checked} agree with finite differences", header, rows)
 
 
 def gradcheck(f: Function, *inputs: Array, order: int = 1, tolerance: float = 1e-5, seed: int = 0) -> Gradcheck:
@@ -163,10 +163,10 @@ def _check_each(
                 worst, place = error, (i, unit, analytic, (left + right) / 2)
     if worst > tolerance:
         i, unit, analytic, numeric = place
-        what = "gradient" if order == 1 else "gradient of the gradient"
+        checked = "gradient" if order == 1 else "gradient of the gradient"
         at = f"{list(unit)} of " if unit else ""
         raise UserError(
-            f"gradcheck: the {what} is wrong, worst at {at}input {i}: backprop says {analytic:.9g}, "
+            f"gradcheck: the {checked} is wrong, worst at {at}input {i}: backprop says {analytic:.9g}, "
             f"finite differences say {numeric:.9g} (relative error {worst:.2g}, tolerance {tolerance:g})"
         )
     return Gradcheck(order, worst, kinks)

@@ -1,12 +1,14 @@
-"""Where the boxes and edges of a drawing go: a layered layout of a directed acyclic graph, after Sugiyama.
+"""Arranges the boxes and edges of a drawing: a layered layout of a directed acyclic graph.
 
-Five steps, one function each: every box gets a layer (after all its inputs); edges that pass over layers get a point in
-each; the order within layers is improved until few edges cross; boxes and points get coordinates across the flow; edges
-get the ports where they end, and layers their places along the flow. Everything up to the last line of ``arrange``
-speaks of *along* the flow and *across* it, so that one layout serves both directions.
+The method is that of Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures" (1981).
 
-Nothing overlaps by construction: a layer keeps its boxes apart; edges bend only in the stretch between two layers
-that is kept free for bends, and run straight where boxes and labels are.
+It has these steps, each a function. Every box gets a layer, after those of all its inputs, and an edge that passes over layers
+gets a point in each of them. The order within layers is improved until few edges cross. Boxes and points get coordinates across
+the flow. Edges get ports, which are the places where they enter boxes, and layers get coordinates along the flow. All
+coordinates are *along* and *across* the flow until ``arrange`` returns, so that the same code serves both directions.
+
+Nothing overlaps: the boxes of a layer keep a distance, and edges bend only in the stretch between two layers that is kept free
+for bends, and run straight past boxes and labels.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ BOX_GAP = 22.0  # between two boxes of one layer
 LINE_GAP = 16.0  # between two edges, or an edge and a box, that pass through one layer
 PORT_ROOM = 8.0  # on each side of the place where an edge enters a box
 BEND_SHORTEST, BEND_LONGEST, BEND_PER_JUMP = 34.0, 90.0, 0.2  # the stretch between layers in which edges bend
-ORDER_ROUNDS, PLACE_ROUNDS, LINE_ROUNDS, STRAIGHT_ROUNDS = 16, 8, 6, 3  # how often each improvement is repeated
+ORDER_ROUNDS, PLACE_ROUNDS, LINE_ROUNDS, STRAIGHT_ROUNDS = 16, 8, 6, 3  # repetitions of each improvement
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +73,16 @@ class _Web:
     reach: list[tuple[float, float]] = field(default_factory=list)  # how far each extends across, to either side
 
     def distance(self, first: int, second: int) -> float:
-        """How far apart the centres of two neighbours of one layer must be."""
+        """The least distance between the centres of two neighbours in a layer."""
         gap = BOX_GAP if first < self.boxes and second < self.boxes else LINE_GAP
         return self.reach[first][1] + gap + self.reach[second][0]
 
 
 def arrange(sizes: Sequence[Size], edges: Sequence[Edge], direction: Direction = "right") -> Layout:
-    """Place boxes of these (width, height) and route these edges; the same input always gives the same drawing.
+    """Place boxes of the given sizes (width, height) and route the edges. The same input always gives the same drawing.
 
-    A cycle is an InternalError: computations, which are all that is drawn, have none.
+    Raises:
+        InternalError: the edges form a cycle, which a computation cannot have.
     """
     if not sizes:
         return Layout(0.0, 0.0, [], [])
@@ -107,7 +110,7 @@ def arrange(sizes: Sequence[Size], edges: Sequence[Edge], direction: Direction =
 
 
 def room_for_ports(labels: Sequence[Size], direction: Direction = "right") -> float:
-    """How long the side of a box must be for edges with these labels to enter it."""
+    """The least length of a box's side at which edges with these labels can enter it."""
     rooms = [_port_room(width if direction == "down" else height) for width, height in labels]
     if not rooms:
         return 0.0
@@ -124,6 +127,7 @@ def _port_room(label: float) -> float:
 
 
 def _web(boxes: int, edges: Sequence[Edge]) -> _Web:
+    """Boxes and the points of long edges, in layers, each linked to its neighbours in the layers before and after."""
     inputs: list[list[int]] = [[] for _ in range(boxes)]
     users: list[list[int]] = [[] for _ in range(boxes)]
     for edge in edges:
@@ -137,18 +141,19 @@ def _web(boxes: int, edges: Sequence[Edge]) -> _Web:
         layers[layer].append(point)
     web = _Web(boxes, layer_of, layers, chains)
     _link(web, edges, inputs, branches)
-    # Boxes start in the order given, which is that of the inputs; the points of a long edge start at the place of its source.
-    stands = {point: edge.source - 0.5 for edge, chain in zip(edges, chains, strict=True) for point in chain}
+    # Boxes start in the given order, in which inputs come first; the points of a long edge start next to its source.
+    start_of = {point: edge.source - 0.5 for edge, chain in zip(edges, chains, strict=True) for point in chain}
     for members in layers:
-        members.sort(key=lambda point: stands.get(point, point))
+        members.sort(key=lambda point: start_of.get(point, point))
     return web
 
 
 def _layering(inputs: list[list[int]], users: list[list[int]]) -> tuple[list[int], list[tuple[float, int]]]:
-    """The layer of each box: right after its last input; a box that serves only one user (a parameter) right before that user.
+    """The layer of each box, and the size of its branch, which is the boxes that it is computed from.
 
-    Also returns the size of each box's branch: the number of leaves it comes from (infinite if they serve other boxes too) and
-    its length. Where branches meet, the largest is the trunk, and the others hang on it.
+    A box is placed right after the last of its inputs. If nothing else uses its branch, as for a parameter, it is placed right
+    before its first user instead. The size of a branch is its number of leaves (infinite if other boxes use them too) and its
+    length. Where branches meet, the largest is the trunk, and the others are said to hang on it.
     """
     waiting = [len(sources) for sources in inputs]
     order = [box for box, count in enumerate(waiting) if count == 0]
@@ -287,7 +292,7 @@ def _place(web: _Web) -> list[float]:
 
 
 def _pull(point: int, neighbours: list[tuple[int, float]], centres: list[float]) -> tuple[float, float]:
-    """Where a point wants to be, at the weighted mean of its neighbours, and the weight of that wish."""
+    """The weighted mean of the neighbours' centres, which is the best place for a point, and the sum of their weights."""
     total = sum(weight for _, weight in neighbours)
     if total == 0:
         return centres[point], 0.02

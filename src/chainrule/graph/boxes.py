@@ -108,8 +108,8 @@ def _box_of_module(graph: Graph, group: Group, call: str, read_outside: list[Nod
 
 def _about(graph: Graph, node: Node) -> str:
     name, takes = name_of(node), ", ".join(str(graph.index[input_node]) for input_node in node.inputs)
-    what = node.operation.name + (f" {name}" if name else "") + (f" of {takes}" if takes else "")
-    return f"{graph.index[node]}: {what}: {node.type}, {node.operation.role.value}"
+    operation = node.operation.name + (f" {name}" if name else "") + (f" of {takes}" if takes else "")
+    return f"{graph.index[node]}: {operation}: {node.type}, {node.operation.role.value}"
 
 
 def _place(node: Node) -> list[str]:
@@ -119,7 +119,7 @@ def _place(node: Node) -> list[str]:
 
 @dataclass
 class Arrow:
-    """From the box of an input to that of the node that reads it; ``notes`` describe the gradient that comes back along it."""
+    """From the box of an input to the box of the node that reads it. ``notes`` describe the gradient that comes back."""
 
     source: int
     target: int

@@ -8,10 +8,13 @@ from chainrule.graph.node import Node
 
 
 def check(graph: Graph, after: str = "") -> None:
-    """Raise an InternalError that names the first node that breaks a rule (and, if given, the pass that broke it).
+    """Check that the graph obeys its rules. ``after`` is the name of the pass that made it.
 
-    Rules: inputs stand before their users; the shape rule of every node's primitive gives the type that the node
-    claims; a node's value, if it has one, has that type; a leaf has no attributes.
+    The rules are: inputs come before the nodes that use them; the shape rule of a node's primitive gives the node's type; the
+    value of a node, if it has one, has that type; a leaf has no attributes.
+
+    Raises:
+        InternalError: a rule is broken; the message names the first node that breaks one, and the pass.
     """
     blame = f"after {after}: " if after else ""
     for position, node in enumerate(graph.nodes):

@@ -94,7 +94,7 @@ def promote_with_number(dtype: DType, number: bool | int | float) -> DType:
 
 
 def holds(dtype: DType, number: float) -> bool:
-    """Whether ``dtype`` can hold a Python number: it is within its range and, for integers and bool, whole."""
+    """Whether ``dtype`` can hold ``number``, which is so if it is in the range and, for integers and bool, whole."""
     if is_float(dtype):
         return not math.isfinite(number) or abs(number) <= _NORMAL[dtype][1]
     least, most = (0, 1) if dtype == bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -102,18 +102,18 @@ def holds(dtype: DType, number: float) -> bool:
 
 
 def is_normal(dtype: DType, number: float) -> bool:
-    """Whether a number is a normal one of the float ``dtype``, with all its digits: not 0, not subnormal, not too large."""
+    """Whether ``number`` is in the range of normal numbers of the float ``dtype``: not 0, not subnormal, not too large."""
     smallest, largest = _NORMAL[dtype]
     return smallest <= abs(number) <= largest
 
 
 def is_float(dtype: DType) -> bool:
-    """Whether it is bfloat16, float32 or float64: only floats have gradients."""
+    """Whether ``dtype`` is bfloat16, float32 or float64. Only floats have gradients."""
     return dtype in _FLOATS
 
 
 def is_integer(dtype: DType) -> bool:
-    """Whether it is uint8, int32 or int64; bool is not."""
+    """Whether ``dtype`` is uint8, int32 or int64, and not bool."""
     return dtype in _INTEGERS
 
 

@@ -18,14 +18,14 @@ def wrapped(line: str, width: int | None, indent: str = "", hanging: str = "  ")
     """
     if width is None or display_width(indent + line) <= width:
         return [indent + line]
-    lines, now = [], indent
+    lines, current = [], indent
     for word in line.split(" "):
-        joined = f"{now} {word}" if now.strip() else now + word
-        if now.strip() and display_width(joined) > width:
-            lines.append(now.rstrip())
+        joined = f"{current} {word}" if current.strip() else current + word
+        if current.strip() and display_width(joined) > width:
+            lines.append(current.rstrip())
             joined = indent + hanging + word
-        now = joined
-    return [*lines, now.rstrip()]
+        current = joined
+    return [*lines, current.rstrip()]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def table(columns: Sequence[Column], width: int | None, ruler: bool = True, gap:
 
 
 def _widths(columns: Sequence[Column], width: int | None, gap: int) -> list[int] | None:
-    """The width of each column: as much as it needs; else the least, and remaining room goes to columns from the left."""
+    """The width of each column. If not all fit unbroken, each gets its least width, and columns on the left get the rest."""
     widest = [column.widest() for column in columns]
     room = None if width is None else width - gap * (len(columns) - 1)
     if room is None or sum(widest) <= room:
@@ -118,16 +118,17 @@ def _filled(parts: Sequence[str], joint: str, room: int) -> list[str]:
 def fitted_table(
     columns: Sequence[Column], width: int | None, least: Sequence[str] = (), ruler: bool = True, gap: int = 2
 ) -> tuple[list[str], list[str], list[str]]:
-    """Lines of the header and of the rows, and the columns left out: as many of ``least``, in that order, as needed.
+    """The lines of the header, the lines of the rows, and the names of the columns that were left out.
 
-    If that is not enough, there is no header, and each row becomes a block of lines: see ``blocks``.
+    As many columns as needed are left out, in the order of ``least``. If that is not enough, there is no header, and each row
+    becomes a block of lines (see ``blocks``).
     """
-    left: list[str] = []
+    left_out: list[str] = []
     for count in range(len(least) + 1):
-        left = list(least[:count])
-        fitted = table([column for column in columns if column.name not in left], width, ruler, gap)
+        left_out = list(least[:count])
+        fitted = table([column for column in columns if column.name not in left_out], width, ruler, gap)
         if fitted is not None:
-            return *fitted, left
+            return *fitted, left_out
     return [], blocks(columns, width), []
 
 

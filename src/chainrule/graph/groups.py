@@ -1,4 +1,4 @@
-"""Which nodes share a box when a graph is drawn by layers: those of one call of a layer, unless that would make a cycle."""
+"""Groups the nodes that share a box when a graph is drawn by layers: those of one call of a layer, without making cycles."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def module_groups(graph: Graph) -> list[Group]:
             continue
         path = node.origin.module
         reads = [group_of[input_node] for input_node in node.inputs if input_node in group_of]
-        mine = parts.setdefault(runs[node], [])
-        if path and mine and not _leads_to(mine[-1], reads, users):
-            group = mine[-1]
+        parts_of_run = parts.setdefault(runs[node], [])
+        if path and parts_of_run and not _leads_to(parts_of_run[-1], reads, users):
+            group = parts_of_run[-1]
             group.nodes.append(node)
         else:
             group = Group(path, [node])
-            mine.append(group)
+            parts_of_run.append(group)
             groups.append(group)
         group_of[node] = group
         for read in reads:
@@ -81,12 +81,12 @@ def _leads_to(group: Group, reads: list[Group], users: dict[int, list[Group]]) -
     seen: set[int] = set()
     stack = list(users.get(id(group), ())) if wanted else []
     while stack:
-        at = stack.pop()
-        if id(at) in wanted:
+        group_on_path = stack.pop()
+        if id(group_on_path) in wanted:
             return True
-        if id(at) not in seen:
-            seen.add(id(at))
-            stack += users.get(id(at), ())
+        if id(group_on_path) not in seen:
+            seen.add(id(group_on_path))
+            stack += users.get(id(group_on_path), ())
     return False
 
 

@@ -50,8 +50,8 @@ class Contents:
 
     def parts(self, width: int | None = None, ruler: bool = True) -> tuple[list[str], list[str], list[str]]:
         """The lines of the header, of the rows and below them, each at most ``width`` characters wide."""
-        header, rows, left = fitted_table(self.columns, width, self.least, ruler, self.gap)
-        below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left)}"] if left else [])]
+        header, rows, left_out = fitted_table(self.columns, width, self.least, ruler, self.gap)
+        below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left_out)}"] if left_out else [])]
         return header, rows, [line for note in below for line in wrapped(note, width)]
 
     def fits(self, width: int) -> bool:

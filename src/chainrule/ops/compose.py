@@ -107,7 +107,7 @@ def product(left: Node, right: Node) -> Node:
         return matmul(left, right)
     rows = to_shape(left, (1, *left.shape)) if left.ndim == 1 else left
     columns = to_shape(right, (*right.shape, 1)) if right.ndim == 1 else right
-    if columns.ndim == 2 and rows.shape[-1] == columns.shape[0]:  # one product instead of many: the batch joins the rows
+    if columns.ndim == 2 and rows.shape[-1] == columns.shape[0]:  # one large product: the batch axes are merged with the rows
         flat = reshape(rows, shape=(math.prod(rows.shape[:-1]), rows.shape[-1]))
         result = reshape(matmul(flat, columns), shape=(*rows.shape[:-1], columns.shape[-1]))
     else:
@@ -143,8 +143,11 @@ def uniform(state: Node, shape: tuple[int, ...], dtype: DType) -> tuple[Node, No
 
 
 def normal(state: Node, shape: tuple[int, ...], dtype: DType) -> tuple[Node, Node]:
-    """Standard normal numbers, and the state after them: Box and Muller, "A note on the generation of random normal
-    deviates" (1958), sqrt(-2 ln u) cos(2 pi v)."""
+    """Standard normal numbers, and the state after them.
+
+    They are sqrt(-2 ln u) cos(2 pi v) for uniform u and v: Box and Muller, "A note on the generation of random normal deviates"
+    (1958).
+    """
     wide = float64 if dtype == float64 else float32
     u, state = uniform(state, shape, wide)
     v, state = uniform(state, shape, wide)

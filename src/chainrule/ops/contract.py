@@ -77,6 +77,7 @@ def _matmul_right(z: Node, u: Node) -> Node:
 
 
 def _times(u: Node, vector: Node) -> Node:
+    """The scalar ``u`` times a vector."""
     return multiply(broadcast(u, shape=vector.shape, axes=(0,)), vector)
 
 

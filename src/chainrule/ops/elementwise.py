@@ -224,7 +224,10 @@ power: Primitive = Primitive(
 
 
 def _tensor_power_by_base(z: Node, u: Node) -> Node:
-    """By x, u y x^(y - 1): 0 where y is 0, even if x^-1 is infinite, and where y is infinite and x^(y - 1) is 0."""
+    """The gradient for x, u y x^(y - 1).
+
+    It is 0 where y is 0, even if x^-1 is infinite, and where y is infinite and x^(y - 1) is 0.
+    """
     x, y = z.inputs
     largest = largest_number(z.dtype)
     vanishes = logical_and(
@@ -236,7 +239,10 @@ def _tensor_power_by_base(z: Node, u: Node) -> Node:
 
 
 def _tensor_power_by_exponent(z: Node, u: Node) -> Node:
-    """By y, u z ln x: 0 where z is 0 (as 0^y is for all y > 0) and at 0^0; nan for x < 0, where y must be whole."""
+    """The gradient for y, u z ln x.
+
+    It is 0 where z is 0 (as 0^y is for all y > 0) and at 0^0, and nan for x < 0, where z is defined only for whole y.
+    """
     x, y = z.inputs
     zero = zeros_like(x)
     flat = logical_or(equal(z, zero), logical_and(equal(x, zero), equal(y, zero)))
@@ -322,7 +328,7 @@ expm1: Primitive = _unary(
     "e^x",
     0,
     _ONE_ROWS,
-    "z = e^x - 1, to all digits where x is near 0: (...) -> (...).",
+    "z = e^x - 1, accurate also near x = 0: (...) -> (...).",
 )
 log1p: Primitive = _unary(
     "log1p",
@@ -331,7 +337,7 @@ log1p: Primitive = _unary(
     "1 / (1 + x)",
     0,
     _POSITIVE_ROWS,
-    "z = ln(1 + x), to all digits where x is near 0: (...) -> (...).",
+    "z = ln(1 + x), accurate also near x = 0: (...) -> (...).",
 )
 sqrt: Primitive = _unary(
     "sqrt",
@@ -376,8 +382,8 @@ cos: Primitive = _unary(
     _ONE_ROWS,
     "z = cos x, radians: (...) -> (...).",
 )
-# Where tanh and sigmoid round to 1, their slopes 1 - z^2 and z (1 - z) would be 0: the slopes are computed from x instead, so
-# that they stay the small numbers that they are.
+# Where tanh and sigmoid round to 1, the formulas 1 - z^2 and z (1 - z) for their slopes would give 0. So the slopes are
+# computed from x, which gives the right small numbers.
 tanh: Primitive = _unary(
     "tanh",
     np.tanh,
@@ -438,7 +444,7 @@ erfc: Primitive = _unary(
     "-2/sqrt(pi) e^(-x^2)",
     0,
     _ONE_ROWS,
-    "z = 1 - erf(x), to all digits where that is near 0: (...) -> (...).",
+    "z = 1 - erf(x), accurate also where z is near 0: (...) -> (...).",
 )
 abs_: Primitive = Primitive(
     "abs",

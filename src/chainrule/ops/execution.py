@@ -1,4 +1,4 @@
-"""Which engine runs primitives, and what nodes keep of their inputs: for the whole process, or within a ``with`` block."""
+"""The engine that runs primitives, and what nodes keep of their inputs, for the whole process or within a ``with`` block."""
 
 from __future__ import annotations
 

@@ -26,30 +26,33 @@ def _log_softmax_shape(x: TensorType, *, axis: int) -> TensorType:
 
 
 def _log_softmax(x: Array, *, axis: int) -> Any:
-    apart = x - x.max(axis, keepdims=True)
-    largest = apart == 0
-    rest = np.where(largest, 0, np.exp(apart)).sum(axis, keepdims=True, dtype=x.dtype)
-    return apart - np.log1p(rest + (largest.sum(axis, keepdims=True) - 1).astype(x.dtype))
+    shifted = x - x.max(axis, keepdims=True)
+    largest = shifted == 0
+    rest = np.where(largest, 0, np.exp(shifted)).sum(axis, keepdims=True, dtype=x.dtype)
+    return shifted - np.log1p(rest + (largest.sum(axis, keepdims=True) - 1).astype(x.dtype))
 
 
 def log_softmax_composed(x: Node, axis: int) -> Node:
     """``log_softmax`` composed of other primitives, for engines: x - max - ln(1 + sum of e^(x - max) over all other x).
 
-    The term of the largest x is exactly 1; the others are summed apart from it, so that log1p keeps the digits of a small sum.
+    The term of the largest x is exactly 1. The other terms are summed without it, so that log1p is accurate for a small sum.
     bfloat16 is rounded only once, at the end.
     """
     if x.dtype == bfloat16:
         return cast(log_softmax_composed(cast(x, dtype=float32), axis), dtype=bfloat16)
-    apart = subtract(x, broadcast(max_(x, axis=axis), shape=x.shape, axes=(axis,)))
-    largest = equal(apart, zeros_like(x))
-    rest = sum_(where(largest, zeros_like(x), exp(apart)), axes=(axis,))
+    shifted = subtract(x, broadcast(max_(x, axis=axis), shape=x.shape, axes=(axis,)))
+    largest = equal(shifted, zeros_like(x))
+    rest = sum_(where(largest, zeros_like(x), exp(shifted)), axes=(axis,))
     ties = sum_(where(largest, full(x.type, 1.0), zeros_like(x)), axes=(axis,))
     total = log1p(add(rest, subtract(ties, full(ties.type, 1.0))))
-    return subtract(apart, broadcast(total, shape=x.shape, axes=(axis,)))
+    return subtract(shifted, broadcast(total, shape=x.shape, axes=(axis,)))
 
 
 def _log_softmax_vjp(z: Node, u: Node) -> Node:
-    """u - s sum(u) with s = e^z, computed as u (1 - s) - s (sum of all other u): this keeps the digits of 1 - s near 0."""
+    """u - s sum(u), where s = e^z is the softmax.
+
+    It is computed as u (1 - s) - s (sum of all other u), which is accurate also where 1 - s is near 0.
+    """
     axis = z.attributes["axis"]
     total = broadcast(sum_(u, axes=(axis,)), shape=z.shape, axes=(axis,))
     return negative(add(multiply(u, expm1(z)), multiply(exp(z), subtract(total, u))))

@@ -178,14 +178,14 @@ def _sum_pool_reference(x: Array, *, window: Pair, stride: Pair, padding: Paddin
     return total.astype(x.dtype)
 
 
-def _spread_shape(u: TensorType, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> TensorType:
+def _sum_gradient_shape(u: TensorType, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> TensorType:
     image = TensorType((*u.shape[:2], *size), u.dtype)
     if _pooled("sum_pool2d_gradient", image, window, stride, padding, (1, 1)) != u:
         raise UserError(f"sum_pool2d_gradient: an image of {size} does not pool to {u}")
     return image
 
 
-def _spread_reference(u: Array, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> Array:
+def _sum_gradient_reference(u: Array, *, size: Pair, window: Pair, stride: Pair, padding: Padding) -> Array:
     (top, bottom), (left, right) = padding
     shape = (*u.shape[:2], size[0] + top + bottom, size[1] + left + right)
     image = np.zeros(shape, dtype_of_sum(u.dtype, math.prod(window)))
@@ -199,7 +199,7 @@ def _sum_pool_vjp(z: Node, u: Node) -> Node:
     return sum_pool2d_gradient(u, size=(x.shape[2], x.shape[3]), **z.attributes)
 
 
-def _spread_vjp(z: Node, u: Node) -> Node:
+def _sum_gradient_vjp(z: Node, u: Node) -> Node:
     return sum_pool2d(u, **{key: value for key, value in z.attributes.items() if key != "size"})
 
 
@@ -228,9 +228,9 @@ sum_pool2d_gradient: Primitive = Primitive(
     "sum_pool2d_gradient",
     Role.DISTRIBUTOR,
     "Adds each number to every element of its window, the adjoint of sum_pool2d: (N, C, OH, OW) -> (N, C, *size).",
-    shape=_spread_shape,
-    reference=_spread_reference,
-    vjp=(_spread_vjp,),
+    shape=_sum_gradient_shape,
+    reference=_sum_gradient_reference,
+    vjp=(_sum_gradient_vjp,),
     local=("1 from each element of the window",),
     saves=(),
     spec=tuple(

@@ -1,6 +1,6 @@
 """What a primitive is, and how applying one makes a node.
 
-Everything there is to know about a primitive stands in one place: its shape rule, its NumPy reference (which defines the right
+Everything about a primitive is declared in one place: its shape rule, its NumPy reference (which defines the right
 result), its gradient rules, which forward values those read, its role, and example rows that tests run it on. A missing field
 is a TypeError at import. The engines that run primitives are in ``execution``.
 """
@@ -42,7 +42,7 @@ class Blocked:
 
 @dataclass(frozen=True)
 class Spec:
-    """One example to run a primitive on: the types of its inputs, its attributes, and where values may lie.
+    """One example to run a primitive on: the types of its inputs, its attributes, and the range of values.
 
     ``inputs`` are shapes; ``dtypes`` has one dtype per input, or one for all. Random float inputs are drawn from the interval
     ``domain``, integers from ``integers`` (low, high exclusive).
@@ -75,7 +75,7 @@ class Primitive:
 
     Engines and the compiler are guided by:
 
-    - ``expensive``: computing an element takes so much work that a value with several users is stored, not recomputed.
+    - ``expensive``: computing an element takes so much work that a value with several users is stored and not recomputed.
     - ``reduces``: it removes axes by summing or choosing; when compiled, it shares the loop that computes its input.
     - ``heavy``: it has kernels of its own, and is not fused into the loops of other operations.
     - ``images``: the positions of inputs that are images (N, C, H, W), and ``OUTPUT`` if the result is an image; kernels want

@@ -33,8 +33,8 @@ def _route_to(index: Node, z: Node, u: Node) -> Node:
     order = list(range(x.ndim - 1))
     order.insert(axis, x.ndim - 1)
     winner = transpose(winner, axes=tuple(order))
-    spread = broadcast(u, shape=x.shape, axes=(axis,))
-    return where(winner, spread, zeros_like(spread))
+    repeated = broadcast(u, shape=x.shape, axes=(axis,))
+    return where(winner, repeated, zeros_like(repeated))
 
 
 _AXIS_ROWS = rows(

@@ -26,9 +26,9 @@ def output_size(size: int, kernel: int, stride: int, padding: Pair, dilation: in
 
 def output_sizes(name: str, image: tuple[int, ...], kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
     """Height and width of the output; a UserError, which shows the calculation, if the window does not fit."""
-    for what, pair in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
+    for option, pair in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         if min(pair) < 1:
-            raise UserError(f"{name}: {what} must be at least 1 on both axes, got {pair}")
+            raise UserError(f"{name}: {option} must be at least 1 on both axes, got {pair}")
     if min(min(pair) for pair in padding) < 0:
         raise UserError(f"{name}: padding must not be negative, got {padding}")
     sizes = []
