@@ -1,4 +1,4 @@
-"""Modules that hold other modules in an order: Sequential and ModuleList."""
+"""Modules that hold other modules in order: Sequential and ModuleList."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from chainrule.nn.module import Module
 
 
 class _Row(Module):
-    """Base of both: children named 0, 1, 2, ..., or by the keys of a dict; can be indexed, sliced and looped over."""
+    """Base of both. Layers are named 0, 1, 2, ..., or by the keys of a dict; they can be indexed, sliced and looped over."""
 
     def _extend(self, modules: Any) -> None:
+        """Add layers from an iterable, named by numbers that continue, or from a dict, named by its keys."""
         if isinstance(modules, Mapping):
             named = list(modules.items())
         elif isinstance(modules, Iterable):
@@ -65,6 +66,7 @@ class _Row(Module):
         setattr(self, self._name_at(place), module)
 
     def _name_at(self, place: int) -> str:
+        """The name of the layer at ``place``, which may count from the end; a UserIndexError if there is none."""
         names = list(self._children)
         number = whole_number(f"{type(self).__name__}: the place of a layer", place)
         if not -len(names) <= number < len(names):

@@ -1,4 +1,4 @@
-"""Conversion of arguments of functions and layers: arrays and nested lists become tensors; costly dtypes are warned of once."""
+"""Conversion of arguments of functions and layers to tensors, and warnings about dtypes that are slow or surprising."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def on_tensors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def converted(call: str, name: str, value: Any, takes: Mapping[str, str]) -> Any:
-    """The argument ``name`` of a call, as a tensor if ``takes`` (annotations by name) has it; None stays where allowed."""
+    """The argument ``name`` of a call, as a tensor if ``takes`` (annotations by name) has it. None stays None where allowed."""
     hint = takes.get(name)
     if hint is None or isinstance(value, Tensor) or (value is None and "None" in hint):
         return value
@@ -55,7 +55,11 @@ def converted(call: str, name: str, value: Any, takes: Mapping[str, str]) -> Any
 
 
 def as_input(what: str, value: Any, dtype: DType | None = None) -> Tensor:
-    """``value`` as a tensor (of ``dtype``, if given); a UserError that names ``what`` if it holds no numbers."""
+    """``value`` as a tensor, of ``dtype`` if that is given.
+
+    Raises:
+        UserError: it holds no numbers; the message begins with ``what``.
+    """
     try:
         return as_tensor(value, dtype)
     except UserError as error:
@@ -64,7 +68,7 @@ def as_input(what: str, value: Any, dtype: DType | None = None) -> Tensor:
         ) from None
 
 
-# ---- dtypes that are slower, or mean something else, than people expect
+# ---- dtypes that are slow or surprising
 
 _warned: set[object] = set()
 

@@ -29,6 +29,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _parameter(parameter: Parameter) -> Parameter:
+    """``parameter``; a UserError if it is none."""
     if not isinstance(parameter, Parameter):
         raise UserError(f"only parameters can be initialised, got a {type(parameter).__name__}")
     return parameter
@@ -36,19 +37,19 @@ def _parameter(parameter: Parameter) -> Parameter:
 
 @explained
 def uniform_(parameter: Parameter, low: float, high: float) -> None:
-    """Assign uniform random numbers from [low, high)."""
+    """Assign random numbers, uniform in [low, high)."""
     parameter.assign(random.uniform(_parameter(parameter).shape, low=low, high=high, dtype=parameter.dtype))
 
 
 @explained
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
-    """Assign normal random numbers."""
+    """Assign normally distributed random numbers."""
     parameter.assign(random.normal(_parameter(parameter).shape, mean=mean, std=std, dtype=parameter.dtype))
 
 
 @explained
 def constant_(parameter: Parameter, value: float) -> None:
-    """Assign the same number everywhere."""
+    """Assign ``value`` to all elements."""
     parameter.assign(np.full(_parameter(parameter).shape, real_number("constant_: value", value), parameter.dtype))
 
 
@@ -64,7 +65,7 @@ def kaiming_uniform_(parameter: Parameter, a: float = 0.0) -> None:
 
 @explained
 def kaiming_normal_(parameter: Parameter, mode: str = "fan_in") -> None:
-    """Assign normal random numbers with standard deviation sqrt(2 / fan), the fan being ``mode``: "fan_in" or "fan_out"."""
+    """Assign normally distributed random numbers with standard deviation sqrt(2 / fan). ``mode`` is "fan_in" or "fan_out"."""
     if mode not in ("fan_in", "fan_out"):
         raise unknown_value("mode", mode, ("fan_in", "fan_out"))
     normal_(parameter, 0.0, math.sqrt(2 / fans(_parameter(parameter).shape)[0 if mode == "fan_in" else 1]))

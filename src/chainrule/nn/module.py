@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Named:
-    """Which module last set the paths of all modules below it, and at which version; each change of a module adds 1."""
+    """The module that last set the paths of those below it, and ``version`` then. Each change of a module adds 1 to it."""
 
     outermost: Callable[[], Module | None] = staticmethod(lambda: None)
     version = version_then = 0
@@ -38,7 +38,7 @@ _named = _Named()
 class Module(Watched):
     """Base of layers and models: assign parameters, buffers and layers as attributes, and write ``forward``.
 
-    Calling a module runs ``forward``; nodes made inside know the module's path, such as ``features.0``. ``training`` is the
+    Calling a module runs ``forward``; nodes made inside record the module's path, such as ``features.0``. ``training`` is the
     flag that ``train()`` and ``eval()`` set, for layers that behave differently in training (Dropout, BatchNorm). NumPy arrays
     are converted to tensors; layers of this package also take nested lists of numbers.
     """
@@ -101,7 +101,7 @@ class Module(Watched):
         return tuple([tensor(value) if isinstance(value, np.ndarray) else value for value in inputs])
 
     def _name_everything(self) -> None:
-        """Set the path of every module and cell below, seen from this module, the outermost that is called."""
+        """Set the path of every module and cell below this module, which is the outermost one that is called."""
         version = _named.version
         if _named.outermost() is self and version == _named.version_then:
             return
@@ -112,7 +112,7 @@ class Module(Watched):
             prefix = f"{path}." if path else ""
             for name, cell in module.__dict__["_cells"].items():
                 cell.name = prefix + name
-        _named.outermost, _named.version_then = weakref.ref(self), version  # last: this may be interrupted
+        _named.outermost, _named.version_then = weakref.ref(self), version  # last, as a signal may interrupt this
 
     # ---- attributes
 
@@ -184,7 +184,7 @@ class Module(Watched):
             yield path, module
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """The same as ``named_modules``, but a compiled function does not take note: for uses that no result depends on."""
+        """As ``named_modules``, but not recorded for compiled functions: for uses that no result depends on."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -237,7 +237,7 @@ class Module(Watched):
 
     @property
     def training(self) -> bool:
-        """Whether the module behaves as in training. Setting it affects this module alone; ``train()`` all below it, too."""
+        """Whether the module behaves as in training. Setting it affects this module alone; ``train()`` sets those below too."""
         mode: bool = self.__dict__["_training"]
         trace = active_trace()
         if trace is not None:
@@ -307,7 +307,7 @@ class Module(Watched):
         return self
 
     def _cells_by_every_name(self) -> dict[str, Cell]:
-        """Every parameter and buffer by all of its paths: in a layer that stands at two places it has two, as in PyTorch."""
+        """Every parameter and buffer under all of its paths. It has two in a layer used at two places, as in PyTorch."""
         named: dict[str, Cell] = {}
         stack: list[tuple[str, Module, tuple[Module, ...]]] = [("", self, ())]
         while stack:
@@ -323,7 +323,7 @@ class Module(Watched):
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every parameter and buffer by its path, as NumPy arrays (read-only views).
 
-        What the model holds at two places appears under both paths, as in PyTorch, so that either library loads such states.
+        What the model holds at two places appears under both paths, as in PyTorch, so that either library can load it.
         """
         return {name: cell.numpy() for name, cell in self._cells_by_every_name().items()}
 

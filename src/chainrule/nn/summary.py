@@ -143,6 +143,7 @@ def multiply_adds(node: Node) -> int:
 
 
 def _work_by_module(graph: Graph) -> dict[str, int]:
+    """The multiply-adds of all nodes made in each module, by its path."""
     work: dict[str, int] = {}
     for node in graph.nodes:
         path = node.origin.module
@@ -169,6 +170,7 @@ def _receptive_fields(graph: Graph, image: Node) -> dict[Node, Fields]:
 
 
 def _through(node: Node, field: Fields, whole: Fields) -> Fields:
+    """The receptive field after ``node``, given the ``field`` of its input, and that of the ``whole`` image."""
     a = node.attributes
     if node.operation.name == "conv2d":
         kernel, stride, dilation = node.inputs[1].shape[2:], a["stride"], a["dilation"]

@@ -21,7 +21,7 @@ def _two_betas(kind: str, betas: Any) -> tuple[float, float]:
 
 
 class Adam(Optimizer):
-    """w <- w - lr m' / (sqrt(v') + eps), with m and v running means of g and g^2, and m' and v' corrected for their start at 0.
+    """w <- w - lr m' / (sqrt(v') + eps). m and v are running means of g and g^2; m' and v' correct them for their start at 0.
 
     Kingma and Ba, "Adam" (2015). ``weight_decay`` is added to the gradient (for the decoupled kind see AdamW).
     """
@@ -59,10 +59,10 @@ class Adam(Optimizer):
         share = first.astype(gradient.dtype)
         mean.assign(mean * share + gradient * (1 - first).astype(gradient.dtype))
         square.assign(square * second + gradient * gradient * (1 - second))
-        # the corrections are near 0 at first: computed in float64, or their rounding would show in the first steps
+        # The divisors that correct for the start at 0 are small at first. Rounding to float32 would change the first steps.
         rate = rate / (1 - (count * first.log()).exp()) if group.initial["beta1"] > 0 else rate
-        spread = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
-        denominator = square.sqrt() / spread.astype(gradient.dtype) + group["eps"]
+        correction = (1 - (count * math.log(second)).exp()).sqrt() if second > 0 else 1.0 + count * 0
+        denominator = square.sqrt() / correction.astype(gradient.dtype) + group["eps"]
         parameter.assign(value - mean / denominator * rate.astype(gradient.dtype))
 
 

@@ -14,34 +14,34 @@ from chainrule.tensor import Tensor, functions
 
 @explained
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale all gradients so that their common Euclidean norm is at most ``max_norm``; returns the norm before that.
+    """Scale all gradients so that their common Euclidean norm is at most ``max_norm``; returns the norm that they had before.
 
     Frozen parameters, which no optimizer updates, do not count. Without any gradient the norm is 0.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013). The squares neither
-    overflow nor underflow. As in PyTorch, an infinite gradient makes the norm infinite, itself nan and all finite gradients 0;
-    a nan makes the norm and all gradients nan.
+    overflow nor underflow. As in PyTorch, an infinite element makes the norm infinite and itself nan, and all finite elements
+    become 0; a nan makes the norm and all elements nan.
     """
     if not real_number("clip_grad_norm_: max_norm", max_norm) > 0:
         raise UserError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    several = (
+    listed = (
         [parameters]
         if isinstance(parameters, Tensor)
         else members_of("clip_grad_norm_: parameters", parameters, PASS_PARAMETERS)
     )
-    for place, parameter in enumerate(several):
+    for place, parameter in enumerate(listed):
         if not isinstance(parameter, Tensor):
             raise UserError(
                 f"clip_grad_norm_: element {place} must be a parameter, got a {type(parameter).__name__}: {PASS_PARAMETERS}"
             )
-    if not several:
+    if not listed:
         raise UserError(
             "clip_grad_norm_: got no parameters, so nothing would be clipped: pass model.parameters() anew, as a generator "
             "gives its parameters only once, or a list of them"
         )
     with functions.no_grad():
         gradients = [
-            (parameter, parameter.grad) for parameter in several if parameter.requires_grad and parameter.grad is not None
+            (parameter, parameter.grad) for parameter in listed if parameter.requires_grad and parameter.grad is not None
         ]
         if not gradients:
             return functions.zeros(())
@@ -56,6 +56,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
 
 
 _SMALL_FACTOR = 1e-30
+"""A factor below this is applied in two steps."""
 
 
 def _length(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Schedules in which the rate goes up and down."""
+"""Schedules in which the learning rate rises and falls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Base of the optimizers, and groups of parameters with options of their own.
 
-The optimizers themselves stand by family: ``sgd``, ``adam``, ``rmsprop``. They have PyTorch's
-arguments, defaults and arithmetic.
+The optimizers are in one file for each family: ``sgd``, ``adam``, ``rmsprop``. They have PyTorch's arguments, defaults and
+arithmetic.
 
 The update consists of nodes in the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
 (learning rate, momentum) are cells, so that a compiled step can contain them and a checkpoint can save them.
@@ -27,7 +27,7 @@ from chainrule.tensor.engines import has_native_code, runs_natively
 from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
 _WORTH_A_PROGRAM = 1 << 14
-"""The count of numbers to update from which a program is faster than single operations."""
+"""The number of elements to update from which on a program is faster than single operations."""
 
 
 class Group(Watched):
@@ -227,7 +227,7 @@ class Optimizer(Watched, ABC):
             for group in self.groups:
                 for parameter in group.parameters:
                     if parameter.requires_grad and parameter.grad is not None:
-                        wide = promote(parameter.dtype, float32)  # in bfloat16, 0.999 times a number rounds back to it
+                        wide = promote(parameter.dtype, float32)  # in bfloat16, 0.999 x rounds to x itself
                         self._update(group, parameter, parameter.grad.astype(wide))
 
     @abstractmethod
@@ -309,8 +309,8 @@ class Optimizer(Watched, ABC):
 
 
 def _is_ours(kind: type) -> bool:
-    """Whether an optimizer is the library's own, so that its update consists of operations only.
+    """Whether an optimizer belongs to this library, so that its update consists of operations alone.
 
-    A user's may have side effects, which a program would not repeat.
+    The update of a user's optimizer may have side effects, which a program would not repeat.
     """
     return kind.__module__.startswith("chainrule.optim.")

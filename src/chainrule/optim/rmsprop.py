@@ -10,11 +10,13 @@ from chainrule.tensor import Tensor
 
 
 class RMSprop(Optimizer):
-    """w <- w - lr q, q = g / (sqrt(v) + eps), v a running mean of g^2; with momentum, m <- momentum m + q instead of q.
+    """w <- w - lr q, where q = g / (sqrt(v) + eps), and v is a running mean of g^2.
+
+    With momentum, the step is lr m instead, where m <- momentum m + q.
 
     Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). With ``centered``, v is the running variance of g, updated as
     v <- alpha (v + (1 - alpha) (g - mean)^2). This equals the running mean of g^2 minus the square of the running mean of g,
-    but is never negative, as that difference can be by rounding where gradients hardly change.
+    but is never negative, while rounding can make that difference negative where gradients hardly change.
     """
 
     changing = ("lr", "momentum")
@@ -40,8 +42,8 @@ class RMSprop(Optimizer):
         alpha, rate = group["alpha"], group["lr"].astype(gradient.dtype)
         if group["centered"]:
             square, mean = self._slot(parameter, "variance"), self._slot(parameter, "mean")
-            apart = gradient - mean
-            square.assign((square + apart * apart * (1 - alpha)) * alpha)
+            deviation = gradient - mean
+            square.assign((square + deviation * deviation * (1 - alpha)) * alpha)
             mean.assign(mean * alpha + gradient * (1 - alpha))
         else:
             square = self._slot(parameter, "square")

@@ -1,7 +1,7 @@
-"""Base of the schedules of the learning rate, which have PyTorch's names, arguments and values; and schedules in a row.
+"""Base of the schedules of the learning rate, which have PyTorch's names, arguments and values; and ``SequentialLR``.
 
-Each is a function of the number of steps taken, which is its only state: ``schedule.values(step, group)`` returns a group's
-options at any step, and to resume a training, ``schedule.steps`` is set.
+A schedule is a function of the number of steps taken, which is its only state: ``schedule.values(step, group)`` returns the
+options of a group at any step. To resume a training, ``schedule.steps`` is set.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SequentialLR(Schedule):
         super().__init__(optimizer)
 
     def values(self, step: int, group: Group) -> dict[str, float]:
-        """The options that the schedule in charge at ``step`` gives."""
-        which = sum(step >= milestone for milestone in self.milestones)
-        begin = self.milestones[which - 1] if which else 0
-        return self.schedules[which].values(step - begin, group)
+        """The options that the schedule that ``step`` belongs to gives."""
+        current = sum(step >= milestone for milestone in self.milestones)
+        begin = self.milestones[current - 1] if current else 0
+        return self.schedules[current].values(step - begin, group)

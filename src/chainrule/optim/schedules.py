@@ -1,4 +1,4 @@
-"""Schedules in which the rate falls, or begins low: by steps, lines and cosines."""
+"""Schedules in which the learning rate falls in steps or along a cosine, or rises linearly at the beginning."""
 
 from __future__ import annotations
 

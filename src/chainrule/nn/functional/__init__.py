@@ -1,4 +1,4 @@
-"""Layers and losses as functions, a family a file, with PyTorch's names and arguments. Images are (N, C, H, W)."""
+"""Layers and losses as functions, with PyTorch's names and arguments, one file for each family. Images are (N, C, H, W)."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -52,8 +52,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     Hendrycks and Gimpel, "Gaussian error linear units" (2016).
     """
     if approximate == "tanh":
-        near = x.clip(-30.0, 30.0)  # beyond, the sigmoid is 0 or 1 in any dtype, and x^3 might overflow
+        near = x.clip(-30.0, 30.0)  # beyond these, the sigmoid is 0 or 1 in any dtype, and x^3 can overflow
         return x * ((near + near**3 * 0.044715) * (2 * math.sqrt(2 / math.pi))).sigmoid()  # (1 + tanh(t)) / 2 = sigmoid(2 t)
     if approximate != "none":
         raise UserError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return x * 0.5 * (x * -math.sqrt(0.5)).erfc()  # erfc, because 1 + erf would round to 0 for every x under -6
+    return x * 0.5 * (x * -math.sqrt(0.5)).erfc()  # erfc, as 1 + erf rounds to 0 for all x below -6

@@ -1,4 +1,4 @@
-"""Convolutions along one axis and two, and the transposed convolution.
+"""Convolutions over one and two axes, and the transposed convolution.
 
 Images are (N, C, H, W), signals (N, C, L).
 """
@@ -109,7 +109,7 @@ def conv_transpose2d(
     places = output_sizes("conv_transpose2d", (size[0], size[1]), (weight.shape[2], weight.shape[3]), steps, edges, dilated)
     beyond = [place - have for place, have in zip(places, x.shape[2:], strict=True)]
     image, filters = _contraction_operands("conv_transpose2d", x, weight)
-    if any(beyond):  # an output_padding of at least the stride makes room for windows without an element of x: they get zeros
+    if any(beyond):  # with output_padding >= stride, some windows belong to no element of x: they get zeros
         image = ops.pad(image, low=(0,) * 4, high=(0, 0, *beyond), interior=(0,) * 4)
     result = ops.conv2d_input_gradient(
         image,
@@ -124,6 +124,7 @@ def conv_transpose2d(
 
 
 def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, Any]:
+    """``x`` and ``weight`` as nodes of one dtype, in the precision of contractions; warns of a surprising dtype."""
     if x.dtype is not weight.dtype:
         remark_on_dtype(name, x, weight)
     dtype = promote(x.dtype, weight.dtype)

@@ -1,4 +1,4 @@
-"""The affine map."""
+"""The affine map of features."""
 
 from __future__ import annotations
 

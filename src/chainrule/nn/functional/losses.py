@@ -19,6 +19,7 @@ _REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or all of the ``losses``, as ``reduction`` says."""
     if reduction not in _REDUCTIONS:
         raise unknown_value("reduction", reduction, _REDUCTIONS)
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
@@ -33,7 +34,7 @@ def _alike(name: str, x: Tensor, target: Any) -> Tensor:
 
 
 def _weighed(score: Tensor, weight: Tensor) -> Tensor:
-    """score * weight, but 0 wherever the weight is 0, even for an infinite score: 0 ln 0 = 0."""
+    """score * weight, but 0 where the weight is 0, even if the score is infinite: for example, 0 ln 0 is 0."""
     largest = largest_number(score.dtype)
     return functions.where(weight == 0, score.clip(-largest, largest), score) * weight
 
@@ -41,14 +42,14 @@ def _weighed(score: Tensor, weight: Tensor) -> Tensor:
 @on_tensors
 def softmax(x: Tensor, dim: Axes = -1) -> Tensor:
     """e^x / sum e^x along an axis or several. The largest x is subtracted first, so that nothing overflows."""
-    wide = x.astype(promote(x.dtype, float32))  # e^z needs more digits of z than a bfloat16 has
+    wide = x.astype(promote(x.dtype, float32))  # z in bfloat16 has too few digits for e^z
     probabilities = log_softmax(wide, dim).exp()
     return probabilities.astype(x.dtype) if is_float(x.dtype) else probabilities
 
 
 @on_tensors
 def log_softmax(x: Tensor, dim: Axes = -1) -> Tensor:
-    """x - ln sum e^x along an axis or several: the logarithm of ``softmax``, without its loss of digits."""
+    """x - ln sum e^x along an axis or several: the logarithm of ``softmax``, but accurate also for small probabilities."""
     axes = as_axes("softmax", dim, x.ndim)
     x = x if is_float(x.dtype) else x.astype(float32)
     if len(axes) == 1:
@@ -81,11 +82,11 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
         raise UserError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(x, target, reduction=reduction)
-    apart = x - _alike("smooth_l1_loss", x, target)
-    distance = apart.abs()
-    near = apart.clip(
+    difference = x - _alike("smooth_l1_loss", x, target)
+    distance = difference.abs()
+    near = difference.clip(
         -beta, beta
-    )  # where the square is not chosen, it must still be finite: 0 times an infinite slope would be nan
+    )  # clipped, so that the square is finite also where it is not chosen: 0 times an infinite slope would be nan
     return _reduced(functions.where(distance < beta, near * near * (0.5 / beta), distance - beta / 2), reduction)
 
 
@@ -95,8 +96,8 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """-(t ln s(x) + (1 - t) ln(1 - s(x))) with s the sigmoid and t the target, of the shape of x.
 
-    Computed as t ln(1 + e^-x) + (1 - t) ln(1 + e^x), which keeps all digits. ``pos_weight`` multiplies the term with t,
-    ``weight`` the whole loss.
+    It is computed as t ln(1 + e^-x) + (1 - t) ln(1 + e^x), which is accurate for all x. ``pos_weight`` multiplies the term with
+    t, and ``weight`` the whole loss.
     """
     t = _alike("binary_cross_entropy_with_logits", x, target)
     positive = t if pos_weight is None else t * as_input("binary_cross_entropy_with_logits: pos_weight", pos_weight, x.dtype)
@@ -148,6 +149,7 @@ def nll_loss(
 
 
 def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
+    """The cross-entropy for a target of probabilities. ``scores`` are the logarithms of the predicted ones."""
     classes = scores.shape[1]
     if smoothing:
         target = target * (1 - smoothing) + smoothing / classes
@@ -158,6 +160,7 @@ def _probability_loss(scores: Tensor, target: Tensor, weight: Any, reduction: st
 
 
 def _class_weights(weight: Any, scores: Tensor) -> Tensor:
+    """The weights of the classes in a shape that broadcasts against ``scores`` (N, classes, ...)."""
     weights = as_input("weight", weight, scores.dtype)
     if weights.shape != (scores.shape[1],):
         raise UserError(f"weight must have one number for each of the {scores.shape[1]} classes, got shape {weights.shape}")
@@ -167,14 +170,15 @@ def _class_weights(weight: Any, scores: Tensor) -> Tensor:
 def _label_loss(
     name: str, scores: Tensor, labels: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float
 ) -> Tensor:
+    """The cross-entropy for labels. ``scores`` are the logarithms of the predicted probabilities."""
     ignore_index = whole_number(f"{name}: ignore_index", ignore_index)
     check_labels(name, labels, scores.shape, ignore_index)
     classes = scores.shape[1]
     if 0 <= ignore_index < classes:
         labels = functions.where(labels == ignore_index, -1, labels.astype(int64))
-    chosen = _one_hot(labels, classes)  # an ignored label is no class: its row is all False
+    chosen = _one_hot(labels, classes)  # an ignored label is none of the classes, so its row is all False
     weighed = scores if weight is None else _weighed(scores, _class_weights(weight, scores))
-    kept = functions.where(chosen, weighed, 0.0)  # a class that was not chosen may score -inf
+    kept = functions.where(chosen, weighed, 0.0)  # other classes may score -inf
     if smoothing:
         counted = functions.where(chosen.any(1, keepdims=True), weighed, 0.0)
         kept = kept * (1 - smoothing) + counted * (smoothing / classes)

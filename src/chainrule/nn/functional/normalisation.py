@@ -15,14 +15,14 @@ from chainrule.tensor import Cell, Tensor, functions
 
 @explained
 def normalised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) / sqrt(variance + eps) over ``axes``; also the mean and the biased variance, where these axes have size 1.
+    """(x - mean) / sqrt(variance + eps) over ``axes``; also the mean and the biased variance, in which these axes have size 1.
 
     Where the squares overflow (in float32, for numbers beyond 1e19), the variance is infinite and the result nan.
     """
     mean = x.mean(axes, keepdims=True)
-    apart = x - mean
-    variance = (apart * apart).mean(axes, keepdims=True)
-    return apart * _inverse_deviation(variance, eps), mean, variance
+    deviation = x - mean
+    variance = (deviation * deviation).mean(axes, keepdims=True)
+    return deviation * _inverse_deviation(variance, eps), mean, variance
 
 
 def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
@@ -31,7 +31,7 @@ def _inverse_deviation(variance: Tensor, eps: float) -> Tensor:
 
 @explained
 def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """x weight + bias, with both reshaped to ``shape``, which must broadcast against x; None leaves a step out."""
+    """x * weight + bias, both reshaped to ``shape``, which must broadcast against x. None for either leaves it out."""
     if weight is not None:
         if x.dtype is not weight.dtype:
             remark_on_dtype("normalisation", x, weight)

@@ -1,4 +1,4 @@
-"""Functions that move elements and leave their values."""
+"""Functions that change the shape, and no value."""
 
 from __future__ import annotations
 

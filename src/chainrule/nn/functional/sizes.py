@@ -1,4 +1,4 @@
-"""Sizes that may differ by axis: a number for all axes, or a number for each; paddings too."""
+"""Sizes and paddings of windows, which users give as a number for all axes or a number for each axis."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pai
 def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
     """A padding with Python integers: a number for all sides, a number per axis, or (before, after) per axis; or its name.
 
-    Only ``by_name`` allows names and (before, after). A UserError names ``layer``.
+    Names and (before, after) are allowed only with ``by_name``.
+
+    Raises:
+        UserError: the padding is none of these; the message begins with ``layer``.
     """
     what = f"{layer}: padding" if layer else "padding"
     if isinstance(padding, str):

@@ -1,1 +1,1 @@
-"""The layers, a family a file: modules that hold parameters and options, and call the functions of ``nn.functional``."""
+"""Layers: modules that hold parameters and options and call the functions of ``nn.functional``. Each family is a file."""

@@ -77,7 +77,7 @@ class GELU(Module):
         return F.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
-        """Which formula is used."""
+        """The name of the formula."""
         return f"approximate={self.approximate!r}"
 
 

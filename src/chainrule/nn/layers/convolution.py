@@ -15,7 +15,7 @@ from chainrule.tensor import Parameter, Tensor
 
 
 class _Convolution(Module):
-    """Base of the convolutions: arguments, parameters, the check of the input's axes and channels."""
+    """Base of the convolutions. It checks the arguments, makes the parameters, and checks the axes and channels of inputs."""
 
     spatial_axes = 2
     transposed = False

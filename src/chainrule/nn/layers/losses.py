@@ -1,4 +1,4 @@
-"""Losses as modules, which hold the options of the functions in ``losses``.
+"""Losses as modules, which hold the options of the functions in ``nn.functional.losses``.
 
 ``reduction`` is 'mean', 'sum' or 'none', the loss of each element.
 """
@@ -83,7 +83,7 @@ class NLLLoss(Module):
 
 
 class BCEWithLogitsLoss(Module):
-    """Binary cross-entropy of sigmoid(x), computed from the logits x so that no digits are lost."""
+    """Binary cross-entropy of sigmoid(x), computed from the logits x, which is accurate for all x."""
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__()

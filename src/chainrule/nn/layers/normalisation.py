@@ -18,6 +18,7 @@ from chainrule.tensor import Buffer, Parameter, Tensor, functions
 
 
 def _positive_or_zero(what: str, value: float) -> float:
+    """``value``; a UserError that begins with ``what`` if it is no number of at least 0."""
     number = real_number(what, value)
     if not number >= 0:
         raise UserError(f"{what} must be at least 0, got {value}")
@@ -111,9 +112,9 @@ class BatchNorm2d(_BatchNorm):
     """Batch normalisation of images: (N, C, H, W) -> the same shape.
 
     Normalises each channel: in training by the mean and variance of the batch, after ``eval()`` by their running means.
-    ``weight``, ``bias``, ``running_mean``, ``running_var`` (num_features), ``num_batches_tracked`` (). The running variance is
-    that of the unbiased estimates, as in PyTorch. ``momentum`` is the share of the new batch in the running means; None takes
-    the plain mean over all batches. Ioffe and Szegedy, "Batch normalization" (2015).
+    ``weight``, ``bias``, ``running_mean``, ``running_var`` (num_features), ``num_batches_tracked`` (). The running variance
+    averages unbiased estimates, as in PyTorch. ``momentum`` is the share of the new batch in the running means; with None they
+    are the means over all batches. Ioffe and Szegedy, "Batch normalization" (2015).
     """
 
     input_shapes = (("N", "C", "H", "W"),)

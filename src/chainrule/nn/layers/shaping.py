@@ -1,4 +1,4 @@
-"""Layers that move elements and leave their values."""
+"""Layers that change the shape, and no value."""
 
 from __future__ import annotations
 
