@@ -86,12 +86,12 @@ def passes_to_show(asked: str | None, known: Sequence[Pass]) -> list[str]:
     Raises:
         UserError: a name is none of the ``known`` passes.
     """
-    what = "pass" if asked is not None else f"pass ({SHOW})"
+    kind = "pass" if asked is not None else f"pass ({SHOW})"
     names = [name.strip() for name in (os.environ.get(SHOW, "") if asked is None else asked).split(",") if name.strip()]
     rows = [each.name for each in known]
     for name in names:
         if name not in (*rows, "all"):
-            raise unknown_value(what, name, [*rows, "all"])
+            raise unknown_value(kind, name, [*rows, "all"])
     return rows if "all" in names else names
 
 

@@ -1,12 +1,12 @@
-"""``cr.compile``: a Python function traced once per signature, and then run as one native program.
+"""``cr.compile``: traces a Python function once for each signature, and then runs it as one native program.
 
     arguments ──> signature ──> traced before? ── yes ──> guards hold? ──> bind memory ──> one native call
                                      └── no ──> trace ──> passes ──> machine code ──┘
 
-The decorated function means what the plain one means. Tensors, arrays and NumPy scalars among the arguments are inputs of the
+The compiled function does what the plain one does. Tensors, arrays and NumPy scalars among the arguments are inputs of the
 program. Cells (parameters, buffers, optimizer state, the random counter) are captured: the program reads and writes their
-memory. Everything else that Python read while tracing is frozen into the program, and guarded: where it is no longer what it
-was, the function is traced again. ``docs/compiled-functions.md`` says it sentence by sentence.
+memory. Everything else that Python read while tracing is frozen into the program, and guarded: when it has changed, the
+function is traced again. ``docs/compiled-functions.md`` has the details for users.
 """
 
 from __future__ import annotations
@@ -48,15 +48,17 @@ S = TypeVar("S")
 Q = ParamSpec("Q")
 T = TypeVar("T")
 _MOST_PROGRAMS = 16
-"""Programs that one function keeps; of more, the ones used longest ago are forgotten."""
+"""The most programs that a function keeps. Beyond that, the least recently used are dropped."""
 _MOST_TYPES = 1024
 _MANY_TRACINGS = 5
-"""Tracings for one and the same reason from which on it is said."""
+"""The number of tracings for the same reason at which a warning is issued."""
 
 
 class Change(NamedTuple):
-    """Why a function is traced once more: a sentence; what it is that changed, if that may come again and again, and then what
-    to do about it."""
+    """Why a function is traced again, as a ``sentence``.
+
+    If the same change may happen many times, ``cause`` identifies it, and ``remedy`` says how to avoid it.
+    """
 
     sentence: str
     cause: str = ""
@@ -64,10 +66,10 @@ class Change(NamedTuple):
 
 
 class CompiledFunction(Generic[P, R]):
-    """What ``cr.compile`` makes of a function; call it like the function.
+    """The result of ``cr.compile``, which is called like the function that it compiles.
 
-    As a method of a class it has programs of its own for each instance, which go with the instance. What else a callable
-    object has, such as the ``parameters()`` of a model, is asked of that object.
+    A compiled method has programs of its own for each instance, which are dropped with the instance. All other attributes of a
+    compiled object, such as the ``parameters()`` of a model, are those of the object.
     """
 
     def __init__(self, function: Callable[P, R], max_memory: int | None, show: str | None) -> None:
@@ -88,11 +90,11 @@ class CompiledFunction(Generic[P, R]):
 
     @property
     def _compiled_from(self) -> Callable[P, R]:
-        """The plain function, for whoever looks at what a traced function calls."""
+        """The plain function, which ``surroundings`` looks for in the functions that a traced one calls."""
         return self._function
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
-        """The function's result, by a program: traced and compiled first where none fits these arguments."""
+        """The result of the function, computed by a program, which is made first if none fits these arguments."""
         if active_trace() is not None or is_reference():  # part of another traced function's graph, or all is for NumPy
             given, named = _as_tensors((args, options))
             return self._function(*given, **named)
@@ -125,8 +127,10 @@ class CompiledFunction(Generic[P, R]):
         self: CompiledFunction[Concatenate[S, Q], T], instance: S, owner: type | None = None
     ) -> CompiledFunction[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> CompiledFunction[Any, Any]:
-        """As a method: the compiled function of this instance, made when it is first asked for. Its programs do not keep the
-        instance alive; what is returned here does, as Python's own methods do."""
+        """For a method: the compiled function of this instance, made at the first access.
+
+        Its programs do not keep the instance alive. The object returned here does, as Python's bound methods do.
+        """
         if instance is None:
             return self
         known = self._methods.get(id(instance))
@@ -150,7 +154,7 @@ class CompiledFunction(Generic[P, R]):
         return None if inspect.isroutine(function) or isinstance(function, _Method) else function
 
     def __getattr__(self, name: str) -> Any:
-        """What this has not, such as the parameters of a compiled model, the object has that was compiled."""
+        """Attributes that this class lacks are those of the compiled object, such as the parameters of a model."""
         compiled = self._object()
         if compiled is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -172,7 +176,7 @@ class CompiledFunction(Generic[P, R]):
             delattr(compiled, name)
 
     def __getitem__(self, place: Any) -> Any:
-        """A layer of a compiled row of layers."""
+        """A layer of a compiled ``Sequential`` or ``ModuleList``."""
         return self._indexed("[...]")[place]
 
     def __setitem__(self, place: Any, value: Any) -> None:
@@ -211,13 +215,13 @@ class CompiledFunction(Generic[P, R]):
         return f"<CompiledFunction {self.__qualname__}: {programs} programs, traced {len(self._reasons)} times>"
 
     def explain_retrace(self) -> str:
-        """Why the function was traced, each time, one line a tracing."""
+        """Why the function was traced each time, with one line for each tracing."""
         return "\n".join(f"tracing {number}: {reason}" for number, reason in enumerate(self._reasons, 1)) or "not traced yet"
 
     # ---- programs
 
     def _known(self, call: _Call) -> tuple[_Traced | None, Change | None]:
-        """What was traced for such a call, if all that it rests on is as it was; else what changed."""
+        """A program for such a call whose guards all hold; if there is none, None and what changed, if anything did."""
         known = self._traced.get(call.signature, ())
         broken = None
         for place in range(len(known) - 1, -1, -1):  # the one used last comes first
@@ -233,7 +237,7 @@ class CompiledFunction(Generic[P, R]):
         return None, broken
 
     def _made(self, call: _Call, broken: Change | None) -> _Traced:
-        """The function traced for this call, and why: nothing is known of such a call, or something changed."""
+        """The function traced for this call. ``broken`` is what changed; None if no program for such calls is known."""
         self._tell([broken] if broken is not None else self._news(call))
         made = self._trace(call)
         self._traced.setdefault(call.signature, []).append(made)
@@ -242,7 +246,7 @@ class CompiledFunction(Generic[P, R]):
         return made
 
     def _news(self, call: _Call) -> list[Change]:
-        """Why no program fits: the arguments that are others than at the last call."""
+        """Why no program fits: the differences between this call and the last one."""
         before, now, names = self._last_signature, call.signature, call.names(self._function)
         if before is None:
             inputs = [f"{name} {key}" for name, key in zip(names, now.leaves, strict=True) if isinstance(key, _Input)]
@@ -260,7 +264,7 @@ class CompiledFunction(Generic[P, R]):
         return changes or [Change("its program was forgotten, as there were many others")]
 
     def _tell(self, changes: Sequence[Change]) -> None:
-        """Keep the reasons of a tracing, and warn of one that comes again and again."""
+        """Record the reasons for a tracing, and warn of one that has occurred many times."""
         self._reasons.append("; ".join(one.sentence for one in changes))
         for one in changes:
             if one.cause:
@@ -314,7 +318,7 @@ class CompiledFunction(Generic[P, R]):
 
 
 class _Bound(CompiledFunction[P, R]):
-    """The compiled function of an instance, and the instance, which lives as long as this."""
+    """The compiled function of an instance, together with the instance, which it keeps alive."""
 
     __slots__ = ("_instance",)
 
@@ -327,11 +331,11 @@ _OWN = frozenset(
     {"__doc__", "__module__", "__name__", "__qualname__", "__wrapped__", "__dict__", "_causes", "_function", "_kept", "_last"}
     | {"_last_signature", "_lock", "_max_memory", "_methods", "_reasons", "_show", "_traced", "_instance"}
 )
-"""Attributes of compiled functions themselves."""
+"""The names of attributes of compiled functions themselves; all others are those of the compiled object."""
 
 
 def _forget(traced: dict[Hashable, list[_Traced]], number: int, signature: _Signature) -> None:
-    """Let go of a program."""
+    """Remove a program, which the cache has dropped, from those that are known."""
     kept = [one for one in traced[signature] if one.number != number]
     if kept:
         traced[signature] = kept
@@ -340,7 +344,7 @@ def _forget(traced: dict[Hashable, list[_Traced]], number: int, signature: _Sign
 
 
 class _Method:
-    """A function as the method of an object that it does not keep alive."""
+    """A function bound to an object that it does not keep alive."""
 
     def __init__(self, function: Callable[..., Any], instance: weakref.ref[Any]) -> None:
         self.function, self.instance = function, instance
@@ -369,9 +373,9 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
     modules, optimizers and schedules, globals, variables of enclosing functions, attributes of objects that the code names.
     What cannot be noticed is what comes from outside of the program, such as the clock, a file or a fresh random generator.
 
-    ``max_memory``: bytes that the values in between may take; what needs more is refused with a UserError before anything runs.
-    ``show``: passes of the compiler after which what they left is printed to the standard error output, such as "fuse,lower" or
-    "all"; the environment variable CHAINRULE_SHOW does that for every function.
+    ``max_memory`` limits the bytes of intermediate values; a function that needs more is refused with a UserError before it
+    runs. ``show`` names the passes of the compiler whose results are printed to standard error, such as "fuse,lower" or "all";
+    the environment variable CHAINRULE_SHOW does that for every function.
 
         @cr.compile
         def step(images, labels):
@@ -396,8 +400,8 @@ def compile(function: Callable[..., Any] | None = None, *, max_memory: int | Non
 
 
 class _Input(NamedTuple):
-    """What a program must know of an input: shape and dtype, whether its gradient is wanted, and whether it is a scalar that
-    takes the dtype of whatever it meets."""
+    """What a program depends on of an input: its shape and dtype, whether it asks for a gradient, and whether it is ``weak``, a
+    scalar that takes the dtype of the other operand."""
 
     type: TensorType
     asks_for_gradient: bool
@@ -408,14 +412,14 @@ class _Input(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """An input of one call: its numbers, and the tensor if it is one."""
+    """An input of a call: its numbers, and the tensor if it is one."""
 
     array: Array
     tensor: Tensor | None
     key: _Input
 
     def stand_in(self, trace: Trace, name: str) -> Tensor:
-        """What the traced function gets instead."""
+        """The placeholder that the traced function gets instead."""
         made = placeholder(*self.key.type, self.key.asks_for_gradient, name)
         if self.key.weak:
             trace.weak.add(made.node)
@@ -423,7 +427,7 @@ class _Given(NamedTuple):
 
 
 class _Signature(NamedTuple):
-    """What decides which program fits."""
+    """What programs are chosen by: the structure of the arguments, their leaves, and settings of the thread."""
 
     structure: Hashable
     leaves: tuple[Hashable, ...]
@@ -432,7 +436,7 @@ class _Signature(NamedTuple):
 
 
 class _Call:
-    """One call's arguments: which of them are inputs, and the signature of all."""
+    """The arguments of a call: which of them are inputs of the program, and their signature."""
 
     __slots__ = ("_all", "inputs", "leaves", "signature")
 
@@ -466,11 +470,11 @@ class _Call:
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """As they were given: by place, and by name."""
+        """The arguments as they were passed: positional ones, and those by name."""
         return self._all
 
     def with_inputs(self, inputs: Sequence[Any]) -> Any:
-        """The arguments, with these instead of the inputs."""
+        """The arguments with ``inputs`` in place of their own."""
         remaining = iter(inputs)
         leaves = [
             next(remaining) if isinstance(key, _Input) else leaf
@@ -479,7 +483,7 @@ class _Call:
         return rebuilt(self._all, iter(leaves))
 
     def names(self, function: Callable[..., Any]) -> list[str]:
-        """What to call each leaf: the parameter of ``function`` that it is passed for, and the way to it from there."""
+        """A name for each leaf: the parameter of ``function`` that it belongs to, and the path from there."""
         args, options = self._all
         found: list[str] = []
         for place, one in enumerate(args):
@@ -489,17 +493,17 @@ class _Call:
         return found
 
     def input_names(self, function: Callable[..., Any]) -> list[str]:
-        """What to call each input."""
+        """A name for each input."""
         named = zip(self.names(function), self.signature.leaves, strict=True)
         return [name for name, key in named if isinstance(key, _Input)]
 
     def objects(self, function: Callable[..., Any]) -> list[tuple[str, Any]]:
-        """The leaves that are no inputs, with their names."""
+        """The leaves that are not inputs, with their names."""
         named = zip(self.names(function), self.leaves, self.signature.leaves, strict=True)
         return [(name, leaf) for name, leaf, key in named if not isinstance(key, _Input)]
 
     def refuse_changes(self, name: str, given: Any, named: Any, inputs: Sequence[Tensor], function: Callable[..., Any]) -> None:
-        """Raise where the traced function changed a list, dict or dataclass that it was passed: the caller's own is another."""
+        """Refuse a function that changed a list, dict or dataclass argument: it got a copy, so the caller would not notice."""
         leaves: list[Any] = []
         structure = flatten((given, named), leaves)
         expected: list[Any] = []
@@ -513,7 +517,7 @@ class _Call:
 
 
 def _as_tensors(arguments: Any) -> Any:
-    """The arguments with arrays as tensors, for a function that runs as it is."""
+    """The arguments with arrays converted to tensors, for a function that runs without being compiled."""
     leaves: list[Any] = []
     flatten(arguments, leaves)
     converted = [
@@ -526,7 +530,7 @@ def _as_tensors(arguments: Any) -> Any:
 
 
 class _Converts(dict[type, bool]):
-    """Whether values of a type are arrays to NumPy, looked up once."""
+    """A cache: whether NumPy can convert values of a type to an array."""
 
     def __missing__(self, kind: type) -> bool:
         if len(self) > _MOST_TYPES:
@@ -539,7 +543,7 @@ _converts = _Converts()
 
 
 def _parameter(function: Callable[..., Any], place: int) -> str:
-    """The name of a function's parameter."""
+    """The name of the parameter at ``place``, for messages."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -555,7 +559,7 @@ def _parameter(function: Callable[..., Any], place: int) -> str:
 
 
 def changed_argument(name: str, old: Hashable, new: Hashable) -> Change:
-    """An argument that is another one than at the last call."""
+    """The change of an argument since the last call."""
     if isinstance(new, _Input):
         return Change(f"the argument {name} changed from {_described(old)} to {new}")
     remedy = "pass it as a tensor or a NumPy scalar, such as np.float32(...), and it is an input of one program"
@@ -602,7 +606,7 @@ class _Results:
 
 
 class _Output(NamedTuple):
-    """A tensor among the results: the output of the program, whether it has a history, and which input it is, if any."""
+    """A tensor among the results: the number of its output, whether it has a history, and the input that it is, if any."""
 
     number: int
     has_history: bool
@@ -623,7 +627,7 @@ class _Output(NamedTuple):
 
 
 class _Parts:
-    """What a trace captured, as inputs and outputs of a graph; adds to ``outputs``."""
+    """What a trace captured, as inputs and outputs of a graph. New values of cells and gradients become further outputs."""
 
     def __init__(self, trace: Trace, inputs: Sequence[Tensor], leaves: Sequence[Node], outputs: Sequence[Node]) -> None:
         self.trace, self.leaves, self.outputs = trace, list(leaves), list(outputs)
@@ -669,7 +673,7 @@ class _Parts:
 
 @dataclass
 class _Traced:
-    """One program, what it captured, and the state of Python under which it holds."""
+    """A program, what it captured, and the guards under which it holds."""
 
     number: int  # among those of the function
     program: Program
@@ -696,7 +700,7 @@ class _Traced:
         self.may_refuse = bool(self.checks_computed) or self.program.may_refuse
 
     def broken(self) -> Change | None:
-        """What changed since tracing that the program does not know of; None if nothing did."""
+        """A change since tracing with which the program no longer holds; None if there is none."""
         sentence = self.guards.broken()
         if sentence is not None:
             cause, remedy = (
@@ -714,7 +718,7 @@ class _Traced:
         return None
 
     def run(self, inputs: Sequence[_Given], name: str) -> Any:
-        """One run. Where a value is refused, nothing has changed."""
+        """Run the program once. If a value is refused with a UserError, all cells keep their values."""
         program = self.program
         for place, _, check in self.checks:
             if place is not None:
@@ -759,5 +763,5 @@ class _Traced:
 
 
 def _looking(program: Program, number: int) -> Callable[[], Tensor]:
-    """Fetches an output from the program's memory, where it lies until the next run."""
+    """A function that copies an output from the program's memory, which the next run overwrites."""
     return lambda: Tensor(leaf(np.array(program.output(number), order="C")))

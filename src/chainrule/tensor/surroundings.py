@@ -94,8 +94,8 @@ class Surroundings:
             self._absent: dict[Hashable, set[str]] = {}
             self._alive: list[Any] = []  # keeps objects alive, so that no two of ``_seen`` get the same id
             self._look_at("", function, always=True)
-            for one in called:
-                self._look_at("", one)
+            for callee in called:
+                self._look_at("", callee)
             for label, value in objects:
                 self._look_at(label, value)
             if (len(self._names), len(self._asked)) == known:

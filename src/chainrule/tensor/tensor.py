@@ -409,8 +409,8 @@ class Tensor:
     def __pow__(self, exponent: Any) -> Tensor:
         """``x ** 2``, or ``x ** y`` element by element, as in NumPy: nan where x is negative and y is not whole.
 
-        The gradient with respect to y is nan where x is negative. Integers raised to a whole number of at least 0 stay
-        integers; raised to any other number they give float32.
+        The gradient with respect to y is nan where x is negative. Integers raised to a Python integer from 0 to 63 stay
+        integers; raised to a negative integer or a float they give float32.
         """
         if isinstance(exponent, np.integer | np.floating):
             exponent = exponent.item()
