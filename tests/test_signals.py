@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -168,6 +169,58 @@ def test_a_signal_at_any_moment(
             ended = command("train", "--resume", run)
             assert (ended.status, ended.err) == (0, "")
             assert outcome(run) == uninterrupted
+
+
+# ---- the first moment
+
+
+STRUCK_AT_EACH_IMPORT = """
+import os, sys
+
+class Finder:
+    # At each import that is made for the package, up to NumPy, a copy of the process is struck by Ctrl-C.
+    begun = False
+
+    def find_spec(self, name, *_):
+        self.begun = self.begun or name.startswith("chainrule.")
+        if self.begun:
+            read, write = os.pipe()
+            copy = os.fork()
+            if copy == 0:
+                sys.meta_path.remove(self)  # what the answer to Ctrl-C imports is no further moment
+                os.dup2(write, 2)
+                os.kill(os.getpid(), 2)
+                os._exit(0)
+            os.close(write)
+            status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+            print((name, status, os.read(read, 10000).decode()), flush=True)
+            os.close(read)
+        if name == "numpy":
+            os._exit(0)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("way", ["as a script", "as a module"])
+def test_ctrl_c_while_the_first_modules_are_loaded_leaves_no_traceback(way: str, tmp_path: Path) -> None:
+    """Silence until there are words to say it with, and then these words."""
+    (tmp_path / "sitecustomize.py").write_text(STRUCK_AT_EACH_IMPORT)
+    (tmp_path / "chainrule").write_text("from chainrule.cli import main\nmain()\n")
+    started = [sys.executable, *([str(tmp_path / "chainrule")] if way == "as a script" else ["-m", "chainrule"]), "summary"]
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    ran = subprocess.run(
+        started, env={**ENVIRONMENT, "PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    struck_at = [ast.literal_eval(line) for line in ran.stdout.splitlines()]
+    names = [name for name, _, _ in struck_at]
+    assert names[0] == "chainrule.signals", "the very first import of the package that is not there already"
+    assert names[-1] == "numpy"
+    assert {status for _, status, _ in struck_at} == {-signal.SIGINT}
+    loaded = names.index("chainrule.errors")
+    assert {said for _, _, said in struck_at[:loaded]} <= {"", "Stopped before it was done.\n"}
+    assert {said for _, _, said in struck_at[loaded:]} == {"Stopped before it was done.\n"}
 
 
 # ---- how soon, and what the shell sees

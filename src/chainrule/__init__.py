@@ -1,6 +1,32 @@
 """chainrule: trains convolutional networks fast on the machine you have, and shows you every gradient."""
 
-from chainrule import signals  # noqa: F401 - before slower imports: from here on the command reacts to signals
+import _signal  # type: ignore[import-not-found]  # what ``signal`` is made of: built in, while that has files to load
+import os
+import sys
+
+
+def _is_command() -> bool:
+    """Whether this process is ``chainrule`` or ``python -m chainrule``, as far as can be told while the package is loaded."""
+    arguments = getattr(sys, "argv", None) or [""]
+    if arguments[0] == "-m":  # as long as the module that is to be run is not found yet
+        return sys.orig_argv[-len(arguments)] in ("chainrule", "-mchainrule")
+    return os.path.basename(arguments[0]) in ("chainrule", "chainrule.exe")
+
+
+# From the first moment on Ctrl-C ends the command without a traceback, which Python's own handler would leave in the middle of
+# an import: the system does it, silently, until ``signals`` is loaded, which has words to say. Every import before this line
+# would be a moment in which there are tracebacks; those above are of what each interpreter has loaded already.
+if _is_command() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    try:  # noqa: SIM105 - contextlib may have to be loaded
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    except ValueError:  # this is not the main thread, so it is another program, which has the command's name
+        pass
+
+# isort: split
+from chainrule import signals
+
+if _is_command():
+    signals.listener.listen()
 
 # isort: split
 import importlib

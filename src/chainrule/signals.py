@@ -11,8 +11,9 @@ Python calls a handler between two instructions of its main thread, which may be
 thread of its own waits for signals (``signal.set_wakeup_fd``) and answers at once, whatever the main thread does. Nothing is
 raised anywhere: an exception in the middle of an import or of a callback leaves a traceback, however it is caught.
 
-``import chainrule`` loads this module first, and it loads next to nothing: where the process is the command, it listens from
-here on, long before NumPy is there. Any other program that imports the package keeps its own handlers.
+``import chainrule`` loads this module first, and it loads little: where the process is the command, the listener listens from
+then on, long before NumPy is there. In the milliseconds until then Ctrl-C ends the command without a word (see
+``chainrule/__init__.py``). Any other program that imports the package keeps its own handlers.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class Listener:
     # ---- hearing
 
     def listen(self) -> None:
-        """Install the handlers; signals that are ignored stay ignored. Only the main thread may call this."""
+        """Install the handlers; signals that are ignored stay ignored. In another thread than the main one nothing happens."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in NUMBERS:
             if number not in self._before and signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
@@ -204,15 +207,3 @@ def die(number: int) -> None:
 
 
 listener = Listener()
-
-
-def _is_command() -> bool:
-    """Whether this process is ``chainrule`` or ``python -m chainrule``, as far as can be told while the package is loaded."""
-    arguments = getattr(sys, "argv", None) or [""]
-    if arguments[0] == "-m":  # as long as the module that is to be run is not found yet
-        return sys.orig_argv[-len(arguments)] in ("chainrule", "-mchainrule")
-    return os.path.basename(arguments[0]) in ("chainrule", "chainrule.exe")
-
-
-if _is_command() and threading.current_thread() is threading.main_thread():
-    listener.listen()
