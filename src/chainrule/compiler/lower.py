@@ -330,8 +330,6 @@ class _Body:
                 stack.extend((source, source_at, False) for source, source_at in sources)
         return self.made[node, index]
 
-    computed = value
-
     def _is_boundary(self, node: Node) -> bool:
         """Whether the cluster reads ``node`` from memory."""
         return node in self.stored or (node.operation is ops.reshape and not only_unit_axes_change(node))

@@ -127,11 +127,13 @@ class Cell(Tensor):
         trace = active_trace()
         if trace is not None:
             return trace.gradient(self)
-        if callable(self._gradient_now):  # it is still in a program's memory; this fetches it
-            with state_lock:
-                if callable(self._gradient_now):
-                    self._gradient_now = self._gradient_now()
-        return self._gradient_now
+        gradient = self._gradient_now  # read once: another thread's step may put a new one in its place meanwhile
+        if not callable(gradient):
+            return gradient
+        with state_lock:
+            if self._gradient_now is gradient:
+                self._gradient_now = gradient()  # it is still in a program's memory; this fetches it
+            return self.grad
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
