@@ -94,7 +94,7 @@ cube: Primitive = Primitive(
             ),
             "ops/__init__.py": added("\n\nfrom chainrule.ops.elementwise import cube  # noqa: E402\n"),
             "cpu/kernels/emitters.py": in_front_of(
-                '    "divide": lambda', '    "cube": lambda f, x, one, dtypes: x[0] * x[0] * x[0],\n'
+                '    "divide": lambda', '    "cube": lambda f, x, instruction, dtypes: x[0] * x[0] * x[0],\n'
             ),
         },
         """

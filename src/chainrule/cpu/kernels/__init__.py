@@ -1,1 +1,1 @@
-"""What computes: families of kernels, each a function over numbered units of work, written as LLVM IR."""
+"""Generates kernels as LLVM IR, by family. A kernel is a function over numbered units of work (see ``cpu.kernel``)."""

@@ -1,9 +1,10 @@
-"""Depthwise convolution on images (N, H, W, C) and its gradients: every channel has a filter of its own.
+"""Kernels of depthwise convolution on images (N, H, W, C), where each channel has its own filter, and of its gradients.
 
-There is little arithmetic per pixel, so what counts is to stream. The convolution and the gradient of its input are a window
-that slides (see ``sliding``): sums of pixels times the weight, which is packed so that a tap's channels lie side by side. The
-gradient of the weight takes the sums of a tile and one row of the window in registers while it walks over the rows of a unit;
-where these are many, some at a time are added up apart, so that rounding errors do not grow with the number of pixels.
+There is little arithmetic per pixel, so the speed depends on reading and writing memory in streams. The convolution and the
+gradient of its input are operations of a sliding window (see ``sliding``): sums of pixels times the weight, which is packed so
+that the channels of a tap are contiguous. The gradient of the weight goes over the same windows, and keeps the sums of a row of
+taps in registers for each tile. If a unit has many rows, some rows at a time are summed up separately, so that rounding errors
+do not grow with the number of pixels.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.cpu.kernels.sliding import Axis, Pixel, Slide, SlidingOperation, Spot, State
 
 _MOST_COLUMNS = 7
-"""Of a tile: widths of images are often multiples of it."""
+"""The most columns of a tile; the widths of images are often multiples of it."""
 _MOST_PARTIAL_RESULTS = 128
+"""The most units of a weight gradient, as each leaves a partial result to be added up."""
 _PIXELS_PER_TAP = 4
-"""At least so many pixels to a unit, for each number of a partial result."""
+"""A unit of a weight gradient has at least so many pixels for each tap, as its partial result has a number for each tap."""
 _PIXELS_IN_A_ROW = 1024
-"""Whose tiles are added up one by one."""
+"""The products of about so many pixels are added up in separate sums, which are then added to the unit's partial result."""
 
 
 def suits(geometry: Geometry) -> bool:
-    """One filter per channel."""
+    """Return whether these kernels can compute a convolution: whether each channel has exactly one filter."""
     return geometry.is_depthwise and geometry.filters == geometry.channels
 
 
 def _pixels(g: Geometry) -> int:
-    """Numbers of the image and the output."""
+    """Return the elements of image and output together."""
     return g.batch * (math.prod(g.output) + math.prod(g.image)) * g.channels
 
 
@@ -59,20 +61,27 @@ def _adjoint(g: Geometry, dtype: str) -> Slide:
     return Slide(dtype, g.channels, g.output, g.image, rows, columns, g.kernel)
 
 
-# ---- the two that make an image
+# ---- convolution, and the gradient of its image
 
 
 def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """Operands "image" (N, H, W, C), "weight" (C, 1, KH, KW), "out" (N, OH, OW, C)."""
+    """Return the kernels of the convolution.
+
+    Their operands are "image" (N, H, W, C), "weight" (C, 1, KH, KW) and "out" (N, OH, OW, C).
+    """
     return _imaging("depthwise", "image", geometry, _forward(geometry, dtype))
 
 
 def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """Operands "upstream" (N, OH, OW, C), "weight" (C, 1, KH, KW), "out" (N, H, W, C)."""
+    """Return the kernels of the gradient of the image.
+
+    Their operands are "upstream" (N, OH, OW, C), "weight" (C, 1, KH, KW) and "out" (N, H, W, C).
+    """
     return _imaging("depthwise_input_gradient", "upstream", geometry, _adjoint(geometry, dtype))
 
 
 def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> KernelSteps:
+    """Return the kernels that pack the weight and compute weighted sums of the pixels of ``operand``."""
     per_unit = sliding.rows_per_unit(slide.row_bytes, g.batch, slide.result[0])
 
     def generate(target: Target, name: str) -> Module:
@@ -104,7 +113,7 @@ def _imaging(family: str, operand: str, g: Geometry, slide: Slide) -> KernelStep
 
 
 class _WeightedSum(SlidingOperation):
-    """The sum of pixels times ``weight`` (taps, C)."""
+    """Computes the sum of pixels times ``weight`` (taps, C)."""
 
     _weights: Callable[[int | Value], Value]
 
@@ -135,12 +144,12 @@ class _WeightedSum(SlidingOperation):
 
 
 def _columns(registers: int, window_width: int) -> int:
-    """A register for each column of a tile, for each tap of a row, and a few to load pixels."""
+    """Return how many columns a tile has, given a register for each column and for each tap of a row, and a few for pixels."""
     return max(2, min(_MOST_COLUMNS, registers - 3 - window_width))
 
 
 def _packed_weight(g: Geometry, dtype: str) -> Kernel:
-    """Operands "weight" (C, taps), "packed" (taps, C)."""
+    """Return the kernel that transposes "weight" (C, taps) to "packed" (taps, C)."""
     element, taps = LLVM_TYPES[dtype], math.prod(g.kernel)
 
     def generate(target: Target, name: str) -> Module:
@@ -158,9 +167,11 @@ def _packed_weight(g: Geometry, dtype: str) -> Kernel:
 
 
 def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """Operands "image" (N, H, W, C), "upstream" (N, OH, OW, C), "out" (C, 1, KH, KW).
+    """Return the kernels of the gradient of the weight.
 
-    Units are fixed blocks of rows of the upstream gradient; each leaves a partial result, and these are added up in order.
+    Their operands are "image" (N, H, W, C), "upstream" (N, OH, OW, C) and "out" (C, 1, KH, KW). Units are blocks of rows of the
+    upstream gradient, which do not depend on the number of threads. Each leaves a partial result; a second kernel adds these up
+    in order.
     """
     g, slide = geometry, _forward(geometry, dtype)
     taps, rows, itemsize = math.prod(g.kernel), g.batch * g.output[0], SIZES[slide.element]
@@ -225,7 +236,7 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSte
 
 
 class _Correlation(SlidingOperation):
-    """Adds upstream times pixel to ``sums`` (taps, slots): those of one row of the window at a time are in registers."""
+    """Adds upstream times pixel to ``sums`` (taps, slots); the sums of a row of taps are kept in registers meanwhile."""
 
     _first: Value
     _sums: dict[int, Variable]
@@ -266,7 +277,7 @@ class _Correlation(SlidingOperation):
 
 
 def _generate_finish(target: Target, name: str, g: Geometry, dtype: str, units: int) -> Module:
-    """Units are taps: partial results (units, taps, slots) to (C, taps), added up in double."""
+    """Generate the kernel that adds up partial results (units, taps, slots) in double, to (C, taps). Its units are taps."""
     element, taps = LLVM_TYPES[dtype], math.prod(g.kernel)
     vectors = sliding.vectors_of(target, g.channels, element)
     type_ = vector(vectors.lanes, element)
@@ -278,7 +289,7 @@ def _generate_finish(target: Target, name: str, g: Geometry, dtype: str, units: 
         with f.loop(0, units) as unit:
             place = f.index((f.index(unit * taps) + tap) * vectors.slots) + f.index(number * vectors.lanes)
             total.set(total.get() + f.widened(f.load(f.at(bases["partial"], place, element), type_)))
-        found, start = f.narrowed(total.get(), element), vectors.start(f, number)
+        result, start = f.narrowed(total.get(), element), vectors.start(f, number)
         for lane in range(vectors.lanes):
-            f.store(f.extract(found, lane), f.at(bases["out"], f.index((start + lane) * taps) + tap, element))
+            f.store(f.extract(result, lane), f.at(bases["out"], f.index((start + lane) * taps) + tap, element))
     return module

@@ -1,4 +1,4 @@
-"""The elementwise primitives in registers: one emitter each, and how numbers of each dtype get from memory and back."""
+"""Emitters of the elementwise primitives, which work on values in registers; and conversions between registers and memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels import mathematics
 
 MEMORY_TYPES = {**LLVM_TYPES, "bfloat16": "i16"}
+"""The LLVM type in which values of each dtype are stored in memory."""
 REGISTER_TYPES = {**LLVM_TYPES, "bool": "i1", "bfloat16": "float"}
-"""How values of a dtype lie in a register: a bool is one bit, a bfloat16 is a float that was rounded."""
+"""The LLVM type of values of each dtype in registers. A bool is a single bit, a bfloat16 is a float that has been rounded."""
 
 UNSIGNED = ("uint8", "bool")
 FLOATS = ("float32", "float64", "bfloat16")
@@ -20,6 +21,7 @@ FLOATS = ("float32", "float64", "bfloat16")
 
 
 def to_register(f: Function, raw: Value, dtype: str) -> Value:
+    """Convert ``raw``, as loaded from memory, to the type that ``dtype`` has in registers."""
     if dtype == "bool":
         return f.compare("ne", raw, 0)
     if dtype == "bfloat16":
@@ -28,6 +30,7 @@ def to_register(f: Function, raw: Value, dtype: str) -> Value:
 
 
 def to_memory(f: Function, value: Value, dtype: str) -> Value:
+    """Convert a value of ``dtype`` from its type in registers to the type in which it is stored in memory."""
     if dtype == "bool":
         return f.convert("zext", value, "i8")
     if dtype == "bfloat16":
@@ -36,7 +39,7 @@ def to_memory(f: Function, value: Value, dtype: str) -> Value:
 
 
 def round_to_bfloat16(f: Function, x: Value) -> Value:
-    """A float rounded to the nearest bfloat16, to even on a tie; nan stays nan."""
+    """Round a float to the nearest bfloat16, to even on a tie; nan stays nan. The result is a float still."""
     bits = f.convert("bitcast", x, "i32")
     odd = (bits >> 16) & 1
     rounded = (bits + 0x7FFF + odd) & -65536
@@ -47,19 +50,25 @@ def round_to_bfloat16(f: Function, x: Value) -> Value:
 # ---- primitives
 
 
-def compute(f: Function, one: Instruction, inputs: list[Value], dtypes: list[str]) -> Value:
-    """The value of an elementwise primitive."""
-    found = EMITTERS[one.name](f, inputs, one, dtypes)
-    return round_to_bfloat16(f, found) if one.dtype == "bfloat16" and one.name != "where" else found
+def compute(f: Function, instruction: Instruction, inputs: list[Value], dtypes: list[str]) -> Value:
+    """Emit an elementwise primitive: ``instruction`` applied to ``inputs``, whose dtypes are ``dtypes``.
+
+    Inputs and result have the types of registers. A bfloat16 result is rounded.
+    """
+    value = EMITTERS[instruction.name](f, inputs, instruction, dtypes)
+    return round_to_bfloat16(f, value) if instruction.dtype == "bfloat16" and instruction.name != "where" else value
 
 
 def has_emitter(name: str) -> bool:
-    """Whether loops can compute the primitive of this name."""
+    """Return whether loops can compute the primitive with this name."""
     return name in EMITTERS
 
 
 def extreme(f: Function, largest: bool, a: Value, b: Value, dtype: str) -> Value:
-    """The larger or the smaller of two numbers of ``dtype``: a register does not tell whether an integer has a sign."""
+    """Return the larger (``largest``) or the smaller of two numbers of ``dtype``; nan if either is nan.
+
+    The dtype is needed as the type of a register does not tell whether an integer has a sign.
+    """
     if dtype in UNSIGNED:
         return f.select(f.compare("ugt" if largest else "ult", a, b), a, b)
     return (mathematics.maximum if largest else mathematics.minimum)(f, a, b)
@@ -79,8 +88,8 @@ def _sign(f: Function, x: Value, floating: bool, unsigned: bool) -> Value:
     if unsigned:
         return f.select(f.compare("ne", x, 0), one, zero)
     below = f.select(f.compare("olt" if floating else "slt", x, 0), f.number(-1, x.type), zero)
-    found = f.select(f.compare("ogt" if floating else "sgt", x, 0), one, below)
-    return f.select(f.compare("uno", x, x), x, found) if floating else found
+    sign = f.select(f.compare("ogt" if floating else "sgt", x, 0), one, below)
+    return f.select(f.compare("uno", x, x), x, sign) if floating else sign
 
 
 def _round_to(f: Function, x: Value, dtype: str, narrow: str) -> Value:
@@ -93,8 +102,11 @@ def _round_to(f: Function, x: Value, dtype: str, narrow: str) -> Value:
 
 
 def cast(f: Function, x: Value, source: str, to: str) -> Value:
-    """As NumPy's astype on x86: towards zero for integers, x != 0 for bool. What no int32 or int64 holds, and nan, becomes the
-    smallest one; a uint8 is what is left of an int32."""
+    """Convert ``x`` from dtype ``source`` to dtype ``to``, as NumPy's astype does on x86.
+
+    A float becomes an integer by rounding towards zero; if that does not fit an int32 or int64, and for nan, the result is the
+    smallest integer. A uint8 is the lowest byte of the int32. A bool is x != 0.
+    """
     if source == to:
         return x
     floats = {"float32": 32, "float64": 64, "bfloat16": 32}
@@ -135,16 +147,18 @@ def _power(f: Function, x: Value, dtype: str, exponent: float) -> Value:
 
 
 Emitter = Callable[[Function, list[Value], Instruction, list[str]], Value]
-"""``emitter(f, inputs, instruction, dtypes of the inputs)``: the value, in registers."""
+"""``emitter(f, inputs, instruction, dtypes)`` emits a primitive; ``dtypes`` are those of the inputs. See ``compute``."""
 
 
 def _one(emit: Callable[[Function, Value], Value]) -> Emitter:
-    """For a function of one number that is alike for all its dtypes."""
-    return lambda f, x, one, dtypes: emit(f, x[0])
+    """Return the emitter of a function of a single argument that is the same for all dtypes."""
+    return lambda f, x, instruction, dtypes: emit(f, x[0])
 
 
 def _comparison(floats: str, signed: str, unsigned: str) -> Emitter:
-    def emit(f: Function, x: list[Value], one: Instruction, dtypes: list[str]) -> Value:
+    """Return the emitter of a comparison, whose predicate in LLVM depends on the dtype of the inputs."""
+
+    def emit(f: Function, x: list[Value], instruction: Instruction, dtypes: list[str]) -> Value:
         kind = floats if dtypes[0] in FLOATS else unsigned if dtypes[0] in UNSIGNED else signed
         return f.compare(kind, x[0], x[1])
 
@@ -152,41 +166,41 @@ def _comparison(floats: str, signed: str, unsigned: str) -> Emitter:
 
 
 EMITTERS: dict[str, Emitter] = {
-    "abs": lambda f, x, one, dtypes: _absolute(f, x[0], dtypes[0]),
-    "add": lambda f, x, one, dtypes: x[0] + x[1],
-    "cast": lambda f, x, one, dtypes: cast(f, x[0], dtypes[0], one.dtype),
+    "abs": lambda f, x, instruction, dtypes: _absolute(f, x[0], dtypes[0]),
+    "add": lambda f, x, instruction, dtypes: x[0] + x[1],
+    "cast": lambda f, x, instruction, dtypes: cast(f, x[0], dtypes[0], instruction.dtype),
     "cos": _one(mathematics.cos),
-    "divide": lambda f, x, one, dtypes: x[0] / x[1],
+    "divide": lambda f, x, instruction, dtypes: x[0] / x[1],
     "equal": _comparison("oeq", "eq", "eq"),
     "erf": _one(mathematics.erf),
     "erfc": _one(mathematics.erfc),
     "exp": _one(mathematics.exp),
     "expm1": _one(mathematics.expm1),
-    "inverse_deviation": lambda f, x, one, dtypes: mathematics.sqrt(f, x[0]) / x[0],
+    "inverse_deviation": lambda f, x, instruction, dtypes: mathematics.sqrt(f, x[0]) / x[0],
     "less": _comparison("olt", "slt", "ult"),
     "less_equal": _comparison("ole", "sle", "ule"),
     "log": _one(mathematics.log),
     "log1p": _one(mathematics.log1p),
-    "logical_and": lambda f, x, one, dtypes: x[0] & x[1],
-    "logical_not": lambda f, x, one, dtypes: x[0] ^ 1,
-    "logical_or": lambda f, x, one, dtypes: x[0] | x[1],
-    "maximum": lambda f, x, one, dtypes: extreme(f, True, x[0], x[1], dtypes[0]),
-    "minimum": lambda f, x, one, dtypes: extreme(f, False, x[0], x[1], dtypes[0]),
-    "multiply": lambda f, x, one, dtypes: _multiply(f, x[0], x[1]),
-    "negative": lambda f, x, one, dtypes: -x[0],
-    "power": lambda f, x, one, dtypes: _power(f, x[0], dtypes[0], one.attribute("exponent")),
-    "round_to": lambda f, x, one, dtypes: _round_to(f, x[0], dtypes[0], one.attribute("dtype")),
+    "logical_and": lambda f, x, instruction, dtypes: x[0] & x[1],
+    "logical_not": lambda f, x, instruction, dtypes: x[0] ^ 1,
+    "logical_or": lambda f, x, instruction, dtypes: x[0] | x[1],
+    "maximum": lambda f, x, instruction, dtypes: extreme(f, True, x[0], x[1], dtypes[0]),
+    "minimum": lambda f, x, instruction, dtypes: extreme(f, False, x[0], x[1], dtypes[0]),
+    "multiply": lambda f, x, instruction, dtypes: _multiply(f, x[0], x[1]),
+    "negative": lambda f, x, instruction, dtypes: -x[0],
+    "power": lambda f, x, instruction, dtypes: _power(f, x[0], dtypes[0], instruction.attribute("exponent")),
+    "round_to": lambda f, x, instruction, dtypes: _round_to(f, x[0], dtypes[0], instruction.attribute("dtype")),
     "rsqrt": _one(mathematics.rsqrt),
     "sech_squared": _one(mathematics.sech_squared),
     "sigmoid": _one(mathematics.sigmoid),
-    "sign": lambda f, x, one, dtypes: _sign(f, x[0], dtypes[0] in FLOATS, dtypes[0] in UNSIGNED),
+    "sign": lambda f, x, instruction, dtypes: _sign(f, x[0], dtypes[0] in FLOATS, dtypes[0] in UNSIGNED),
     "sin": _one(mathematics.sin),
     "softplus": _one(mathematics.softplus),
     "sqrt": _one(mathematics.sqrt),
-    "stop_gradient": lambda f, x, one, dtypes: x[0],
-    "subtract": lambda f, x, one, dtypes: x[0] - x[1],
+    "stop_gradient": lambda f, x, instruction, dtypes: x[0],
+    "subtract": lambda f, x, instruction, dtypes: x[0] - x[1],
     "tanh": _one(mathematics.tanh),
-    "tensor_power": lambda f, x, one, dtypes: mathematics.tensor_power(f, x[0], x[1]),
-    "where": lambda f, x, one, dtypes: f.select(x[0], x[1], x[2]),
+    "tensor_power": lambda f, x, instruction, dtypes: mathematics.tensor_power(f, x[0], x[1]),
+    "where": lambda f, x, instruction, dtypes: f.select(x[0], x[1], x[2]),
 }
-"""How each elementwise primitive is computed: one line for each, held complete by a test that walks the registry."""
+"""The emitter of each elementwise primitive. A test walks the registry of primitives and fails if one is missing."""

@@ -1,7 +1,8 @@
-"""Kernels that are told places, or tell them: gather, its adjoint, and where the largest or smallest value stands.
+"""Kernels that read or write indices: gather, its adjoint scatter_add, argmax and argmin.
 
-Arrays are seen as (before, axis, after), dense, row-major. An index outside its axis never touches memory outside: it is
-noted in ``status`` (int64: 1 + the index's position, the index) and treated as 0; who runs the program raises the error.
+Arrays are dense, row-major and seen as (before, axis, after). An index outside of its axis never leads to memory outside: it is
+recorded in the operand "status" (int64: 1 + position of the index, index) and treated as 0. The program raises the error after
+its run.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 
 _ROWS_PER_UNIT = 256
 _IN_A_ROW = 32
-"""Floats that are added up in their own width."""
+"""The most floats that are added up in their own precision, before the sum is added to a sum in double."""
 
 
 def _begin(target: Target, name: str, operands: int) -> tuple[Module, Function, list[Value]]:
+    """Return a new module, its kernel's function, and the addresses of the kernel's operands."""
     module = Module(target.vector_bits, target.has_fma)
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
     return module, f, [f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(operands)]
 
 
 def _index(f: Function, indices: Value, position: Value, dtype: str, size: int, status: Value) -> Value:
-    """The index at ``position``, checked."""
+    """Load the index at ``position`` as an i64; if it is not from 0 to ``size``, record it in ``status`` and return 0."""
     element = LLVM_TYPES[dtype]
     index = f.load(f.at(indices, position, element), element)
     if element != "i64":
@@ -40,7 +42,10 @@ def _index(f: Function, indices: Value, position: Value, dtype: str, size: int, 
 def gather(
     target: Target, dtype: str, index_dtype: str, before: int, size: int, after: int, count: int
 ) -> KernelSteps:  # fmt: skip
-    """Operands "x" (before, size, after), "indices" (count), "status", "out" (before, count, after)."""
+    """Return the kernel that copies rows of ``after`` elements: out[b, i] = x[b, indices[i]].
+
+    Its operands are "x" (before, size, after), "indices" (count), "status" and "out" (before, count, after).
+    """
     rows = before * count
     element, itemsize = LLVM_TYPES[dtype], SIZES[LLVM_TYPES[dtype]]
 
@@ -63,11 +68,14 @@ def gather(
 def scatter_add(
     target: Target, dtype: str, index_dtype: str, before: int, size: int, after: int, count: int
 ) -> KernelSteps:  # fmt: skip
-    """Operands "x" (before, count, after), "indices" (count), "status", "out" (before, size, after): x added at the indices,
-    in their order.
+    """Return the kernels that add rows of ``after`` elements: out[b, j] is the sum of x[b, i] over all i with indices[i] = j.
 
-    First each index gets a list of its positions: ``first`` (size) and ``following`` (count), -1 at the end. Then a unit makes
-    some rows of the result. Of floats 32 are added up in a row, then they go to a row of doubles.
+    Their operands are "x" (before, count, after), "indices" (count), "status" and "out" (before, size, after). The rows are
+    added up in the order of i.
+
+    A first kernel makes a linked list of the positions i of each j: "first" (size) and "following" (count), where -1 ends a
+    list. In a second kernel, units compute some rows of the result each. Up to 32 float terms are added up in place, then their
+    sum is added to a row of doubles.
     """
     element, itemsize = LLVM_TYPES[dtype], SIZES[LLVM_TYPES[dtype]]
     rows = before * size
@@ -136,14 +144,14 @@ def _fill(f: Function, place: Value, nbytes: int, byte: int) -> None:
 
 @contextmanager
 def _rows_of(f: Function, unit: Value, rows: int) -> Iterator[Value]:
-    """The rows of a unit, one by one."""
+    """Emit a loop over the rows of a unit; yields the row."""
     first = f.index(unit * _ROWS_PER_UNIT)
     with f.loop(first, f.least(first + _ROWS_PER_UNIT, rows)) as row:
         yield row
 
 
 def _each_vector(f: Function, size: int, lanes: int) -> Iterator[tuple[Value, int]]:
-    """Loops over a row: the first element, and how many side by side."""
+    """Emit loops over a row of ``size`` elements, in vectors and then single; yields the first element and the lanes."""
     whole = size // lanes * lanes
     if whole:
         with f.loop(0, whole, lanes) as i:
@@ -154,7 +162,11 @@ def _each_vector(f: Function, size: int, lanes: int) -> Iterator[tuple[Value, in
 
 
 def extreme_place(target: Target, dtype: str, largest: bool, before: int, size: int, after: int) -> KernelSteps:
-    """argmax or argmin: operands "x" (before, size, after), "out" int64 (before, after). First on a tie; nan wins."""
+    """Return the kernel of argmax (``largest``) or argmin, along the axis of ``size`` elements.
+
+    Its operands are "x" (before, size, after) and "out" (before, after), int64. On a tie the first index is the result; a nan
+    counts as larger (for argmin: smaller) than all numbers.
+    """
     element = LLVM_TYPES[dtype]
     floating = dtype in ("float32", "float64")
     unsigned = dtype in ("uint8", "bool")

@@ -1,4 +1,4 @@
-"""The geometry of a convolution or a pooling on images (N, H, W, C): sizes, strides, paddings in one place."""
+"""The geometry of a convolution on images (N, H, W, C): its sizes, strides and paddings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """``image`` (H, W) with ``channels``, ``output`` (OH, OW) with ``filters``; per axis (height, width) kernel, stride,
-    padding as (before, after), dilation. Filter o sees the channels of its group only."""
+    """The sizes of a convolution. Pairs are (height, width).
+
+    Attributes:
+        batch: the number of images.
+        channels: the channels of the image, of all groups together.
+        filters: the channels of the output, of all groups together.
+        image: the size of the image in pixels.
+        output: the size of the output in pixels.
+        kernel: the size of the window in taps.
+        stride: pixels of the image from one window to the next.
+        padding: for each axis the rows or columns of zeros (before, after) the image.
+        dilation: pixels of the image from one tap to the next.
+        groups: the number of groups; a filter sees only the channels of its group.
+    """
 
     batch: int
     channels: int
@@ -25,35 +37,41 @@ class Geometry:
 
     @property
     def channels_per_group(self) -> int:
+        """Channels of the image that each filter sees."""
         return self.channels // self.groups
 
     @property
     def filters_per_group(self) -> int:
+        """Filters that see the same channels."""
         return self.filters // self.groups
 
     @property
     def is_depthwise(self) -> bool:
+        """Whether each filter sees a single channel."""
         return self.groups == self.channels and self.channels_per_group == 1
 
     @property
     def multiply_adds(self) -> int:
-        """Of one pass, forward or either gradient, counted as a direct convolution of the padded image."""
+        """The multiply-adds of a direct convolution of the padded image.
+
+        The gradients of image and weight take as many.
+        """
         window = self.kernel[0] * self.kernel[1] * self.channels_per_group
         return self.batch * self.output[0] * self.output[1] * self.filters * window
 
     @property
     def multiply_adds_inside(self) -> int:
-        """Those of them whose pixel lies in the image: the others multiply zeros of the padding, and may be left out."""
+        """Those ``multiply_adds`` whose pixel lies in the image; the others multiply zeros of the padding."""
         return self.batch * len(self._inside(0)) * len(self._inside(1)) * self.filters * self.channels_per_group
 
     @property
     def unseen(self) -> int:
-        """Numbers of the images that no tap of any output pixel reads, as where the stride is wider than the window."""
+        """The elements of the images that no tap reads, as where the stride is wider than the window."""
         seen = len(set(self._inside(0))) * len(set(self._inside(1)))
         return self.batch * self.channels * (self.image[0] * self.image[1] - seen)
 
     def _inside(self, axis: int) -> list[int]:
-        """Along an axis, what every tap of every output pixel reads of the image."""
+        """Return the positions of the image that all taps of all output pixels read along an axis, once for each reading."""
         stride, before, dilation, size = self.stride[axis], self.padding[axis][0], self.dilation[axis], self.image[axis]
         places = (o * stride - before + k * dilation for o in range(self.output[axis]) for k in range(self.kernel[axis]))
         return [place for place in places if 0 <= place < size]

@@ -1,9 +1,10 @@
-"""Machine code of a loop nest: elementwise work and reductions.
+"""Kernels of loop nests: elementwise primitives and reductions.
 
-Loop order: units, then the axes of the nest, outermost first; the last axis in vectors, of which the last one may be a part,
-by mask; where the processor or an access has no masks, what is left over goes element by element. A value is computed in the
-outermost loop in which everything that it depends on is known. Reads each load once per point, writes each store once; a
-reduction over the last axis is carried in a register, others in their place in memory. Sums of floats are cut (see ``_Sum``).
+Loop order: units, then the axes of the nest, outermost first. The last axis is processed in vectors. Its last elements, if they
+do not fill a vector, are processed as part of a vector by mask or, where the processor or an access allows no masks, one at a
+time. A value is computed in the outermost loop in which all values that it depends on are known. Each load is read once per
+point, each store is written once. A reduction along the last axis accumulates in a register, others accumulate in memory, where
+their result lies. Sums of floats are divided into blocks (see ``_Sum``).
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from chainrule.cpu.kernels.emitters import (
 )
 
 _IN_A_ROW = 32
-"""Terms of a sum of floats that are added up in their own width: then they go to a sum in double."""
+"""The most floats that are added up in their own precision, before the sum is added to a sum in double."""
 
 
 def loop_kernel(nest: Nest, target: Target) -> Kernel:
-    """The kernel of ``nest``; operands in the order of their numbers."""
+    """Return the kernel of ``nest``, whose operands are in the order of their numbers."""
     points = [math.prod(nest.sizes[: depth + 1]) for depth in _depths(nest)]
     arithmetic = sum(count for one, count in zip(nest.body, points, strict=True) if one.inputs)
     return Kernel(
@@ -52,7 +53,7 @@ def loop_kernel(nest: Nest, target: Target) -> Kernel:
 
 
 def _depths(nest: Nest) -> list[int]:
-    """Per instruction the innermost axis that it varies along, where it is computed; -1 for none."""
+    """Return the innermost axis along which each instruction varies, in whose loop it is computed; -1 if it is constant."""
     depths: list[int] = []
     for one in nest.body:
         strides = one.access.strides if one.access else one.attribute("strides") if one.name == "index" else ()
@@ -63,45 +64,49 @@ def _depths(nest: Nest) -> list[int]:
 
 @dataclass(frozen=True)
 class _Sum:
-    """How the terms of a sum of floats come together, so that its rounding error does not grow with its length.
+    """A reduction that adds up floats, in blocks, so that its rounding error does not grow with the number of terms.
 
-    At most ``_IN_A_ROW`` terms are added up in the width of the numbers, then such a block goes to a double of its own in the
-    scratch memory; a bfloat16 goes there at once. Over the last axis a block is a register of the innermost loop, else it is
-    what lies in the places of the result. Higham, "The accuracy of floating point summation" (1993), has the bounds.
+    At most ``_IN_A_ROW`` terms are added up in the precision of the numbers. Such a block is then added to a double in scratch
+    memory; there is a double for each element of the result. A bfloat16 is added to its double directly. Along the last axis, a
+    block is added up in a register of the innermost loop, else in the memory of the result. For bounds of the error see Higham,
+    "The accuracy of floating point summation" (1993).
     """
 
     nest: Nest
     reduction: Reduction
     begin: int
-    """Of its doubles, in the scratch memory."""
+    """The byte of scratch memory at which its doubles begin."""
 
     @property
     def access(self) -> Access:
+        """Where the result lies."""
         return self.reduction.access
 
     @cached_property
     def reduced(self) -> list[int]:
-        """The axes that it gathers, outermost first."""
+        """The axes that are summed over, outermost first."""
         return [axis for axis, stride in enumerate(self.access.strides) if stride == 0]
 
     @property
     def is_across(self) -> bool:
-        """Whether it gathers along the last axis."""
+        """Whether it sums over the last axis."""
         return self.access.strides[-1] == 0
 
     @property
     def is_narrow(self) -> bool:
-        """Whether blocks come together in the places of the result."""
+        """Whether blocks are added up in the memory of the result."""
         return not self.is_across and self.access.dtype != "bfloat16"
 
     def length(self, axis: int) -> int:
-        """Indices of an axis in one unit."""
+        """Return the number of indices of an axis in each unit."""
         return self.nest.rows if axis == 0 else self.nest.sizes[axis]
 
     @cached_property
     def block(self) -> tuple[int, int] | None:
-        """Of what comes together in the places: the axis that is cut, and how many of its indices make a block; None: it is
-        short enough as a whole."""
+        """The axis that is divided into blocks, and how many of its indices make a block, if blocks are added up in memory.
+
+        None if they are not, or if a unit's whole sum is short enough.
+        """
         terms = 1
         for axis in reversed(self.reduced if self.is_narrow else []):
             if terms * self.length(axis) > _IN_A_ROW:
@@ -111,23 +116,24 @@ class _Sum:
 
     @cached_property
     def is_wide(self) -> bool:
-        """Whether there are doubles in the scratch memory."""
+        """Whether doubles in scratch memory are needed."""
         if self.is_across:
             return len(self.reduced) > 1
         return not self.is_narrow or self.block is not None
 
     def kept(self, axis: int) -> list[int]:
-        """The axes within ``axis`` that it keeps."""
+        """Return the axes inside of ``axis`` that are not summed over."""
         return [one for one in range(axis + 1, len(self.nest.sizes)) if self.access.strides[one]]
 
     @property
     def wide_bytes(self) -> int:
+        """Bytes of its doubles in scratch memory, rounded up to cache lines; 0 if there are none."""
         places = math.prod(self.nest.sizes[axis] for axis in self.kept(self.reduced[0]))
         return -(-places * 8 // 64) * 64 if self.is_wide else 0
 
 
 def _sums(nest: Nest) -> dict[Reduction, _Sum]:
-    """Of the reductions of a nest those that add up floats."""
+    """Return those reductions of a nest that add up floats, and how."""
     found: dict[Reduction, _Sum] = {}
     begin = 0
     for one in nest.reductions:
@@ -142,7 +148,7 @@ def _accesses(nest: Nest) -> set[Access]:
 
 
 def _traffic(nest: Nest, access: Access) -> int:
-    """Bytes that an access touches: places along axes of stride 0 are the same."""
+    """Return the bytes of the different elements that an access touches: along axes with stride 0 they are the same."""
     places = SIZES[MEMORY_TYPES[access.dtype]]
     for size, stride in zip(nest.sizes, access.strides, strict=True):
         places *= size if stride else 1
@@ -157,7 +163,7 @@ def _generate(nest: Nest, target: Target, name: str) -> Module:
 
 
 class _Emission:
-    """The state of emitting one nest."""
+    """Emits the code of a nest into function ``f``."""
 
     def __init__(self, f: Function, nest: Nest, target: Target) -> None:
         self.f, self.nest = f, nest
@@ -167,7 +173,7 @@ class _Emission:
         self.masks = self._masks(target)
         most = nest.sizes[-1]
         self.lanes = max(1, min(target.lanes(self._widest()), _power_of_two_up_to(2 * most - 1 if self.masks else most)))
-        self.edge: int | Value | None = None  # of a vector at the edge, how many lanes there are
+        self.edge: int | Value | None = None  # the number of lanes of a vector by mask, while it is emitted
         self.values: dict[tuple[int, int], Value] = {}  # (instruction, lanes) -> value
         self.indices: list[Value | int] = [0] * len(nest.sizes)
         self.unit: Value | None = None
@@ -175,13 +181,13 @@ class _Emission:
         self.sums = _sums(nest)
 
     def _widest(self) -> int:
-        """Bytes of the widest number that is worked on in vectors."""
+        """Return the bytes of the widest type that occurs in vectors, at least 4."""
         dtypes = [one.dtype for one, depth in zip(self.nest.body, self.depths, strict=True) if depth == self.last]
         dtypes += [one.access.dtype for one in self.nest.stores] + [one.access.dtype for one in self.nest.reductions]
         return max([4, *(SIZES[element_of(REGISTER_TYPES[one])] for one in dtypes)])
 
     def _masks(self, target: Target) -> bool:
-        """Whether part of a vector can be loaded and stored at each access."""
+        """Return whether all accesses can load and store parts of vectors by mask."""
         nest = self.nest
         accesses = _accesses(nest) | {one.access for one in nest.reductions}
         moving = [one for one in accesses if one.strides[self.last] and nest.sizes[self.last] > 1]
@@ -190,6 +196,7 @@ class _Emission:
         ) and has_masks(target, self._widest())
 
     def emit(self) -> None:
+        """Emit the loop over units."""
         f, nest = self.f, self.nest
         with f.loop(f["begin"], f["end"]) as unit:
             self.unit = unit
@@ -205,6 +212,7 @@ class _Emission:
             self._axis(0, begin, end)
 
     def _axis(self, axis: int, begin: int | Value, end: int | Value) -> None:
+        """Emit the loop over ``axis`` from ``begin`` to ``end``, with all loops inside of it."""
         f = self.f
         sums = [one for one in self.sums.values() if one.reduced[0] == axis]
         for one in sums:
@@ -221,7 +229,7 @@ class _Emission:
 
     @contextmanager
     def _blocks(self, axis: int, begin: int | Value, end: int | Value) -> Iterator[tuple[int | Value, int | Value]]:
-        """The blocks of an axis, from and to, after each of which sums go to their doubles."""
+        """Emit a loop over the blocks of an axis, and after each block add sums to their doubles; yields begin and end."""
         cut = [(one, one.block[1]) for one in self.sums.values() if one.block is not None and one.block[0] == axis]
         if not cut:
             yield begin, end
@@ -233,7 +241,7 @@ class _Emission:
                 self._to_doubles(one, axis)
 
     def _innermost(self, begin: int | Value, end: int | Value) -> None:
-        """The vector axis: whole vectors, then what is left over, as part of a vector or one by one."""
+        """Emit the loop over the last axis: whole vectors, then the elements left over, by mask or one at a time."""
         f, nest, lanes = self.f, self.nest, self.lanes
         across = [one for one in nest.reductions if one.access.strides[self.last] == 0]
         carried = {id(one): f.variable(vector(lanes, self._register(one)), self._identity(one, lanes)) for one in across}
@@ -245,7 +253,7 @@ class _Emission:
         }
 
         def points(first: int | Value, last: int | Value, lanes: int, sums: dict[int, Any]) -> None:
-            """From ``first`` to ``last``, a multiple of ``lanes``, in blocks if that is long."""
+            """Emit whole vectors of ``lanes`` from ``first`` to ``last``; in blocks if there are sums of many terms."""
             if not wide:
                 with f.loop(first, last, lanes) as index:
                     self._point(index, lanes, sums)
@@ -288,7 +296,7 @@ class _Emission:
             self._store_to(self._combine(one, so_far, total), place, one.access, 1)
 
     def _edge(self, middle: int | Value, end: int | Value, carried: dict[int, Any]) -> None:
-        """The part of a vector from ``middle`` on."""
+        """Emit the part of a vector from ``middle`` to ``end``, by mask."""
         f = self.f
         if isinstance(end, int) and isinstance(middle, int):
             self.edge = end - middle
@@ -300,6 +308,7 @@ class _Emission:
         self.edge = None
 
     def _point(self, index: Value, lanes: int, carried: dict[int, Any]) -> None:
+        """Emit the work at ``lanes`` points from ``index`` of the last axis on; ``carried``: reductions in registers, by id."""
         f, nest = self.f, self.nest
         self.indices[self.last] = index
         kept = dict(self.values)
@@ -326,7 +335,7 @@ class _Emission:
     # ---- values
 
     def _at_depth(self, depth: int) -> None:
-        """Compute what is known from here on inwards, as single numbers."""
+        """Compute the values that vary along axis ``depth``, and none inside of it, as scalars."""
         if depth == self.last:
             return
         for number, own in enumerate(self.depths):
@@ -334,41 +343,42 @@ class _Emission:
                 self.values[number, 1] = self._compute(number, 1)
 
     def _value(self, number: int, lanes: int) -> Value:
-        found = self.values.get((number, lanes))
-        if found is None:
-            found = self.values[number, lanes] = self.f.splat(self.values[number, 1], lanes)
-        return found
+        """Return the value of an instruction in ``lanes`` lanes; a scalar is repeated in all lanes."""
+        value = self.values.get((number, lanes))
+        if value is None:
+            value = self.values[number, lanes] = self.f.splat(self.values[number, 1], lanes)
+        return value
 
     def _compute(self, number: int, lanes: int) -> Value:
-        one = self.nest.body[number]
+        instruction = self.nest.body[number]
         f = self.f
-        type_ = vector(lanes, REGISTER_TYPES[one.dtype])
-        if one.name == "load":
-            assert one.access is not None
-            return self._load(one.access, lanes)
-        if one.name == "constant":
-            return f.number(one.attribute("number"), type_)
-        if one.name == "index":
-            start: Value = f.index(one.attribute("start"))
-            strides = one.attribute("strides")
+        type_ = vector(lanes, REGISTER_TYPES[instruction.dtype])
+        if instruction.name == "load":
+            assert instruction.access is not None
+            return self._load(instruction.access, lanes)
+        if instruction.name == "constant":
+            return f.number(instruction.attribute("number"), type_)
+        if instruction.name == "index":
+            start: Value = f.index(instruction.attribute("start"))
+            strides = instruction.attribute("strides")
             for axis, stride in enumerate(strides):
                 if stride:
                     start = start + self.indices[axis] * stride
-            found = f.splat(start, lanes)
+            index = f.splat(start, lanes)
             if lanes > 1 and strides[self.last]:
-                found = found + f.numbers([lane * strides[self.last] for lane in range(lanes)], "i64")
-            return found
-        if one.name == "unit_share":
+                index = index + f.numbers([lane * strides[self.last] for lane in range(lanes)], "i64")
+            return index
+        if instruction.name == "unit_share":
             assert self.unit_rows is not None
-            count = f.convert("sitofp", f.index(self.unit_rows * one.attribute("inner")), type_)
+            count = f.convert("sitofp", f.index(self.unit_rows * instruction.attribute("inner")), type_)
             return f.number(1.0, type_) / count
-        inputs = [self._value(i, lanes) for i in one.inputs]
-        return compute(f, one, inputs, [self.nest.body[i].dtype for i in one.inputs])
+        inputs = [self._value(i, lanes) for i in instruction.inputs]
+        return compute(f, instruction, inputs, [self.nest.body[i].dtype for i in instruction.inputs])
 
     # ---- memory
 
     def _address(self, access: Access, upto: int | None = None) -> Value:
-        """Address of the first lane; ``upto`` leaves out the axes from there on."""
+        """Return the address of an access at the current indices; ``upto``: only those of axes before this one count."""
         f = self.f
         place: Value | int = access.start
         if access.unit_stride:
@@ -384,6 +394,7 @@ class _Emission:
         return self._load_from(self._address(access), access, lanes)
 
     def _load_from(self, place: Value, access: Access, lanes: int) -> Value:
+        """Load ``lanes`` elements along the last axis, from address ``place`` on, with the stride of the access."""
         f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
         type_ = vector(lanes, element)
         if lanes == 1:
@@ -402,6 +413,7 @@ class _Emission:
         self._store_to(value, self._address(access), access, lanes)
 
     def _store_to(self, value: Value, place: Value, access: Access, lanes: int) -> None:
+        """Store ``lanes`` elements along the last axis, from address ``place`` on, with the stride of the access."""
         f, element, stride = self.f, MEMORY_TYPES[access.dtype], access.strides[self.last]
         raw = to_memory(f, value, access.dtype)
         if lanes == 1:
@@ -415,19 +427,19 @@ class _Emission:
 
     # ---- reductions
 
-    def _register(self, one: Reduction) -> str:
-        return REGISTER_TYPES[one.access.dtype]
+    def _register(self, reduction: Reduction) -> str:
+        return REGISTER_TYPES[reduction.access.dtype]
 
-    def _identity(self, one: Reduction, lanes: int) -> Value:
-        return self.f.number(identity(one.kind, one.access.dtype), vector(lanes, self._register(one)))
+    def _identity(self, reduction: Reduction, lanes: int) -> Value:
+        return self.f.number(identity(reduction.kind, reduction.access.dtype), vector(lanes, self._register(reduction)))
 
-    def _combine(self, one: Reduction, a: Value, b: Value) -> Value:
-        if one.kind == "sum":
+    def _combine(self, reduction: Reduction, a: Value, b: Value) -> Value:
+        if reduction.kind == "sum":
             return a + b
-        return extreme(self.f, one.kind == "max", a, b, one.access.dtype)
+        return extreme(self.f, reduction.kind == "max", a, b, reduction.access.dtype)
 
-    def _horizontal(self, one: Reduction, value: Value) -> Value:
-        """All lanes as one: halves upon halves, a fixed order."""
+    def _horizontal(self, reduction: Reduction, value: Value) -> Value:
+        """Combine all lanes to a scalar: the upper half with the lower half, and so on, always in the same order."""
         f, lanes = self.f, lanes_of(value.type)
         while lanes > 1:
             lanes //= 2
@@ -435,70 +447,70 @@ class _Emission:
             high = f.shuffle(value, value, range(lanes, 2 * lanes))
             if lanes == 1:
                 low, high = f.extract(value, 0), f.extract(value, 1)
-            value = self._combine(one, low, high)
+            value = self._combine(reduction, low, high)
         return value
 
     # ---- sums of floats
 
-    def _begin_sum(self, one: _Sum) -> None:
-        """Nothing so far: before the outermost axis that it gathers."""
-        for lanes in self._places(one, one.reduced[0]):
-            if one.is_narrow:
-                self._store_number(one, self.f.zero(vector(lanes, self._register(one.reduction))))
-            if one.is_wide:
-                self.f.store(self.f.zero(vector(lanes, "double")), self._double(one))
+    def _begin_sum(self, sum_: _Sum) -> None:
+        """Set a sum to 0, before the loop over the outermost axis that is summed over."""
+        for lanes in self._places(sum_, sum_.reduced[0]):
+            if sum_.is_narrow:
+                self._store_number(sum_, self.f.zero(vector(lanes, self._register(sum_.reduction))))
+            if sum_.is_wide:
+                self.f.store(self.f.zero(vector(lanes, "double")), self._double(sum_))
 
-    def _to_doubles(self, one: _Sum, axis: int) -> None:
-        """What came together in the places within ``axis`` goes to their doubles."""
+    def _to_doubles(self, sum_: _Sum, axis: int) -> None:
+        """Add the block sums that lie in the result to their doubles and set them to 0, for all elements inside of ``axis``."""
         f = self.f
-        for lanes in self._places(one, axis):
-            place, double = self._address(one.access), self._double(one)
-            number = f.load(place, vector(lanes, self._register(one.reduction)))
+        for lanes in self._places(sum_, axis):
+            place, double = self._address(sum_.access), self._double(sum_)
+            number = f.load(place, vector(lanes, self._register(sum_.reduction)))
             f.store(f.load(double, vector(lanes, "double")) + f.widened(number), double)
             f.store(f.zero(number.type), place)
 
-    def _add_to_doubles(self, one: _Sum, value: Value, lanes: int) -> None:
-        """A value at a point goes to its double, lane by lane."""
+    def _add_to_doubles(self, sum_: _Sum, value: Value, lanes: int) -> None:
+        """Add ``value`` to its doubles, lane by lane."""
         f = self.f
         kept = self.indices[self.last]
         with f.loop(0, lanes if self.edge is None else self.edge) as lane:
             self.indices[self.last] = f.index(kept) + lane
-            double = self._double(one)
+            double = self._double(sum_)
             term = f.op(f"extractelement {value.type} {value.text}, i64 {lane.text}", "float") if lanes > 1 else value
             f.store(f.load(double, "double") + f.widened(term), double)
         self.indices[self.last] = kept
 
-    def _add_across(self, one: _Sum, total: Value) -> None:
-        """What the innermost loop found."""
+    def _add_across(self, sum_: _Sum, total: Value) -> None:
+        """Add the result of the innermost loop to the sum, or store it if it is all of the sum."""
         f = self.f
-        if one.is_wide:
-            double = self._double(one)
+        if sum_.is_wide:
+            double = self._double(sum_)
             f.store(f.load(double, "double") + f.widened(total), double)
         else:
-            self._store_number(one, total)
+            self._store_number(sum_, total)
 
-    def _end_sum(self, one: _Sum) -> None:
-        """The doubles are the result."""
-        if not one.is_wide:
+    def _end_sum(self, sum_: _Sum) -> None:
+        """Convert the doubles to the result, after the loop over the outermost axis that is summed over."""
+        if not sum_.is_wide:
             return
         f = self.f
-        for lanes in self._places(one, one.reduced[0]):
-            total = f.load(self._double(one), vector(lanes, "double"))
-            if one.is_narrow:
-                total = total + f.widened(f.load(self._address(one.access), vector(lanes, self._register(one.reduction))))
-            self._store_number(one, total)
+        for lanes in self._places(sum_, sum_.reduced[0]):
+            total = f.load(self._double(sum_), vector(lanes, "double"))
+            if sum_.is_narrow:
+                total = total + f.widened(f.load(self._address(sum_.access), vector(lanes, self._register(sum_.reduction))))
+            self._store_number(sum_, total)
 
-    def _store_number(self, one: _Sum, total: Value) -> None:
-        """A number of the result, or some side by side, rounded to its dtype."""
-        f, dtype = self.f, one.access.dtype
-        total = f.narrowed(total, self._register(one.reduction))
+    def _store_number(self, sum_: _Sum, total: Value) -> None:
+        """Round a scalar or vector of a sum to its dtype, and store it in the result."""
+        f, dtype = self.f, sum_.access.dtype
+        total = f.narrowed(total, self._register(sum_.reduction))
         if dtype == "bfloat16":
             total = round_to_bfloat16(f, total)
-        f.store(to_memory(f, total, dtype), self._address(one.access, upto=self.last if one.is_across else None))
+        f.store(to_memory(f, total, dtype), self._address(sum_.access, upto=self.last if sum_.is_across else None))
 
-    def _places(self, one: _Sum, axis: int) -> Iterator[int]:
-        """Loops over the places of the result within ``axis``, some side by side at a time: yields how many."""
-        f, kept, sizes = self.f, one.kept(axis), self.nest.sizes
+    def _places(self, sum_: _Sum, axis: int) -> Iterator[int]:
+        """Emit loops over the elements of a sum's result inside of ``axis``, in vectors if possible; yields the lanes."""
+        f, kept, sizes = self.f, sum_.kept(axis), self.nest.sizes
         before = list(self.indices)
 
         def walk(axes: Sequence[int]) -> Iterator[int]:
@@ -506,7 +518,7 @@ class _Emission:
                 yield 1
                 return
             inner, begin = axes[0], 0
-            if inner == self.last and self.lanes > 1 and one.access.strides[inner] == 1:
+            if inner == self.last and self.lanes > 1 and sum_.access.strides[inner] == 1:
                 begin = sizes[inner] // self.lanes * self.lanes
                 with f.loop(0, begin, self.lanes) as index:
                     self.indices[inner] = index
@@ -519,24 +531,24 @@ class _Emission:
         yield from walk(kept)
         self.indices = before
 
-    def _double(self, one: _Sum) -> Value:
-        """The address of the double of the place at the present indices."""
+    def _double(self, sum_: _Sum) -> Value:
+        """Return the address of the double for the element of the result at the current indices."""
         place: Value | int = 0
         stride = 1
-        for axis in reversed(one.kept(one.reduced[0])):
+        for axis in reversed(sum_.kept(sum_.reduced[0])):
             place = self.indices[axis] * stride + place
             stride *= self.nest.sizes[axis]
-        return self.f.at(self.f.at(self.f["scratch"], one.begin, "i8"), place, "double")
+        return self.f.at(self.f.at(self.f["scratch"], sum_.begin, "i8"), place, "double")
 
     # ---- other reductions
 
-    def _clear(self, one: Reduction) -> None:
-        """Set the places that this unit gathers into to the reduction's identity: those it reaches, and no others."""
-        f, nest, access = self.f, self.nest, one.access
+    def _clear(self, reduction: Reduction) -> None:
+        """Set the elements that this unit reduces into to the reduction's identity, and no other elements."""
+        f, nest, access = self.f, self.nest, reduction.access
         assert self.unit is not None
         kept = [axis for axis, stride in enumerate(access.strides) if stride and nest.sizes[axis] > 1]
         element = MEMORY_TYPES[access.dtype]
-        zero = self._identity(one, 1)
+        zero = self._identity(reduction, 1)
 
         def walk(remaining: list[int], place: Value | int) -> None:
             if not remaining:
@@ -546,7 +558,7 @@ class _Emission:
             begin: int | Value = self.unit * nest.rows if axis == 0 else 0  # type: ignore[operator]
             end = f.least(begin + nest.rows, nest.sizes[0]) if axis == 0 else nest.sizes[axis]
             if len(remaining) == 1 and access.strides[axis] == 1 and self.lanes > 1 and axis != 0:
-                lanes, wide = self.lanes, self._identity(one, self.lanes)
+                lanes, wide = self.lanes, self._identity(reduction, self.lanes)
                 middle = nest.sizes[axis] // lanes * lanes
                 with f.loop(0, middle, lanes) as index:
                     f.store(to_memory(f, wide, access.dtype), f.at(self.bases[access.operand], index + place, element))
@@ -561,11 +573,15 @@ class _Emission:
 
 
 def _power_of_two_up_to(size: int) -> int:
+    """Return the largest power of two that is at most ``size``, or 1."""
     return 1 << (max(size, 1).bit_length() - 1)
 
 
 def identity(kind: str, dtype: str) -> float:
-    """What leaves every number as it is: 0 for a sum; the smallest number there is for a max."""
+    """Return the identity of a reduction over numbers of ``dtype``.
+
+    It is 0 for kind "sum", the smallest number of the dtype for "max" and the largest for "min".
+    """
     if kind == "sum":
         return 0
     sign = -1 if kind == "max" else 1

@@ -1,11 +1,12 @@
-"""The elementary functions, as LLVM IR for float and double in vectors of any number of lanes; no calls, and no branches but
-one, around what huge angles take.
+"""Emits elementary functions for float and double, in vectors of any number of lanes.
 
-Each brings its argument into a small range, where a polynomial takes over. The reductions are the classic ones: Cody and
-Waite, "Software Manual for the Elementary Functions" (1980), for exp, sin and cos; the logarithm by s = f / (2 + f) as in
+The code calls no functions, and its only branch is around the reduction of huge angles, which are rare.
+
+Each function reduces its argument to a small range, where a polynomial approximates it. The reductions are the usual ones: Cody
+and Waite, "Software Manual for the Elementary Functions" (1980), for exp, sin and cos; the logarithm by s = f / (2 + f) as in
 fdlibm (Sun Microsystems, 1993). ``scripts/fit_polynomials.py`` prints the coefficients.
 
-Special values are NumPy's. Results of exp that are too small for a normal number are 0.
+Special values are those of NumPy, except that results of exp too small for a normal number are 0.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from chainrule.cpu.codegen.emit import Function, Value, element_of, is_floating,
 from chainrule.cpu.kernels import turns
 
 LARGEST_MULTIPLIED = 64
-"""Whole exponents up to here are repeated multiplications."""
+"""Powers with whole exponents up to here are computed by repeated multiplication."""
 
 
 @dataclass(frozen=True)
 class _Format:
-    """A floating type: how its bits lie, where its exponential ends, and the coefficients good enough for it.
+    """A floating-point type: the layout of its bits, the limits of its functions, and coefficients of sufficient precision.
 
-    ``ln2`` and ``half_pi`` are sums; their first parts have so few bits that a whole number times them is exact.
+    ``ln2`` and ``half_pi`` are given as sums of several parts. All parts but the last have so few bits that their products
+    with the integers that occur are exact.
     """
 
     integer: str
@@ -35,8 +37,8 @@ class _Format:
     mantissa_bits: int
     bias: int
     sqrt_half: int  # the bits of sqrt(1/2)
-    smallest: float  # normal number
-    exp_range: tuple[float, float]  # where exp is a normal number
+    smallest: float  # the smallest normal number
+    exp_range: tuple[float, float]  # the arguments for which exp is a normal number
     ln2: tuple[float, ...]
     half_pi: tuple[float, ...]
     tanh_end: float  # from here on tanh is 1
@@ -47,8 +49,8 @@ class _Format:
     cos: tuple[float, ...]  # (cos r - 1 + r^2 / 2) / r^4 in r^2
     erf: tuple[float, ...]  # erf(x) / x in x^2, |x| <= 1
     erfc: tuple[float, ...]  # -ln erfc(x), x >= 1
-    erfc_centre: float  # k, and (1 + 2 x) e^(x^2) erfc(x) in (x - k) / (x + k), x >= 0
-    scaled_erfc: tuple[float, ...]
+    erfc_centre: float  # k of the next line
+    scaled_erfc: tuple[float, ...]  # (1 + 2 x) e^(x^2) erfc(x) in (x - k) / (x + k), x >= 0
 
 
 _FLOAT = _Format(
@@ -133,7 +135,7 @@ _DOUBLE = _Format(
 )
 _FORMATS = {"float": _FLOAT, "double": _DOUBLE}
 
-# (2 artanh(s) / s - 2 - 2/3 s^2) / s^4 in s^2, for a logarithm of twice the precision; 2/3 as a sum
+# (2 artanh(s) / s - 2 - 2/3 s^2) / s^4 in s^2, for a logarithm of twice the precision; and 2/3 as a sum of two doubles
 _LOG_TAIL = (
     *(0.4, 0.2857142857142937, 0.2222222222165326, 0.18181818335936328, 0.15384594908967653, 0.1333480740126904),
     *(0.11706168485185489, 0.11723846525896416),
@@ -165,7 +167,7 @@ def _sign_bit(f: Function, x: Value) -> Value:
 
 
 def _flip(f: Function, x: Value, sign: Value) -> Value:
-    """-x where ``sign``, an integer, has its highest bit set."""
+    """Return -x where the highest bit of ``sign``, an integer, is set, else x."""
     return _from_bits(f, _bits(f, x) ^ sign, x)
 
 
@@ -174,28 +176,29 @@ def _product(f: Function, a: Value, b: Value) -> Value:
 
 
 def _at_most(f: Function, x: Value, limit: float) -> Value:
-    """nan stays nan."""
+    """Return the smaller of x and ``limit``; nan stays nan."""
     return f.select(f.compare("ogt", x, limit), f.number(limit, x.type), x)
 
 
 def _polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
-    """By Horner; coefficients from the lowest power."""
+    """Evaluate a polynomial in x by Horner's rule; the coefficients are given from the lowest power up."""
     result = f.number(coefficients[-1], x.type)
     for coefficient in reversed(coefficients[:-1]):
         result = f.multiply_add(result, x, f.number(coefficient, x.type))
     return result
 
 
-# ---- numbers of twice the precision: a sum high + low, low being what high was rounded by
+# ---- numbers of twice the precision: sums high + low, where high is the sum rounded, and low the rounding error
 
 
 def _exact_sum(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
-    """For |a| >= |b|, or a = 0 (Dekker, 1971)."""
+    """Return a + b as high + low, exactly, for |a| >= |b| or a = 0 (Dekker, 1971)."""
     high = a + b
     return high, b - (high - a)
 
 
 def _exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """Return a * b as high + low, exactly: by a fused multiply-add, or else from halves (Dekker, 1971)."""
     high = _product(f, a, b)
     if f.module.has_fma:
         return high, f.fma(a, b, -high)
@@ -207,40 +210,41 @@ def _exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
 
 
 def _halves(f: Function, a: Value) -> tuple[Value, Value]:
-    """``a`` as a sum of two numbers with half of its bits each (Veltkamp); products of such are exact."""
-    spread = _product(f, a, f.number(2.0 ** ((_format(a).mantissa_bits + 2) // 2) + 1, a.type))
-    high = spread - (spread - a)
+    """Return ``a`` as a sum of two numbers with half of its bits each, so that their products are exact (Veltkamp)."""
+    scaled = _product(f, a, f.number(2.0 ** ((_format(a).mantissa_bits + 2) // 2) + 1, a.type))
+    high = scaled - (scaled - a)
     return high, a - high
 
 
-# ---- roots, largest and smallest
+# ---- square roots, maximum and minimum
 
 
 def sqrt(f: Function, x: Value) -> Value:
+    """Emit the square root, correctly rounded; nan for negative numbers."""
     return f.call(f"llvm.sqrt.{suffix(x.type)}", x.type, x)
 
 
 def rsqrt(f: Function, x: Value) -> Value:
-    """1 / sqrt(x); both rounded, no estimate."""
+    """Emit 1 / sqrt(x), where root and quotient are rounded correctly; no estimate of the processor's is used."""
     return f.number(1.0, x.type) / sqrt(f, x)
 
 
 def maximum(f: Function, a: Value, b: Value) -> Value:
-    """The larger; nan where either is nan. Cheapest where a constant is one of the two; signed, for integers."""
+    """Emit the larger of two floats or signed integers; nan if either is nan. It is cheapest if one of them is constant."""
     return _extreme(f, a, b, "gt")
 
 
 def minimum(f: Function, a: Value, b: Value) -> Value:
-    """The smaller; nan where either is nan. Cheapest where a constant is one of the two; signed, for integers."""
+    """Emit the smaller of two floats or signed integers; nan if either is nan. It is cheapest if one of them is constant."""
     return _extreme(f, a, b, "lt")
 
 
 def _extreme(f: Function, a: Value, b: Value, better: str) -> Value:
     if not is_floating(a.type):
         return f.select(f.compare(f"s{better}", a, b), a, b)
-    if not a.text.startswith("%"):
+    if not a.text.startswith("%"):  # let b be the constant, as LLVM then leaves out its check for nan
         a, b = b, a
-    chosen = f.select(f.compare(f"o{better}", b, a), b, a)  # a nan in a stays, one in b is lost; LLVM knows a constant is none
+    chosen = f.select(f.compare(f"o{better}", b, a), b, a)  # keeps a nan of a, but loses a nan of b
     return f.select(f.compare("uno", b, b), b, chosen)
 
 
@@ -248,9 +252,13 @@ def _extreme(f: Function, a: Value, b: Value, better: str) -> Value:
 
 
 def _split_exponent(f: Function, high: Value, low: Value | None = None) -> tuple[Value, Value]:
-    """high + low = n ln 2 + r: r, and n in the bits of an exponent, to be added to those of a number."""
+    """Return r and n with high + low = n ln 2 + r, |r| <= ln 2 / 2.
+
+    n is returned as an integer, shifted to the place of the exponent, so that adding it to the bits of a number multiplies the
+    number by 2^n.
+    """
     form = _format(high)
-    rounder = f.number(1.5 * 2.0**form.mantissa_bits, high.type)  # added, it leaves n in the lowest bits
+    rounder = f.number(1.5 * 2.0**form.mantissa_bits, high.type)  # after adding it, the lowest bits are n
     shifted = f.multiply_add(high, f.number(1 / math.log(2), high.type), rounder)
     n, r = shifted - rounder, high
     for part in form.ln2:
@@ -259,41 +267,43 @@ def _split_exponent(f: Function, high: Value, low: Value | None = None) -> tuple
 
 
 def _exp_within_range(f: Function, high: Value, low: Value | None = None) -> Value:
-    """e^(high + low), where that is a normal number; anything for nan."""
+    """Return e^(high + low) if that is a normal number; undefined otherwise, and for nan."""
     r, exponent = _split_exponent(f, high, low)
     less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, _format(r).exp), r)
     return _from_bits(f, _bits(f, less_one + 1.0) + exponent, r)
 
 
 def _exp(f: Function, high: Value, low: Value | None = None) -> Value:
+    """Return e^(high + low) for all numbers: inf beyond the largest number, 0 below the smallest normal number."""
     smallest, largest = _format(high).exp_range
-    found = _exp_within_range(f, high, low)
-    found = f.select(f.compare("ugt", high, largest), high + math.inf, found)  # inf, or nan
-    return f.select(f.compare("olt", high, smallest), f.zero(high.type), found)
+    result = _exp_within_range(f, high, low)
+    result = f.select(f.compare("ugt", high, largest), high + math.inf, result)  # inf, or nan
+    return f.select(f.compare("olt", high, smallest), f.zero(high.type), result)
 
 
 def exp(f: Function, x: Value) -> Value:
+    """Emit e^x; results below the smallest normal number are 0."""
     return _exp(f, x)
 
 
 def sigmoid(f: Function, x: Value) -> Value:
-    """1 / (1 + e^-x), by e^-|x|, which does not overflow."""
+    """Emit 1 / (1 + e^-x), computed from e^-|x|, which does not overflow."""
     one, small = f.number(1.0, x.type), exp(f, -_absolute(f, x))
     return f.select(f.compare("oge", x, 0.0), one, small) / (small + one)
 
 
 def tanh(f: Function, x: Value) -> Value:
-    """(e^2x - 1) / (e^2x + 1), where e^2x - 1 = 2^n (e^r - 1) + 2^n - 1 loses nothing near 0."""
+    """Emit tanh x = (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^r - 1) + 2^n - 1, which is accurate near 0."""
     form, magnitude = _format(x), _absolute(f, x)
     r, exponent = _split_exponent(f, _at_most(f, magnitude + magnitude, 2 * form.tanh_end))
     less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
     scale = _from_bits(f, exponent + (form.bias << form.mantissa_bits), x)
-    found = f.multiply_add(scale, less_one, scale - 1.0)
-    return _flip(f, found / (found + 2.0), _sign_bit(f, x))
+    numerator = f.multiply_add(scale, less_one, scale - 1.0)
+    return _flip(f, numerator / (numerator + 2.0), _sign_bit(f, x))
 
 
 def erf(f: Function, x: Value) -> Value:
-    """x P(x^2) up to 1, from there 1 - e^-G(|x|)."""
+    """Emit erf x: x P(x^2) for |x| < 1, else 1 - e^-G(|x|) with the sign of x, with polynomials P and G."""
     form, magnitude = _format(x), _absolute(f, x)
     small = _product(f, x, _polynomial(f, _product(f, x, x), form.erf))
     tail = _exp_within_range(f, -_polynomial(f, _at_most(f, magnitude, form.erf_end), form.erfc))
@@ -302,34 +312,37 @@ def erf(f: Function, x: Value) -> Value:
 
 
 def erfc(f: Function, x: Value) -> Value:
-    """e^(-x^2) P((|x| - k) / (|x| + k)) / (1 + 2 |x|), after Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x)
-    exp(x^2) erfc x" (1981), with x^2 in twice the precision; taken off 2 where x is negative."""
+    """Emit erfc x = 1 - erf x as e^(-x^2) P((x - k) / (x + k)) / (1 + 2 x) for x >= 0, and 2 - erfc(-x) for x < 0.
+
+    The formula is that of Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x" (1981). x^2 is
+    computed in twice the precision.
+    """
     form = _format(x)
-    magnitude = _at_most(f, _absolute(f, x), 30.0)  # from there on it is 0; inf would be 0 times inf
+    magnitude = _at_most(f, _absolute(f, x), 30.0)  # from there on erfc is 0; at inf the product below would be nan
     quotient = (magnitude - form.erfc_centre) / (magnitude + form.erfc_centre)
     scaled = _polynomial(f, quotient, form.scaled_erfc) / (magnitude + magnitude + 1.0)
     square, rest = _exact_product(f, magnitude, magnitude)
-    found = _product(f, _exp(f, -square, -rest), scaled)
-    return f.select(f.compare("olt", x, 0.0), f.number(2.0, x.type) - found, found)
+    result = _product(f, _exp(f, -square, -rest), scaled)
+    return f.select(f.compare("olt", x, 0.0), f.number(2.0, x.type) - result, result)
 
 
 def expm1(f: Function, x: Value) -> Value:
-    """e^x - 1, as 2 (2^(n-1) (e^r - 1) + 2^(n-1) - 1/2), which loses nothing near 0 and does not overflow too soon.
+    """Emit e^x - 1 as 2 (2^(n-1) (e^r - 1) + 2^(n-1) - 1/2), which is accurate near 0 and does not overflow early.
 
-    Beside ``exp`` of the same number it costs little: LLVM computes what both begin with once.
+    Next to ``exp`` of the same number it costs little, as LLVM computes their common part only once.
     """
     form = _format(x)
     r, exponent = _split_exponent(f, x)
     less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
     scale = _from_bits(f, exponent + ((form.bias - 1) << form.mantissa_bits), x)
     half = f.multiply_add(scale, less_one, scale - 0.5)
-    found = f.select(f.compare("ugt", x, form.exp_range[1]), x + math.inf, half + half)  # inf, or nan
-    found = f.select(f.compare("olt", x, -50.0), f.number(-1.0, x.type), found)
-    return f.select(f.compare("oeq", x, 0.0), x, found)  # -0 too
+    result = f.select(f.compare("ugt", x, form.exp_range[1]), x + math.inf, half + half)  # inf, or nan
+    result = f.select(f.compare("olt", x, -50.0), f.number(-1.0, x.type), result)
+    return f.select(f.compare("oeq", x, 0.0), x, result)  # x itself, as -0 has to stay -0
 
 
 def sech_squared(f: Function, x: Value) -> Value:
-    """(2 w / (1 + w^2))^2, w = e^-|x|."""
+    """Emit sech^2 x = 1 / cosh^2 x, the derivative of tanh, as (2 w / (1 + w^2))^2 with w = e^-|x|."""
     small = exp(f, -_absolute(f, x))
     sech = (small + small) / f.multiply_add(small, small, f.number(1.0, x.type))
     return _product(f, sech, sech)
@@ -339,14 +352,15 @@ def sech_squared(f: Function, x: Value) -> Value:
 
 
 def _fraction_and_exponent(f: Function, x: Value) -> tuple[Value, Value]:
-    """x = m 2^e, sqrt(1/2) <= m < sqrt(2); for positive numbers."""
+    """Return m and e, both as floats, with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive x."""
     form = _format(x)
     tiny = f.compare("olt", x, form.smallest)
     bits = _bits(f, f.select(tiny, _product(f, x, f.number(2.0**form.mantissa_bits, x.type)), x))
     one = form.bias << form.mantissa_bits
     biased = (bits + (one - form.sqrt_half)) >> form.mantissa_bits
     fraction = _from_bits(f, bits + one - (biased << form.mantissa_bits), x)
-    # A whole number in the lowest bits of 2^52 makes it 2^52 plus that number: AVX2 cannot convert 64-bit integers.
+    # AVX2 has no instruction to convert 64-bit integers. An integer in the lowest bits of the float 2^52 makes it 2^52 plus
+    # that integer, so a subtraction finishes the conversion.
     whole = f.number(2.0**form.mantissa_bits, x.type)
     offset = f.select(
         tiny,
@@ -357,6 +371,10 @@ def _fraction_and_exponent(f: Function, x: Value) -> tuple[Value, Value]:
 
 
 def log(f: Function, x: Value) -> Value:
+    """Emit the natural logarithm; -inf at 0, nan for negative numbers.
+
+    With x = m 2^e and s = (m - 1) / (m + 1), it is e ln 2 + 2 artanh s, where a polynomial in s^2 approximates artanh.
+    """
     form = _format(x)
     fraction, exponent = _fraction_and_exponent(f, x)
     rest = fraction - 1.0
@@ -365,27 +383,27 @@ def log(f: Function, x: Value) -> Value:
     tail = _product(f, z, _polynomial(f, z, form.log))
     high, low = (f.number(part, x.type) for part in form.ln2)
     small = f.multiply_add(exponent, low, _product(f, s, half + tail))
-    found = f.multiply_add(exponent, high, rest - (half - small))
-    found = f.select(f.compare("olt", x, math.inf), found, x)  # inf and nan are their own logarithms
+    result = f.multiply_add(exponent, high, rest - (half - small))
+    result = f.select(f.compare("olt", x, math.inf), result, x)  # inf and nan are their own logarithms
     below = f.select(f.compare("oeq", x, 0.0), f.number(-math.inf, x.type), f.number(math.nan, x.type))
-    return f.select(f.compare("ole", x, 0.0), below, found)
+    return f.select(f.compare("ole", x, 0.0), below, result)
 
 
 def log1p(f: Function, x: Value) -> Value:
-    """ln(1 + x) = ln u + (x - (u - 1)) / u for u, which is 1 + x rounded."""
+    """Emit ln(1 + x) as ln u + (x - (u - 1)) / u, where u is 1 + x, rounded; the second term corrects for the rounding."""
     u = x + 1.0
-    found = log(f, u) + (x - (u - 1.0)) / u
-    found = f.select(f.compare("oeq", u, 0.0) | f.compare("oeq", u, math.inf), log(f, u), found)
-    return f.select(f.compare("oeq", u, 1.0), x, found)  # small ones, -0 too
+    result = log(f, u) + (x - (u - 1.0)) / u
+    result = f.select(f.compare("oeq", u, 0.0) | f.compare("oeq", u, math.inf), log(f, u), result)
+    return f.select(f.compare("oeq", u, 1.0), x, result)  # for small x, and as -0 has to stay -0
 
 
 def softplus(f: Function, x: Value) -> Value:
-    """ln(1 + e^x) = max(0, x) + ln(1 + e^-|x|)."""
+    """Emit ln(1 + e^x) as max(0, x) + ln(1 + e^-|x|), which does not overflow."""
     return maximum(f, f.number(0.0, x.type), x) + log1p(f, exp(f, -_absolute(f, x)))
 
 
 def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:
-    """ln x as a sum, to about 2^-64 of itself; for positive finite doubles."""
+    """Return ln x as high + low, with a relative error of about 2^-64, for positive finite doubles."""
     fraction, exponent = _fraction_and_exponent(f, x)
     # s = (m - 1) / (m + 1) = s1 + s2
     d1 = fraction + 1.0
@@ -415,7 +433,7 @@ def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:
 
 
 def power(f: Function, x: Value, exponent: float) -> Value:
-    """x ** exponent, with the special values of ``np.power``; the exponent is rounded to the type of x, as there."""
+    """Emit x ** exponent with the special values of ``np.power``; as there, the exponent is rounded to the type of x."""
     if element_of(x.type) == "float":
         with np.errstate(over="ignore"):
             exponent = float(np.float32(exponent))
@@ -431,39 +449,41 @@ def power(f: Function, x: Value, exponent: float) -> Value:
 
 
 def _power_infinite(f: Function, x: Value, exponent: float) -> Value:
+    """Return x ** exponent for an exponent that is inf, -inf or nan."""
     one, magnitude = f.number(1.0, x.type), _absolute(f, x)
     if math.isnan(exponent):
         return f.select(f.compare("oeq", x, 1.0), one, f.number(math.nan, x.type))
     grows = f.compare("ogt" if exponent > 0 else "olt", magnitude, 1.0)
-    found = f.select(grows, f.number(math.inf, x.type), f.zero(x.type))
-    return f.select(f.compare("uno", x, x), x, f.select(f.compare("oeq", magnitude, 1.0), one, found))
+    result = f.select(grows, f.number(math.inf, x.type), f.zero(x.type))
+    return f.select(f.compare("uno", x, x), x, f.select(f.compare("oeq", magnitude, 1.0), one, result))
 
 
 def _whole_power(f: Function, x: Value, exponent: int) -> Value:
-    """Repeated multiplication; beyond the 4th power with twice the precision, as the errors add up.
+    """Return x ** exponent by repeated multiplication, beyond the 4th power in twice the precision, as rounding errors add up.
 
-    A negative power is the reciprocal of the positive one, and as inexact as that where it is subnormal.
+    A negative power is the reciprocal of the positive power, and inexact where that is subnormal.
     """
     count = abs(exponent)
     wide = x
     if count <= 4:
-        found = f.number(1.0, x.type)
+        result = f.number(1.0, x.type)
         for bit in f"{count:b}" if count else "":
-            found = _product(f, found, found)
-            found = _product(f, found, x) if bit == "1" else found
+            result = _product(f, result, result)
+            result = _product(f, result, x) if bit == "1" else result
     elif element_of(x.type) == "float":
-        wide = found = f.convert("fpext", x, "double")
+        wide = result = f.convert("fpext", x, "double")
         for bit in f"{count:b}"[1:]:
-            found = _product(f, found, found)
-            found = _product(f, found, wide) if bit == "1" else found
+            result = _product(f, result, result)
+            result = _product(f, result, wide) if bit == "1" else result
     else:
-        found = _compensated_power(f, x, count)
+        result = _compensated_power(f, x, count)
     if exponent < 0:
-        found = f.number(1.0, found.type) / found
-    return found if found.type == x.type else f.convert("fptrunc", found, "float")
+        result = f.number(1.0, result.type) / result
+    return result if result.type == x.type else f.convert("fptrunc", result, "float")
 
 
 def _compensated_power(f: Function, x: Value, count: int) -> Value:
+    """Return x ** count by repeated multiplication of high + low, numbers of twice the precision, for count >= 1."""
     high, low = x, f.zero(x.type)
     for bit in f"{count:b}"[1:]:
         square, error = _exact_product(f, high, high)
@@ -471,75 +491,77 @@ def _compensated_power(f: Function, x: Value, count: int) -> Value:
         if bit == "1":
             product, error = _exact_product(f, high, x)
             high, low = product, f.multiply_add(low, x, error)
-    found = high + low
-    return f.select(f.compare("one", found, 0.0), found, high)  # low is nan where high overflows, and takes the sign of -0
+    result = high + low
+    # Where high overflows, low is nan; where high is -0, the sum may be 0. Both give high itself.
+    return f.select(f.compare("one", result, 0.0), result, high)
 
 
 def _power_by_log(f: Function, x: Value, exponent: float) -> Value:
-    """e^(exponent ln |x|), then what a negative x does."""
+    """Return x ** exponent as e^(exponent ln |x|), with the sign, or nan, for negative x."""
     magnitude = _absolute(f, x)
     if element_of(x.type) == "float":
         wide = log(f, f.convert("fpext", magnitude, "double"))
-        found = f.convert("fptrunc", exp(f, _product(f, wide, f.number(exponent, wide.type))), "float")
+        result = f.convert("fptrunc", exp(f, _product(f, wide, f.number(exponent, wide.type))), "float")
     else:
-        found = _precise_power(f, magnitude, exponent)
+        result = _precise_power(f, magnitude, exponent)
     if exponent == int(exponent):
-        return _flip(f, found, _sign_bit(f, x)) if int(exponent) % 2 else found
+        return _flip(f, result, _sign_bit(f, x)) if int(exponent) % 2 else result
     without_root = f.compare("olt", x, 0.0) & f.compare("one", x, -math.inf)
-    return f.select(without_root, f.number(math.nan, x.type), found)
+    return f.select(without_root, f.number(math.nan, x.type), result)
 
 
 def _precise_power(f: Function, x: Value, exponent: float) -> Value:
-    """For doubles that are not negative."""
-    factor = math.copysign(min(abs(exponent), 2.0**70), exponent)  # from there on everything but 1 is 0 or inf
+    """Return x ** exponent for doubles x >= 0, by a logarithm of twice the precision."""
+    factor = math.copysign(min(abs(exponent), 2.0**70), exponent)  # as from there on, powers are 0, inf or those of 1
     high, low = _precise_log(f, x)
     p1, p2 = _exact_product(f, high, f.number(factor, x.type))
-    found = _exp(f, p1, f.multiply_add(low, f.number(factor, x.type), p2))
-    found = f.select(f.compare("uno", found, found), f.number(math.inf, x.type), found)  # the low part reached beyond the end
+    result = _exp(f, p1, f.multiply_add(low, f.number(factor, x.type), p2))
+    # Where high + low overflows although high does not, exp gives nan.
+    result = f.select(f.compare("uno", result, result), f.number(math.inf, x.type), result)
     at_zero, at_infinity = (f.zero(x.type), x) if exponent > 0 else (f.number(math.inf, x.type), f.number(1.0, x.type) / x)
-    found = f.select(f.compare("olt", x, math.inf), found, at_infinity)  # nan as well
-    return f.select(f.compare("oeq", x, 0.0), at_zero, found)
+    result = f.select(f.compare("olt", x, math.inf), result, at_infinity)  # inf and nan
+    return f.select(f.compare("oeq", x, 0.0), at_zero, result)
 
 
 def tensor_power(f: Function, x: Value, y: Value) -> Value:
-    """x ** y, with the special values of ``np.power``: those of pow in C99."""
+    """Emit x ** y with the special values of ``np.power``, which are those of pow in C99."""
     single = element_of(x.type) == "float"
     base, exponent = (f.convert("fpext", one, "double") if single else one for one in (x, y))
     magnitude, one = _absolute(f, base), f.number(1.0, base.type)
-    found = exp(f, _product(f, log(f, magnitude), exponent)) if single else _precise_tensor_power(f, magnitude, exponent)
+    result = exp(f, _product(f, log(f, magnitude), exponent)) if single else _precise_tensor_power(f, magnitude, exponent)
     is_one = f.compare("oeq", magnitude, 1.0) & f.compare("ord", exponent, exponent)
-    found = f.select(is_one | f.compare("oeq", exponent, 0.0), one, found)
+    result = f.select(is_one | f.compare("oeq", exponent, 0.0), one, result)
     whole, odd = _whole_and_odd(f, exponent)
     sign = f.select(odd, _sign_bit(f, base), f.zero(_bits(f, base).type))
-    found = _flip(f, found, sign)
+    result = _flip(f, result, sign)
     without_root = f.compare("olt", base, 0.0) & f.compare("one", base, -math.inf) & f.compare("oeq", whole, 0.0)
-    found = f.select(without_root, f.number(math.nan, base.type), found)
-    found = f.select(f.compare("oeq", base, 1.0), one, found)
-    return f.convert("fptrunc", found, "float") if single else found
+    result = f.select(without_root, f.number(math.nan, base.type), result)
+    result = f.select(f.compare("oeq", base, 1.0), one, result)
+    return f.convert("fptrunc", result, "float") if single else result
 
 
 def _precise_tensor_power(f: Function, x: Value, y: Value) -> Value:
-    """For doubles x that are not negative; anything for x = 1 and for y = 0. As ``_precise_power``."""
+    """Return x ** y for doubles x >= 0, as ``_precise_power`` does; undefined for x = 1 and for y = 0."""
     limit = 2.0**70
     factor = _at_most(f, y, limit)
     factor = f.select(f.compare("olt", factor, -limit), f.number(-limit, y.type), factor)
     high, low = _precise_log(f, x)
     p1, p2 = _exact_product(f, high, factor)
-    found = _exp(f, p1, f.multiply_add(low, factor, p2))
+    result = _exp(f, p1, f.multiply_add(low, factor, p2))
     infinite, zero = f.number(math.inf, x.type), f.zero(x.type)
-    found = f.select(f.compare("uno", found, found), infinite, found)  # the low part reached beyond the end
+    result = f.select(f.compare("uno", result, result), infinite, result)  # as in ``_precise_power``
     grows = f.compare("ogt", y, 0.0)
-    found = f.select(f.compare("oeq", x, math.inf), f.select(grows, infinite, zero), found)
-    found = f.select(f.compare("oeq", x, 0.0), f.select(grows, zero, infinite), found)
-    return f.select(f.compare("uno", x, y), x + y, found)
+    result = f.select(f.compare("oeq", x, math.inf), f.select(grows, infinite, zero), result)
+    result = f.select(f.compare("oeq", x, 0.0), f.select(grows, zero, infinite), result)
+    return f.select(f.compare("uno", x, y), x + y, result)
 
 
 def _whole_and_odd(f: Function, y: Value) -> tuple[Value, Value]:
-    """Of doubles: 1.0 where they are whole numbers (infinity is), else 0.0; and whether they are odd."""
+    """Return 1.0 where doubles are whole numbers (infinity counts as such), else 0.0; and an i1 for whether they are odd."""
     magnitude = _absolute(f, y)
 
     def is_whole(x: Value) -> Value:
-        rounder = f.number(2.0**52, x.type)  # added, it leaves no room for a fraction; from there on all numbers are whole
+        rounder = f.number(2.0**52, x.type)  # adding it rounds to a whole number; numbers from here on are whole
         return f.compare("oge", x, 2.0**52) | f.compare("oeq", (x + rounder) - rounder, x)
 
     whole = is_whole(magnitude)
@@ -552,7 +574,10 @@ def _whole_and_odd(f: Function, y: Value) -> tuple[Value, Value]:
 
 
 def _split_turns(f: Function, x: Value) -> tuple[Value, Value]:
-    """x = q pi/2 + r, |r| <= pi/4, for x >= 0: r, and q in the two lowest bits. A float is reduced as a double."""
+    """Return r and q with x = q pi/2 + r and |r| <= pi/4, for x >= 0.
+
+    q is an integer of the width of x, of which only the two lowest bits are right. A float is reduced as a double.
+    """
     wide = f.convert("fpext", x, "double") if element_of(x.type) == "float" else x
     rounder = f.number(1.5 * 2.0**52, wide.type)
     shifted = f.multiply_add(wide, f.number(2 / math.pi, wide.type), rounder)
@@ -566,7 +591,7 @@ def _split_turns(f: Function, x: Value) -> tuple[Value, Value]:
 
 
 def _with_huge_turns(f: Function, x: Value, r: Value, quarter: Value) -> tuple[Value, Value]:
-    """``r`` and ``quarter``, and those of huge angles in their lanes: these, which are rare, go one by one."""
+    """Return ``r`` and ``quarter``, corrected in the lanes with huge angles; these are rare, and are computed lane by lane."""
     huge = f.compare("oge", x, turns.HUGE) & f.compare("olt", x, math.inf)
     found, found_quarter = f.variable(r.type, r), f.variable(quarter.type, quarter)
     with f.when(f.any(huge)):
@@ -583,20 +608,22 @@ def _with_huge_turns(f: Function, x: Value, r: Value, quarter: Value) -> tuple[V
 
 
 def _sine_of_quarter(f: Function, r: Value, quarter: Value) -> Value:
-    """sin(r + quarter pi/2)."""
+    """Return sin(r + quarter pi/2) for |r| <= pi/4, from the polynomial of the sine or the cosine."""
     form, z = _format(r), _product(f, r, r)
     sine = f.multiply_add(_product(f, z, r), _polynomial(f, z, form.sin), r)
     cosine = f.multiply_add(z, f.number(-0.5, r.type), f.number(1.0, r.type))
     cosine = f.multiply_add(_product(f, z, z), _polynomial(f, z, form.cos), cosine)
-    found = f.select(f.compare("ne", quarter & 1, 0), cosine, sine)
-    return _flip(f, found, (quarter & 2) << (form.width - 2))
+    result = f.select(f.compare("ne", quarter & 1, 0), cosine, sine)
+    return _flip(f, result, (quarter & 2) << (form.width - 2))
 
 
 def sin(f: Function, x: Value) -> Value:
+    """Emit sin x, x in radians; nan for inf."""
     r, quarter = _split_turns(f, _absolute(f, x))
     return _flip(f, _sine_of_quarter(f, r, quarter), _sign_bit(f, x))
 
 
 def cos(f: Function, x: Value) -> Value:
+    """Emit cos x, x in radians; nan for inf."""
     r, quarter = _split_turns(f, _absolute(f, x))
     return _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))

@@ -1,4 +1,7 @@
-"""Which kernels compute a heavy operation: the one table from primitives to kernel families."""
+"""Chooses the kernels of heavy operations: the table from primitives to kernel families.
+
+Shapes of nodes are (N, C, H, W), as users see them; images lie in memory as (N, H, W, C), as kernels read them.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,19 @@ from chainrule.errors import InternalError
 from chainrule.graph import Node
 
 Operands = dict[str, Place]
+"""Where operands lie, by the names that the steps of kernels use for them."""
 Lowering = Callable[[HeavyTask, Target], tuple[KernelSteps, Operands]]
+"""A function that returns the kernels of a task, and where their operands lie."""
 
 
 def steps_of(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
-    """The kernels of a heavy operation in order, and where their operands lie; ``status`` and temporaries are left open."""
+    """Return the kernels of a heavy operation, in order, and where its inputs and output lie.
+
+    The caller decides where the operand "status" and temporaries lie.
+
+    Raises:
+        InternalError: there are no kernels for the primitive.
+    """
     lowering = _TABLE.get(task.node.operation)
     if lowering is None:
         raise InternalError(f"no kernels for primitive {task.node.operation.name!r}, made at {task.origin}")
@@ -29,6 +40,7 @@ def steps_of(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
 
 
 def has_kernels(operation: object) -> bool:
+    """Return whether there are kernels for a primitive."""
     return operation in _TABLE
 
 
@@ -36,6 +48,7 @@ def has_kernels(operation: object) -> bool:
 
 
 def _geometry(node: Node, image: tuple[int, ...], output: tuple[int, ...], kernel: tuple[int, ...]) -> Geometry:
+    """Return the geometry of a convolution, from the shapes (N, C, H, W) of image and output, and (KH, KW) of the kernel."""
     attributes = node.attributes
     return Geometry(
         batch=image[0],
@@ -52,7 +65,7 @@ def _geometry(node: Node, image: tuple[int, ...], output: tuple[int, ...], kerne
 
 
 def _family(geometry: Geometry, dtype: str) -> ModuleType:
-    """Who computes a convolution of this geometry fastest."""
+    """Return the family whose kernels compute a convolution of this geometry fastest."""
     if depthwise.suits(geometry):
         return depthwise
     return winograd if dtype == "float32" and winograd.suits(geometry) else contraction
@@ -86,7 +99,11 @@ def _weight_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Oper
 
 
 def _matmul(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
-    """Vectors are matrices of one row or column; where the output lies transposed, so is the product."""
+    """Return the kernels of a matrix product.
+
+    A vector is a matrix with a single row or column. If the output lies transposed in memory, b^T a^T is computed in place of
+    a b.
+    """
     a, b = task.node.inputs
     left, right = task.inputs
     m, k = (a.shape[-2], a.shape[-1]) if a.ndim > 1 else (1, a.shape[0])
@@ -105,7 +122,10 @@ def _matmul(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
 
 
 def _batch_stride(x: Node, place: Place) -> int:
-    """From one matrix to the next; an axis of size 1 has no say."""
+    """Return the elements from one matrix of ``x`` to the next; 0 if there is a single matrix.
+
+    Axes of size 1 are skipped, as their strides mean nothing.
+    """
     return next((place.strides[axis] for axis in range(x.ndim - 3, -1, -1) if x.shape[axis] > 1), 0)
 
 
@@ -113,6 +133,7 @@ def _batch_stride(x: Node, place: Place) -> int:
 
 
 def _pool(name: str, *operands: str) -> Lowering:
+    """Return the lowering to the kernels that the function ``name`` of ``pooling`` makes; ``operands`` name the inputs."""
     make = getattr(pooling, name)
 
     def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
@@ -131,7 +152,7 @@ def _pool(name: str, *operands: str) -> Lowering:
     return lowering
 
 
-# ---- places and chance
+# ---- indexing, and random numbers
 
 
 def _gather(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
@@ -165,6 +186,8 @@ def _scatter_add(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands
 
 
 def _extreme(largest: bool) -> Lowering:
+    """Return the lowering of argmax (``largest``) or argmin."""
+
     def lowering(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
         x = task.node.inputs[0]
         axis = task.node.attributes["axis"]

@@ -1,7 +1,8 @@
-"""Kernels of pooling on images (N, H, W, C): the largest element of each window, its router, and sums over windows.
+"""Kernels of pooling on images (N, H, W, C): maxima and sums of windows, and their gradients.
 
-Each is one operation on the pixels of a window that slides (see ``sliding``). The router first notes, for the windows that
-reach the rows of its unit, which tap won; then every pixel of the image adds up what the windows that it won were given.
+Each is an operation on the pixels of a sliding window (see ``sliding``). The gradient of max pooling has two steps. First, a
+unit finds the tap of the maximum in each window that covers a pixel of its rows. Then each pixel of these rows adds up the
+upstream gradients of the windows whose maximum it is.
 """
 
 from __future__ import annotations
@@ -20,12 +21,24 @@ from chainrule.cpu.kernels.sliding import Axis, Pixel, Slide, SlidingOperation, 
 Padding = tuple[Pair, Pair]
 
 _IN_A_ROW = 64
-"""Terms of a sum that are added up in their own width."""
+"""Sums of more terms are added up in double."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The geometry of a pooling, and the dtype."""
+    """The geometry and dtype of a pooling. Pairs are (height, width).
+
+    Attributes:
+        dtype: the dtype of all operands.
+        batch: the number of images.
+        channels: the number of channels.
+        image: the size of the image.
+        output: the number of windows along each axis.
+        window: the size of the window in taps.
+        stride: pixels from one window to the next.
+        padding: for each axis the rows or columns (before, after) the image that windows may cover.
+        dilation: pixels from one tap to the next.
+    """
 
     dtype: str
     batch: int
@@ -39,9 +52,11 @@ class Pool:
 
     @property
     def element(self) -> str:
+        """The LLVM type of an element."""
         return LLVM_TYPES[self.dtype]
 
     def axis(self, number: int) -> Axis:
+        """Return the geometry along an axis: 0 for height, 1 for width."""
         return Axis(
             self.image[number],
             self.output[number],
@@ -52,22 +67,22 @@ class Pool:
         )
 
     def forward(self) -> Slide:
-        """The window slides over the image and leaves the output."""
+        """Return the loops that read the image and write the output."""
         rows, columns = (sliding.forward_lines(self.axis(number)) for number in (0, 1))
         return Slide(self.dtype, self.channels, self.image, self.output, rows, columns, self.window)
 
     def adjoint(self) -> Slide:
-        """Places of the output are read, the image is written."""
+        """Return the loops that read a tensor of the size of the output and write one of the size of the image."""
         rows, columns = (sliding.adjoint_lines(self.axis(number)) for number in (0, 1))
         return Slide(self.dtype, self.channels, self.output, self.image, rows, columns, self.window)
 
     @property
     def most_windows(self) -> int:
-        """That hold one pixel."""
+        """The largest number of windows that cover the same pixel."""
         return math.prod(max(len(line.taps) for line in sliding.adjoint_lines(self.axis(number))) for number in (0, 1))
 
     def bytes(self, images: int, outputs: int) -> int:
-        """Of so many tensors of each size."""
+        """Return the bytes of so many tensors of the size of the image and of the size of the output."""
         pixels = images * math.prod(self.image) + outputs * math.prod(self.output)
         return self.batch * pixels * self.channels * SIZES[self.element]
 
@@ -84,7 +99,10 @@ def max_pool(
     padding: Padding,
     dilation: Pair = (1, 1),
 ) -> KernelSteps:
-    """Operands "image" (N, H, W, C), "out" (N, OH, OW, C). nan wins; the border never does."""
+    """Return the kernel of the maxima of windows.
+
+    Its operands are "image" (N, H, W, C) and "out" (N, OH, OW, C). A nan counts as the largest; the padding never counts.
+    """
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
     return _one_kernel("max_pool", pool, pool.forward(), ("image", "out"), _Largest, pool.bytes(1, 1))
 
@@ -101,8 +119,10 @@ def max_pool_pick(
     padding: Padding,
     dilation: Pair = (1, 1),
 ) -> KernelSteps:
-    """Operands "image", "values" (both N, H, W, C), "out" (N, OH, OW, C): of values, those where the image's windows have
-    their first largest element."""
+    """Return the kernel that picks elements of ``values`` where the windows of the image have their first maximum.
+
+    Its operands are "image" and "values" (N, H, W, C), and "out" (N, OH, OW, C).
+    """
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
     return _one_kernel("max_pool_pick", pool, pool.forward(), ("image", "values", "out"), _Pick, pool.bytes(2, 1))
 
@@ -119,8 +139,10 @@ def max_pool_route(
     padding: Padding,
     dilation: Pair = (1, 1),
 ) -> KernelSteps:
-    """Operands "image" (N, H, W, C), "upstream" (N, OH, OW, C), "out" (N, H, W, C): each upstream number added where the
-    first largest element of its window is."""
+    """Return the kernel of the gradient of max pooling: each upstream gradient is added where its window has its first maximum.
+
+    Its operands are "image" (N, H, W, C), "upstream" (N, OH, OW, C) and "out" (N, H, W, C).
+    """
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding, dilation)
     forward, adjoint = pool.forward(), pool.adjoint()
     per_unit = sliding.rows_per_unit(adjoint.row_bytes, batch, image[0])
@@ -134,7 +156,7 @@ def max_pool_route(
             begin, end = _windows_that_reach(f, pool, first, last)
             places = f.index(n * math.prod(output))
             pixels = f.index(n * math.prod(image))
-            # winners lie in the scratch memory, from those of the row ``begin`` on
+            # The taps of the maxima lie in scratch memory, from those of row ``begin`` of windows on.
             shift = places + f.index(begin * output[1])
             forward.emit(f, target, _Winner(bases["image"], f["scratch"], shift), (pixels, places), (begin, end))
             route = _Route(f["scratch"], shift, bases["upstream"], bases["out"], pool.most_windows > _IN_A_ROW)
@@ -163,7 +185,10 @@ def sum_pool(
     stride: Pair,
     padding: Padding,
 ) -> KernelSteps:
-    """Operands "image" (N, H, W, C), "out" (N, OH, OW, C): the sum over each window, zeros in the border."""
+    """Return the kernel of the sums of windows; the padding counts as zeros.
+
+    Its operands are "image" (N, H, W, C) and "out" (N, OH, OW, C).
+    """
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
     terms = math.prod(window)
     return _one_kernel("sum_pool", pool, pool.forward(), ("image", "out"), _sum_of(terms), pool.bytes(1, 1))
@@ -180,7 +205,10 @@ def sum_pool_gradient(
     stride: Pair,
     padding: Padding,
 ) -> KernelSteps:
-    """Operands "upstream" (N, OH, OW, C), "out" (N, H, W, C): each number added to every pixel of its window."""
+    """Return the kernel of the gradient of ``sum_pool``: each upstream gradient is added to all pixels of its window.
+
+    Its operands are "upstream" (N, OH, OW, C) and "out" (N, H, W, C).
+    """
     pool = Pool(dtype, batch, channels, image, output, window, stride, padding)
     terms = pool.most_windows
     return _one_kernel("sum_pool_gradient", pool, pool.adjoint(), ("upstream", "out"), _sum_of(terms), pool.bytes(1, 1))
@@ -189,7 +217,7 @@ def sum_pool_gradient(
 def _one_kernel(
     family: str, pool: Pool, slide: Slide, operands: tuple[str, ...], make: Callable[..., SlidingOperation], nbytes: int
 ) -> KernelSteps:
-    """A kernel that is one operation: ``make`` gets the addresses of the operands, in order."""
+    """Return a kernel of a single sliding operation, which ``make`` makes of the addresses of the operands, in order."""
     per_unit = sliding.rows_per_unit(slide.row_bytes, pool.batch, slide.result[0])
 
     def generate(target: Target, name: str) -> Module:
@@ -210,18 +238,18 @@ def _one_kernel(
 
 
 def _windows_that_reach(f: Function, pool: Pool, first: Value, last: Value) -> tuple[Value, Value]:
-    """Rows of windows (from, to) that hold a row of the image from ``first`` to ``last``."""
+    """Return the rows of windows (from, to) that cover any of the rows ``first`` to ``last`` (excluded) of the image."""
     before, stride, reach = pool.padding[0][0], pool.stride[0], pool.dilation[0] * (pool.window[0] - 1)
     begin = (sliding.greatest(f, first + (before - reach), 0) + (stride - 1)) // stride
     end = f.index(f.least((last + (before - 1)) // stride + 1, pool.output[0]))
     return begin, end
 
 
-# ---- what is done with the pixels of a window
+# ---- operations on the pixels of a window
 
 
 class _Sum(SlidingOperation):
-    """The sum of all pixels."""
+    """Computes the sum of all pixels."""
 
     def __init__(self, image: Value, out: Value) -> None:
         self.image, self.out = image, out
@@ -243,7 +271,7 @@ class _Sum(SlidingOperation):
 
 
 class _WideSum(_Sum):
-    """The sum of very many pixels, added up in double."""
+    """Computes the sum of many pixels, in double."""
 
     def columns(self, registers: int, pixel_bytes: int) -> int:
         return _columns(registers // 4, pixel_bytes)
@@ -262,11 +290,12 @@ class _WideSum(_Sum):
 
 
 def _sum_of(terms: int) -> Callable[..., SlidingOperation]:
+    """Return the operation that adds up windows of ``terms`` pixels."""
     return _Sum if terms <= _IN_A_ROW else _WideSum
 
 
 class _Largest(_Sum):
-    """The largest pixel; it begins with the first, which is then taken once more and changes nothing."""
+    """Computes the largest pixel. It begins with the first pixel; to take that again afterwards changes nothing."""
 
     def begin(self, spot: Spot, place: Pixel, first: Pixel, tap: Value) -> State:
         return [spot.f.variable(spot.type, spot.load(self.image, first))]
@@ -278,7 +307,7 @@ class _Largest(_Sum):
 
 
 class _Pick(SlidingOperation):
-    """The pixel of ``values`` where the image has its first largest."""
+    """Picks the pixel of ``values`` at the tap where the image has its first maximum."""
 
     def __init__(self, image: Value, values: Value, out: Value) -> None:
         self.image, self.values, self.out = image, values, out
@@ -302,7 +331,7 @@ class _Pick(SlidingOperation):
 
 
 class _WithTaps(SlidingOperation):
-    """One that needs the numbers of the taps, in lanes as wide as the image's."""
+    """An operation that needs the numbers of taps, as vectors of integers as wide as the elements of the image."""
 
     _first: Value
 
@@ -310,12 +339,12 @@ class _WithTaps(SlidingOperation):
         self._first = _in_lanes(spot, tap)
 
     def lanes(self, spot: Spot, tap: int | Value) -> Value:
-        """The number of a tap of the row."""
+        """Return the number of a tap, given as counted within its row, in all lanes."""
         return self._first + (tap if isinstance(tap, int) else _in_lanes(spot, tap))
 
 
 class _Winner(_WithTaps):
-    """The number of the tap that is the first largest, into ``winners``, where pixel number ``shift`` lies first."""
+    """Finds the number of the tap that is the first maximum. Writes it to ``winners``, which begin at pixel ``shift``."""
 
     def __init__(self, image: Value, winners: Value, shift: Value) -> None:
         self.image, self.winners, self.shift = image, winners, shift
@@ -340,9 +369,9 @@ class _Winner(_WithTaps):
 
 
 class _Route(_WithTaps):
-    """The sum of ``upstream`` over the windows that the pixel won, in double where these may be very many.
+    """Computes the sum of ``upstream`` over the windows whose maximum the pixel is, in double if ``is_wide``.
 
-    ``winners`` as ``_Winner`` leaves them.
+    ``winners`` and ``shift``: as for ``_Winner``, which has written them.
     """
 
     def __init__(self, winners: Value, shift: Value, upstream: Value, out: Value, is_wide: bool) -> None:
@@ -371,21 +400,25 @@ class _Route(_WithTaps):
 
 
 def _columns(most: int, pixel_bytes: int) -> int:
-    """Neighbours share few pixels: where a pixel is long it is better to read in order."""
+    """Return how many columns to compute at a time.
+
+    The windows of neighbouring columns share few pixels, so if pixels are large it is faster to read them in order.
+    """
     return most if pixel_bytes < sliding.SPARSE_PIXEL_BYTES else 1
 
 
 def _wins(f: Function, value: Value, best: Value) -> Value:
-    """Whether ``value`` takes the place of the first largest so far; nan beats all but an earlier nan."""
+    """Return whether ``value`` is larger than ``best``, the largest so far; nan is larger than all but an earlier nan."""
     return f.compare("ugt", value, best) & f.compare("ord", best, best)
 
 
 def _whole(type_: str) -> str:
-    """Whole numbers of the same width."""
+    """Return the type with integers as wide as the elements of ``type_``."""
     return with_element(type_, "i32" if element_of(type_) == "float" else "i64")
 
 
 def _in_lanes(spot: Spot, tap: Value) -> Value:
+    """Return the number of a tap in all lanes."""
     type_ = _whole(spot.type)
     number = tap if element_of(type_) == "i64" else spot.f.convert("trunc", tap, "i32")
     return spot.f.splat(number, lanes_of(type_))

@@ -1,7 +1,7 @@
-"""Random bits: Philox 4x32-10, the same numbers as the reference of ``ops.random_bits``.
+"""The kernel of random bits: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
-Loop order: units of 16,384 elements; inside, one counter per lane of 64 bits, four words of each. Reads the state, writes
-each element once.
+It makes the same numbers as the reference of ``ops.random_bits``. Loop order: units of 16,384 elements, then vectors of
+counters, a counter in each lane of 64 bits, which gives four words. It reads the state and writes each element once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _LOW = 0xFFFFFFFF
 
 
 def random_bits(target: Target, size: int, bits: int) -> KernelSteps:
-    """Operands "state" (2, int64: seed and counter), "out" (size, int32: ``bits`` random bits each)."""
+    """Return the kernel that makes ``size`` numbers of ``bits`` random bits each.
+
+    Its operands are "state" (2, int64), that is, seed and counter, and "out" (size, int32).
+    """
     kernel = Kernel(
         "random_bits",
         f"{size} {bits}",
@@ -52,13 +55,16 @@ def _generate(target: Target, name: str, size: int, bits: int) -> Module:
 
 
 def _keys(f: Function, seed: Value, lanes: int) -> list[tuple[Value, Value]]:
-    """The two words of key of each round, in every lane."""
+    """Return the key of each round, two words of 32 bits, each in all lanes of a vector of i64."""
     low, high = seed & _LOW, seed >> 32
     return [(f.splat((low + i * _WEYL[0]) & _LOW, lanes), f.splat((high + i * _WEYL[1]) & _LOW, lanes)) for i in range(_ROUNDS)]
 
 
 def _philox(f: Function, block: Value, keys: list[tuple[Value, Value]]) -> tuple[Value, Value, Value, Value]:
-    """Four random words per counter. A word is the low half of 64 bits: 32-bit words multiply to all their 64 bits."""
+    """Return four random words for each counter, a vector for each of the four.
+
+    A word is kept in the lower half of an i64, so that the product of two words has all its 64 bits.
+    """
     zero = f.zero(block.type)
     c0, c1, c2, c3 = block & _LOW, block >> 32, zero, zero
     for k0, k1 in keys:
@@ -72,7 +78,7 @@ def _times(word: Value, multiplier: int) -> Value:
 
 
 def _in_order(f: Function, words: tuple[Value, Value, Value, Value]) -> Value:
-    """All words of the first counter, then of the second, ...: 32 bits each."""
+    """Return a vector of i32 with the four words of the first counter, then those of the second counter, and so on."""
     lanes = lanes_of(words[0].type)
     first, second = words[0] | (words[1] << 32), words[2] | (words[3] << 32)
     pairs = f.shuffle(first, second, [place for lane in range(lanes) for place in (lane, lanes + lane)])

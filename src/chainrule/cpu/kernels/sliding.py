@@ -1,16 +1,18 @@
-"""Kernels that slide a window over images (N, H, W, C): the loops that depthwise convolution and pooling share.
+"""The loops of kernels that slide a window over images (N, H, W, C), shared by depthwise convolution and pooling.
 
-What is written is an image, each of whose pixels is made of a few pixels of what is read: by a window that slides forward
-(pixels of the image make a place), or by its adjoint (the places that reach a pixel make it). Nothing is read from memory
-that is written, so units may be any blocks of rows.
+Such a kernel reads *source* images and writes *result* images, and each pixel of the result depends on a few pixels of the
+source. In the forward direction the result has a pixel for each position of the window, which depends on the pixels that the
+window covers there. In the adjoint direction the source has a pixel for each position of the window, and the result has the
+size of the image: each of its pixels depends on the positions whose windows cover it. No memory is both read and written, so
+units may be any blocks of rows.
 
-Loop order: units (rows of all images together), blocks of channels, rows, tiles of neighbouring columns, vectors of channels,
-vertical taps; a tile's columns and horizontal taps are written out, so that a column which several windows share is loaded
-once. Rows outside the image are left out by the bounds of the vertical loop; tiles at the left and right edge have code of
-their own, which knows the taps that lie inside. Where that would be much code, columns and taps are loops as well.
+Loop order: units (rows, counted through all images), rows, tiles of neighbouring columns, vectors of channels, vertical taps.
+The columns of a tile and the horizontal taps are unrolled, so that a column which several windows share is loaded only once.
+Rows outside of the image are skipped by the bounds of the vertical loop. Tiles at the left and right edge have code of their
+own with only those taps that lie inside. Where all this would be too much code, columns and horizontal taps are loops as well.
 
-Channels that are no multiple of the vector are covered by a last vector that overlaps the one before it and writes the same
-numbers once more; so there are no masks.
+If the channels are no multiple of a vector, the last vector overlaps the one before and writes some of its numbers again, so no
+masks are needed.
 """
 
 from __future__ import annotations
@@ -26,22 +28,33 @@ from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels.geometry import Pair
 
 _UNIT_BYTES = 256 * 1024
+"""A unit reads and writes at most so many bytes, if it has several rows."""
 _FEWEST_UNITS = 16
+"""There are at least so many units, if there are as many rows."""
 _MOST_COLUMNS = 8
-"""Columns of the source that a tile advances by: more of them are too many streams for the memory."""
+"""A tile advances by at most so many columns of the source, as more would be too many concurrent streams for the memory."""
 SPARSE_PIXEL_BYTES = 128
-"""Of smaller pixels a tile is read as good as in order."""
+"""Where pixels have fewer bytes, the columns of a tile are so close together that reading them is almost sequential."""
 _MOST_WRITTEN_OUT = 400
-"""Taps of all tiles in the code of one row."""
+"""The largest number of taps, counted over all tiles, up to which the code of a row is unrolled."""
 _LINE_BYTES = 64
 
 
-# ---- geometry of one axis
+# ---- geometry along an axis
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a sliding window: an image of ``size`` positions, ``places`` of the window, ``before``: the padding."""
+    """A window that slides along an axis.
+
+    Attributes:
+        size: the pixels of the image.
+        places: the positions of the window.
+        window: the taps of the window.
+        stride: pixels from one position of the window to the next.
+        before: pixels of padding before the image.
+        dilation: pixels from one tap to the next.
+    """
 
     size: int
     places: int
@@ -53,7 +66,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tile:
-    """``columns`` neighbours from ``first`` on, then again ``repeats`` - 1 times; ``first`` counts within a line."""
+    """Equal tiles of ``columns`` neighbouring j of a line (see ``Line``), ``repeats`` of them one after the other.
+
+    The first begins at j = ``first``. ``is_inner`` tells that all taps of all their columns lie inside of the source.
+    """
 
     first: int
     columns: int
@@ -63,10 +79,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Line:
-    """How positions of one axis of what is written are made of positions of what is read.
+    """How positions along an axis of the result depend on positions along the same axis of the source.
 
-    Position ``first`` + ``step`` * j, for j from 0 to ``count``, takes for each (tap, offset) of ``taps`` the position
-    ``stride`` * j + offset, if that lies within 0 to ``size``. Offsets rise by ``offset_step``, their taps by ``tap_step``.
+    For j from 0 to ``count`` (excluded), position ``first`` + ``step`` * j of the result depends, for each (tap, offset) of
+    ``taps``, on position ``stride`` * j + offset of the source, if that lies from 0 to ``size`` (excluded). From each entry of
+    ``taps`` to the next, the offset rises by ``offset_step`` and the number of the tap changes by ``tap_step``.
     """
 
     first: int
@@ -80,14 +97,14 @@ class Line:
 
     @property
     def inner(self) -> Pair:
-        """The j for which every tap lies inside: from, to (excluded)."""
+        """The range of j, from and to (excluded), for which all taps lie inside of the source."""
         low = max((-(offset // self.stride) for _, offset in self.taps if offset < 0), default=0)
         high = min(((self.size - 1 - offset) // self.stride + 1 for _, offset in self.taps), default=self.count)
         low = min(low, self.count)
         return low, max(low, min(high, self.count))
 
     def tiles(self, most: int) -> list[Tile]:
-        """The j in tiles of at most ``most``, as even as can be; equal inner ones together."""
+        """Return all j in tiles of at most ``most`` and nearly equal size; equal inner tiles are a single ``Tile``."""
         if self.count == 0:
             return []
         columns = -(-self.count // -(-self.count // most))
@@ -103,28 +120,34 @@ class Line:
         return made
 
     def uses(self, tile: Tile) -> dict[int, list[Pair]]:
-        """Per position that the tile reads, counted from ``stride`` * j of its first: (column of the tile, tap) of each use."""
-        found: dict[int, list[Pair]] = {}
+        """Return the positions of the source that a tile reads, each with all its uses, as (column of the tile, tap).
+
+        Positions are counted from ``stride`` * j of the tile's first column.
+        """
+        positions: dict[int, list[Pair]] = {}
         for column in range(tile.columns):
             for tap, offset in self.taps:
                 position = self.stride * column + offset
                 if tile.is_inner or 0 <= self.stride * tile.first + position < self.size:
-                    found.setdefault(position, []).append((column, tap))
-        return dict(sorted(found.items()))
+                    positions.setdefault(position, []).append((column, tap))
+        return dict(sorted(positions.items()))
 
     def length(self, most: int) -> int:
-        """How many taps the code of all its tiles has."""
+        """Return the number of taps in the unrolled code of all tiles, for tiles of at most ``most`` columns."""
         return sum(len(used) for tile in self.tiles(most) for used in self.uses(tile).values())
 
 
 def forward_lines(axis: Axis) -> list[Line]:
-    """Places of the window, made of positions of the image."""
+    """Return the line for the forward direction: the result is positions of the window, the source is the image."""
     taps = tuple((tap, tap * axis.dilation - axis.before) for tap in range(axis.window))
     return [Line(0, 1, axis.places, axis.stride, taps, 1, axis.dilation, axis.size)]
 
 
 def adjoint_lines(axis: Axis) -> list[Line]:
-    """Positions of the image, made of the places that reach them; a line for each phase of the stride."""
+    """Return the lines for the adjoint direction: the result is the image, the source is positions of the window.
+
+    Every ``stride``-th pixel of the image is reached by the same taps, so there is a line for each remainder modulo the stride.
+    """
     common = math.gcd(axis.stride, axis.dilation)
     lines = []
     for phase in range(max(1, min(axis.stride, axis.size))):
@@ -138,7 +161,11 @@ def adjoint_lines(axis: Axis) -> list[Line]:
 
 @dataclass(frozen=True)
 class Taps:
-    """Of one position, known when the kernel runs: ``count`` taps from ``tap`` on, which take positions from ``source`` on."""
+    """The taps of a position of the result that lie inside of the source, as values that the kernel computes.
+
+    There are ``count`` taps; the first has the number ``tap`` and reads position ``source``. Those of the next taps differ by
+    the steps of the line.
+    """
 
     count: Value
     tap: Value
@@ -146,12 +173,12 @@ class Taps:
 
 
 def greatest(f: Function, a: Value, b: int | Value) -> Value:
-    """The larger of two indices."""
+    """Return the larger of two indices."""
     return f.select(f.compare("sgt", a, b), a, f.index(b))
 
 
 def taps_at(f: Function, lines: Sequence[Line], position: Value) -> Taps:
-    """The taps of ``position`` that lie inside."""
+    """Emit the computation of the taps of ``position`` that lie inside; ``lines`` are those of its axis."""
     line = lines[0]
     j, phase = f.index(position // line.step), f.index(position % line.step)
 
@@ -178,29 +205,30 @@ def taps_at(f: Function, lines: Sequence[Line], position: Value) -> Taps:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The channels of a pixel as vectors of ``lanes``; the last one may overlap the one before it."""
+    """How the channels of a pixel are divided into vectors of ``lanes``; the last vector may overlap the one before."""
 
     channels: int
     lanes: int
 
     @property
     def count(self) -> int:
+        """The number of vectors."""
         return -(-self.channels // self.lanes)
 
     @property
     def slots(self) -> int:
-        """Elements of all vectors if they did not overlap."""
+        """The elements of all vectors together, counted as if they did not overlap."""
         return self.count * self.lanes
 
     def start(self, f: Function, number: Value) -> Value:
-        """The first channel of a vector."""
+        """Return the first channel of vector ``number``."""
         if self.channels % self.lanes == 0:
             return f.index(number * self.lanes)
         return f.index(f.least(f.index(number * self.lanes), self.channels - self.lanes))
 
 
 def vectors_of(target: Target, channels: int, element: str) -> Vectors:
-    """Of fewer channels than a vector has lanes, the widest power of two that they fill."""
+    """Return the division into the target's vectors, or into the widest power of two that the channels fill if they are few."""
     return Vectors(channels, min(target.lanes(SIZES[element]), 1 << (channels.bit_length() - 1)))
 
 
@@ -209,7 +237,7 @@ def vectors_of(target: Target, channels: int, element: str) -> Vectors:
 
 @dataclass(frozen=True)
 class Pixel:
-    """Pixel number ``base`` + ``constant`` of a batch of images."""
+    """The pixel with number ``base`` + ``constant``, where pixels are counted row by row through all images."""
 
     base: Value
     constant: int = 0
@@ -217,9 +245,9 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Spot:
-    """One vector of the ``channels`` of a pixel, from ``channel`` on, while its code is emitted.
+    """A vector of a pixel's ``channels``, for which code is being emitted: it has type ``type`` and begins at ``channel``.
 
-    ``slot`` is where it would begin if vectors did not overlap.
+    ``slot`` is the channel at which it would begin if vectors did not overlap.
     """
 
     f: Function
@@ -228,62 +256,83 @@ class Spot:
     slot: Value
     type: str
     starts: dict[tuple[str, str], Value] = field(default_factory=dict, compare=False)
-    """Addresses of pixels without their constant, where they are known already: shorter code is compiled sooner."""
+    """Addresses that were computed before, by image and base of the pixel. Reusing them keeps the code short, so that it
+    compiles faster."""
 
     def address(self, image: Value, pixel: Pixel, element: str) -> Value:
-        """In an image of as many channels."""
+        """Return the address of this vector of ``pixel`` in ``image``, whose elements have type ``element``."""
         key = image.text, pixel.base.text
         if key not in self.starts:
             self.starts[key] = self.f.at(image, self.f.index(pixel.base * self.channels) + self.channel, element)
         return self.f.at(self.starts[key], pixel.constant * self.channels, element)
 
     def load(self, image: Value, pixel: Pixel) -> Value:
+        """Load this vector of ``pixel`` from ``image``."""
         return self.f.load(self.address(image, pixel, element_of(self.type)), self.type)
 
     def store(self, value: Value, image: Value, pixel: Pixel) -> None:
+        """Store ``value`` as this vector of ``pixel`` in ``image``."""
         self.f.store(value, self.address(image, pixel, element_of(value.type)))
 
 
 State = list[Variable]
+"""The variables of a vector of the result, while it is computed."""
 
 
 class SlidingOperation:
-    """What is done with the pixels of a window; a column of the result in the making is a list of variables.
+    """How a pixel of the result is computed from pixels of the source.
 
-    ``reads`` are the images whose pixels it takes; ``beside`` the images of the size of the result, and whether each is
-    written (or read).
+    The loops call its methods while they emit code. Several columns of the result are computed at a time; each has a list of
+    variables as its state.
+
+    ``reads`` are the addresses of the source images, and ``beside`` those of images of the size of the result, each with
+    whether it is written (else it is read). They are used for prefetching.
     """
 
     reads: Sequence[Value] = ()
     beside: Sequence[tuple[Value, bool]] = ()
 
     def columns(self, registers: int, pixel_bytes: int) -> int:
-        """How many columns may be in the making at once."""
+        """Return how many columns to compute at a time, for pixels of ``pixel_bytes`` and that many vector ``registers``."""
         raise NotImplementedError
 
     def begin(self, spot: Spot, place: Pixel, first: Pixel, tap: Value) -> State:
-        """A new column, ``place``; ``first`` and ``tap`` are what it takes first, and mean nothing if it takes none."""
+        """Begin the pixel ``place`` of the result; returns its state.
+
+        ``first`` is the first pixel of the source that it will take, and ``tap`` the number of its tap. They mean nothing if it
+        takes no pixels.
+        """
         raise NotImplementedError
 
     def begin_row(self, spot: Spot, tap: Value) -> None:
-        """The taps of one row of the window follow, from number ``tap`` on."""
+        """Begin a row of the window, whose first tap has the number ``tap``."""
 
     def take(self, spot: Spot, pixel: Pixel, uses: Sequence[tuple[State, int | Value]]) -> None:
-        """Give a pixel to columns: the state of each, and the tap, counted within the row."""
+        """Take a pixel of the source.
+
+        ``uses`` are the state of each column that depends on it, and the number of the tap within its row.
+        """
         raise NotImplementedError
 
     def end_row(self, spot: Spot) -> None:
-        """The taps of the row are over."""
+        """End a row of the window."""
 
     def end(self, spot: Spot, place: Pixel, state: State) -> None:
-        """The column ``place`` has all its pixels."""
+        """End the pixel ``place`` of the result, which has taken all its pixels: store it."""
 
 
 @dataclass(frozen=True)
 class Slide:
-    """A window that slides over images of the size ``source`` (H, W) and leaves images of the size ``result``.
+    """A window that slides over source images and computes result images.
 
-    ``rows`` and ``columns`` are the lines of the two axes, ``window`` (height, width) numbers the taps row by row.
+    Attributes:
+        dtype: the dtype of both.
+        channels: the channels of both.
+        source: the size (height, width) of the source images.
+        result: the size (height, width) of the result images.
+        rows: the lines of the vertical axis.
+        columns: the lines of the horizontal axis.
+        window: the size of the window (height, width) in taps, which are numbered row by row.
     """
 
     dtype: str
@@ -296,18 +345,22 @@ class Slide:
 
     @property
     def element(self) -> str:
+        """The LLVM type of an element."""
         return LLVM_TYPES[self.dtype]
 
     @property
     def row_bytes(self) -> int:
-        """Read and written for one row of the result."""
+        """The bytes that are read and written for a row of the result, on average."""
         pixels = self.result[1] + self.source[1] * max(1, self.source[0] // max(self.result[0], 1))
         return SIZES[self.element] * self.channels * pixels
 
     def emit(
         self, f: Function, target: Target, operation: SlidingOperation, images: tuple[Value, Value], rows: tuple[Value, Value]
     ) -> None:
-        """Make ``rows`` (from, to) of an image. ``images``: the numbers of the first pixel of what is read and written."""
+        """Emit the computation of ``rows`` (from, to) of a result image.
+
+        ``images`` are the numbers of the first pixel of the source image and of the result image.
+        """
         vectors = vectors_of(target, self.channels, self.element)
         most = max(
             1,
@@ -330,7 +383,11 @@ class Slide:
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the result, while its code is emitted; ``image`` and ``written`` are numbers of pixels."""
+    """Emits the code of a row of the result.
+
+    ``image`` is the number of the source image's first pixel, ``written`` that of the row's first pixel in the result, and
+    ``vertical`` the taps of the row.
+    """
 
     f: Function
     slide: Slide
@@ -341,6 +398,7 @@ class _Row:
     written: Value
 
     def tiles(self, line: Line, tile: Tile) -> None:
+        """Emit a tile, with a loop if it repeats."""
         if tile.repeats == 1:
             self._tile(line, tile, self.f.index(tile.first))
             return
@@ -348,6 +406,7 @@ class _Row:
             self._tile(line, tile, j)
 
     def _tile(self, line: Line, tile: Tile, j: Value) -> None:
+        """Emit a tile that begins at ``j`` of its line, with its columns and horizontal taps unrolled."""
         f, operation, uses = self.f, self.operation, line.uses(tile)
         corner = f.index(j * line.stride)
         firsts = {column: (position, tap) for position, used in reversed(uses.items()) for column, tap in used}
@@ -369,11 +428,14 @@ class _Row:
                 operation.end(spot, place, state)
 
     def _fetch_ahead(self, line: Line, tile: Tile, j: Value, spot: Spot) -> None:
-        """Ask for a part of the next row, piece by piece in the order of memory, which the order of a tile is not."""
+        """Prefetch a part of the next row of the source, and of the images beside.
+
+        The pieces are prefetched in the order in which they lie in memory; a tile reads them in another order.
+        """
         f, rows, channels, operation = self.f, self.slide.rows[0], self.vectors.channels, self.operation
         if channels * SIZES[self.slide.element] < SPARSE_PIXEL_BYTES:
             return
-        pixels = rows.stride * line.stride  # new ones of the source for one of the result
+        pixels = rows.stride * line.stride  # pixels of the source that are new for each pixel of the result
         row = self.vertical.source + f.index((self.vertical.count - 1) * rows.offset_step) + 1
         source = self._number(row, f.index(j * pixels))
         result = self.written + self.slide.result[1] + f.index(j * line.step)
@@ -387,7 +449,7 @@ class _Row:
                 f.prefetch(image, start + i * per_line, self.slide.element, write=is_written)
 
     def one_by_one(self) -> None:
-        """Columns, and the taps of each, as loops."""
+        """Emit the row with loops over its columns and the horizontal taps of each."""
         f, line, operation = self.f, self.slide.columns[0], self.operation
         with f.loop(0, self.slide.result[1]) as x:
             horizontal = taps_at(f, self.slide.columns, x)
@@ -405,7 +467,7 @@ class _Row:
 
     @contextmanager
     def _each_vector(self) -> Iterator[Spot]:
-        """A loop over the vectors of a pixel."""
+        """Emit a loop over the vectors of a pixel."""
         with self.f.loop(0, self.vectors.count) as number:
             type_ = vector(self.vectors.lanes, self.slide.element)
             yield Spot(
@@ -418,7 +480,7 @@ class _Row:
 
     @contextmanager
     def _each_vertical_tap(self) -> Iterator[tuple[Value, Value]]:
-        """A loop over the rows of the window that lie inside: the row of the image, the number of its first tap."""
+        """Emit a loop over the rows of the window that lie inside; yields the row of the source, and its first tap's number."""
         line = self.slide.rows[0]
         with self.f.loop(0, self.vertical.count) as i:
             tap = self.vertical.tap + self.f.index(i * line.tap_step)
@@ -435,13 +497,16 @@ class _Row:
 
 
 def kernel_function(module: Module, name: str, operands: Sequence[str]) -> tuple[Function, dict[str, Value]]:
-    """The kernel's function, and the address of each operand."""
+    """Begin the function of a kernel; returns it, and the address of each operand by name."""
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
     return f, {operand: f.load(f.at(f["args"], i, "ptr"), "ptr") for i, operand in enumerate(operands)}
 
 
 def rows_per_unit(row_bytes: int, batch: int, height: int) -> int:
-    """Rows of images of a ``height`` in one unit: of one image, rather evenly, or of some images together."""
+    """Return how many rows a unit has, for ``batch`` images of ``height`` rows with ``row_bytes`` of traffic for each row.
+
+    A unit has rows of a single image, of which the units have nearly the same number, or several whole images.
+    """
     most = max(1, min(_UNIT_BYTES // max(row_bytes, 1), -(-batch * height // _FEWEST_UNITS)))
     if most >= height:
         return max(1, most // max(height, 1)) * max(height, 1)
@@ -450,14 +515,14 @@ def rows_per_unit(row_bytes: int, batch: int, height: int) -> int:
 
 @contextmanager
 def each_unit(f: Function) -> Iterator[Value]:
-    """A loop over the units that a kernel shall do."""
+    """Emit a loop over the units that a call of the kernel computes."""
     with f.loop(f["begin"], f["end"]) as unit:
         yield unit
 
 
 @contextmanager
 def each_part(f: Function, unit: Value, per_unit: int, batch: int, height: int) -> Iterator[tuple[Value, Value, Value]]:
-    """A loop over the images of which a unit has rows: the image, and the rows, from and to."""
+    """Emit a loop over the images in which ``unit`` has rows; yields the image, and its rows from and to (excluded)."""
     first = f.index(unit * per_unit)
     last = f.index(f.least(first + per_unit, batch * height))
     with f.loop(first // height, (last + (height - 1)) // height) as n:
