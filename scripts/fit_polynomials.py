@@ -57,8 +57,9 @@ def main() -> None:
     root = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1) * mp.mpf("1.0001")
     eighth = (mp.pi / 4) ** 2 * mp.mpf("1.001")
     sine, cosine = of_root(lambda r: (mp.sin(r) / r - 1) / r**2), of_root(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4)
+    tangent = (mp.sqrt(2) - 1) ** 2 * mp.mpf("1.0001")
     start = ALMOST_ZERO
-    for dtype, counts in (("float32", (5, 4, 3, 3, 7, 7)), ("float64", (11, 7, 6, 6, 12, 18))):
+    for dtype, counts in (("float32", (5, 4, 3, 3, 7, 7, 5)), ("float64", (11, 7, 6, 6, 12, 18, 11))):
         end = 4 if dtype == "float32" else 6
         print_fit("exp", lambda r: (mp.exp(r) - 1 - r) / r**2, -half, half, counts[0], dtype, one)
         print_fit("log", of_root(artanh_rest), mp.mpf(10) ** -20, root**2, counts[1], dtype, one)
@@ -66,6 +67,7 @@ def main() -> None:
         print_fit("cos", cosine, start, eighth, counts[3], dtype, one)
         print_fit("erf", of_root(lambda x: mp.erf(x) / x), start, mp.mpf(1), counts[4], dtype, one)
         print_fit("erfc", lambda x: -mp.log(mp.erfc(x)), mp.mpf(1), mp.mpf(end), counts[5], dtype, mp.erfc)
+        print_fit("atan", of_root(lambda t: (mp.atan(t) / t - 1) / t**2), start, tangent, counts[6], dtype, one)
     precise = of_root(lambda s: (artanh_rest(s) - mp.mpf(2) / 3) / s**2)
     print_fit("log, twice the precision", precise, start, root**2, 8, "float64", one)
 

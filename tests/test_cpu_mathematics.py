@@ -147,12 +147,14 @@ def softplus(x: Array) -> Array:
 FUNCTIONS: dict[str, tuple[Emit, Callable[..., Any], float, tuple[float, float]]] = {
     "exp": (mathematics.exp, np.exp, 2, (-110, 95)),
     "log": (mathematics.log, np.log, 2, (0.4, 3.0)),
+    "log2": (mathematics.log2, np.log2, 3, (0.4, 3.0)),
     "expm1": (mathematics.expm1, np.expm1, 2, (-60, 95)),
     "log1p": (mathematics.log1p, np.log1p, 2, (-1, 3)),
     "tanh": (mathematics.tanh, np.tanh, 4, (-25, 25)),
     "sech_squared": (mathematics.sech_squared, sech_squared, 6, (-50, 50)),
     "softplus": (mathematics.softplus, softplus, 2, (-100, 100)),
     "sigmoid": (mathematics.sigmoid, sigmoid, 4, (-100, 100)),
+    "atan": (mathematics.atan, np.arctan, 3, (-30, 30)),
     "erf": (mathematics.erf, erf, 4, (-7, 7)),
     "erfc": (mathematics.erfc, erfc, 6, (-7, 27)),
     "sqrt": (mathematics.sqrt, np.sqrt, 0.5001, (0, 100)),
@@ -246,6 +248,7 @@ def test_sine_and_cosine_of_every_exponent(target: str, dtype: str) -> None:
     for lanes in (1, 8):
         check(native(mathematics.sin, x, target=target, lanes=lanes), sines, 2, flushed=False)
         check(native(mathematics.cos, x, target=target, lanes=lanes), cosines, 2, flushed=False)
+        check(native(mathematics.tan, x, target=target, lanes=lanes), sines / cosines, 4)
 
 
 @pytest.mark.parametrize(("target", "dtype"), CASES)
@@ -259,6 +262,13 @@ def test_sine_and_cosine(name: str, target: str, dtype: str) -> None:
     found = native(emit, anything, target=target)
     np.testing.assert_array_equal(np.isnan(found), ~np.isfinite(anything))
     assert (np.abs(found[np.isfinite(anything)]) <= 1.0001).all()
+
+
+@pytest.mark.parametrize(("target", "dtype"), CASES)
+def test_the_logarithm_of_a_power_of_two_is_its_exponent(target: str, dtype: str) -> None:
+    limits = np.finfo(dtype)
+    exponents = np.arange(limits.minexp - limits.nmant, limits.maxexp)
+    np.testing.assert_array_equal(native(mathematics.log2, np.ldexp(1.0, exponents).astype(dtype), target=target), exponents)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -355,7 +365,7 @@ def test_powers_of_tensors(target: str, dtype: str) -> None:
 def test_zeros_keep_their_signs(target: str, dtype: str) -> None:
     x = np.array([0.0, -0.0, 1e-30, -1e-30, INF, -INF], dtype)
     odd = (mathematics.tanh, np.tanh), (mathematics.erf, erf), (mathematics.expm1, np.expm1), (mathematics.log1p, np.log1p)
-    for emit, reference in (*odd, (mathematics.sqrt, np.sqrt)):
+    for emit, reference in (*odd, (mathematics.sqrt, np.sqrt), (mathematics.atan, np.arctan), (mathematics.tan, np.tan)):
         with np.errstate(invalid="ignore"):
             same_signs(native(emit, x, target=target), reference(x))
     same_signs(native(mathematics.sin, x, target=target), np.array([0, -0.0, 1, -1, NAN, NAN]))
@@ -369,7 +379,12 @@ def test_zeros_keep_their_signs(target: str, dtype: str) -> None:
 def test_any_number_of_lanes_gives_the_same_bits(lanes: int, dtype: str) -> None:
     x = np.concatenate([any_bits(dtype, 2000), dense(dtype, -10, 10, 2000)])
     cases: list[tuple[Emit, tuple[Any, ...]]] = [(emit, ()) for emit, *_ in FUNCTIONS.values()]
-    cases += [(mathematics.sin, ()), (mathematics.cos, ()), *((mathematics.power, (p,)) for p in (7.0, -3.0, 1.7, 65.0, 0.5))]
+    cases += [
+        (mathematics.sin, ()),
+        (mathematics.cos, ()),
+        (mathematics.tan, ()),
+        *((mathematics.power, (p,)) for p in (7.0, -3.0, 1.7, 65.0, 0.5)),
+    ]
     for emit, extra in cases:
         one, other = native(emit, x, extra=extra), native(emit, x, lanes=lanes, extra=extra)
         np.testing.assert_array_equal(one, other)
@@ -404,7 +419,7 @@ def test_largest_of_a_number_and_a_constant(dtype: str, constant_first: bool) ->
 @pytest.mark.parametrize("target", [*TARGETS.values(), NEON, AVX512], ids=lambda target: target.name)
 def test_nothing_calls_the_c_library(target: Target, dtype: str) -> None:
     lanes = target.lanes(np.dtype(dtype).itemsize)
-    names = [*FUNCTIONS, "sin", "cos"]
+    names = [*FUNCTIONS, "sin", "cos", "tan"]
     cases: list[tuple[Emit, tuple[Any, ...]]] = [(getattr(mathematics, name), ()) for name in names]
     with_itself: Emit = lambda f, x: mathematics.tensor_power(f, x, x)  # noqa: E731
     for emit, extra in (*cases, (with_itself, ()), (mathematics.power, (1.7,)), (mathematics.power, (-9.0,))):

@@ -6,6 +6,7 @@ from chainrule.ops.contract import conv2d, conv2d_input_gradient, conv2d_weight_
 from chainrule.ops.elementwise import (
     abs_,
     add,
+    atan,
     cast,
     cos,
     divide,
@@ -20,6 +21,7 @@ from chainrule.ops.elementwise import (
     less_equal,
     log,
     log1p,
+    log2,
     logical_and,
     logical_not,
     logical_or,
@@ -39,6 +41,7 @@ from chainrule.ops.elementwise import (
     sqrt,
     stop_gradient,
     subtract,
+    tan,
     tanh,
     tensor_power,
     where,
@@ -63,6 +66,7 @@ from chainrule.ops.precision import PRECISIONS, contraction_precision, operand, 
 from chainrule.ops.primitive import OUTPUT, REGISTRY, Blocked, EachInput, Primitive, Spec, remember, why_no_value
 from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
+from chainrule.ops.rounding import ceil, floor, floor_divide, remainder, round_
 from chainrule.ops.windows import output_size
 
 __all__ = [
@@ -78,8 +82,10 @@ __all__ = [
     "add",
     "argmax",
     "argmin",
+    "atan",
     "broadcast",
     "cast",
+    "ceil",
     "compose",
     "concatenate",
     "contraction_precision",
@@ -96,6 +102,8 @@ __all__ = [
     "exp",
     "expm1",
     "flip",
+    "floor",
+    "floor_divide",
     "full",
     "gather",
     "history",
@@ -106,6 +114,7 @@ __all__ = [
     "less_equal",
     "log",
     "log1p",
+    "log2",
     "log_softmax",
     "log_softmax_composed",
     "logical_and",
@@ -128,8 +137,10 @@ __all__ = [
     "power",
     "precision",
     "random_bits",
+    "remainder",
     "remember",
     "reshape",
+    "round_",
     "round_to",
     "rsqrt",
     "run_reference",
@@ -149,6 +160,7 @@ __all__ = [
     "sum_",
     "sum_pool2d",
     "sum_pool2d_gradient",
+    "tan",
     "tanh",
     "tensor_power",
     "transpose",

@@ -1,4 +1,4 @@
-"""Compositions of primitives that are used in several places: bringing operands together, random numbers."""
+"""Compositions of primitives that are used in several places: bringing operands together, rounding, random numbers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ import math
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.graph.dtypes import DType, bfloat16, float32, float64, promote
+from chainrule.graph.dtypes import DType, bfloat16, float32, float64, is_float, largest_number, promote
 from chainrule.graph.node import Node, Remembered, leaf
 from chainrule.ops.broadcast import broadcast
 from chainrule.ops.contract import matmul
-from chainrule.ops.elementwise import add, cast, cos, full, log, multiply, scaled, sqrt, subtract
+from chainrule.ops.elementwise import (
+    abs_,
+    add,
+    cast,
+    cos,
+    divide,
+    full,
+    less,
+    log,
+    multiply,
+    scaled,
+    sqrt,
+    stop_gradient,
+    subtract,
+    where,
+)
 from chainrule.ops.move import reshape
 from chainrule.ops.precision import operand
 from chainrule.ops.random import blocks_for, random_bits
+from chainrule.ops.rounding import round_
 
 # ---- bringing operands together
 
@@ -120,6 +136,27 @@ def product(left: Node, right: Node) -> Node:
         result = matmul(*(broadcast_to(factor, (*batch, *factor.shape[-2:])) for factor in (rows, columns)))
     shape = result.shape if left.ndim > 1 else (*result.shape[:-2], result.shape[-1])
     return to_shape(result, shape if right.ndim > 1 else shape[:-1])
+
+
+def rounded(node: Node, decimals: int) -> Node:
+    """The nearest number of ``decimals`` decimals, as NumPy has it: scaled by the power of 10, rounded, scaled back. A number
+    that would overflow on the way has no such decimals, and stays as it is.
+
+    Raises:
+        UserError: the power of 10 does not fit the dtype.
+    """
+    if not is_float(node.dtype):
+        return node if decimals >= 0 else cast(rounded(cast(node, dtype=float64), decimals), dtype=node.dtype)
+    if decimals == 0:
+        return round_(node)
+    most = int(math.log10(largest_number(node.dtype)))
+    if abs(decimals) > most:
+        raise UserError(f"round: decimals must be from {-most} to {most} for {node.type}, got {decimals}")
+    scale = full(node.type, 10.0 ** abs(decimals))
+    if decimals < 0:
+        return multiply(round_(divide(node, scale)), scale)
+    large = multiply(node, scale)
+    return where(less(abs_(large), full(node.type, math.inf)), divide(round_(large), scale), stop_gradient(node))
 
 
 # ---- random numbers on top of random bits

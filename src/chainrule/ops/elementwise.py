@@ -330,6 +330,15 @@ expm1: Primitive = _unary(
     _ONE_ROWS,
     "z = e^x - 1, accurate also near x = 0: (...) -> (...).",
 )
+log2: Primitive = _unary(
+    "log2",
+    np.log2,
+    lambda z, u: divide(scaled(u, 1 / math.log(2)), _x(z)),
+    "1 / (x ln 2)",
+    0,
+    _POSITIVE_ROWS,
+    "z = log2 x, the exponent itself where x is a power of 2: (...) -> (...).",
+)
 log1p: Primitive = _unary(
     "log1p",
     np.log1p,
@@ -381,6 +390,29 @@ cos: Primitive = _unary(
     0,
     _ONE_ROWS,
     "z = cos x, radians: (...) -> (...).",
+)
+tan: Primitive = _unary(
+    "tan",
+    np.tan,
+    lambda z, u: multiply(u, add(full(z.type, 1.0), power(z, exponent=2.0))),
+    "1 + tan(x)^2",
+    OUTPUT,
+    rows(
+        Spec(((3, 5),), domain=(-1.2, 1.2)),
+        Spec(((2, 3),), dtypes=("float64",), domain=(1.9, 4.3)),
+        Spec(((2, 0),)),
+        Spec(((),)),
+    ),
+    "z = tan x, radians: (...) -> (...).",
+)
+atan: Primitive = _unary(
+    "atan",
+    np.arctan,
+    lambda z, u: divide(u, add(full(z.type, 1.0), power(_x(z), exponent=2.0))),
+    "1 / (1 + x^2)",
+    0,
+    _ONE_ROWS,
+    "z = the arc tangent of x, in radians from -pi/2 to pi/2: (...) -> (...).",
 )
 # Where tanh and sigmoid round to 1, the formulas 1 - z^2 and z (1 - z) for their slopes would give 0. So the slopes are
 # computed from x, which gives the right small numbers.

@@ -98,6 +98,12 @@ def log(x: Any) -> Tensor:
 
 
 @explained
+def log2(x: Any) -> Tensor:
+    """The logarithm of each element to the base 2, exact for powers of 2; integers give float32."""
+    return as_tensor(x).log2()
+
+
+@explained
 def expm1(x: Any) -> Tensor:
     """e^x - 1 for each element, accurate also near x = 0."""
     return as_tensor(x).expm1()
@@ -134,6 +140,18 @@ def cos(x: Any) -> Tensor:
 
 
 @explained
+def tan(x: Any) -> Tensor:
+    """The tangent of each element, in radians."""
+    return as_tensor(x).tan()
+
+
+@explained
+def atan(x: Any) -> Tensor:
+    """The arc tangent of each element, in radians, from -pi/2 to pi/2."""
+    return as_tensor(x).atan()
+
+
+@explained
 def tanh(x: Any) -> Tensor:
     """The hyperbolic tangent of each element."""
     return as_tensor(x).tanh()
@@ -155,6 +173,24 @@ def erf(x: Any) -> Tensor:
 def erfc(x: Any) -> Tensor:
     """1 - erf(x) for each element, accurate also where the result is near 0."""
     return as_tensor(x).erfc()
+
+
+@explained
+def floor(x: Any) -> Tensor:
+    """Each element rounded down to a whole number, in its dtype. No gradient passes."""
+    return as_tensor(x).floor()
+
+
+@explained
+def ceil(x: Any) -> Tensor:
+    """Each element rounded up to a whole number, in its dtype. No gradient passes."""
+    return as_tensor(x).ceil()
+
+
+@explained
+def round(x: Any, decimals: int = 0) -> Tensor:
+    """Each element rounded to ``decimals`` decimals, halves to even; -1 rounds to tens. No gradient passes."""
+    return as_tensor(x).round(decimals)
 
 
 @explained

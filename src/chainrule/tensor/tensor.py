@@ -394,6 +394,17 @@ class Tensor:
     def __truediv__(self, other: Any) -> Tensor:
         return _binary("divide", ops.divide, self, other, floats=True)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        """The exact quotient rounded down, as in NumPy; an integer divided by 0 gives 0. No gradient passes."""
+        return _binary("floor_divide", ops.floor_divide, self, other)
+
+    def __mod__(self, other: Any) -> Tensor:
+        """``x - (x // y) * y``, with the sign of y. Its gradient is 1 for x and -(x // y) for y."""
+        return _binary("remainder", ops.remainder, self, other)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
     def __radd__(self, other: Any) -> Tensor:
         return _binary("add", ops.add, other, self)
 
@@ -405,6 +416,15 @@ class Tensor:
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return _binary("divide", ops.divide, other, self, floats=True)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _binary("floor_divide", ops.floor_divide, other, self)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _binary("remainder", ops.remainder, other, self)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
 
     def __pow__(self, exponent: Any) -> Tensor:
         """``x ** 2``, or ``x ** y`` element by element, as in NumPy: nan where x is negative and y is not whole.
@@ -460,13 +480,12 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    __floordiv__ = __rfloordiv__ = _undefined("//", "divide, and use .numpy() with np.floor")
-    __mod__ = __rmod__ = _undefined("%", "use .numpy() with np.mod")
-    __divmod__ = __rdivmod__ = _undefined("divmod()", "use .numpy() with np.divmod")
     __lshift__ = __rlshift__ = _undefined("<<", "multiply by a power of 2")
     __rshift__ = __rrshift__ = _undefined(">>", "use .numpy()")
     __xor__ = __rxor__ = _undefined("^", "compare with !=, or use ** for a power")
-    __round__ = _undefined("round()", "use .numpy() with np.round, or round(x.item()) of a single number")
+
+    def __round__(self, decimals: int | None = None) -> Tensor:
+        return self.round(0 if decimals is None else decimals)
 
     def __and__(self, other: Any) -> Tensor:
         return _binary("logical_and", ops.logical_and, self, other)
@@ -496,6 +515,10 @@ class Tensor:
         """The natural logarithm of each element: -inf at 0, nan below; integers give float32."""
         return Tensor(ops.log(self._floats()))
 
+    def log2(self) -> Tensor:
+        """The logarithm of each element to the base 2, exact for powers of 2; integers give float32."""
+        return Tensor(ops.log2(self._floats()))
+
     def expm1(self) -> Tensor:
         """e^x - 1 for each element, accurate also near x = 0."""
         return Tensor(ops.expm1(self._floats()))
@@ -520,6 +543,14 @@ class Tensor:
         """The cosine of each element, in radians."""
         return Tensor(ops.cos(self._floats()))
 
+    def tan(self) -> Tensor:
+        """The tangent of each element, in radians."""
+        return Tensor(ops.tan(self._floats()))
+
+    def atan(self) -> Tensor:
+        """The arc tangent of each element, in radians, from -pi/2 to pi/2."""
+        return Tensor(ops.atan(self._floats()))
+
     def tanh(self) -> Tensor:
         """The hyperbolic tangent of each element."""
         return Tensor(ops.tanh(self._floats()))
@@ -535,6 +566,18 @@ class Tensor:
     def erfc(self) -> Tensor:
         """1 - erf(x) for each element, accurate also where the result is near 0."""
         return Tensor(ops.erfc(self._floats()))
+
+    def floor(self) -> Tensor:
+        """Each element rounded down to a whole number, in its dtype. No gradient passes."""
+        return Tensor(ops.floor(self.node)) if is_float(self.dtype) else self
+
+    def ceil(self) -> Tensor:
+        """Each element rounded up to a whole number, in its dtype. No gradient passes."""
+        return Tensor(ops.ceil(self.node)) if is_float(self.dtype) else self
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """Each element rounded to ``decimals`` decimals, halves to even; -1 rounds to tens. No gradient passes."""
+        return Tensor(compose.rounded(self.node, whole_number("round: decimals", decimals)))
 
     def sign(self) -> Tensor:
         """-1, 0 or 1 for each element; nan stays nan. No gradient passes."""

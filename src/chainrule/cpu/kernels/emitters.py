@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chainrule.compiler.nest import Instruction
 from chainrule.cpu.codegen.emit import Function, Value, element_of, suffix, with_element
 from chainrule.cpu.kernel import LLVM_TYPES
-from chainrule.cpu.kernels import mathematics
+from chainrule.cpu.kernels import mathematics, rounding
 
 MEMORY_TYPES = {**LLVM_TYPES, "bfloat16": "i16"}
 """The LLVM type in which values of each dtype are stored in memory."""
@@ -155,6 +155,17 @@ def _one(emit: Callable[[Function, Value], Value]) -> Emitter:
     return lambda f, x, instruction, dtypes: emit(f, x[0])
 
 
+def _divided(of_floats: Callable[[Function, Value, Value], Value], part: int) -> Emitter:
+    """Return the emitter of a quotient (``part`` 0) or a remainder (1), where ``of_floats`` computes it for floats."""
+
+    def emit(f: Function, x: list[Value], instruction: Instruction, dtypes: list[str]) -> Value:
+        if dtypes[0] in FLOATS:
+            return of_floats(f, x[0], x[1])
+        return rounding.divided_integers(f, x[0], x[1], dtypes[0] in UNSIGNED)[part]
+
+    return emit
+
+
 def _comparison(floats: str, signed: str, unsigned: str) -> Emitter:
     """Return the emitter of a comparison, whose predicate in LLVM depends on the dtype of the inputs."""
 
@@ -168,7 +179,9 @@ def _comparison(floats: str, signed: str, unsigned: str) -> Emitter:
 EMITTERS: dict[str, Emitter] = {
     "abs": lambda f, x, instruction, dtypes: _absolute(f, x[0], dtypes[0]),
     "add": lambda f, x, instruction, dtypes: x[0] + x[1],
+    "atan": _one(mathematics.atan),
     "cast": lambda f, x, instruction, dtypes: cast(f, x[0], dtypes[0], instruction.dtype),
+    "ceil": _one(rounding.ceil),
     "cos": _one(mathematics.cos),
     "divide": lambda f, x, instruction, dtypes: x[0] / x[1],
     "equal": _comparison("oeq", "eq", "eq"),
@@ -176,11 +189,14 @@ EMITTERS: dict[str, Emitter] = {
     "erfc": _one(mathematics.erfc),
     "exp": _one(mathematics.exp),
     "expm1": _one(mathematics.expm1),
+    "floor": _one(rounding.floor),
+    "floor_divide": _divided(rounding.floor_divide, 0),
     "inverse_deviation": lambda f, x, instruction, dtypes: mathematics.sqrt(f, x[0]) / x[0],
     "less": _comparison("olt", "slt", "ult"),
     "less_equal": _comparison("ole", "sle", "ule"),
     "log": _one(mathematics.log),
     "log1p": _one(mathematics.log1p),
+    "log2": _one(mathematics.log2),
     "logical_and": lambda f, x, instruction, dtypes: x[0] & x[1],
     "logical_not": lambda f, x, instruction, dtypes: x[0] ^ 1,
     "logical_or": lambda f, x, instruction, dtypes: x[0] | x[1],
@@ -189,6 +205,8 @@ EMITTERS: dict[str, Emitter] = {
     "multiply": lambda f, x, instruction, dtypes: _multiply(f, x[0], x[1]),
     "negative": lambda f, x, instruction, dtypes: -x[0],
     "power": lambda f, x, instruction, dtypes: _power(f, x[0], dtypes[0], instruction.attribute("exponent")),
+    "remainder": _divided(rounding.remainder, 1),
+    "round": _one(rounding.round_),
     "round_to": lambda f, x, instruction, dtypes: _round_to(f, x[0], dtypes[0], instruction.attribute("dtype")),
     "rsqrt": _one(mathematics.rsqrt),
     "sech_squared": _one(mathematics.sech_squared),
@@ -199,6 +217,7 @@ EMITTERS: dict[str, Emitter] = {
     "sqrt": _one(mathematics.sqrt),
     "stop_gradient": lambda f, x, instruction, dtypes: x[0],
     "subtract": lambda f, x, instruction, dtypes: x[0] - x[1],
+    "tan": _one(mathematics.tan),
     "tanh": _one(mathematics.tanh),
     "tensor_power": lambda f, x, instruction, dtypes: mathematics.tensor_power(f, x[0], x[1]),
     "where": lambda f, x, instruction, dtypes: f.select(x[0], x[1], x[2]),

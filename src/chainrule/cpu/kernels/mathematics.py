@@ -49,6 +49,7 @@ class _Format:
     cos: tuple[float, ...]  # (cos r - 1 + r^2 / 2) / r^4 in r^2
     erf: tuple[float, ...]  # erf(x) / x in x^2, |x| <= 1
     erfc: tuple[float, ...]  # -ln erfc(x), x >= 1
+    atan: tuple[float, ...]  # (atan t / t - 1) / t^2 in t^2, |t| <= tan(pi / 8)
     erfc_centre: float  # k of the next line
     scaled_erfc: tuple[float, ...]  # (1 + 2 x) e^(x^2) erfc(x) in (x - k) / (x + k), x >= 0
 
@@ -71,6 +72,7 @@ _FLOAT = _Format(
     cos=(0.0416666642, -0.00138883025, 2.45477386e-05),
     erf=(1.12837911, -0.37612626, 0.112835974, -0.0268543288, 0.00518931216, -0.000801885501, 7.88249745e-05),
     erfc=(0.000341962354, 1.1270889, 0.638142467, 0.103111453, -0.0218417067, 0.00294894585, -0.000186551712),
+    atan=(-0.3333333, 0.1999955, -0.14264227, 0.10746236, -0.06459168),
     erfc_centre=2.0,
     scaled_erfc=(
         *(1.2769784, -0.09276382, -0.16603051, 0.16405098, -0.054217987, -0.008030456, 0.008710104, 0.0012518557),
@@ -123,6 +125,11 @@ _DOUBLE = _Format(
         *(3.648123420213575e-07, -4.530923031074751e-08, 3.833569578436844e-09, -1.9889327194207288e-10),
         4.7841387941070134e-12,
     ),
+    atan=(
+        *(-0.3333333333333333, 0.19999999999995646, -0.1428571428469054, 0.11111111017032477, -0.09090904644927628),
+        *(0.0769218463484144, -0.06664530458067883, 0.05858303869105911, -0.05086213230646847, 0.039252490394240835),
+        -0.019201049625759567,
+    ),
     erfc_centre=4.0,
     scaled_erfc=(
         *(1.2329951186255526, -0.13962111684056286, 0.015379652102620534, 0.0680970542547345, -0.10103906603634463),
@@ -158,7 +165,7 @@ def _from_bits(f: Function, bits: Value, like: Value) -> Value:
     return f.convert("bitcast", bits, element_of(like.type))
 
 
-def _absolute(f: Function, x: Value) -> Value:
+def absolute(f: Function, x: Value) -> Value:
     return f.call(f"llvm.fabs.{suffix(x.type)}", x.type, x)
 
 
@@ -197,7 +204,7 @@ def _exact_sum(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
     return high, b - (high - a)
 
 
-def _exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+def exact_product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
     """Return a * b as high + low, exactly: by a fused multiply-add, or else from halves (Dekker, 1971)."""
     high = _product(f, a, b)
     if f.module.has_fma:
@@ -288,13 +295,13 @@ def exp(f: Function, x: Value) -> Value:
 
 def sigmoid(f: Function, x: Value) -> Value:
     """Emit 1 / (1 + e^-x), computed from e^-|x|, which does not overflow."""
-    one, small = f.number(1.0, x.type), exp(f, -_absolute(f, x))
+    one, small = f.number(1.0, x.type), exp(f, -absolute(f, x))
     return f.select(f.compare("oge", x, 0.0), one, small) / (small + one)
 
 
 def tanh(f: Function, x: Value) -> Value:
     """Emit tanh x = (e^2x - 1) / (e^2x + 1), with e^2x - 1 = 2^n (e^r - 1) + 2^n - 1, which is accurate near 0."""
-    form, magnitude = _format(x), _absolute(f, x)
+    form, magnitude = _format(x), absolute(f, x)
     r, exponent = _split_exponent(f, _at_most(f, magnitude + magnitude, 2 * form.tanh_end))
     less_one = f.multiply_add(_product(f, r, r), _polynomial(f, r, form.exp), r)
     scale = _from_bits(f, exponent + (form.bias << form.mantissa_bits), x)
@@ -304,7 +311,7 @@ def tanh(f: Function, x: Value) -> Value:
 
 def erf(f: Function, x: Value) -> Value:
     """Emit erf x: x P(x^2) for |x| < 1, else 1 - e^-G(|x|) with the sign of x, with polynomials P and G."""
-    form, magnitude = _format(x), _absolute(f, x)
+    form, magnitude = _format(x), absolute(f, x)
     small = _product(f, x, _polynomial(f, _product(f, x, x), form.erf))
     tail = _exp_within_range(f, -_polynomial(f, _at_most(f, magnitude, form.erf_end), form.erfc))
     large = _flip(f, f.number(1.0, x.type) - tail, _sign_bit(f, x))
@@ -318,10 +325,10 @@ def erfc(f: Function, x: Value) -> Value:
     computed in twice the precision.
     """
     form = _format(x)
-    magnitude = _at_most(f, _absolute(f, x), 30.0)  # from there on erfc is 0; at inf the product below would be nan
+    magnitude = _at_most(f, absolute(f, x), 30.0)  # from there on erfc is 0; at inf the product below would be nan
     quotient = (magnitude - form.erfc_centre) / (magnitude + form.erfc_centre)
     scaled = _polynomial(f, quotient, form.scaled_erfc) / (magnitude + magnitude + 1.0)
-    square, rest = _exact_product(f, magnitude, magnitude)
+    square, rest = exact_product(f, magnitude, magnitude)
     result = _product(f, _exp(f, -square, -rest), scaled)
     return f.select(f.compare("olt", x, 0.0), f.number(2.0, x.type) - result, result)
 
@@ -343,7 +350,7 @@ def expm1(f: Function, x: Value) -> Value:
 
 def sech_squared(f: Function, x: Value) -> Value:
     """Emit sech^2 x = 1 / cosh^2 x, the derivative of tanh, as (2 w / (1 + w^2))^2 with w = e^-|x|."""
-    small = exp(f, -_absolute(f, x))
+    small = exp(f, -absolute(f, x))
     sech = (small + small) / f.multiply_add(small, small, f.number(1.0, x.type))
     return _product(f, sech, sech)
 
@@ -370,20 +377,36 @@ def _fraction_and_exponent(f: Function, x: Value) -> tuple[Value, Value]:
     return fraction, _from_bits(f, biased | _bits(f, whole), x) - offset
 
 
-def log(f: Function, x: Value) -> Value:
-    """Emit the natural logarithm; -inf at 0, nan for negative numbers.
+def _log_of_fraction(f: Function, fraction: Value) -> tuple[Value, Value, Value]:
+    """Return the parts a, b, c of ln m = a - (b - c) for a fraction m near 1; a is m - 1.
 
-    With x = m 2^e and s = (m - 1) / (m + 1), it is e ln 2 + 2 artanh s, where a polynomial in s^2 approximates artanh.
+    It is 2 artanh s with s = (m - 1) / (m + 1), where a polynomial in s^2 approximates artanh.
     """
-    form = _format(x)
-    fraction, exponent = _fraction_and_exponent(f, x)
     rest = fraction - 1.0
     s = rest / (rest + 2.0)
-    z, half = _product(f, s, s), _product(f, _product(f, rest, rest), f.number(0.5, x.type))
-    tail = _product(f, z, _polynomial(f, z, form.log))
-    high, low = (f.number(part, x.type) for part in form.ln2)
-    small = f.multiply_add(exponent, low, _product(f, s, half + tail))
-    result = f.multiply_add(exponent, high, rest - (half - small))
+    z, half = _product(f, s, s), _product(f, _product(f, rest, rest), f.number(0.5, rest.type))
+    tail = _product(f, z, _polynomial(f, z, _format(rest).log))
+    return rest, half, _product(f, s, half + tail)
+
+
+def log(f: Function, x: Value) -> Value:
+    """Emit the natural logarithm, e ln 2 + ln m for x = m 2^e; -inf at 0, nan for negative numbers."""
+    fraction, exponent = _fraction_and_exponent(f, x)
+    rest, half, small = _log_of_fraction(f, fraction)
+    high, low = (f.number(part, x.type) for part in _format(x).ln2)
+    small = f.multiply_add(exponent, low, small)
+    return _with_ends_of_log(f, x, f.multiply_add(exponent, high, rest - (half - small)))
+
+
+def log2(f: Function, x: Value) -> Value:
+    """Emit the logarithm to the base 2, e + ln m / ln 2 for x = m 2^e, which is exact where x is a power of 2, as m is 1."""
+    fraction, exponent = _fraction_and_exponent(f, x)
+    rest, half, small = _log_of_fraction(f, fraction)
+    return _with_ends_of_log(f, x, f.multiply_add(rest - (half - small), f.number(1 / math.log(2), x.type), exponent))
+
+
+def _with_ends_of_log(f: Function, x: Value, result: Value) -> Value:
+    """Return ``result``, the logarithm of x where x is positive and finite, and the special values elsewhere."""
     result = f.select(f.compare("olt", x, math.inf), result, x)  # inf and nan are their own logarithms
     below = f.select(f.compare("oeq", x, 0.0), f.number(-math.inf, x.type), f.number(math.nan, x.type))
     return f.select(f.compare("ole", x, 0.0), below, result)
@@ -399,7 +422,7 @@ def log1p(f: Function, x: Value) -> Value:
 
 def softplus(f: Function, x: Value) -> Value:
     """Emit ln(1 + e^x) as max(0, x) + ln(1 + e^-|x|), which does not overflow."""
-    return maximum(f, f.number(0.0, x.type), x) + log1p(f, exp(f, -_absolute(f, x)))
+    return maximum(f, f.number(0.0, x.type), x) + log1p(f, exp(f, -absolute(f, x)))
 
 
 def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:
@@ -410,16 +433,16 @@ def _precise_log(f: Function, x: Value) -> tuple[Value, Value]:
     d2 = fraction - (d1 - 1.0)
     rest = fraction - 1.0
     s1 = rest / d1
-    p1, p2 = _exact_product(f, s1, d1)
+    p1, p2 = exact_product(f, s1, d1)
     s2 = (((rest - p1) - p2) - _product(f, s1, d2)) / d1
     # z = s^2, c = s^3, w = 2/3 + z T(z)
-    z1, z2 = _exact_product(f, s1, s1)
+    z1, z2 = exact_product(f, s1, s1)
     z2 = f.multiply_add(s1 + s1, s2, z2)
-    c1, c2 = _exact_product(f, s1, z1)
+    c1, c2 = exact_product(f, s1, z1)
     c2 = f.multiply_add(s2, z1, f.multiply_add(s1, z2, c2))
     w1, w2 = _exact_sum(f, f.number(_TWO_THIRDS[0], x.type), _product(f, z1, _polynomial(f, z1, _LOG_TAIL)))
     w2 = w2 + _TWO_THIRDS[1]
-    v1, v2 = _exact_product(f, c1, w1)
+    v1, v2 = exact_product(f, c1, w1)
     v2 = f.multiply_add(c2, w1, f.multiply_add(c1, w2, v2))
     # ln x = e ln 2 + 2 s + c w
     u1, u2 = _exact_sum(f, s1 + s1, v1)
@@ -450,7 +473,7 @@ def power(f: Function, x: Value, exponent: float) -> Value:
 
 def _power_infinite(f: Function, x: Value, exponent: float) -> Value:
     """Return x ** exponent for an exponent that is inf, -inf or nan."""
-    one, magnitude = f.number(1.0, x.type), _absolute(f, x)
+    one, magnitude = f.number(1.0, x.type), absolute(f, x)
     if math.isnan(exponent):
         return f.select(f.compare("oeq", x, 1.0), one, f.number(math.nan, x.type))
     grows = f.compare("ogt" if exponent > 0 else "olt", magnitude, 1.0)
@@ -486,10 +509,10 @@ def _compensated_power(f: Function, x: Value, count: int) -> Value:
     """Return x ** count by repeated multiplication of high + low, numbers of twice the precision, for count >= 1."""
     high, low = x, f.zero(x.type)
     for bit in f"{count:b}"[1:]:
-        square, error = _exact_product(f, high, high)
+        square, error = exact_product(f, high, high)
         high, low = square, f.multiply_add(high + high, low, error)
         if bit == "1":
-            product, error = _exact_product(f, high, x)
+            product, error = exact_product(f, high, x)
             high, low = product, f.multiply_add(low, x, error)
     result = high + low
     # Where high overflows, low is nan; where high is -0, the sum may be 0. Both give high itself.
@@ -498,7 +521,7 @@ def _compensated_power(f: Function, x: Value, count: int) -> Value:
 
 def _power_by_log(f: Function, x: Value, exponent: float) -> Value:
     """Return x ** exponent as e^(exponent ln |x|), with the sign, or nan, for negative x."""
-    magnitude = _absolute(f, x)
+    magnitude = absolute(f, x)
     if element_of(x.type) == "float":
         wide = log(f, f.convert("fpext", magnitude, "double"))
         result = f.convert("fptrunc", exp(f, _product(f, wide, f.number(exponent, wide.type))), "float")
@@ -514,7 +537,7 @@ def _precise_power(f: Function, x: Value, exponent: float) -> Value:
     """Return x ** exponent for doubles x >= 0, by a logarithm of twice the precision."""
     factor = math.copysign(min(abs(exponent), 2.0**70), exponent)  # as from there on, powers are 0, inf or those of 1
     high, low = _precise_log(f, x)
-    p1, p2 = _exact_product(f, high, f.number(factor, x.type))
+    p1, p2 = exact_product(f, high, f.number(factor, x.type))
     result = _exp(f, p1, f.multiply_add(low, f.number(factor, x.type), p2))
     # Where high + low overflows although high does not, exp gives nan.
     result = f.select(f.compare("uno", result, result), f.number(math.inf, x.type), result)
@@ -527,7 +550,7 @@ def tensor_power(f: Function, x: Value, y: Value) -> Value:
     """Emit x ** y with the special values of ``np.power``, which are those of pow in C99."""
     single = element_of(x.type) == "float"
     base, exponent = (f.convert("fpext", one, "double") if single else one for one in (x, y))
-    magnitude, one = _absolute(f, base), f.number(1.0, base.type)
+    magnitude, one = absolute(f, base), f.number(1.0, base.type)
     result = exp(f, _product(f, log(f, magnitude), exponent)) if single else _precise_tensor_power(f, magnitude, exponent)
     is_one = f.compare("oeq", magnitude, 1.0) & f.compare("ord", exponent, exponent)
     result = f.select(is_one | f.compare("oeq", exponent, 0.0), one, result)
@@ -546,7 +569,7 @@ def _precise_tensor_power(f: Function, x: Value, y: Value) -> Value:
     factor = _at_most(f, y, limit)
     factor = f.select(f.compare("olt", factor, -limit), f.number(-limit, y.type), factor)
     high, low = _precise_log(f, x)
-    p1, p2 = _exact_product(f, high, factor)
+    p1, p2 = exact_product(f, high, factor)
     result = _exp(f, p1, f.multiply_add(low, factor, p2))
     infinite, zero = f.number(math.inf, x.type), f.zero(x.type)
     result = f.select(f.compare("uno", result, result), infinite, result)  # as in ``_precise_power``
@@ -558,7 +581,7 @@ def _precise_tensor_power(f: Function, x: Value, y: Value) -> Value:
 
 def _whole_and_odd(f: Function, y: Value) -> tuple[Value, Value]:
     """Return 1.0 where doubles are whole numbers (infinity counts as such), else 0.0; and an i1 for whether they are odd."""
-    magnitude = _absolute(f, y)
+    magnitude = absolute(f, y)
 
     def is_whole(x: Value) -> Value:
         rounder = f.number(2.0**52, x.type)  # adding it rounds to a whole number; numbers from here on are whole
@@ -619,11 +642,42 @@ def _sine_of_quarter(f: Function, r: Value, quarter: Value) -> Value:
 
 def sin(f: Function, x: Value) -> Value:
     """Emit sin x, x in radians; nan for inf."""
-    r, quarter = _split_turns(f, _absolute(f, x))
+    r, quarter = _split_turns(f, absolute(f, x))
     return _flip(f, _sine_of_quarter(f, r, quarter), _sign_bit(f, x))
 
 
 def cos(f: Function, x: Value) -> Value:
     """Emit cos x, x in radians; nan for inf."""
-    r, quarter = _split_turns(f, _absolute(f, x))
+    r, quarter = _split_turns(f, absolute(f, x))
     return _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))
+
+
+def tan(f: Function, x: Value) -> Value:
+    """Emit the tangent, sin(r + q pi/2) / cos(r + q pi/2); the cosine is the sine a quarter turn further."""
+    r, quarter = _split_turns(f, absolute(f, x))
+    result = _sine_of_quarter(f, r, quarter) / _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))
+    return _flip(f, result, _sign_bit(f, x))
+
+
+def atan(f: Function, x: Value) -> Value:
+    """Emit the arc tangent: a polynomial for |x| up to tan(pi/8), pi/4 + atan((x - 1) / (x + 1)) for x from there up to
+    tan(3 pi/8), and pi/2 - atan(1 / x) for larger x."""
+    magnitude = absolute(f, x)
+    one = f.number(1.0, x.type)
+    middle, large = (f.compare("ogt", magnitude, math.tan(eighths * math.pi / 8)) for eighths in (1, 3))
+    numerator = f.select(large, -one, f.select(middle, magnitude - 1.0, magnitude))
+    t = numerator / f.select(large, magnitude, f.select(middle, magnitude + 1.0, one))
+    z = _product(f, t, t)
+    part = f.multiply_add(_product(f, t, z), _polynomial(f, z, _format(x).atan), t)
+    high, low = _quarter_pi(_format(x))
+
+    def turned_by(angle: float) -> Value:
+        return f.select(large, f.number(2 * angle, x.type), f.select(middle, f.number(angle, x.type), f.zero(x.type)))
+
+    return _flip(f, turned_by(high) + (turned_by(low) + part), _sign_bit(f, x))
+
+
+def _quarter_pi(form: _Format) -> tuple[float, float]:
+    """Return pi/4 as the nearest number of the format, and the difference of pi/4 from it."""
+    nearest = float(np.float32(math.pi / 4)) if form is _FLOAT else math.pi / 4
+    return nearest, math.pi / 4 - nearest if form is _FLOAT else 3.061616997868383e-17
