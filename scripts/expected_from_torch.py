@@ -36,7 +36,10 @@ sys.path.insert(0, str(TESTS))
 from expected import cases  # noqa: E402 - found through the line above
 
 Array = np.ndarray[Any, Any]
-KINKS = np.array([-7.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 7.0])
+SOME = {
+    "kinks": np.array([-7.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 7.0]),
+    "bends": np.array([-30.0, -5.0, -3.0, -1.25, -0.25, 0.0, 0.75, 3.0, 4.0, 20.0, 30.0]),
+}
 
 
 def generator(name: str) -> np.random.Generator:
@@ -45,7 +48,7 @@ def generator(name: str) -> np.random.Generator:
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], values: str = "normal") -> Array:
     """Numbers that float32 holds exactly."""
-    found = rng.choice(KINKS, shape) if values == "kinks" else rng.standard_normal(shape)
+    found = rng.choice(SOME[values], shape) if values in SOME else rng.standard_normal(shape)
     return np.asarray(found, np.float32).astype(np.float64)
 
 

@@ -257,7 +257,7 @@ def test_a_shape_is_one_argument() -> None:
 
 def test_activations_take_inplace_which_means_nothing() -> None:
     x = cr.tensor([-1.0, 7.0])
-    for f in (F.relu, F.relu6, F.leaky_relu, F.silu):
+    for f in (F.relu, F.relu6, F.leaky_relu, F.silu, F.hardswish, F.hardsigmoid, F.hardtanh, F.elu, F.celu, F.selu):
         np.testing.assert_array_equal(f(x, inplace=True).numpy(), f(x).numpy())
     assert F.dropout(x, 0.5, False, True) is x
     np.testing.assert_array_equal(x.numpy(), [-1, 7])
@@ -289,32 +289,47 @@ def test_what_is_added_to_a_row_gives_back_the_row() -> None:
 PICTURES = np.random.default_rng(0).random((2, 2, 6, 6)).astype(np.float32)
 ROWS = PICTURES[:, :, 0, 0]
 ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "adaptive_avg_pool1d": ((PICTURES[0], 2), {}),
     "adaptive_avg_pool2d": ((PICTURES, 2), {}),
+    "adaptive_max_pool1d": ((PICTURES[0], 2), {}),
+    "adaptive_max_pool2d": ((PICTURES, 2), {}),
+    "avg_pool1d": ((PICTURES[0], 2), {}),
     "avg_pool2d": ((PICTURES, 2), {}),
     "batch_norm": ((PICTURES, ROWS[0], ROWS[1]), {"weight": ROWS[0], "bias": ROWS[1]}),
     "binary_cross_entropy_with_logits": ((ROWS, ROWS), {"pos_weight": ROWS[0]}),
+    "celu": ((ROWS,), {}),
+    "channel_shuffle": ((PICTURES, 2), {}),
     "conv1d": ((PICTURES[:, :, 0], PICTURES[:, :, 0, :3]), {"bias": ROWS[0]}),
     "conv2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
     "conv_transpose2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
     "cross_entropy": ((ROWS, np.array([0, 1])), {"weight": ROWS[0]}),
     "dropout": ((ROWS, 0.5, False), {}),
+    "dropout2d": ((PICTURES, 0.5, False), {}),
+    "elu": ((ROWS,), {}),
     "flatten": ((PICTURES,), {}),
     "gelu": ((ROWS,), {}),
     "group_norm": ((PICTURES, 2), {"weight": ROWS[0], "bias": ROWS[1]}),
+    "hardsigmoid": ((ROWS,), {}),
+    "hardswish": ((ROWS,), {}),
+    "hardtanh": ((ROWS,), {}),
     "l1_loss": ((ROWS, ROWS), {}),
     "layer_norm": ((ROWS, 2), {"weight": ROWS[0], "bias": ROWS[1]}),
     "leaky_relu": ((ROWS,), {}),
     "linear": ((ROWS, ROWS, ROWS[0]), {}),
+    "local_response_norm": ((PICTURES, 3), {}),
     "log_softmax": ((ROWS,), {}),
+    "max_pool1d": ((PICTURES[0], 2), {}),
     "max_pool2d": ((PICTURES, 2), {}),
     "mse_loss": ((ROWS, ROWS), {}),
     "nll_loss": ((ROWS, np.array([0, 1])), {}),
     "relu": ((ROWS,), {}),
     "relu6": ((ROWS,), {}),
+    "selu": ((ROWS,), {}),
     "sigmoid": ((ROWS,), {}),
     "silu": ((ROWS,), {}),
     "smooth_l1_loss": ((ROWS, ROWS), {}),
     "softmax": ((ROWS,), {}),
+    "stochastic_depth": ((ROWS, 0.5, "row", False), {}),
     "tanh": ((ROWS,), {}),
 }
 

@@ -287,9 +287,89 @@ def test_the_gradient_of_dropout_is_its_mask() -> None:
     assert (x.grad.numpy() == output.numpy()).all()
 
 
+def test_dropout_of_channels_drops_them_whole_and_each_on_its_own() -> None:
+    cr.manual_seed(0)
+    found = nn.Dropout2d(0.25)(cr.ones((60, 50, 2, 3))).numpy()
+    assert (found == found[:, :, :1, :1]).all()
+    kept = found[:, :, 0, 0] != 0
+    assert abs(kept.mean() - 0.75) < 5 * math.sqrt(0.25 * 0.75 / 3000)
+    np.testing.assert_allclose(found[kept], 1 / 0.75, rtol=1e-6)
+    assert len(np.unique(kept, axis=0)) == 60
+    assert F.dropout2d(cr.ones((4, 5))).shape == (4, 5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("mode", ["batch", "row"])
+def test_stochastic_depth_drops_examples_or_the_whole_batch(mode: str, compiled: bool) -> None:
+    """As torchvision: what is kept is divided by the probability of being kept."""
+    cr.manual_seed(0)
+    layer = nn.StochasticDepth(0.25, mode)
+    run = cr.compile(lambda x: layer(x)) if compiled else layer
+    x = np.random.default_rng(0).standard_normal((20, 2, 3)).astype(np.float32) + 5
+    kept = []
+    for _ in range(60):
+        ratio = run(cr.tensor(x)).numpy() / x
+        assert (ratio == ratio[:, :1, :1]).all() or np.allclose(ratio, ratio[:, :1, :1], rtol=1e-6)
+        np.testing.assert_allclose(ratio[ratio != 0], 1 / 0.75, rtol=1e-6)
+        kept.append(ratio[:, 0, 0] != 0)
+    decisions = np.array(kept) if mode == "row" else np.array(kept)[:, 0]
+    assert mode == "row" or all(one.all() or not one.any() for one in kept)
+    assert abs(decisions.mean() - 0.75) < 5 * math.sqrt(0.25 * 0.75 / decisions.size)
+    assert (layer.eval()(cr.tensor(x)).numpy() == x).all()
+    assert repr(layer) == f"StochasticDepth(p=0.25, mode={mode!r})"
+
+
+def test_stochastic_depth_of_0_and_of_1() -> None:
+    x = cr.ones((3, 2))
+    for mode in ("batch", "row"):
+        assert F.stochastic_depth(x, 0.0, mode) is x
+        assert F.stochastic_depth(x, 1.0, mode, training=False) is x
+        assert (F.stochastic_depth(x, 1.0, mode).numpy() == 0).all()
+
+
+def test_the_gradient_of_dropped_channels_and_branches_is_their_mask() -> None:
+    for drop in (nn.Dropout2d(0.4), nn.StochasticDepth(0.4, "row"), nn.StochasticDepth(0.4, "batch")):
+        x = cr.tensor(np.ones((30, 4, 2, 2)), requires_grad=True)
+        output = drop(x)
+        output.backward(np.ones(x.shape))
+        assert x.grad is not None
+        assert (x.grad.numpy() == output.numpy()).all()
+
+
 def test_dropout_refuses_what_is_no_probability() -> None:
     with pytest.raises(UserError, match=r"Dropout: p must be a probability, 0 to 1, got 1\.5"):
         nn.Dropout(1.5)
+
+
+# ---- activations far out
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ["elu", "celu", "selu", "hardswish", "hardsigmoid", "hardtanh"])
+def test_activations_and_their_slopes_are_right_far_from_0(name: str, compiled: bool) -> None:
+    """Values and slopes against their formulas in float64."""
+    f = getattr(F, name)
+    x = np.array([-1e30, -1e4, -80.0, -20.0, 20.0, 100.0, 1e4, 1e30])
+    alpha, scale = (1.6732632423543772, 1.0507009873554805) if name == "selu" else (1.0, 1.0)
+    exponential = (
+        np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))) * scale,
+        np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))) * scale,
+    )
+    piece = np.clip((x + 3) / 6, 0, 1)
+    values, slopes = {
+        "hardswish": (x * piece, piece),
+        "hardsigmoid": (piece, x * 0),
+        "hardtanh": (np.clip(x, -1, 1), x * 0),
+    }.get(name, exponential)
+
+    def run(x: cr.Tensor) -> list[Any]:
+        x = x * 1
+        y = f(x)
+        return [y, *cr.grad(y.sum(), [x])]
+
+    found = (cr.compile(run) if compiled else run)(cr.tensor(x.astype(np.float32), requires_grad=True))
+    np.testing.assert_allclose(found[0].numpy(), values, rtol=1e-6)
+    np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-5, atol=0)
 
 
 # ---- what layers refuse: the path of the layer, the shapes, the argument to change
@@ -359,17 +439,31 @@ REFUSED = [
         "layer features.0 (Linear) got shape (2, 3, 2, 2) with 2 features on the last axis, but in_features=12: "
         "pass in_features=2 or put a Flatten before it",
     ),
-    ((3, 8, 8), nn.MaxPool2d(2), "layer features.0 (MaxPool2d): pooling: needs an image (N, C, H, W), got (3, 8, 8)"),
+    (
+        (3, 8),
+        nn.MaxPool2d(2),
+        "layer features.0 (MaxPool2d): max_pool2d: needs an image (N, C, H, W) or (C, H, W), got (3, 8)",
+    ),
+    ((8,), nn.MaxPool1d(2), "layer features.0 (MaxPool1d): max_pool1d: needs a signal (N, C, L) or (C, L), got (8,)"),
     (
         (1, 3, 8, 8),
         nn.MaxPool2d(2, padding=2),
         "layer features.0 (MaxPool2d): pooling: padding (2, 2) must be at most half of kernel_size (2, 2)",
     ),
-    ((3, 8, 8), nn.AvgPool2d(2), "layer features.0 (AvgPool2d): pooling: needs an image (N, C, H, W), got (3, 8, 8)"),
     (
-        (3, 8, 8),
+        (1, 2, 3, 8, 8),
+        nn.AvgPool2d(2),
+        "layer features.0 (AvgPool2d): avg_pool2d: needs an image (N, C, H, W) or (C, H, W), got (1, 2, 3, 8, 8)",
+    ),
+    (
+        (8, 8),
         nn.AdaptiveAvgPool2d(2),
-        "layer features.0 (AdaptiveAvgPool2d): adaptive_avg_pool2d: needs an image (N, C, H, W), got (3, 8, 8)",
+        "layer features.0 (AdaptiveAvgPool2d): adaptive_avg_pool2d: needs an image (N, C, H, W) or (C, H, W), got (8, 8)",
+    ),
+    (
+        (2, 4, 3, 3),
+        nn.ChannelShuffle(3),
+        "layer features.0 (ChannelShuffle): channel_shuffle: 4 channels do not divide into groups=3",
     ),
     (
         (2, 4, 5, 5),
@@ -439,6 +533,16 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
         (lambda: nn.Conv1d(3, 4, 0), "Conv1d: kernel_size must be a whole number of at least 1, got 0"),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number of at least 1, got 0"),
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
+        (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: max_val must be larger than min_val, got 1.0 and 1.0"),
+        (lambda: nn.CELU(0.0), "CELU: alpha must not be 0"),
+        (lambda: nn.ELU("1"), "ELU: alpha must be a number, got '1'"),
+        (lambda: nn.Dropout2d(-0.5), "Dropout2d: p must be a probability, 0 to 1, got -0.5"),
+        (lambda: nn.StochasticDepth(2, "row"), "StochasticDepth: p must be a probability, 0 to 1, got 2"),
+        (lambda: nn.StochasticDepth(0.5, "rows"), "unknown mode 'rows': did you mean 'row'? Known: batch, row"),
+        (
+            lambda: nn.AdaptiveMaxPool2d((1, 2, 3)),
+            "AdaptiveMaxPool2d: output_size must be a whole number or a pair (height, width), got (1, 2, 3)",
+        ),
         (lambda: nn.LayerNorm(()), "LayerNorm: normalized_shape must be sizes of at least 1, got ()"),
     ],
 )
@@ -492,6 +596,29 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
             "conv_transpose2d: weight (4, 2, 3, 3) expects 4 input channels, the image (2, 3, 6, 6) has 3",
         ),
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
+        (lambda x: F.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be larger than min_val, got 2.0 and 1.0"),
+        (lambda x: F.celu(x, 0), "celu: alpha must not be 0"),
+        (lambda x: F.dropout2d(x, 2.0), "dropout2d: p must be a probability, 0 to 1, got 2.0"),
+        (lambda x: F.dropout2d(x[0, 0, 0]), "dropout2d: needs an input (N, C, ...), got (6,)"),
+        (lambda x: F.stochastic_depth(x, 0.5, "all"), "unknown mode 'all': Known: batch, row"),
+        (lambda x: F.stochastic_depth(x.sum(), 0.5, "row"), "stochastic_depth: needs an input (N, ...), got a single number"),
+        (lambda x: F.channel_shuffle(x, 2), "channel_shuffle: 3 channels do not divide into groups=2"),
+        (
+            lambda x: F.channel_shuffle(x[:, :, 0, 0], 3),
+            "channel_shuffle: needs an input (N, C, ...) of at least three axes, got (2, 3)",
+        ),
+        (
+            lambda x: F.local_response_norm(x[:, :, 0, 0], 3),
+            "local_response_norm: needs an input (N, C, ...) of at least three axes, got (2, 3)",
+        ),
+        (
+            lambda x: F.adaptive_max_pool2d(x.astype("int32"), 4),
+            "adaptive_max_pool2d: needs a float, got int32[2, 3, 6, 6]: cast to float32 first",
+        ),
+        (
+            lambda x: F.adaptive_max_pool1d(x[0], 0),
+            "adaptive_max_pool1d: output_size must be a whole number of at least 1, got 0",
+        ),
         (lambda x: F.flatten(x, 2, 1), "flatten: start_dim 2 lies behind end_dim 1 for shape (2, 3, 6, 6)"),
         (lambda x: F.group_norm(x, 2), "group_norm: 3 channels do not divide into num_groups=2"),
         (lambda x: F.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: output_size must be a whole number of at least 1, got 0"),

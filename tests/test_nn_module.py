@@ -397,6 +397,80 @@ def test_containers_take_layers_only() -> None:
         nn.ModuleList([3])
 
 
+def test_a_dict_of_layers_is_a_dict_of_the_owners_layers() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleDict({"small": nn.Linear(3, 1), "large": nn.Linear(3, 5)})
+
+        def forward(self, x: cr.Tensor, head: str) -> cr.Tensor:
+            return self.heads[head](x)
+
+    model = Model()
+    heads = model.heads
+    assert names(model.named_parameters()) == [
+        f"heads.{name}.{cell}" for name in ("small", "large") for cell in ("weight", "bias")
+    ]
+    assert [model(cr.ones((2, 3)), head).shape for head in ("small", "large")] == [(2, 1), (2, 5)]
+    assert (list(heads), list(heads.keys()), len(heads), "small" in heads, "tiny" in heads) == (
+        *(["small", "large"],) * 2,
+        *(2, True, False),
+    )
+    assert [*heads.values()] == [layer for _, layer in heads.items()] == [heads["small"], heads["large"]]
+    small = heads.pop("small")
+    assert isinstance(small, nn.Linear)
+    heads.update([("tiny", small), ("relu", nn.ReLU())])
+    heads.update(nn.ModuleDict({"relu": nn.Tanh()}))
+    del heads["large"]
+    assert [(name, type(layer).__name__) for name, layer in heads.items()] == [("tiny", "Linear"), ("relu", "Tanh")]
+    heads.clear()
+    assert (len(heads), list(model.parameters())) == (0, [])
+    assert len(nn.ModuleDict()) == 0
+
+
+def test_a_dict_of_layers_says_what_it_lacks_and_what_it_cannot_take() -> None:
+    heads = nn.ModuleDict([("a", nn.ReLU())])
+    for missing in (lambda: heads["b"], lambda: heads.pop("b"), lambda: heads.__delitem__("b")):
+        with pytest.raises(KeyError) as caught:
+            missing()
+        assert isinstance(caught.value, UserError)
+        assert str(caught.value) == "ModuleDict has no element 'b': it has a"
+    for call, text in (
+        (
+            lambda: heads.__setitem__("x.y", nn.ReLU()),
+            "ModuleDict: 'x.y' cannot be the name of a layer: it must be a text without",
+        ),
+        (
+            lambda: heads.update({"keys": nn.ReLU()}),
+            "ModuleDict: 'keys' cannot be the name of a layer: it must be a text without",
+        ),
+        (lambda: nn.ModuleDict({"a": 3}), "ModuleDict: element a must be a layer, got int"),
+        (lambda: nn.ModuleDict([nn.ReLU()]), "ModuleDict: needs a dict of layers, or pairs (name, layer)"),
+    ):
+        with pytest.raises(UserError) as wrong:
+            call()
+        assert str(wrong.value).startswith(text)
+    with pytest.raises(UserError, match="ModuleDict has no forward method"):
+        heads(cr.ones((1,)))
+
+
+def test_a_compiled_function_sees_a_dict_of_layers_change() -> None:
+    layers = nn.ModuleDict({"a": nn.ReLU()})
+
+    @cr.compile
+    def run(x: cr.Tensor) -> cr.Tensor:
+        for layer in layers.values():
+            x = layer(x)
+        return x
+
+    x = cr.tensor([-1.0, 3.0])
+    assert run(x).tolist() == [0, 3]
+    layers["b"] = nn.Hardtanh(0.0, 2.0)
+    assert run(x).tolist() == [0, 2]
+    del layers["a"], layers["b"]
+    assert run(x).tolist() == [-1, 3]
+
+
 def test_layers_of_a_module_list_count_as_the_owners() -> None:
     class Parallel(nn.Module):
         def __init__(self) -> None:

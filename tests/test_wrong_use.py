@@ -354,14 +354,17 @@ ROWS: list[tuple[str, str]] = [
         "MaxPool2d: max_pool2d: a window of 20 (kernel 20, dilation 1) does not fit the height 8 + padding 0 "
         "+ 0 = 8: enlarge the image or padding, or choose",
     ),
-    ("nn.MaxPool2d(2)(x)", "MaxPool2d: pooling: needs an image (N, C, H, W), got (2, 3)"),
+    ("nn.MaxPool2d(2)(x)", "MaxPool2d: max_pool2d: needs an image (N, C, H, W) or (C, H, W), got (2, 3)"),
     (
         "nn.AvgPool2d(None)",
         "AvgPool2d: kernel_size must be a whole number of at least 1 or a pair (height, width), got None",
     ),
-    ('nn.AdaptiveAvgPool2d("a")', "adaptive_avg_pool2d: output_size must be a whole number of at least 1, got 'a'"),
-    ("nn.AdaptiveAvgPool2d(0)", "adaptive_avg_pool2d: output_size must be a whole number of at least 1, got 0"),
-    ("nn.AdaptiveAvgPool2d(2)(x)", "AdaptiveAvgPool2d: adaptive_avg_pool2d: needs an image (N, C, H, W), got (2, 3)"),
+    ('nn.AdaptiveAvgPool2d("a")', "AdaptiveAvgPool2d: output_size must be a whole number of at least 1, got 'a'"),
+    ("nn.AdaptiveAvgPool2d(0)", "AdaptiveAvgPool2d: output_size must be a whole number of at least 1, got 0"),
+    (
+        "nn.AdaptiveAvgPool2d(2)(x)",
+        "AdaptiveAvgPool2d: adaptive_avg_pool2d: needs an image (N, C, H, W) or (C, H, W), got (2, 3)",
+    ),
     ('nn.BatchNorm2d("a")', "BatchNorm2d: num_features must be a whole number of at least 1, got 'a'"),
     ('nn.BatchNorm2d(3, eps="a")', "BatchNorm2d: eps must be a number, got 'a'"),
     ('nn.BatchNorm2d(3, eps="a")(im)', "BatchNorm2d: eps must be a number, got 'a'"),
@@ -608,7 +611,7 @@ ROWS: list[tuple[str, str]] = [
     ),
     ("F.max_pool2d(im, None)", "kernel_size must be a whole number of at least 1 or a pair (height, width), got None"),
     ('F.max_pool2d(im, 2, "a")', "stride must be a whole number of at least 1 or a pair (height, width), got 'a'"),
-    ("F.max_pool2d(lab, 2)", "pooling: needs an image (N, C, H, W), got (2,)"),
+    ("F.max_pool2d(lab, 2)", "max_pool2d: needs an image (N, C, H, W) or (C, H, W), got (2,)"),
     ("F.avg_pool2d(im, 2, 0)", "stride must be a whole number of at least 1 or a pair (height, width), got 0"),
     ('F.avg_pool2d(im.astype("int32"), 2)', "avg_pool2d: needs a float, got int32[2, 3, 8, 8]: cast to float32 first"),
     (

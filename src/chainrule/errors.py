@@ -28,6 +28,12 @@ class UserIndexError(UserError, IndexError):
     """An index beyond the end. It is an IndexError too, as loops over a sequence need it to end."""
 
 
+class UserKeyError(UserError, KeyError):
+    """A name that is not there. It is a KeyError too, as that of a dict is."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message in quotes
+
+
 class UserTypeError(UserError, TypeError):
     """A call whose arguments do not fit, or an operation that an object does not support. It is a TypeError too."""
 

@@ -204,7 +204,6 @@ LIBRARY: dict[str, str] = {
 
 LAYERS: dict[str, str] = {
     "BCELoss": "use BCEWithLogitsLoss on the scores before the sigmoid, which keeps more digits",
-    "Dropout2d": "use Dropout, which drops each element on its own",
     "Embedding": "index a parameter with the integers: table[indices]",
     "HuberLoss": "use SmoothL1Loss(beta=delta) times delta",
     "LogSoftmax": "use functional.log_softmax(x, dim=1) in forward",

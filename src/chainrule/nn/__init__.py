@@ -4,41 +4,80 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.habits import LAYERS, absent
 from chainrule.nn import functional, init
-from chainrule.nn.containers import ModuleList, Sequential
-from chainrule.nn.layers.activations import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
+from chainrule.nn.containers import ModuleDict, ModuleList, Sequential
+from chainrule.nn.layers.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
-from chainrule.nn.layers.dropout import Dropout
+from chainrule.nn.layers.dropout import Dropout, Dropout2d, StochasticDepth
 from chainrule.nn.layers.linear import Identity, Linear
 from chainrule.nn.layers.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, SmoothL1Loss
-from chainrule.nn.layers.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
-from chainrule.nn.layers.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from chainrule.nn.layers.shaping import Flatten
+from chainrule.nn.layers.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from chainrule.nn.layers.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+from chainrule.nn.layers.shaping import ChannelShuffle, Flatten
 from chainrule.nn.module import Module
 from chainrule.tensor import Buffer, Parameter
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "SELU",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "Buffer",
+    "ChannelShuffle",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Flatten",
     "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Identity",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
@@ -49,6 +88,7 @@ __all__ = [
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "StochasticDepth",
     "Tanh",
     "functional",
     "init",

@@ -1,13 +1,23 @@
-"""Modules that hold other modules in order: Sequential and ModuleList."""
+"""Modules that hold other modules: Sequential and ModuleList in order, ModuleDict by names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, Self
 
-from chainrule.arguments import whole_number
-from chainrule.errors import UserError, UserIndexError
+from chainrule.arguments import explained_methods, whole_number
+from chainrule.errors import UserError, UserIndexError, UserKeyError
 from chainrule.nn.module import Module
+
+
+def _check_name(container: Module, name: Any) -> None:
+    """Raise a UserError unless ``name`` can be that of a layer in the container, and so part of a path."""
+    kind = type(container)
+    if not isinstance(name, str) or not name or "." in name or hasattr(kind, name):
+        raise UserError(
+            f"{kind.__name__}: {name!r} cannot be the name of a layer: it must be a text without dots that is no attribute of "
+            f"{kind.__name__}"
+        )
 
 
 class _Row(Module):
@@ -25,11 +35,7 @@ class _Row(Module):
             if not isinstance(module, Module):
                 hint = ": pass its members one by one, Sequential(*layers)" if isinstance(module, list | tuple) else ""
                 raise UserError(f"{type(self).__name__}: element {name} must be a layer, got {type(module).__name__}{hint}")
-            if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
-                raise UserError(
-                    f"{type(self).__name__}: {name!r} cannot be the name of a layer: it must be a text without dots that is no "
-                    f"attribute of {type(self).__name__}"
-                )
+            _check_name(self, name)
             setattr(self, name, module)
 
     def append(self, module: Module) -> Self:
@@ -109,3 +115,78 @@ class ModuleList(_Row):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         self._extend(modules)
+
+
+@explained_methods
+class ModuleDict(Module):
+    """Modules by names, in the order in which they came; it has no ``forward``: that of its owner calls them.
+
+    Its parameters belong to the model. A name is a text without dots that is no attribute of the class.
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace layers, given as a dict or as pairs (name, layer)."""
+        given = modules.items() if isinstance(modules, Mapping | ModuleDict) else modules
+        pairs = [tuple(pair) if isinstance(pair, list | tuple) else (pair,) for pair in given]
+        if any(len(pair) != 2 for pair in pairs):
+            raise UserError("ModuleDict: needs a dict of layers, or pairs (name, layer)")
+        for name, module in pairs:
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        """Add a layer, or replace the one of that name."""
+        if not isinstance(module, Module):
+            raise UserError(f"ModuleDict: element {name} must be a layer, got {type(module).__name__}")
+        _check_name(self, name)
+        setattr(self, name, module)
+
+    def __getitem__(self, name: str) -> Any:
+        """The layer of that name; a UserKeyError if there is none."""
+        self._check_there(name)
+        return self._children[name]
+
+    def __delitem__(self, name: str) -> None:
+        self._check_there(name)
+        delattr(self, name)
+
+    def _check_there(self, name: str) -> None:
+        if name not in self._children:
+            names = ", ".join(self._children) or "none"
+            raise UserKeyError(f"ModuleDict has no element {name!r}: it has {names}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._children
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._children)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._children.keys()
+
+    def values(self) -> ValuesView[Module]:
+        """The layers."""
+        return self._children.values()
+
+    def items(self) -> ItemsView[str, Module]:
+        """The names with the layers."""
+        return self._children.items()
+
+    def pop(self, name: str) -> Module:
+        """Remove the layer of that name, and return it."""
+        module: Module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Remove all layers."""
+        for name in list(self):
+            del self[name]

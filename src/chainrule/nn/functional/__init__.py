@@ -3,9 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 from chainrule.habits import FUNCTIONAL, absent
-from chainrule.nn.functional.activations import gelu, leaky_relu, relu, relu6, sigmoid, silu, tanh
+from chainrule.nn.functional.activations import (
+    celu,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    tanh,
+)
 from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose2d
-from chainrule.nn.functional.dropout import dropout
+from chainrule.nn.functional.dropout import dropout, dropout2d, stochastic_depth
 from chainrule.nn.functional.linear import linear
 from chainrule.nn.functional.losses import (
     binary_cross_entropy_with_logits,
@@ -17,39 +31,63 @@ from chainrule.nn.functional.losses import (
     smooth_l1_loss,
     softmax,
 )
-from chainrule.nn.functional.normalisation import affine, batch_norm, group_norm, layer_norm, normalised
-from chainrule.nn.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
-from chainrule.nn.functional.shaping import flatten
+from chainrule.nn.functional.normalisation import affine, batch_norm, group_norm, layer_norm, local_response_norm, normalised
+from chainrule.nn.functional.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
+from chainrule.nn.functional.shaping import channel_shuffle, flatten
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "affine",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
+    "dropout2d",
+    "elu",
     "flatten",
     "gelu",
     "group_norm",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
+    "max_pool1d",
     "max_pool2d",
     "mse_loss",
     "nll_loss",
     "normalised",
     "relu",
     "relu6",
+    "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "stochastic_depth",
     "tanh",
 ]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+from chainrule.arguments import real_number
 from chainrule.errors import UserError
 from chainrule.nn.conversion import on_tensors
 from chainrule.tensor import Tensor, functions
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 @on_tensors
@@ -19,6 +22,62 @@ def relu(x: Tensor, inplace: bool = False) -> Tensor:
 def relu6(x: Tensor, inplace: bool = False) -> Tensor:
     """min(6, max(0, x)). The gradient at 0 and at 6 is 0."""
     return functions.minimum(6.0, relu(x))
+
+
+@on_tensors
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x limited to [min_val, max_val]. The gradient at either limit is 0."""
+    low, high = real_number("hardtanh: min_val", min_val), real_number("hardtanh: max_val", max_val)
+    if low >= high:
+        raise UserError(f"hardtanh: max_val must be larger than min_val, got {min_val} and {max_val}")
+    return x.clip(low, high)
+
+
+@on_tensors
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """min(6, max(0, x + 3)) / 6, a sigmoid of three straight pieces. The gradient at -3 and at 3 is 0."""
+    return (x + 3.0).clip(0.0, 6.0) * (1 / 6)
+
+
+@on_tensors
+def hardswish(x: Tensor, inplace: bool = False) -> Tensor:
+    """x hardsigmoid(x). The gradient at -3 is 0, and at 3 it is 1. Howard and others, "Searching for MobileNetV3" (2019)."""
+    return x * hardsigmoid(x)
+
+
+@on_tensors
+def elu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha (e^x - 1). The gradient at 0 is alpha.
+
+    Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear units" (2016).
+    """
+    return _elu(x, real_number("elu: alpha", alpha), 1.0)
+
+
+@on_tensors
+def celu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha (e^(x / alpha) - 1). The gradient at 0 is 1.
+
+    Barron, "Continuously differentiable exponential linear units" (2017).
+    """
+    if real_number("celu: alpha", alpha) == 0:
+        raise UserError("celu: alpha must not be 0")
+    return _elu(x, float(alpha), 1 / float(alpha))
+
+
+@on_tensors
+def selu(x: Tensor, inplace: bool = False) -> Tensor:
+    """1.0507 elu(x, alpha=1.6733), the constants in more digits. The gradient at 0 is that from below, 1.7581.
+
+    Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks" (2017).
+    """
+    return _elu(x, _SELU_ALPHA, 1.0) * _SELU_SCALE
+
+
+def _elu(x: Tensor, alpha: float, steepness: float) -> Tensor:
+    """x where x > 0, else alpha (e^(steepness x) - 1)."""
+    below = functions.minimum(x, 0.0) * steepness  # the power that is not chosen must be finite too, or its slope would be nan
+    return functions.where(x > 0, x, below.expm1() * alpha)
 
 
 @on_tensors

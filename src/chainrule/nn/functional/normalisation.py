@@ -1,4 +1,4 @@
-"""Normalisation over a batch, a layer or groups of channels."""
+"""Normalisation over a batch, a layer, groups of channels or channels nearby."""
 
 from __future__ import annotations
 
@@ -126,3 +126,23 @@ def group_norm(
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     result, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
     return affine(result.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
+
+
+@on_tensors
+def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha mean)^beta, with the mean of the squares of ``size`` channels around each: (N, C, ...) -> the same shape.
+
+    Channels beyond the first and the last count as zeros. Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep
+    convolutional neural networks" (2012), where alpha is not divided by ``size``; here it is, as in PyTorch.
+    """
+    size = whole_number("local_response_norm: size", size, 1)
+    alpha, beta = real_number("local_response_norm: alpha", alpha), real_number("local_response_norm: beta", beta)
+    k = real_number("local_response_norm: k", k)
+    if x.ndim < 3:
+        raise UserError(f"local_response_norm: needs an input (N, C, ...) of at least three axes, got {x.shape}")
+    channels = x.shape[1]
+    padded = (x * x).pad([(0, 0), (size // 2, (size - 1) // 2), *[(0, 0)] * (x.ndim - 2)])
+    total = padded[:, :channels]
+    for first in range(1, size):
+        total = total + padded[:, first : first + channels]
+    return x * (total * (alpha / size) + k) ** -beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule.arguments import real_number, whole_number
+from chainrule.errors import UserError
 from chainrule.nn import functional as F
 from chainrule.nn.module import Module
 from chainrule.tensor import Tensor
@@ -28,6 +29,95 @@ class ReLU6(Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` of any shape -> the same shape."""
         return F.relu6(x)
+
+
+class Hardtanh(Module):
+    """x limited to [min_val, max_val]. ``inplace`` is accepted and has no effect: tensors are immutable."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.min_val = real_number("Hardtanh: min_val", min_val)
+        self.max_val = real_number("Hardtanh: max_val", max_val)
+        if self.min_val >= self.max_val:
+            raise UserError(f"Hardtanh: max_val must be larger than min_val, got {min_val} and {max_val}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        """The two limits."""
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Hardsigmoid(Module):
+    """min(6, max(0, x + 3)) / 6. ``inplace`` is accepted and has no effect: tensors are immutable."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.hardsigmoid(x)
+
+
+class Hardswish(Module):
+    """x min(6, max(0, x + 3)) / 6. ``inplace`` is accepted and has no effect: tensors are immutable.
+
+    Howard and others, "Searching for MobileNetV3" (2019).
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.hardswish(x)
+
+
+class ELU(Module):
+    """x where x > 0, else alpha (e^x - 1). ``inplace`` is accepted and has no effect: tensors are immutable."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = real_number("ELU: alpha", alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        """The factor alpha."""
+        return f"alpha={self.alpha}"
+
+
+class CELU(Module):
+    """x where x > 0, else alpha (e^(x / alpha) - 1). ``inplace`` is accepted and has no effect: tensors are immutable."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = real_number("CELU: alpha", alpha)
+        if self.alpha == 0:
+            raise UserError("CELU: alpha must not be 0")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.celu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        """The factor alpha."""
+        return f"alpha={self.alpha}"
+
+
+class SELU(Module):
+    """1.0507 ELU(alpha=1.6733), the constants in more digits. ``inplace`` has no effect: tensors are immutable."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` of any shape -> the same shape."""
+        return F.selu(x)
 
 
 class LeakyReLU(Module):

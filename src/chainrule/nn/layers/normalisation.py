@@ -188,3 +188,25 @@ class GroupNorm(Module):
     def extra_repr(self) -> str:
         """The number of groups and of channels, and eps."""
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
+
+
+class LocalResponseNorm(Module):
+    """x / (k + alpha mean)^beta, with the mean of the squares of ``size`` channels around each: (N, C, ...) -> the same shape.
+
+    Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks" (2012); ``alpha`` is
+    divided by ``size``, as in PyTorch.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = whole_number("LocalResponseNorm: size", size, 1)
+        self.alpha, self.beta = real_number("LocalResponseNorm: alpha", alpha), real_number("LocalResponseNorm: beta", beta)
+        self.k = real_number("LocalResponseNorm: k", k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, ...), of at least three axes -> the same shape."""
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """The number of channels, alpha, beta and k."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

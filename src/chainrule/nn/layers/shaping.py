@@ -19,3 +19,22 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with the axes ``start_dim`` to ``end_dim`` joined; a UserError if it lacks these axes."""
         return F.flatten(x, self.start_dim, self.end_dim)
+
+
+class ChannelShuffle(Module):
+    """Interleaves the channels of ``groups`` equal parts: (N, C, ...) -> the same shape.
+
+    Channel i of part g goes to i groups + g. Zhang and others, "ShuffleNet" (2018).
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = whole_number("ChannelShuffle: groups", groups, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, ...) -> the same shape; a UserError if ``groups`` does not divide the channels."""
+        return F.channel_shuffle(x, self.groups)
+
+    def extra_repr(self) -> str:
+        """The number of groups."""
+        return f"groups={self.groups}"
