@@ -166,6 +166,7 @@ def _from_bits(f: Function, bits: Value, like: Value) -> Value:
 
 
 def absolute(f: Function, x: Value) -> Value:
+    """Emit |x| of floats or doubles."""
     return f.call(f"llvm.fabs.{suffix(x.type)}", x.type, x)
 
 
@@ -653,15 +654,18 @@ def cos(f: Function, x: Value) -> Value:
 
 
 def tan(f: Function, x: Value) -> Value:
-    """Emit the tangent, sin(r + q pi/2) / cos(r + q pi/2); the cosine is the sine a quarter turn further."""
+    """Emit tan x, x in radians, as sin(r + q pi/2) / cos(r + q pi/2), where the cosine is the sine of a quarter turn more."""
     r, quarter = _split_turns(f, absolute(f, x))
     result = _sine_of_quarter(f, r, quarter) / _sine_of_quarter(f, r, quarter + f.number(1, quarter.type))
     return _flip(f, result, _sign_bit(f, x))
 
 
 def atan(f: Function, x: Value) -> Value:
-    """Emit the arc tangent: a polynomial for |x| up to tan(pi/8), pi/4 + atan((x - 1) / (x + 1)) for x from there up to
-    tan(3 pi/8), and pi/2 - atan(1 / x) for larger x."""
+    """Emit the arc tangent, which changes its sign with x.
+
+    For 0 <= x <= tan(pi/8) it is a polynomial, for x from there to tan(3 pi/8) pi/4 + atan((x - 1) / (x + 1)), and for larger x
+    pi/2 - atan(1 / x).
+    """
     magnitude = absolute(f, x)
     one = f.number(1.0, x.type)
     middle, large = (f.compare("ogt", magnitude, math.tan(eighths * math.pi / 8)) for eighths in (1, 3))

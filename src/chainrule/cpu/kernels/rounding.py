@@ -22,7 +22,7 @@ def _with_sign_of(f: Function, magnitude: Value, x: Value) -> Value:
 
 
 def round_(f: Function, x: Value) -> Value:
-    """``x``, of floats or doubles, rounded to the nearest whole number, halves to even.
+    """Emit ``x``, of floats or doubles, rounded to the nearest whole number, halves to even.
 
     A double below 2^52 loses its fraction when 2^52 is added to it; larger doubles are whole numbers. For floats it is 2^23.
     """
@@ -32,13 +32,13 @@ def round_(f: Function, x: Value) -> Value:
 
 
 def floor(f: Function, x: Value) -> Value:
-    """``x``, of floats or doubles, rounded down to a whole number."""
+    """Emit ``x``, of floats or doubles, rounded down to a whole number."""
     nearest = round_(f, x)
     return f.select(f.compare("ogt", nearest, x), nearest - 1.0, nearest)
 
 
 def ceil(f: Function, x: Value) -> Value:
-    """``x``, of floats or doubles, rounded up to a whole number; -0 for numbers between -1 and 0, as in NumPy."""
+    """Emit ``x``, of floats or doubles, rounded up to a whole number; -0 for numbers between -1 and 0, as in NumPy."""
     nearest = round_(f, x)
     return f.select(f.compare("olt", nearest, x), _with_sign_of(f, nearest + 1.0, x), nearest)
 
@@ -47,21 +47,21 @@ def ceil(f: Function, x: Value) -> Value:
 
 
 def remainder(f: Function, x: Value, y: Value) -> Value:
-    """x - floor(x / y) y of floats or doubles, rounded once, with the sign of y."""
+    """Emit x - floor(x / y) y of floats or doubles, rounded only once, with the sign of y."""
     rest = _rest(f, x, y)
-    found = f.select(_signs_differ(f, rest, y), rest + y, rest)
-    return f.select(f.compare("oeq", rest, 0.0), _with_sign_of(f, f.zero(x.type), y), found)
+    result = f.select(_signs_differ(f, rest, y), rest + y, rest)
+    return f.select(f.compare("oeq", rest, 0.0), _with_sign_of(f, f.zero(x.type), y), result)
 
 
 def floor_divide(f: Function, x: Value, y: Value) -> Value:
-    """The exact quotient of floats or doubles, rounded down: 1 // 0.1 is 9, as the float 0.1 is a little more than 1/10."""
+    """Emit the exact quotient of floats or doubles, rounded down: 1 // 0.1 is 9, as the float 0.1 is more than 1/10."""
     rest, quotient = _rest(f, x, y), x / y
     whole = (x - rest) / y  # up to rounding
     whole = f.select(_signs_differ(f, rest, y), whole - 1.0, whole)
     lower = floor(f, whole)
-    found = f.select(f.compare("ogt", whole - lower, 0.5), lower + 1.0, lower)
-    found = f.select(f.compare("oeq", whole, 0.0), _with_sign_of(f, f.zero(x.type), quotient), found)
-    return f.select(f.compare("oeq", y, 0.0), quotient, found)
+    result = f.select(f.compare("ogt", whole - lower, 0.5), lower + 1.0, lower)
+    result = f.select(f.compare("oeq", whole, 0.0), _with_sign_of(f, f.zero(x.type), quotient), result)
+    return f.select(f.compare("oeq", y, 0.0), quotient, result)
 
 
 def _signs_differ(f: Function, rest: Value, y: Value) -> Value:
@@ -69,7 +69,7 @@ def _signs_differ(f: Function, rest: Value, y: Value) -> Value:
 
 
 def _rest(f: Function, x: Value, y: Value) -> Value:
-    """The exact remainder of x / y with the quotient cut towards zero, which has the sign of x: fmod of C."""
+    """Return the exact remainder of x / y with the quotient rounded towards zero, as fmod of C: it has the sign of x."""
     if element_of(x.type) == "double":
         return _with_sign_of(f, _rest_of_magnitudes(f, absolute(f, x), absolute(f, y), single=False), x)
     wide, other = (f.convert("fpext", absolute(f, one), "double") for one in (x, y))
@@ -77,11 +77,11 @@ def _rest(f: Function, x: Value, y: Value) -> Value:
 
 
 def _rest_of_magnitudes(f: Function, x: Value, y: Value, single: bool) -> Value:
-    """``_rest`` of doubles x, y >= 0; ``single`` says that both hold numbers of float precision.
+    """Return ``_rest`` of doubles x, y >= 0; ``single`` says that both hold numbers of float precision.
 
-    The rounded quotient, cut to a whole number n, may be one too large. x - n y is exact as long as n y is: for float precision
-    if n has at most 28 bits, for doubles if n y is kept as a sum of two doubles. Lanes in which n is larger, or the second
-    double of that sum would underflow, are rare, and are computed one by one.
+    The rounded quotient, rounded down to a whole number n, may be too large by 1. x - n y is exact as long as n y is: for float
+    precision if n has at most 28 bits, for doubles if n y is kept as a sum of two doubles. Lanes in which n is larger, or the
+    second double of that sum would underflow, are rare, and are computed lane by lane.
     """
     quotient = x / y
     nearest = (quotient + 2.0**52) - 2.0**52
@@ -97,7 +97,7 @@ def _rest_of_magnitudes(f: Function, x: Value, y: Value, single: bool) -> Value:
     rest = f.select(f.compare("olt", rest, 0.0), rest + y, rest)
     rest = f.select(f.compare("olt", x, y), x, rest)  # where y is infinite, too
     far = far & f.compare("olt", x, math.inf) & f.compare("oge", x, y) & f.compare("ogt", y, 0.0)
-    found = f.variable(rest.type, rest)
+    result = f.variable(rest.type, rest)
     with f.when(f.any(far)):
         places = [f.variable(one.type, one) for one in (x, y, rest)]
         flags = f.variable(f.zero(x.type).type, f.select(far, f.number(1.0, x.type), f.zero(x.type)))
@@ -106,12 +106,12 @@ def _rest_of_magnitudes(f: Function, x: Value, y: Value, single: bool) -> Value:
             is_far = f.load(f.at(flags.place, lane, "double"), "double")
             with f.when(f.compare("ogt", is_far, 0.0)):
                 f.store(_rest_by_bits(f, f.load(at[0], "double"), f.load(at[1], "double")), at[2])
-        found.set(places[2].get())
-    return found.get()
+        result.set(places[2].get())
+    return result.get()
 
 
 def _rest_by_bits(f: Function, x: Value, y: Value) -> Value:
-    """Long division in base 2^11, of finite doubles x >= y > 0."""
+    """Return the remainder of finite doubles x >= y > 0, by long division in base 2^11."""
     (mantissa, exponent), (divisor, lowest) = _mantissa_and_exponent(f, x), _mantissa_and_exponent(f, y)
     rest, left = f.variable("i64", _unsigned_rest(f, mantissa, divisor)), f.variable("i64", exponent - lowest)
     with f.repeat_while() as loop:
@@ -119,18 +119,21 @@ def _rest_by_bits(f: Function, x: Value, y: Value) -> Value:
         bits = f.index(f.least(left.get(), 11))
         rest.set(_unsigned_rest(f, rest.get() << bits, divisor))
         left.set(left.get() - bits)
-    found = rest.get()
-    shift = f.call("llvm.ctlz.i64", "i64", found, f.number(0, "i1")) - 11
-    normal = found << (shift & 63)
+    result = rest.get()
+    shift = f.call("llvm.ctlz.i64", "i64", result, f.number(0, "i1")) - 11
+    normal = result << (shift & 63)
     exponent = lowest - shift
-    subnormal = found >> ((f.number(1, "i64") - lowest) & 63)
-    subnormal = f.select(f.compare("sgt", lowest, 0), found << ((lowest - 1) & 63), subnormal)
+    subnormal = result >> ((f.number(1, "i64") - lowest) & 63)
+    subnormal = f.select(f.compare("sgt", lowest, 0), result << ((lowest - 1) & 63), subnormal)
     bits = f.select(f.compare("sgt", exponent, 0), normal + ((exponent - 1) << 52), subnormal)
-    return f.convert("bitcast", f.select(f.compare("eq", found, 0), found, bits), "double")
+    return f.convert("bitcast", f.select(f.compare("eq", result, 0), result, bits), "double")
 
 
 def _mantissa_and_exponent(f: Function, x: Value) -> tuple[Value, Value]:
-    """x = mantissa 2^(exponent - 1075), the mantissa of 53 bits; a subnormal number has an exponent below 1."""
+    """Return an i64 mantissa of 53 bits and an i64 exponent with x = mantissa 2^(exponent - 1075), for finite doubles x > 0.
+
+    The exponent of a subnormal number is below 1.
+    """
     bits = f.convert("bitcast", x, "i64")
     exponent, fraction = bits >> 52, bits & ((1 << 52) - 1)
     is_normal = f.compare("ne", exponent, 0)
@@ -147,9 +150,10 @@ def _unsigned_rest(f: Function, a: Value, b: Value) -> Value:
 
 
 def divided_integers(f: Function, x: Value, y: Value, unsigned: bool) -> Sequence[Value]:
-    """The quotient of integers, rounded down, and its remainder, which has the sign of y.
+    """Emit the quotient of integers, rounded down, and the remainder, which has the sign of y.
 
-    As in NumPy, both are 0 where y is 0, and the smallest integer // -1 is itself. At either, a processor stops the program.
+    As in NumPy, both are 0 where y is 0, and the smallest integer // -1 is itself. In both cases the instruction of an x86
+    processor would end the process, so its divisor is replaced by 1 there.
     """
     zero, one = f.zero(x.type), f.number(1, x.type)
     by_zero = f.compare("eq", y, 0)

@@ -1,4 +1,4 @@
-"""Contractions: convolutions, their gradients and matrix products, all from one register tile."""
+"""Kernels of convolutions, their gradients and matrix products, which all share the same register tile."""
 
 from chainrule.cpu.kernels.contraction.convolution import convolution, input_gradient
 from chainrule.cpu.kernels.contraction.matmul import matmul

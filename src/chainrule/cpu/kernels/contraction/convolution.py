@@ -1,8 +1,9 @@
-"""Convolutions and their input gradients: the weight is packed, then tiles of output pixels are summed over the window.
+"""Kernels of convolutions and of the gradients of their images.
 
-Loop order of a unit (a block of output rows): copy the source rows that it reads into a strip with a border of zeros, where
-the window reaches outside; then phases of the stride, groups, blocks of k, panels of output channels, tiles of pixels. The
-block of a panel comes from the L2 cache again for every tile, as a stream; strip and output stay there.
+The weight is packed, then tiles of output pixels are summed over the window. Loop order of a unit (a block of output rows):
+copy the source rows that it reads into a strip padded with zeros, if the window reaches outside; then phases, groups, blocks of
+k, panels of output channels, tiles of pixels. For each tile, the block of a panel is streamed from the L2 cache again; strip
+and output stay there, too.
 """
 
 from __future__ import annotations
@@ -29,19 +30,25 @@ from chainrule.cpu.kernels.contraction.strip import Strip
 from chainrule.cpu.kernels.contraction.tile import Panels, Tile, emit_sweep, tile_rows
 from chainrule.cpu.kernels.geometry import Geometry
 
-_BLOCK_BYTES = 64 * 1024  # of a panel, read again, as a stream, for every tile of the unit
-_SMALL_IMAGE = 256  # pixels: beyond, few see the border
-_UNITS = 8
-_WORTHWHILE = 0.9
+_BLOCK_BYTES = 64 * 1024  # the part of a panel that is streamed again for every tile of the unit
+_SMALL_IMAGE = 256  # pixels; in larger images few windows reach outside
+_UNITS = 8  # the number of units for which it is estimated whether to leave out taps
+_WORTHWHILE = 0.9  # the share of products that may remain if leaving out taps shall pay
 
 
 def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """image (N, H, W, C) * weight (O, C/g, KH, KW) -> out (N, OH, OW, O)."""
+    """Return the kernels of a convolution.
+
+    Their operands are "image" (N, H, W, C), "weight" (O, C/groups, KH, KW) and "out" (N, OH, OW, O).
+    """
     return _steps(target, dtype, geometry, forward(geometry), "image")
 
 
 def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """upstream (N, OH, OW, O), weight (O, C/g, KH, KW) -> out (N, H, W, C), the gradient of the image."""
+    """Return the kernels of the gradient of a convolution's image.
+
+    Their operands are "upstream" (N, OH, OW, O), "weight" (O, C/groups, KH, KW) and "out" (N, H, W, C).
+    """
     return _steps(target, dtype, geometry, backward(geometry), "upstream")
 
 
@@ -67,7 +74,10 @@ def _steps(target: Target, dtype: str, geometry: Geometry, correlation: Correlat
 
 
 def _split(target: Target, dtype: str, correlation: Correlation) -> Correlation:
-    """Leave out the taps that read the border, where that saves products also after each kind of pixel fills its tiles."""
+    """Leave out the taps that read padding, if that saves enough products.
+
+    It makes more phases, whose pixels pad their last tiles each, so it does not always pay.
+    """
     if not correlation.reaches_outside or correlation.output[0] * correlation.output[1] > _SMALL_IMAGE:
         return correlation
     split = without_border(correlation)
@@ -78,7 +88,11 @@ def _split(target: Target, dtype: str, correlation: Correlation) -> Correlation:
 
 
 def _packing(geometry: Geometry, correlation: Correlation, panels: Panels, is_forward: bool) -> Packing:
-    """k counts (tap, input channel) and columns are filters; for the gradient (tap, filter) and input channels."""
+    """Return how to pack the weight.
+
+    For the convolution, rows k are (tap, channel of the image) and columns are filters; for the gradient, rows are (tap,
+    filter) and columns are channels of the image.
+    """
     window = correlation.window
     per_filter, per_channel = geometry.channels_per_group * window, window
     return Packing(
@@ -96,7 +110,7 @@ def _packing(geometry: Geometry, correlation: Correlation, panels: Panels, is_fo
 
 @dataclass(frozen=True)
 class _Nest:
-    """The blocking of one correlation on one target."""
+    """How a correlation is divided into blocks for a target, and the scratch memory that it needs."""
 
     correlation: Correlation
     target: Target
@@ -125,38 +139,45 @@ class _Nest:
 
     @cached_property
     def blocking(self) -> PanelBlocking:
-        one = self.correlation
-        row = one.output[1] * one.output_channels + one.source_step[0] * one.pitch * one.source_channels
-        border = one.span[0] * one.pitch * one.source_channels if one.reaches_outside else 0
+        correlation = self.correlation
+        row = (
+            correlation.output[1] * correlation.output_channels
+            + correlation.source_step[0] * correlation.pitch * correlation.source_channels
+        )
+        border = correlation.span[0] * correlation.pitch * correlation.source_channels if correlation.reaches_outside else 0
         return row_blocking(
-            rows=one.batch * one.output[0],
-            row_pixels=one.output[1],
-            period=one.output[0],
+            rows=correlation.batch * correlation.output[0],
+            row_pixels=correlation.output[1],
+            period=correlation.output[0],
             row_bytes=row * self.itemsize,
             border_bytes=border * self.itemsize,
-            depth=one.depth,
-            groups=one.groups,
+            depth=correlation.depth,
+            groups=correlation.groups,
             panels=self.panels,
             steps=self._steps,
             itemsize=self.itemsize,
-            whole_periods=one.is_split,
+            whole_periods=correlation.is_split,
         )
 
     def _steps(self, rows: int) -> int:
-        """KernelSteps of k over all pixels of some output rows, with the pixels that fill up tiles."""
-        one = self.correlation
-        if one.is_split:
-            return products(one, rows // one.output[0], self.tile_rows) * one.channels
-        pixels = -(-rows * one.output[1] // self.tile_rows) * self.tile_rows
-        return -(-pixels * one.depth // math.prod(one.output_step))
+        """Return the steps of k of a unit of so many output rows, over all its pixels and those that pad its tiles."""
+        correlation = self.correlation
+        if correlation.is_split:
+            return products(correlation, rows // correlation.output[0], self.tile_rows) * correlation.channels
+        pixels = -(-rows * correlation.output[1] // self.tile_rows) * self.tile_rows
+        return -(-pixels * correlation.depth // math.prod(correlation.output_step))
 
     @property
     def traffic(self) -> int:
-        one = self.correlation
-        source = one.source[0] * one.source[1] * one.source_channels
-        return one.batch * (source + one.output[0] * one.output[1] * one.output_channels) + one.depth * one.output_channels
+        """The elements of source, output and weight."""
+        correlation = self.correlation
+        source = correlation.source[0] * correlation.source[1] * correlation.source_channels
+        return (
+            correlation.batch * (source + correlation.output[0] * correlation.output[1] * correlation.output_channels)
+            + correlation.depth * correlation.output_channels
+        )
 
-    # ---- scratch: the strip, then the addresses of the pixels that tiles read, then of those that they write
+    # ---- scratch: the strip, the addresses of the pixels that tiles read, the addresses of the pixels that they write
 
     @cached_property
     def strip(self) -> Strip:
@@ -188,21 +209,22 @@ def _generate(nest: _Nest, name: str) -> Module:
 
 
 class _Emission:
-    """The state of emitting one kernel."""
+    """Emits the code of a kernel."""
 
     def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
-        self.f, self.nest, self.one, self.element = f, nest, nest.correlation, nest.element
+        self.f, self.nest, self.correlation, self.element = f, nest, nest.correlation, nest.element
         self.source, self.packed, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
         self.strip = f["scratch"]
         self.sources = f.at(f["scratch"], nest.strip_bytes, "i8")
         self.places = f.at(self.sources, nest.table_bytes, "i8")
         self._tables(module)
         self._sweeps(module)
-        if self.one.reaches_outside:
+        if self.correlation.reaches_outside:
             nest.strip.emit_copy(module)
 
     def _tables(self, module: Module) -> None:
-        segments, phases = self.nest.segments, self.one.phases
+        """Define the tables of segments, blocks and phases."""
+        segments, phases = self.nest.segments, self.correlation.phases
         module.constant("segments", "i64", segments.offsets or [0])
         if segments.length is None:
             module.constant("lengths", "i64", segments.lengths or [0])
@@ -216,6 +238,7 @@ class _Emission:
         module.constant("phase_blocks", "i64", [count for _, count in segments.phase_blocks])
 
     def _sweeps(self, module: Module) -> None:
+        """Define the functions that compute tiles, for full panels and for the last panel."""
         panels, lanes = self.nest.panels, self.nest.panels.lanes
         kinds = [("sweep", panels.vectors, panels.width)] if panels.full else []
         kinds += [("sweep_rest", panels.rest_vectors, panels.rest)] if panels.rest else []
@@ -235,25 +258,27 @@ class _Emission:
             emit_sweep(module, name, tile)
 
     def _entry(self, table: str, i: int | Value) -> Value:
+        """Load entry i of a table."""
         return self.f.load(self.f.at(Value(self.f, f"@{table}", "ptr"), i, "i64"), "i64")
 
     # ---- a unit
 
     def unit(self, unit: Value) -> None:
-        f, one, blocking = self.f, self.one, self.nest.blocking
+        """Emit the work of a unit."""
+        f, correlation, blocking = self.f, self.correlation, self.nest.blocking
         first = f.index(unit // blocking.column_blocks * blocking.rows)
-        last = f.index(f.least(first + blocking.rows, one.batch * one.output[0]))
+        last = f.index(f.least(first + blocking.rows, correlation.batch * correlation.output[0]))
         begin = self.nest.strip.first_row(f, first)
-        if one.reaches_outside:
+        if correlation.reaches_outside:
             end = self.nest.strip.first_row(f, last - 1) + (self.nest.strip.border_rows + 1)
-            f.call("copy_rows", "void", self.source, self.strip, begin, end, f.index(one.source_channels))
+            f.call("copy_rows", "void", self.source, self.strip, begin, end, f.index(correlation.source_channels))
         first_panel = f.index(unit % blocking.column_blocks * blocking.column_panels)
         last_panel = f.index(f.least(first_panel + blocking.column_panels, self.nest.panels.count))
-        with f.loop(0, len(one.phases)) as phase:
+        with f.loop(0, len(correlation.phases)) as phase:
             tiles = self._pixels(first, last, begin, phase)
             begin_block = self._entry("phase_block", phase)
             end_block = begin_block + self._entry("phase_blocks", phase)
-            with f.loop(0, one.groups) as group, f.loop(begin_block, end_block) as block:
+            with f.loop(0, correlation.groups) as group, f.loop(begin_block, end_block) as block:
                 self._panels(
                     tiles,
                     group,
@@ -263,27 +288,32 @@ class _Emission:
                 )
 
     def _pixels(self, first: Value, last: Value, begin: Value, phase: Value) -> Value:
-        """List the pixels of a phase in rows first to last; returns how many tiles they fill, the last pixel repeated."""
-        f, one, element = self.f, self.one, self.element
-        found = f.variable("i64", f.index(0))
+        """List the addresses of the pixels of a phase in rows ``first`` to ``last`` (excluded); returns the number of tiles.
+
+        The last pixel is repeated until it fills its tile. ``begin`` is the first row of the strip.
+        """
+        f, correlation, element = self.f, self.correlation, self.element
+        count_so_far = f.variable("i64", f.index(0))
         first_line, end_line = self._entry("row_first", phase), self._entry("row_end", phase)
         first_column, end_column = self._entry("column_first", phase), self._entry("column_end", phase)
         with f.loop(first, last) as row:
-            line = f.index(row % one.output[0])
+            line = f.index(row % correlation.output[0])
             within = f.compare("ult", line - first_line, end_line - first_line)
-            within = within & f.compare("eq", f.index((line - first_line) % one.output_step[0]), 0)
+            within = within & f.compare("eq", f.index((line - first_line) % correlation.output_step[0]), 0)
             with f.when(within):
                 source = self._source_row(row, line, begin)
-                place = f.at(self.out, row * (one.output[1] * one.output_channels), element)
-                number = f.variable("i64", first_column // one.output_step[1])
-                with f.loop(first_column, end_column, one.output_step[1]) as column:
-                    count, j = found.get(), number.get()
-                    pixel = f.at(source, f.index(j * (one.source_step[1] * one.source_channels)), element)
+                place = f.at(self.out, row * (correlation.output[1] * correlation.output_channels), element)
+                number = f.variable("i64", first_column // correlation.output_step[1])
+                with f.loop(first_column, end_column, correlation.output_step[1]) as column:
+                    count, j = count_so_far.get(), number.get()
+                    pixel = f.at(source, f.index(j * (correlation.source_step[1] * correlation.source_channels)), element)
                     f.store(pixel, f.at(self.sources, count, "ptr"))
-                    f.store(f.at(place, f.index(column * one.output_channels), element), f.at(self.places, count, "ptr"))
-                    found.set(count + 1)
+                    f.store(
+                        f.at(place, f.index(column * correlation.output_channels), element), f.at(self.places, count, "ptr")
+                    )
+                    count_so_far.set(count + 1)
                     number.set(j + 1)
-        count, rows = found.get(), self.nest.tile_rows
+        count, rows = count_so_far.get(), self.nest.tile_rows
         tiles = (count + (rows - 1)) // rows
         with f.when(f.compare("sgt", count, 0)):
             for table in (self.sources, self.places):
@@ -293,31 +323,34 @@ class _Emission:
         return tiles
 
     def _source_row(self, row: Value, line: Value, begin: Value) -> Value:
-        """Where the window of the first pixel of an output row begins, in the strip or in the source."""
-        f, one = self.f, self.one
-        if one.reaches_outside:
+        """Return the address at which the window of an output row's first pixel begins, in the strip or in the source."""
+        f, correlation = self.f, self.correlation
+        if correlation.reaches_outside:
             depth = self.nest.strip.first_row(f, row) - begin
             return f.at(self.strip, f.index(depth * self.nest.strip.row_elements), self.element)
-        image_row = f.index(row // one.output[0] * one.source[0])
-        image_row = image_row + f.index(line // one.output_step[0] * one.source_step[0]) + one.low[0]
-        pixel = f.index(image_row * one.source[1]) + one.low[1]
-        return f.at(self.source, f.index(pixel * one.source_channels), self.element)
+        image_row = f.index(row // correlation.output[0] * correlation.source[0])
+        image_row = image_row + f.index(line // correlation.output_step[0] * correlation.source_step[0]) + correlation.low[0]
+        pixel = f.index(image_row * correlation.source[1]) + correlation.low[1]
+        return f.at(self.source, f.index(pixel * correlation.source_channels), self.element)
 
     def _panels(self, tiles: Value, group: Value, block: Value, accumulate: Value, span: tuple[Value, Value]) -> None:
-        f, one, panels = self.f, self.one, self.nest.panels
+        """Emit a loop over the panels ``span`` (from, to), which computes all tiles for a block of k of a group."""
+        f, correlation, panels = self.f, self.correlation, self.nest.panels
         depth = self._entry("block_depth", block)
-        start = f.at(self.packed, group * (one.depth * panels.padded), self.element)
+        start = f.at(self.packed, group * (correlation.depth * panels.padded), self.element)
         segments = f.at(Value(f, "@segments", "ptr"), self._entry("block_segment", block), "i64")
         lengths = segments
         if self.nest.segments.length is None:
             lengths = f.at(Value(f, "@lengths", "ptr"), self._entry("block_segment", block), "i64")
 
         def sweep(name: str, panel: int | Value, width: int) -> None:
-            b = f.at(f.at(start, panel * (one.depth * panels.width), self.element), f.index(depth * width), self.element)
-            column = f.index(group * one.columns) + panel * panels.width
+            b = f.at(
+                f.at(start, panel * (correlation.depth * panels.width), self.element), f.index(depth * width), self.element
+            )
+            column = f.index(group * correlation.columns) + panel * panels.width
             depths = f.at(Value(f, "@depths", "ptr"), self._entry("block_segment", block), "i64")
             rest = (segments, lengths, depths, self._entry("block_count", block), f.convert("trunc", accumulate, "i1"))
-            f.call(name, "void", self.sources, self.places, tiles, b, f.index(group * one.channels), column, *rest)
+            f.call(name, "void", self.sources, self.places, tiles, b, f.index(group * correlation.channels), column, *rest)
 
         if panels.full:
             with f.loop(span[0], f.least(span[1], panels.full)) as panel:

@@ -1,8 +1,8 @@
-"""A convolution in the form that one kernel computes: output pixels, each the sum over taps of shifted source pixels.
+"""The common form of a convolution and of the gradient of its input: sums over taps of shifted source pixels.
 
-Both the forward convolution and the gradient of its input have this form. Output pixels come in *phases*, one for each
-place within the stride of the gradient (the forward pass has one phase): pixel (i, j) of a phase lies at
-(first + (i, j) * output_step) of the output and its tap t reads the source at ((i, j) * source_step + offset of t), 0 outside.
+Output pixels are divided into *phases*, all of whose pixels sum over the same taps. The forward convolution has a single phase;
+the gradient has a phase for each position modulo the stride. Pixel (i, j) of a phase is pixel first + (i, j) * output_step of
+the output, and its tap t reads the source at (i, j) * source_step + offset of t; the source is 0 outside of its bounds.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from functools import cached_property
 from chainrule.cpu.kernels.geometry import Geometry, Pair
 
 _IN_A_ROW = 512
-"""KernelSteps of k that are summed up in registers: the error grows with them, and then to add to memory costs a hundredth."""
+"""The most k that are summed up in registers, as the rounding error grows with them. At this number, adding the sums to memory
+costs about a hundredth of the time."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place of the window: where it reads, and its number kh * KW + kw in the weight."""
+    """A position of the window: it reads at the offset (``row``, ``column``), and has the number kh * KW + kw in the weight."""
 
     row: int
     column: int
@@ -31,7 +32,10 @@ class Tap:
 
 @dataclass(frozen=True)
 class Phase:
-    """Output pixels that sum the same taps: rows and columns as (first, end), every ``output_step``-th of them."""
+    """Output pixels that sum over the same taps.
+
+    They are in every ``output_step``-th of the rows and of the columns from first to end (excluded).
+    """
 
     rows: Pair
     columns: Pair
@@ -40,8 +44,21 @@ class Phase:
 
 @dataclass(frozen=True)
 class Correlation:
-    """``source`` and ``output`` are (height, width); every channel count is of all groups together; ``taps`` are
-    those of all phases in the order of the packed weight; ``window`` counts the weight's, also those that no pixel sees."""
+    """The sizes of a correlation. Pairs are (height, width).
+
+    Attributes:
+        batch: the number of images.
+        source: the size of the source in pixels.
+        source_channels: the channels of the source, of all groups together.
+        output: the size of the output in pixels.
+        output_channels: the channels of the output, of all groups together.
+        groups: the number of groups.
+        source_step: pixels of the source from an output pixel of a phase to the next.
+        output_step: pixels of the output from a pixel of a phase to the next.
+        phases: the division of the output pixels.
+        taps: the taps of all phases, in the order of the packed weight.
+        window: the number of taps of the weight, including those that no output pixel uses.
+    """
 
     batch: int
     source: Pair
@@ -57,47 +74,48 @@ class Correlation:
 
     @property
     def is_split(self) -> bool:
-        """Whether pixels at the border are phases of their own."""
+        """Whether pixels at the border have phases of their own (see ``without_border``)."""
         return len(self.phases) > math.prod(self.output_step)
 
     @property
     def channels(self) -> int:
-        """Source channels that one output channel sees."""
+        """The source channels that each output channel depends on."""
         return self.source_channels // self.groups
 
     @property
     def columns(self) -> int:
-        """Output channels of a group."""
+        """The output channels of a group."""
         return self.output_channels // self.groups
 
     @property
     def depth(self) -> int:
-        """Rows k of the packed weight of a group: all taps, each with its channels."""
+        """The rows k of the packed weight of a group: all taps, each with its channels."""
         return self.window * self.channels
 
     def ranks(self) -> tuple[int, ...]:
-        """Per tap of the weight its place in the packed one: phase by phase, in the order of the source."""
+        """Return for each tap of the weight its position in the packed weight: by phase, then in the order of the source."""
         order = [tap.number for tap in self.taps]
-        order += sorted(set(range(self.window)) - set(order))  # of no pixel
+        order += sorted(set(range(self.window)) - set(order))  # those that no pixel uses
         return tuple(order.index(number) for number in range(self.window))
 
     @cached_property
     def low(self) -> Pair:
-        """The smallest offset of a tap per axis."""
+        """The smallest offset of a tap along each axis."""
         return min((t.row for t in self.taps), default=0), min((t.column for t in self.taps), default=0)
 
     @cached_property
     def high(self) -> Pair:
+        """The largest offset of a tap along each axis."""
         return max((t.row for t in self.taps), default=0), max((t.column for t in self.taps), default=0)
 
     @cached_property
     def span(self) -> Pair:
-        """How far the taps reach from the first to the last."""
+        """The distance from the smallest to the largest offset along each axis."""
         return self.high[0] - self.low[0], self.high[1] - self.low[1]
 
     @cached_property
     def padded(self) -> Pair:
-        """The size of the source that the taps see, from offset ``low`` on."""
+        """The size of the part of the source, and of its padding, that the taps read, from offset ``low`` on."""
         last = [(size - 1) // step for size, step in zip(self.output, self.output_step, strict=True)]
         return (
             last[0] * self.source_step[0] + self.span[0] + 1,
@@ -106,7 +124,7 @@ class Correlation:
 
     @cached_property
     def reaches_outside(self) -> bool:
-        """Whether some tap of some pixel reads beyond the source."""
+        """Whether any tap of any pixel reads outside of the source."""
         return any(
             low < 0 or low + padded > size
             for low, padded, size in zip(self.low, self.padded, self.source, strict=True)
@@ -114,11 +132,11 @@ class Correlation:
 
     @property
     def pitch(self) -> int:
-        """Pixels from one row to the next of what the tiles read: the padded strip, or the source itself."""
+        """Pixels from one row to the next in the memory that tiles read: the padded strip, or the source itself."""
         return self.padded[1] if self.reaches_outside else self.source[1]
 
     def runs(self, phase: Phase) -> list[Run]:
-        """What the taps of a phase read, joined where they touch."""
+        """Return the stretches of memory that the taps of a phase read; adjacent stretches are joined."""
         joined: list[Run] = []
         for tap in phase.taps:
             place = (tap.row - self.low[0]) * self.pitch + tap.column - self.low[1]
@@ -132,7 +150,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of k: ``length`` elements from ``offset`` on of a row of a, and row ``depth`` on of the packed b."""
+    """A stretch of ``length`` consecutive k, which begin at element ``offset`` of a row of a and at row ``depth`` of b."""
 
     offset: int
     depth: int
@@ -140,11 +158,15 @@ class Run:
 
     @property
     def end(self) -> Pair:
+        """The offset and the depth after its last k."""
         return self.offset + self.length, self.depth + self.length
 
 
 def forward(geometry: Geometry) -> Correlation:
-    """Output pixel (i, j) reads the image at (i, j) * stride + tap * dilation - padding."""
+    """Return the correlation of a convolution, whose source is the image.
+
+    Output pixel (i, j) reads the image at (i, j) * stride + tap * dilation - padding.
+    """
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     taps = [
         Tap(a * geometry.dilation[0] - top, b * geometry.dilation[1] - left, a * geometry.kernel[1] + b)
@@ -166,7 +188,11 @@ def forward(geometry: Geometry) -> Correlation:
 
 
 def backward(geometry: Geometry) -> Correlation:
-    """Image pixel h gets from tap a the upstream pixel (h + padding - a * dilation) / stride, where that is whole."""
+    """Return the correlation of the gradient of the image, whose source is the upstream gradient.
+
+    Along each axis, tap a of image pixel h reads the upstream gradient at (h + padding - a * dilation) / stride, if that is a
+    whole number.
+    """
     phases = [
         Phase(
             (row[0], geometry.image[0]),
@@ -191,10 +217,11 @@ def backward(geometry: Geometry) -> Correlation:
 
 
 AxisPhase = tuple[int, list[tuple[int, int]]]
+"""The first pixel of a phase along an axis, and the (offset, index) of the taps that it sums over."""
 
 
 def _axis_phases(geometry: Geometry, axis: int) -> list[AxisPhase]:
-    """Per place within the stride, the (offset, index) of the taps that reach its pixels."""
+    """Return the phases of the gradient along an axis, one for each position modulo the stride."""
     stride, dilation = geometry.stride[axis], geometry.dilation[axis]
     before = geometry.padding[axis][0]
     phases: list[AxisPhase] = []
@@ -205,57 +232,62 @@ def _axis_phases(geometry: Geometry, axis: int) -> list[AxisPhase]:
 
 
 def _sorted(row: AxisPhase, column: AxisPhase, width: int) -> tuple[Tap, ...]:
-    """In the order of the source, so that taps side by side are read in one stretch."""
+    """Return the taps of a phase in the order of the source, so that adjacent taps are read as one stretch."""
     return tuple(
         Tap(r, c, a * width + b) for (r, a), (c, b) in itertools.product(sorted(row[1]), sorted(column[1]))
     )  # fmt: skip
 
 
-def without_border(one: Correlation) -> Correlation:
-    """The same with phases split further, so that no tap of any pixel reads beyond the source.
+def without_border(correlation: Correlation) -> Correlation:
+    """Return the same correlation with phases split further, so that no tap of any pixel reads outside of the source.
 
-    In small images much of the window of a pixel may lie outside: four in ten products of a 5x5 window on 10x10 pixels.
+    In small images, a large part of the windows may lie outside: of a 5x5 window on 10x10 pixels, four in ten products.
     """
     phases = [
         Phase(rows, columns, tuple(tap for tap in phase.taps if tap.row in seen_rows and tap.column in seen_columns))
-        for phase in one.phases
-        for rows, seen_rows in _stretches(one, 0, phase.rows, {tap.row for tap in phase.taps})
-        for columns, seen_columns in _stretches(one, 1, phase.columns, {tap.column for tap in phase.taps})
+        for phase in correlation.phases
+        for rows, seen_rows in _stretches(correlation, 0, phase.rows, {tap.row for tap in phase.taps})
+        for columns, seen_columns in _stretches(correlation, 1, phase.columns, {tap.column for tap in phase.taps})
     ]
-    return dataclasses.replace(one, phases=tuple(phases))
+    return dataclasses.replace(correlation, phases=tuple(phases))
 
 
-def _stretches(one: Correlation, axis: int, span: Pair, offsets: set[int]) -> list[tuple[Pair, set[int]]]:
-    """Stretches (first, end) of output pixels along an axis, with the offsets that stay within the source for all of them."""
-    step = one.output_step[axis]
-    found: list[tuple[Pair, set[int]]] = []
+def _stretches(correlation: Correlation, axis: int, span: Pair, offsets: set[int]) -> list[tuple[Pair, set[int]]]:
+    """Return stretches (first, end) of output pixels along an axis, each with the offsets that stay inside for all of them."""
+    step = correlation.output_step[axis]
+    stretches: list[tuple[Pair, set[int]]] = []
     for place in range(*span, step):
-        start = place // step * one.source_step[axis]
-        seen = {offset for offset in offsets if 0 <= start + offset < one.source[axis]}
-        if found and found[-1][1] == seen:
-            found[-1] = ((found[-1][0][0], place + 1), seen)
+        start = place // step * correlation.source_step[axis]
+        seen = {offset for offset in offsets if 0 <= start + offset < correlation.source[axis]}
+        if stretches and stretches[-1][1] == seen:
+            stretches[-1] = ((stretches[-1][0][0], place + 1), seen)
         else:
-            found.append(((place, place + 1), seen))
-    return found
+            stretches.append(((place, place + 1), seen))
+    return stretches
 
 
-def products(one: Correlation, images: int, tile_rows: int) -> int:
-    """Pixels times taps that tiles compute for some images, with the pixels that fill up tiles."""
+def products(correlation: Correlation, images: int, tile_rows: int) -> int:
+    """Return the products of pixels and taps that tiles compute for ``images`` images, including pixels that pad tiles."""
     total = 0
-    for phase in one.phases:
-        pixels = len(range(*phase.rows, one.output_step[0])) * len(range(*phase.columns, one.output_step[1]))
+    for phase in correlation.phases:
+        pixels = len(range(*phase.rows, correlation.output_step[0])) * len(range(*phase.columns, correlation.output_step[1]))
         total += -(-images * pixels // tile_rows) * tile_rows * len(phase.taps)
     return total
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The sum over k of every phase, cut into segments and these into blocks whose part of a panel stays in the L1 cache.
+    """The sums over k of all phases, divided into blocks, and these into segments.
 
-    ``length`` is that of all segments, None where they differ. A block is (first segment, segments, first k of the packed
-    b), and ``depths`` are how far segments begin beyond that; a phase's blocks are ``phase_blocks[p]`` = (first block,
-    blocks). ``jumps``: the segments of some block do not follow each other in b. ``in_a_row`` segments are summed up in
-    registers, then added to what is there; None: all of a block.
+    Attributes:
+        offsets: for each segment, the element of a row of a at which it begins.
+        lengths: for each segment, its number of k.
+        depths: for each segment, how many rows of the packed b after the first row of its block it begins.
+        length: the number of k of all segments; None if they differ.
+        blocks: for each block, (first segment, number of segments, first row of the packed b).
+        phase_blocks: for each phase, (first block, number of blocks).
+        jumps: whether in any block segments do not follow each other in b.
+        in_a_row: how many segments are summed up in registers before they are added to the output; None for a whole block.
     """
 
     offsets: list[int]
@@ -269,7 +301,7 @@ class Segments:
 
 
 def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments:
-    """Cut runs into segments, and these into blocks, of at most ``block`` steps of k."""
+    """Cut the runs of each phase into segments, and group these into blocks of at most about ``block`` k."""
     most = min(block, _IN_A_ROW)
     common = _common_length([run.length for runs in runs_of_phases for run in runs], most)
     segments: list[Run] = []
@@ -285,7 +317,7 @@ def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments
             segments += group
             depths += [piece.depth - group[0].depth for piece in group]
             jumps |= any(before.end[1] != after.depth for before, after in itertools.pairwise(group))
-        if not pieces:  # no tap reaches this phase: a sum of nothing
+        if not pieces:  # no tap reads for this phase: its sums are 0
             blocks.append((0, 0, 0))
         phase_blocks.append((first_block, len(blocks) - first_block))
     offsets, lengths = [piece.offset for piece in segments], [piece.length for piece in segments]
@@ -295,7 +327,7 @@ def segments_of(runs_of_phases: Sequence[Sequence[Run]], block: int) -> Segments
 
 
 def _common_length(lengths: Sequence[int], block: int) -> int | None:
-    """The longest length that divides all and fits a block, unless that is short for no need."""
+    """Return the longest length, at most ``block``, that divides all ``lengths``; None if it is short without need."""
     shared = math.gcd(*lengths) if lengths else 0
     if shared == 0:
         return None
@@ -304,12 +336,13 @@ def _common_length(lengths: Sequence[int], block: int) -> int | None:
 
 
 def _cut(run: Run, common: int | None, block: int) -> list[Run]:
+    """Cut a run into pieces of ``common`` k, or else into nearly equal pieces of at most ``block`` k."""
     piece = common or -(-run.length // -(-run.length // block))
     return [Run(run.offset + start, run.depth + start, min(piece, run.length - start)) for start in range(0, run.length, piece)]
 
 
 def _grouped(pieces: Sequence[Run], block: int) -> list[list[Run]]:
-    """Even blocks: as few as fit, none much shorter than the others."""
+    """Group pieces into as few blocks as possible, of nearly equal length."""
     total = sum(piece.length for piece in pieces)
     wanted = total / max(1, -(-total // block))
     groups: list[list[Run]] = []

@@ -1,8 +1,8 @@
-"""Matrix products: b is packed into panels, then tiles of rows of a are summed over k.
+"""Kernels of matrix products: b is packed into panels, then tiles of rows of a are summed over k.
 
-Loop order of a unit (a block of rows of one matrix, or of all that share b): blocks of k, panels of columns, tiles of rows. The
-block of a panel comes from the L2 cache again for every tile, as a stream, which costs less than to cut k shorter, and add to
-the sums in memory; the unit's rows stay in the L2 for all panels.
+Loop order of a unit (a block of rows of a matrix, or of all matrices that share b): blocks of k, panels of columns, tiles of
+rows. For each tile, the block of a panel is streamed from the L2 cache again; that takes less time than shorter blocks of k
+would take to add their sums in memory. The unit's rows stay in the L2 cache for all panels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from chainrule.cpu.kernels.contraction.tile import Panels, Tile, emit_sweep, til
 from chainrule.cpu.kernels.contraction.turn import turn_sums
 
 Strides = tuple[int, int, int]
+"""Elements from one matrix, row and column to the next."""
 
-_BLOCK_BYTES = 128 * 1024  # of a panel, read again for every tile of the unit
-_TILES = 4  # of a unit: two or three at a time are up to a tenth slower where k is short
+_BLOCK_BYTES = 128 * 1024  # the part of a panel that is streamed again for every tile of the unit
+_TILES = 4  # the tiles of a unit are a multiple of this; with two or three, it is up to a tenth slower where k is short
 
 
 def matmul(
@@ -36,7 +37,11 @@ def matmul(
     a_strides: Strides,
     b_strides: Strides,
 ) -> KernelSteps:
-    """a (batch, m, k) @ b (batch, k, n) -> out (batch, m, n), dense; strides in elements, of (batch, row, column)."""
+    """Return the kernels of a matrix product.
+
+    Their operands are "a" (batch, m, k), "b" (batch, k, n) and "out" (batch, m, n). a and b lie with any strides, in elements;
+    out is dense and row-major.
+    """
     nest = _Nest(target, dtype, batch, m, n, k, a_strides, b_strides)
     kernel = Kernel(
         "matmul",
@@ -57,7 +62,7 @@ def matmul(
 
 @dataclass(frozen=True)
 class _Nest:
-    """The blocking of one product on one target."""
+    """How a matrix product is divided into blocks for a target, and the scratch memory that it needs."""
 
     target: Target
     dtype: str
@@ -78,12 +83,12 @@ class _Nest:
 
     @property
     def matrices(self) -> int:
-        """Different matrices b: the rows of all a that share one are taken together."""
+        """The number of different matrices b. The rows of all matrices a that share the same b are processed together."""
         return self.batch if self.b_strides[0] and self.batch > 1 else 1
 
     @property
     def rows(self) -> int:
-        """Rows of out that share one b."""
+        """The rows of out that share the same b."""
         return self.batch * self.m // self.matrices
 
     @cached_property
@@ -96,29 +101,32 @@ class _Nest:
 
     @property
     def packs(self) -> bool:
-        """Few rows do not pay for the copy."""
+        """Whether b is packed. If there are few rows, and columns of b are contiguous, copying it does not pay."""
         return self.b_strides[2] != 1 or self.rows > 2 * self.tile_rows
 
     @property
     def turns(self) -> bool:
-        """Rows of a that lie side by side are turned, a block of k at a time: else each tile reads a line for every k."""
+        """Whether blocks of k of a are transposed first.
+
+        That is so if the rows of a lie side by side, as each tile would read a cache line for every k.
+        """
         return self.a_strides[2] != 1 and self.a_strides[1] == 1 and self.n >= 32 and self.matrices == self.batch
 
     @property
     def turned_pitch(self) -> int:
-        """Elements from row to row of a turned block: an odd number of lines of the cache."""
+        """Elements from one row of a transposed block to the next: an odd number of cache lines, to use all cache sets."""
         line = 64 // self.itemsize
         return line * (-(-max((length for *_, length in self.blocks), default=1) // line) | 1)
 
     @cached_property
     def blocks(self) -> list[tuple[int, int, int, int]]:
-        """Of k: (first segment, segments, first k, length)."""
+        """For each block of k, (first segment, number of segments, first k, number of k)."""
         ends = [*(first for _, _, first in self.segments.blocks[1:]), self.k]
         return [(*block, end - block[2]) for block, end in zip(self.segments.blocks, ends, strict=True)]
 
     @cached_property
     def packing(self) -> Packing:
-        along_k = self.b_strides[1] == 1 and self.b_strides[2] != 1  # turn blocks; else copy rows
+        along_k = self.b_strides[1] == 1 and self.b_strides[2] != 1  # then blocks are transposed, else rows are copied
         return Packing(
             groups=self.matrices,
             group_stride=self.b_strides[0] if self.matrices > 1 else 0,
@@ -141,7 +149,7 @@ class _Nest:
         return row_blocking(
             rows=max(self.rows, 1),
             row_pixels=1,
-            period=math.lcm(period, 4) if self.turns else period,  # a row of a is turned in blocks of 4
+            period=math.lcm(period, 4) if self.turns else period,  # rows of a are transposed in blocks of 4
             row_bytes=(self.k + self.n) * self.itemsize,
             border_bytes=0,
             depth=self.k,
@@ -176,7 +184,7 @@ def _generate(nest: _Nest, name: str) -> Module:
 
 
 class _Emission:
-    """The state of emitting one kernel."""
+    """Emits the code of a kernel."""
 
     def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
         self.f, self.nest, self.element = f, nest, nest.element
@@ -198,13 +206,14 @@ class _Emission:
             emit_sweep(module, "sweep_rest", self._tile(panels.rest_vectors, panels.rest))
 
     def _segment_places(self) -> list[int]:
-        """Where segments begin in a row of a; a turned block begins at its own first k."""
+        """Return the element of a row of a at which each segment begins; in a transposed block, counted from its first k."""
         offsets = self.nest.segments.offsets
         if not self.nest.turns:
             return [offset * self.step for offset in offsets]
         return [offset - k for first, count, k, _ in self.nest.blocks for offset in offsets[first : first + count]]
 
     def _tile(self, vectors: int, columns: int) -> Tile:
+        """Return the tile for panels of so many vectors and columns."""
         nest, lanes = self.nest, self.nest.panels.lanes
         return Tile(
             element=self.element,
@@ -220,6 +229,7 @@ class _Emission:
         )
 
     def unit(self, unit: Value) -> None:
+        """Emit the work of a unit."""
         f, nest, blocking = self.f, self.nest, self.nest.blocking
         matrix = f.index(unit // blocking.units)
         within = f.index(unit % blocking.units)
@@ -235,11 +245,14 @@ class _Emission:
             self._panels(tiles, matrix, block, first_panel, last_panel)
 
     def _rows(self, first: Value, last: Value) -> Value:
-        """List the rows first to last, of all matrices counted through; returns how many tiles they fill."""
+        """List the addresses of the rows ``first`` to ``last`` (excluded) of a and out; returns the number of tiles.
+
+        Rows are counted through all matrices.
+        """
         f, nest, rows = self.f, self.nest, self.nest.tile_rows
         tiles = (last - first + (rows - 1)) // rows
         with f.loop(0, f.index(tiles * rows)) as i:
-            row = f.index(f.least(first + i, last - 1))  # the last one fills up its tile
+            row = f.index(f.least(first + i, last - 1))  # the last row is repeated until it fills its tile
             batch, line = f.index(row // nest.m), f.index(row % nest.m)
             if nest.turns:
                 source = f.at(self.turned, f.index((row - first) * nest.turned_pitch), self.element)
@@ -251,16 +264,18 @@ class _Emission:
         return tiles
 
     def _turn(self, matrix: Value, first: Value, rows: Value, block: Value) -> None:
-        """Copy a block of k of the unit's rows, so that k counts along each row."""
+        """Transpose a block of k of the unit's rows, so that the k of each row are contiguous."""
         f, nest = self.f, self.nest
         place = f.index(self._entry("block_depth", block) * nest.a_strides[2]) + f.index(matrix * nest.a_strides[0]) + first
         size = (self._entry("block_length", block), rows, f.index(nest.turned_pitch))
         f.call("turn_sums", "void", f.at(self.a, place, self.element), self.turned, *size, f.index(1), f.index(0))
 
     def _entry(self, table: str, i: int | Value) -> Value:
+        """Load entry i of a table."""
         return self.f.load(self.f.at(Value(self.f, f"@{table}", "ptr"), i, "i64"), "i64")
 
     def _panels(self, tiles: Value, matrix: Value, block: Value, first: Value, last: Value) -> None:
+        """Emit a loop over panels ``first`` to ``last`` (excluded), which computes all tiles for a block of k."""
         f, nest, panels = self.f, self.nest, self.nest.panels
         depth, segment = self._entry("block_depth", block), self._entry("block_segment", block)
         tables = [f.at(Value(f, f"@{table}", "ptr"), segment, "i64") for table in ("segments", "lengths", "lengths")]

@@ -1,4 +1,4 @@
-"""Packing: copy a matrix b[k, n], however it lies in memory, into panels of columns that a tile reads in order."""
+"""Packs a matrix b[k, n], in whatever order it lies in memory, into panels of columns, which tiles read sequentially."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ _WANTED_UNITS = 8
 
 @dataclass(frozen=True)
 class Packing:
-    """``groups`` matrices of ``outer * inner`` rows k. Column n of the row of (outer e, inner i) lies at
-    group * group_stride + e * outer_stride + i * inner_stride + n * column_stride, in elements;
-    that row is number ranks[i] * outer + e (ranks[i] = i where ``ranks`` is None)."""
+    """Where ``groups`` matrices of ``outer * inner`` rows k lie, and in which order their rows are packed.
+
+    Element n of the row (outer e, inner i) lies at group * ``group_stride`` + e * ``outer_stride`` + i * ``inner_stride`` +
+    n * ``column_stride``, in elements. It becomes row number ranks[i] * outer + e of its panel, where ranks[i] = i if ``ranks``
+    is None.
+    """
 
     groups: int
     group_stride: int
@@ -31,21 +34,26 @@ class Packing:
 
     @property
     def rows(self) -> int:
+        """The rows k of a matrix."""
         return self.outer * self.inner
 
     @property
     def elements(self) -> int:
+        """The elements of all panels, padding included."""
         return self.groups * self.rows * self.panels.padded
 
     @property
     def outer_block(self) -> int:
-        """Outer rows of one unit."""
+        """The outer rows of a unit."""
         wanted = -(-_WANTED_UNITS // max(1, self.groups * self.panels.count))
         return -(-self.outer // min(self.outer, wanted))
 
 
 def packing_kernel(packing: Packing, dtype: str) -> Kernel:
-    """Operands: the source, the panels (group, panel, row, columns). Unit: a block of outer rows of one panel."""
+    """Return the kernel that packs.
+
+    Its operands are the source and the panels (group, panel, row, column). A unit is a block of outer rows of a panel.
+    """
     itemsize = SIZES[LLVM_TYPES[dtype]]
     blocks = -(-packing.outer // packing.outer_block)
     return Kernel(
@@ -92,7 +100,10 @@ _PARAMETERS = [("ptr noalias", "source"), ("ptr noalias", "packed"), ("i64", "be
 
 
 class _Panel:
-    """Emits the copy of one panel of ``columns`` columns in ``vectors`` vectors, outer rows ``begin`` to ``end``."""
+    """Emits the function that copies outer rows ``begin`` to ``end`` (excluded) of a panel.
+
+    The panel has ``columns`` columns in ``vectors`` vectors; columns that pad the last vector are 0.
+    """
 
     def __init__(self, f: Function, packing: Packing, element: str, vectors: int, columns: int) -> None:
         self.f, self.packing, self.element, self.columns = f, packing, element, columns
@@ -101,6 +112,7 @@ class _Panel:
         self.block = 16 // SIZES[element]
 
     def emit(self) -> None:
+        """Emit the loops, with the way to copy that suits the order in which the source lies."""
         f, packing = self.f, self.packing
         with f.loop(f["begin"], f["end"]) as e:
             self.start = f.at(f["source"], e * packing.outer_stride, self.element)
@@ -123,7 +135,7 @@ class _Panel:
                     self._gather(e, i)
 
     def _row(self, e: Value, i: Value) -> Value:
-        """The address of the row of (e, i) in the panel."""
+        """Return the address in the panel of the row (outer e, inner i)."""
         f, packing = self.f, self.packing
         rank = i
         if packing.ranks is not None:
@@ -131,11 +143,12 @@ class _Panel:
         return f.at(f["packed"], f.index((e + rank * packing.outer) * self.width), self.element)
 
     def _number(self, i: Value, column: int | Value) -> Value:
+        """Return the address in the source of an element of inner row i of the current outer row."""
         address = self.f.at(self.start, i * self.packing.inner_stride, self.element)
         return self.f.at(address, column * self.packing.column_stride, self.element)
 
     def _copy(self, e: Value, i: Value) -> None:
-        """A row whose columns lie side by side."""
+        """Copy a row whose columns are contiguous in the source, vector by vector."""
         f, row, whole = self.f, self._row(e, i), self.columns // self.lanes
         for v in range(whole):
             f.store(
@@ -145,13 +158,14 @@ class _Panel:
         self._edge(row, i, whole * self.lanes)
 
     def _gather(self, e: Value, i: Value) -> None:
-        """A row number by number."""
+        """Copy a row element by element."""
         f, row = self.f, self._row(e, i)
         with f.loop(0, self.columns) as column:
             f.store(f.load(self._number(i, column), self.element), f.at(row, column, self.element))
         self._zeros(row)
 
     def _edge(self, row: Value, i: Value, first: int) -> None:
+        """Copy the columns of a row from ``first`` on, element by element, and pad it with zeros."""
         f = self.f
         if first < self.columns:
             with f.loop(first, self.columns) as column:
@@ -159,12 +173,17 @@ class _Panel:
         self._zeros(row)
 
     def _zeros(self, row: Value) -> None:
+        """Pad a row with zeros."""
         if self.columns < self.width:
             with self.f.loop(self.columns, self.width) as column:
                 self.f.store(self.f.zero(self.element), self.f.at(row, column, self.element))
 
     def _turn(self, e: Value, i: Value, blocks: int) -> None:
-        """Blocks of inner rows are read along the rows and turned in registers; a whole line of the cache at once."""
+        """Transpose ``blocks`` square blocks of inner rows from i on, all columns, in registers.
+
+        In the source, inner rows are contiguous for each column, so the loads are along them; several blocks at a time use
+        whole cache lines.
+        """
         f, size = self.f, self.block
         rows = [self._row(e, i + r) for r in range(blocks * size)]
         type_ = vector(size, self.element)

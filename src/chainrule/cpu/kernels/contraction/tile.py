@@ -1,10 +1,11 @@
-"""The register tile under every contraction: M rows times V vectors of columns, summed over k in registers.
+"""The register tile of all contractions: M rows times V vectors of columns, summed over k in registers.
 
     out[m, n] (+)= sum over k of a[m, k] * b[k, n]
 
-Rows are addressed by one pointer each (an indirect product), so a tile may take any M pixels, also of different images.
-The sum runs over *segments*: stretches of k in which ``a`` advances by a constant step, such as the taps of one row of a
-convolution's window. ``b`` lies in *panels*: for each k the V vectors of columns side by side, in the order of the segments.
+Each row of a has a pointer of its own (an indirect product), so the rows of a tile may be any M pixels, even of different
+images. The sum over k runs over *segments*: stretches of k in which the elements of a row of a are a constant step apart, for
+example the taps in a row of a convolution's window. b lies in *panels*: for each k, the V vectors of columns are contiguous,
+and the k follow each other in the order of the segments.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels.edges import load_columns, store_columns
 
-_UNROLLED = 8  # a segment of so many steps of k is written out in full
-_STEPS = 4  # of k that a longer segment takes at a time
+_UNROLLED = 8  # a segment of at most so many k is unrolled in full
+_STEPS = 4  # steps of k in a round of the loop over a longer segment
 
 
 def tile_rows(target: Target, vectors: int) -> int:
-    """How many rows fill the registers: accumulators, ``vectors`` of b and one of a, and a base pointer for each row."""
+    """Return the rows of a tile with that many ``vectors`` of columns, so that the registers are full.
+
+    There are vector registers for all sums, for the vectors of b and for an element of a; and a general register for the
+    pointer of each row.
+    """
     if target.registers == 32:
         return {1: 12, 2: 12 if target.vector_bytes == 64 else 8}[vectors]
     if target.vector_bytes == 32:
@@ -33,48 +38,69 @@ def tile_rows(target: Target, vectors: int) -> int:
 
 @dataclass(frozen=True)
 class Panels:
-    """How the columns of b are cut: ``full`` panels of ``width`` columns, then one of ``rest`` columns, if any are left."""
+    """The division of the columns of b: ``full`` panels of ``width`` columns, then a panel of ``rest`` columns if any are left.
+
+    Args:
+        columns: the number of columns.
+        lanes: the elements of a vector.
+    """
 
     columns: int
     lanes: int
 
     @property
     def vectors(self) -> int:
+        """The vectors of a full panel."""
         return 1 if self.columns <= self.lanes else 2
 
     @property
     def width(self) -> int:
+        """The columns of a full panel."""
         return self.vectors * self.lanes
 
     @property
     def full(self) -> int:
+        """The number of full panels."""
         return self.columns // self.width
 
     @property
     def rest(self) -> int:
+        """The columns of the last panel if it is not full, else 0."""
         return self.columns % self.width
 
     @property
     def rest_vectors(self) -> int:
+        """The vectors of the last panel if it is not full, else 0."""
         return -(-self.rest // self.lanes)
 
     @property
     def count(self) -> int:
+        """The number of all panels."""
         return self.full + (self.rest > 0)
 
     @property
     def padded(self) -> int:
-        """Columns that lie in memory: those of the last panel are filled up to whole vectors."""
+        """The columns of all panels in memory, where the last panel is padded to whole vectors."""
         return self.full * self.width + self.rest_vectors * self.lanes
 
 
 @dataclass(frozen=True)
 class Tile:
-    """``columns`` are those stored, of the panel's ``vectors * lanes``; ``step`` is how far ``a`` advances with k;
-    ``b_step`` how far b does: the panel's width, or the row of a matrix whose columns are read in place (then b is not
-    ``padded`` with zeros up to whole vectors); ``length`` is that of every segment, None where they differ; ``jumps``: the
-    segments do not follow each other in b; ``in_a_row``: how many are summed up before they are added to what is there, None
-    for all."""
+    """The sizes of a tile.
+
+    Attributes:
+        element: the LLVM type of an element.
+        lanes: the elements of a vector.
+        rows: the rows of the tile.
+        vectors: the vectors of columns of the tile.
+        columns: the columns that are stored, at most ``vectors * lanes``.
+        step: elements of a from one k to the next within a segment.
+        b_step: elements of b from one k to the next: the width of the panel, or of a matrix row if b is read in place.
+        length: the number of k in each segment; None if they differ.
+        padded: whether b is padded to whole vectors; it is not if it is read in place.
+        jumps: whether segments do not follow each other in b, so that each needs to say where it begins there.
+        in_a_row: how many segments are summed up in registers before the sums are added to the output; None for all.
+    """
 
     element: str
     lanes: int
@@ -89,21 +115,27 @@ class Tile:
     in_a_row: int | None = None
 
     def counts(self) -> list[int]:
-        """Columns stored from each vector."""
+        """Return how many columns of each vector are stored."""
         return [min(self.lanes, self.columns - v * self.lanes) for v in range(self.vectors)]
 
 
 def element_type(dtype: str) -> str:
+    """Return the LLVM type of an element of ``dtype``."""
     return LLVM_TYPES[dtype]
 
 
 def emit_sweep(module: Module, name: str, tile: Tile) -> None:
-    """The function that goes through ``tiles`` tiles of rows for one panel of b.
+    """Define the function that computes ``tiles`` tiles of rows for a panel of b.
 
-    Loop order: tiles of rows, segments, k. Reads the table ``rows`` of addresses of a's rows (plus ``offset`` elements), the
-    panel ``b`` and the table ``segments``, also their ``lengths`` where they differ and their ``depths`` in b where they jump.
-    Writes the rows in the table ``places`` from ``column`` on; where ``accumulate`` holds, what is there is added at the end:
-    so rounding errors grow with the length of a block and with the number of blocks, not with their product.
+        void NAME(rows, places, tiles, b, offset, column, segments, lengths, depths, count, accumulate)
+
+    Loop order: tiles of rows, segments, k. It reads the table ``rows`` of the addresses of a's rows (``offset`` elements are
+    added to each), the panel ``b`` and the table ``segments`` of the element in a row of a at which each of the ``count``
+    segments begins; also their ``lengths`` if they differ and their ``depths`` (the row of ``b`` at which they begin) if they
+    jump. It writes to the rows of the output whose addresses are in the table ``places``, from ``column`` on.
+
+    If ``accumulate``, the output's old values are added at the end. So rounding errors grow with the number of k in a block and
+    with the number of blocks, but not with their product.
     """
     parameters = [("ptr noalias", "rows"), ("ptr noalias", "places"), ("i64", "tiles"), ("ptr noalias", "b")]
     parameters += [("i64", "offset"), ("i64", "column"), ("ptr noalias", "segments")]
@@ -132,7 +164,10 @@ def emit_sweep(module: Module, name: str, tile: Tile) -> None:
 
 @contextmanager
 def _segments(f: Function, tile: Tile) -> Iterator[tuple[int | Value, Value]]:
-    """The segments that are summed up in a row, from and to; of none at all a sum of nothing."""
+    """Emit a loop over groups of segments that are summed up in registers; yields the first and the last (excluded) segment.
+
+    If there are no segments at all, the body runs once for none, as its sums, 0, have to be stored.
+    """
     if tile.in_a_row is None:
         yield 0, f["count"]
         return
@@ -144,7 +179,10 @@ def _segments(f: Function, tile: Tile) -> Iterator[tuple[int | Value, Value]]:
 def _finish(
     f: Function, tile: Tile, sums: Sequence[Sequence[Variable]], places: Sequence[Value], accumulate: Value
 ) -> None:  # fmt: skip
-    """All rows are read before one is written: the last ones may be one and the same."""
+    """Store the sums of a tile, if ``accumulate`` after adding the old values.
+
+    All rows are read before any is written, as several rows of the last tile may be the same row, repeated to fill the tile.
+    """
 
     def each(row: Sequence[Variable], place: Value) -> Iterator[tuple[Variable, Value, int]]:
         address = f.at(f.load(place, "ptr"), f["column"], tile.element)
@@ -169,6 +207,7 @@ def _segment(
     begin: Value,
     segment: Value,
 ) -> None:
+    """Emit a segment, which begins at element ``begin`` of each row of a; ``panel`` advances over its k of b."""
     place = f.variable("i64", begin)
 
     def steps(count: int) -> None:
@@ -200,7 +239,7 @@ def _step(
     place: Value,
     u: int,
 ) -> None:
-    """One k: load the vectors of b, then for each row spread its number and add its products."""
+    """Emit a single k: load the vectors of b; for each row, broadcast its element of a, and add the products to the sums."""
     type_ = vector(tile.lanes, tile.element)
     columns = [
         load_columns(f, f.at(b, v * tile.lanes, tile.element), type_, tile.lanes if tile.padded else count)

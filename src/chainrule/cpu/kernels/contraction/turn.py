@@ -1,4 +1,4 @@
-"""Turning blocks of a matrix: rows become columns, in registers of 16 bytes."""
+"""Transposes blocks of matrices, in registers of 16 bytes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from chainrule.cpu.codegen.emit import SIZES, Function, Module, Value, vector
 
 _STRIP = 32
-"""Columns that are turned together: whole cache lines of the source, and few enough of the result to stay in the L1 cache."""
+"""Columns that are transposed together: whole cache lines of the source, and so few rows of the result that these stay in the
+L1 cache."""
 
 
 def turned(f: Function, lines: Sequence[Value]) -> list[Value]:
-    """The columns of a square block of 2 or 4 rows."""
+    """Return the columns of a square block of 2 or 4 rows, which are vectors."""
     if len(lines) == 2:
         a, b = lines
         return [f.shuffle(a, b, (0, 2)), f.shuffle(a, b, (1, 3))]
@@ -27,9 +28,10 @@ def turned(f: Function, lines: Sequence[Value]) -> list[Value]:
 
 
 def turn_sums(module: Module, element: str, source_pitch: int) -> None:
-    """The function turn_sums(sums, out, rows, columns, out_pitch, chunks, chunk_pitch).
+    """Define turn_sums(sums, out, rows, columns, out_pitch, chunks, chunk_pitch), which transposes a sum of matrices.
 
     out[column * out_pitch + row] = sum over chunks, in order, of sums[chunk * chunk_pitch + row * source_pitch + column].
+    Pitches are in elements.
     """
     parameters = [("ptr noalias", "sums"), ("ptr noalias", "out"), ("i64", "rows"), ("i64", "columns")]
     parameters += [("i64", "out_pitch"), ("i64", "chunks"), ("i64", "chunk_pitch")]
@@ -37,7 +39,7 @@ def turn_sums(module: Module, element: str, source_pitch: int) -> None:
     size = 16 // SIZES[element]
 
     def block(row: Value, column: Value, rows: int, columns: int) -> None:
-        """``columns`` is 1 or ``size``, and so is ``rows``."""
+        """Transpose a block from ``row`` and ``column`` on. Both ``rows`` and ``columns`` are 1 or ``size``."""
         start = f.at(f["sums"], f.index(row * source_pitch) + column, element)
         type_ = vector(columns, element)
         totals = [f.variable(type_, f.load(f.at(start, r * source_pitch, element), type_)) for r in range(rows)]

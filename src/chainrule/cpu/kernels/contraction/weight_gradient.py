@@ -1,12 +1,13 @@
-"""Gradients of a convolution's weight: products of image and upstream gradient, summed over pixels.
+"""Kernels of the gradients of a convolution's weight: products of image and upstream gradient, summed over pixels.
 
     out[o, c, tap] = sum over pixels of upstream[pixel, o] * image[pixel * stride + tap, c]
 
-In the tile, rows are (tap, channel), columns are filters and k counts pixels. A unit makes a block of filters times a block of
-channels, over all pixels or over a chunk of them. Loop order: blocks of pixels (copy the image's rows into a strip with a
-border, pack the upstream gradient into panels), panels of filters, tiles of rows. Sums are kept as (channel, tap, filter) and
-turned at the end; those of chunks are added by a second step, in order, so results do not depend on threads. Where a unit has
-many blocks, some at a time are added up apart, so that rounding errors do not grow with the number of pixels.
+In the tile, rows are (tap, channel), columns are filters and k counts pixels. A unit computes a block of filters times a block
+of channels, summed over all pixels or over a chunk of them. Loop order: blocks of pixels (copy the image's rows into a padded
+strip, pack the upstream gradient into panels), panels of filters, tiles of rows. Sums lie as (channel, tap, filter) and are
+transposed at the end. If there are several chunks, a second kernel adds up their sums, in order, so results do not depend on
+the number of threads. If a unit has many blocks of pixels, some blocks at a time are summed up separately, so that rounding
+errors do not grow with the number of pixels.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ from chainrule.cpu.kernels.contraction.turn import turn_sums
 from chainrule.cpu.kernels.edges import load_columns
 from chainrule.cpu.kernels.geometry import Geometry
 
-_SUM_BYTES = 160 * 1024  # of the sums of a unit, which stay in the L2 cache
-_CHANNELS = 256  # of a unit at most
-_PANEL_BYTES = 6 * 1024  # of a panel of upstream gradients: with a column of the strip it stays in the L1 cache
+_SUM_BYTES = 160 * 1024  # the most bytes of the sums of a unit, which stay in the L2 cache
+_CHANNELS = 256  # the most channels of a unit
+_PANEL_BYTES = 6 * 1024  # the size of a panel of upstream gradients, which stays in the L1 cache with a column of the strip
 _WANTED_UNITS = 8
 _BLOCKS_IN_A_ROW = 64
-"""Blocks of pixels that are added up one by one."""
+"""The most blocks of pixels that are added to the same sums, before these are added to the sums of the unit."""
 
 
 def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """image (N, H, W, C), upstream (N, OH, OW, O) -> out (O, C/g, KH, KW), the gradient of the weight."""
+    """Return the kernels of the gradient of a convolution's weight.
+
+    Their operands are "image" (N, H, W, C), "upstream" (N, OH, OW, O) and "out" (O, C/groups, KH, KW).
+    """
     nest = _Nest(geometry, target, dtype)
     signature = f"{dtype} {geometry}"
     kernel = Kernel(
@@ -66,7 +70,7 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSte
 
 @dataclass(frozen=True)
 class _Nest:
-    """The blocking of one weight gradient on one target."""
+    """How a weight gradient is divided into blocks for a target, and the scratch memory that it needs."""
 
     geometry: Geometry
     target: Target
@@ -81,7 +85,8 @@ class _Nest:
         return SIZES[self.element]
 
     @cached_property
-    def one(self) -> Correlation:
+    def correlation(self) -> Correlation:
+        """The convolution whose weight it is."""
         return forward(self.geometry)
 
     @cached_property
@@ -96,13 +101,14 @@ class _Nest:
 
     @cached_property
     def unit_panels(self) -> int:
-        most = 256 if self.one.window == 1 else 64  # each block of filters copies the image anew
+        """The panels of filters of a unit."""
+        most = 256 if self.correlation.window == 1 else 64  # not too few, as each block of filters copies the image again
         blocks = -(-self.panels.count // max(1, most // self.panels.width))
         return -(-self.panels.count // blocks)
 
     @property
     def filters(self) -> int:
-        """Of one unit; also the pitch of its sums."""
+        """The filters of a unit; also elements from one row of its sums to the next."""
         return self.unit_panels * self.panels.width
 
     @property
@@ -111,41 +117,42 @@ class _Nest:
 
     @cached_property
     def channels(self) -> int:
-        """Of one unit."""
-        one = self.one
-        most = max(1, _SUM_BYTES // (one.window * self.filters * self.itemsize))
-        blocks = -(-one.channels // min(most, _CHANNELS))
-        even = next((count for count in range(blocks, 2 * blocks) if one.channels % count == 0), blocks)
-        return -(-one.channels // even)
+        """The channels of a unit."""
+        correlation = self.correlation
+        most = max(1, _SUM_BYTES // (correlation.window * self.filters * self.itemsize))
+        blocks = -(-correlation.channels // min(most, _CHANNELS))
+        even = next((count for count in range(blocks, 2 * blocks) if correlation.channels % count == 0), blocks)
+        return -(-correlation.channels // even)
 
     @property
     def channel_blocks(self) -> int:
-        return -(-self.one.channels // self.channels)
+        return -(-self.correlation.channels // self.channels)
 
     @property
     def blocks(self) -> int:
-        """Units that share the pixels of one chunk."""
-        return self.one.groups * self.filter_blocks * self.channel_blocks
+        """The number of units for each chunk of pixels."""
+        return self.correlation.groups * self.filter_blocks * self.channel_blocks
 
     @property
     def unit_sums(self) -> int:
-        return self.channels * self.one.window * self.filters
+        """Elements of the sums of a unit: (channel, tap, filter)."""
+        return self.channels * self.correlation.window * self.filters
 
     @property
     def sums(self) -> int:
-        """Elements of the sums of one chunk: (group, filter block, channel block, channel, tap, filter)."""
+        """Elements of the sums of a chunk: (group, filter block, channel block, channel, tap, filter)."""
         return self.blocks * self.unit_sums
 
-    # ---- blocks and chunks of pixels, in rows of the output, counted through all images
+    # ---- blocks and chunks of pixels: both are of whole rows of the output, counted through all images
 
     @property
     def output_rows(self) -> int:
-        return self.one.batch * self.one.output[0]
+        return self.correlation.batch * self.correlation.output[0]
 
     @cached_property
     def block_rows(self) -> int:
         pixels = _PANEL_BYTES // (self.panels.width * self.itemsize)
-        return min(self.output_rows, max(1, round(pixels / self.one.output[1])))
+        return min(self.output_rows, max(1, round(pixels / self.correlation.output[1])))
 
     @cached_property
     def chunk_rows(self) -> int:
@@ -159,7 +166,7 @@ class _Nest:
 
     @property
     def is_long(self) -> bool:
-        """Whether a unit has more blocks than are added up in a row."""
+        """Whether a unit has so many blocks that some at a time are summed up separately."""
         return self.chunk_rows > _BLOCKS_IN_A_ROW * self.block_rows
 
     @property
@@ -168,26 +175,32 @@ class _Nest:
 
     @property
     def traffic(self) -> int:
+        """The elements of image, upstream gradient and weight."""
         geometry = self.geometry
         image = geometry.image[0] * geometry.image[1] * geometry.channels
         upstream = geometry.output[0] * geometry.output[1] * geometry.filters
-        return geometry.batch * (image + upstream) + self.one.window * self.one.channels * geometry.filters
+        return geometry.batch * (image + upstream) + self.correlation.window * self.correlation.channels * geometry.filters
 
-    # ---- scratch: strip, packed upstream, sums (of a single chunk), part (of many blocks), rows: addresses, places, segments
+    # ---- scratch: the strip, the packed upstream gradient, the sums (if there is a single chunk), the separate sums of some
+    # blocks (if there are many), the addresses of the rows that tiles read, the addresses of the rows that they write, segments
 
     @property
     def packs(self) -> bool:
-        """Filters that fill one panel lie as a panel does."""
-        return self.panels.columns != self.panels.width or self.one.groups > 1
+        """Whether the upstream gradient is packed. If the filters fill exactly one panel, it lies as a panel already."""
+        return self.panels.columns != self.panels.width or self.correlation.groups > 1
 
     @cached_property
     def strip(self) -> Strip:
-        """Pixels an odd number of lines apart: else those of one channel would fall into few sets of the L1 cache."""
+        """The strip of the image.
+
+        Its pixels are an odd number of cache lines apart, as otherwise those of a channel would fall into few sets of the L1
+        cache.
+        """
         line = 64 // self.itemsize
         pitch = self.channels if self.channels < line else line * (-(-self.channels // line) | 1)
         kernel, stride = self.geometry.kernel, self.geometry.stride
         steps = (stride[0] if kernel[0] == 1 else 1, stride[1] if kernel[1] == 1 else 1)
-        return Strip(self.one, self.element, pitch, steps)
+        return Strip(self.correlation, self.element, pitch, steps)
 
     @cached_property
     def strip_bytes(self) -> int:
@@ -196,7 +209,7 @@ class _Nest:
 
     @property
     def packed_bytes(self) -> int:
-        pixels = self.block_rows * self.one.output[1]
+        pixels = self.block_rows * self.correlation.output[1]
         return whole_lines(pixels * self.filters * self.itemsize) if self.packs else 0
 
     @property
@@ -209,7 +222,7 @@ class _Nest:
 
     @property
     def table_bytes(self) -> int:
-        return 8 * (self.channels * self.one.window + self.tile_rows)
+        return 8 * (self.channels * self.correlation.window + self.tile_rows)
 
     @property
     def scratch_bytes(self) -> int:
@@ -227,10 +240,10 @@ def _generate(nest: _Nest, name: str) -> Module:
 
 
 class _Emission:
-    """The state of emitting the kernel of the products."""
+    """Emits the code of the kernel that computes the products."""
 
     def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
-        self.f, self.nest, self.one, self.element = f, nest, nest.one, nest.element
+        self.f, self.nest, self.correlation, self.element = f, nest, nest.correlation, nest.element
         self.image, self.upstream, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
         self.strip = f["scratch"]
         self.packed = f.at(self.strip, nest.strip_bytes, "i8")
@@ -250,12 +263,13 @@ class _Emission:
         if nest.is_long:
             _add_part(module, self.element, nest.panels.lanes)
         if nest.packs:
-            _pack_pixels(module, self.element, panels, self.one.output_channels)
-        low, width = self.one.low, nest.strip.width
-        taps = [(tap.row - low[0]) * width + tap.column - low[1] for tap in self.one.taps]
+            _pack_pixels(module, self.element, panels, self.correlation.output_channels)
+        low, width = self.correlation.low, nest.strip.width
+        taps = [(tap.row - low[0]) * width + tap.column - low[1] for tap in self.correlation.taps]
         module.constant("taps", "i64", [tap * nest.strip.pitch for tap in taps])
 
     def _sweep(self, module: Module, name: str, vectors: int) -> None:
+        """Define the function that computes tiles for panels of so many vectors."""
         nest, lanes = self.nest, self.nest.panels.lanes
         tile = Tile(
             element=self.element,
@@ -265,48 +279,53 @@ class _Emission:
             columns=vectors * lanes,
             step=nest.strip.advance[1] * nest.strip.pitch,
             b_step=vectors * lanes,
-            length=self.one.output[1],
+            length=self.correlation.output[1],
         )
         emit_sweep(module, name, tile)
 
     def unit(self, unit: Value) -> None:
-        f, nest, one = self.f, self.nest, self.one
+        """Emit the work of a unit."""
+        f, nest, correlation = self.f, self.nest, self.correlation
         chunk, block = unit // nest.blocks, f.index(unit % nest.blocks)
         channel_block, rest = f.index(block % nest.channel_blocks), block // nest.channel_blocks
         filter_block, group = f.index(rest % nest.filter_blocks), f.index(rest // nest.filter_blocks)
         first_channel = f.index(channel_block * nest.channels)
-        channels = f.index(f.least(one.channels - first_channel, nest.channels))
-        source = f.at(self.image, f.index(group * one.channels) + first_channel, self.element)
+        channels = f.index(f.least(correlation.channels - first_channel, nest.channels))
+        source = f.at(self.image, f.index(group * correlation.channels) + first_channel, self.element)
         sums = self.sums if nest.chunks == 1 else f.at(self.out, f.index(unit * nest.unit_sums), self.element)
         tiles = self._rows(channels, self.part if nest.is_long else sums)
         first_panel = f.index(filter_block * nest.unit_panels)
         last_panel = f.index(f.least(first_panel + nest.unit_panels, nest.panels.count))
-        first_filter = f.index(group * one.columns) + f.index(first_panel * nest.panels.width)
+        first_filter = f.index(group * correlation.columns) + f.index(first_panel * nest.panels.width)
         upstream = f.at(self.upstream, first_filter, self.element)
         begin = f.index(chunk * nest.chunk_rows)
         end = f.index(f.least(begin + nest.chunk_rows, nest.output_rows))
-        numbers = f.index(channels * (one.window * nest.filters))
+        numbers = f.index(channels * (correlation.window * nest.filters))
         with self._parts(begin, end, sums, numbers) as (since, until), f.loop(since, until, nest.block_rows) as first:
             last = f.index(f.least(first + nest.block_rows, end))
             strip_begin = self._segments(first, last)
             strip_end = nest.strip.first_row(f, last - 1) + (nest.strip.border_rows + 1)
             f.call("copy_rows", "void", source, self.strip, strip_begin, strip_end, channels)
-            pixels = f.at(upstream, f.index(first * (one.output[1] * one.output_channels)), self.element)
-            counts = (f.index((last - first) * one.output[1]), last - first)
+            pixels = f.at(upstream, f.index(first * (correlation.output[1] * correlation.output_channels)), self.element)
+            counts = (f.index((last - first) * correlation.output[1]), last - first)
             accumulate = f.compare("ne", first, since)
             self._panels(tiles, pixels, counts, (first_panel, last_panel), accumulate)
         if nest.chunks == 1:
-            pitch = one.channels * one.window
-            place = f.index(first_filter * pitch) + f.index(first_channel * one.window)
-            filters = f.index(f.least(one.columns - f.index(first_panel * nest.panels.width), nest.filters))
-            size = (f.index(channels * one.window), filters)
+            pitch = correlation.channels * correlation.window
+            place = f.index(first_filter * pitch) + f.index(first_channel * correlation.window)
+            filters = f.index(f.least(correlation.columns - f.index(first_panel * nest.panels.width), nest.filters))
+            size = (f.index(channels * correlation.window), filters)
             f.call(
                 "turn_sums", "void", sums, f.at(self.out, place, self.element), *size, f.index(pitch), f.index(1), f.index(0)
             )  # fmt: skip
 
     @contextmanager
     def _parts(self, begin: Value, end: Value, sums: Value, count: Value) -> Iterator[tuple[Value, Value]]:
-        """Rows from ``begin`` to ``end`` in parts whose blocks are added up in a row; the parts go to the ``sums``."""
+        """Emit a loop over parts of the rows ``begin`` to ``end``, and add the sums of each part to ``sums``.
+
+        Yields the first and last (excluded) row of a part. ``count`` is the number of sums. If the unit is not long, there is
+        a single part, which writes to ``sums`` directly.
+        """
         f, nest = self.f, self.nest
         if not nest.is_long:
             yield begin, end
@@ -317,16 +336,19 @@ class _Emission:
             f.call("add_part", "void", self.part, sums, count, f.compare("ne", first, begin))
 
     def _rows(self, channels: Value, sums: Value) -> Value:
-        """List the rows (tap, channel): where they are read and where their sums are; returns how many tiles they fill."""
-        f, nest, one = self.f, self.nest, self.one
-        with f.loop(0, one.window) as tap:
+        """List the addresses of the tiles' rows (tap, channel) in the strip and in ``sums``; returns the number of tiles.
+
+        The last row is repeated until it fills its tile.
+        """
+        f, nest, correlation = self.f, self.nest, self.correlation
+        with f.loop(0, correlation.window) as tap:
             row = f.at(self.strip, f.load(f.at(Value(f, "@taps", "ptr"), tap, "i64"), "i64"), self.element)
             with f.loop(0, channels) as channel:
                 number = f.index(tap * channels) + channel
-                place = f.index((f.index(channel * one.window) + tap) * nest.filters)
+                place = f.index((f.index(channel * correlation.window) + tap) * nest.filters)
                 f.store(f.at(row, channel, self.element), f.at(self.rows, number, "ptr"))
                 f.store(f.at(sums, place, self.element), f.at(self.places, number, "ptr"))
-        count = f.index(channels * one.window)
+        count = f.index(channels * correlation.window)
         tiles = (count + (nest.tile_rows - 1)) // nest.tile_rows
         for table in (self.rows, self.places):
             last = f.load(f.at(table, count - 1, "ptr"), "ptr")
@@ -335,7 +357,7 @@ class _Emission:
         return tiles
 
     def _segments(self, first: Value, last: Value) -> Value:
-        """List where the rows of pixels begin in the strip; returns the first row of the strip."""
+        """List the elements of the strip at which output rows ``first`` to ``last`` begin; returns the strip's first row."""
         f, strip = self.f, self.nest.strip
         begin = strip.first_row(f, first)
         with f.loop(first, last) as row:
@@ -351,6 +373,10 @@ class _Emission:
         span: tuple[Value, Value],
         accumulate: Value,
     ) -> None:
+        """Pack a block of pixels and emit a loop over the panels ``span`` (from, to), which computes all tiles.
+
+        ``pixels`` is the address of the upstream gradients, ``counts`` the number of pixels and of output rows.
+        """
         f, nest, panels = self.f, self.nest, self.nest.panels
         count, rows = counts
 
@@ -372,9 +398,10 @@ class _Emission:
 
 
 def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> None:
-    """The function pack_pixels(pixels, packed, count, first, last): panels ``first`` to ``last`` of ``count`` pixels.
+    """Define pack_pixels(pixels, packed, count, first, last), which packs panels ``first`` to ``last`` of ``count`` pixels.
 
-    ``pixels`` is the address of the first of these filters; the last panel is filled up with zeros to whole vectors.
+    ``pixels`` is the address of the first pixel's first filter of these panels, and ``pitch`` the elements of a pixel. The last
+    panel is padded with zeros to whole vectors.
     """
     parameters = [("ptr noalias", "pixels"), ("ptr noalias", "packed"), ("i64", "count"), ("i64", "first"), ("i64", "last")]
     f = module.function("pack_pixels", parameters, internal=True, inline=False)
@@ -399,35 +426,41 @@ def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> No
 
 
 def _add_part(module: Module, element: str, lanes: int) -> None:
-    """The function add_part(part, sums, count, accumulate): ``count`` sums, a multiple of ``lanes``, become or get ``part``."""
+    """Define add_part(part, sums, count, accumulate), which copies ``part`` to ``sums``, or adds it there if ``accumulate``.
+
+    Both have ``count`` elements, a multiple of ``lanes``.
+    """
     parameters = [("ptr noalias", "part"), ("ptr noalias", "sums"), ("i64", "count"), ("i1", "accumulate")]
     f = module.function("add_part", parameters, internal=True, inline=False)
     type_ = vector(lanes, element)
     with f.loop(0, f["count"], lanes) as i:
         place = f.at(f["sums"], i, element)
-        found = f.variable(type_, f.load(f.at(f["part"], i, element), type_))
+        total = f.variable(type_, f.load(f.at(f["part"], i, element), type_))
         with f.when(f["accumulate"]):
-            found.set(found.get() + f.load(place, type_))
-        f.store(found.get(), place)
+            total.set(total.get() + f.load(place, type_))
+        f.store(total.get(), place)
 
 
 def _generate_sum(nest: _Nest, name: str) -> Module:
-    """Operands: the sums of all chunks, out. Unit: one vector of filters."""
+    """Generate the kernel that adds up the sums of all chunks and transposes them.
+
+    Its operands are the sums and out. A unit is a vector of filters.
+    """
     module = Module(nest.target.vector_bits, nest.target.has_fma)
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
-    one, element, lanes = nest.one, nest.element, nest.panels.lanes
+    correlation, element, lanes = nest.correlation, nest.element, nest.panels.lanes
     turn_sums(module, element, nest.filters)
     sums, out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(2))
-    vectors, pitch = -(-one.columns // lanes), one.channels * one.window
+    vectors, pitch = -(-correlation.columns // lanes), correlation.channels * correlation.window
     with f.loop(f["begin"], f["end"]) as unit, f.loop(0, nest.channel_blocks) as channel_block:
         group, first = f.index(unit // vectors), f.index(f.index(unit % vectors) * lanes)
         block = f.index(group * nest.filter_blocks) + first // nest.filters
         block = f.index(block * nest.channel_blocks) + channel_block
         source = f.at(sums, f.index(block * nest.unit_sums) + f.index(first % nest.filters), element)
         first_channel = f.index(channel_block * nest.channels)
-        channels = f.index(f.least(one.channels - first_channel, nest.channels))
-        place = f.index((f.index(group * one.columns) + first) * pitch) + f.index(first_channel * one.window)
-        size = (f.index(channels * one.window), f.index(f.least(one.columns - first, lanes)))
+        channels = f.index(f.least(correlation.channels - first_channel, nest.channels))
+        place = f.index((f.index(group * correlation.columns) + first) * pitch) + f.index(first_channel * correlation.window)
+        size = (f.index(channels * correlation.window), f.index(f.least(correlation.columns - first, lanes)))
         chunks = (f.index(nest.chunks), f.index(nest.sums))
         f.call("turn_sums", "void", source, f.at(out, place, element), *size, f.index(pitch), *chunks)
     return module

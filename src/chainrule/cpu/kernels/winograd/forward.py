@@ -1,7 +1,9 @@
-"""Winograd's convolution of 3 x 3 taps at stride 1, and its image gradient: the same with flipped, transposed weights.
+"""Kernels of Winograd's convolution of 3 x 3 taps at stride 1, and of the gradient of its image.
 
-First the weight is transformed. Then loop order of a unit (rows of tiles, a block of filters): transform the tiles it sees;
-chunks of filters, of each: frequencies, panels, the products; then transform the sums to output pixels and store them.
+The gradient is a convolution of the upstream gradient with the flipped and transposed weight.
+
+First the weight is transformed. Loop order of a unit (rows of tiles times a block of filters): transform its tiles; then chunks
+of filters; for each chunk, multiply over frequencies and panels, then transform the sums to output pixels and store them.
 """
 
 from __future__ import annotations
@@ -32,12 +34,18 @@ from chainrule.cpu.kernels.winograd.weight_transform import VECTORS, WeightLayou
 
 
 def convolution(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """image (N, H, W, C) * weight (O, C, 3, 3) -> out (N, OH, OW, O)."""
+    """Return the kernels of a convolution.
+
+    Their operands are "image" (N, H, W, C), "weight" (O, C, 3, 3) and "out" (N, OH, OW, O).
+    """
     return _steps(target, dtype, geometry, forward_tiling(geometry), "image")
 
 
 def input_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """upstream (N, OH, OW, O), weight (O, C, 3, 3) -> out (N, H, W, C), the gradient of the image."""
+    """Return the kernels of the gradient of a convolution's image.
+
+    Their operands are "upstream" (N, OH, OW, O), "weight" (O, C, 3, 3) and "out" (N, H, W, C).
+    """
     return _steps(target, dtype, geometry, backward_tiling(geometry), "upstream")
 
 
@@ -63,14 +71,14 @@ def _steps(target: Target, dtype: str, geometry: Geometry, tiling: Tiling, sourc
 
 @dataclass(frozen=True)
 class _Nest(TiledNest):
-    """The blocking of one correlation on one target."""
+    """How a convolution is divided into units and blocks, and the scratch memory that it needs."""
 
     is_forward: bool
 
     @cached_property
     def layout(self) -> WeightLayout:
-        one = self.tiling
-        return WeightLayout(one.channels, one.filters, VECTORS * self.lanes, one.side, self.is_forward)
+        tiling = self.tiling
+        return WeightLayout(tiling.channels, tiling.filters, VECTORS * self.lanes, tiling.side, self.is_forward)
 
     @cached_property
     def blocking(self) -> TileBlocking:
@@ -90,24 +98,25 @@ class _Nest(TiledNest):
 
     @property
     def unit_pixels(self) -> int | None:
-        """Output pixels that each unit writes, with all filters and in order; None where units differ."""
-        one, rows = self.tiling, self.blocking.rows
+        """Consecutive output pixels that a unit writes, with all filters; None if units differ or write some filters only."""
+        tiling, rows = self.tiling, self.blocking.rows
         if self.filter_blocks > 1:
             return None
-        if rows % one.rows == 0:
-            return rows // one.rows * one.output[0] * one.output[1]
-        return rows * one.side * one.output[1] if one.output[0] % one.side == 0 else None
+        if rows % tiling.rows == 0:
+            return rows // tiling.rows * tiling.output[0] * tiling.output[1]
+        return rows * tiling.side * tiling.output[1] if tiling.output[0] % tiling.side == 0 else None
 
-    # ---- scratch: of the image transform, transformed tiles, products, two small buffers of the output transform
+    # ---- scratch memory: that of the image transform, transformed tiles, the transformed weight and its taps (if fused),
+    # products, two small buffers of the output transform
 
     @cached_property
     def tile_rows(self) -> int:
-        """Of the register tile."""
+        """The rows of the register tile."""
         return tile_rows(self.target, VECTORS)
 
     @property
     def tiles(self) -> int:
-        """Of one unit, up to whole register tiles; those that fill up are computed from rubbish and never stored."""
+        """Tiles per unit, rounded up to whole register tiles; padding tiles hold garbage and are never stored."""
         return padded(self.blocking.rows * self.tiling.columns, self.tile_rows)
 
     @cached_property
@@ -120,11 +129,12 @@ class _Nest(TiledNest):
 
     @property
     def pitch(self) -> int:
-        """Elements of the products of one tile at one frequency."""
+        """Elements of the products from one tile to the next, at the same frequency."""
         return plane_elements(self.chunk_filters, self.dtype)
 
     @property
     def plane(self) -> int:
+        """Elements of the products from one frequency to the next."""
         return plane_elements(self.tiles * self.pitch, self.dtype)
 
     @property
@@ -133,11 +143,12 @@ class _Nest(TiledNest):
 
     @property
     def half_bytes(self) -> int:
+        """The bytes between the two passes of the output transform, for a tile."""
         return self.tiling.side * self.tiling.span * self.chunk_filters * self.itemsize
 
     @property
     def weight_bytes(self) -> int:
-        """The transformed weight of a chunk, where units make it."""
+        """The bytes of a chunk's transformed weight, if units transform it themselves; else 0."""
         if not self.blocking.fused:
             return 0
         return padded(self.blocking.chunk * self.layout.panel_elements * self.itemsize, LINE_BYTES)
@@ -151,7 +162,7 @@ class _Nest(TiledNest):
 
 def _generate(nest: _Nest, name: str) -> Module:
     module = Module(nest.target.vector_bits, nest.target.has_fma)
-    one, layout, blocking, element = nest.tiling, nest.layout, nest.blocking, nest.element
+    tiling, layout, blocking, element = nest.tiling, nest.layout, nest.blocking, nest.element
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
     nest.image.emit(module)
     product = Product(
@@ -171,9 +182,9 @@ def _generate(nest: _Nest, name: str) -> Module:
     nest.image.emit_clear(f, f["scratch"])
     with f.loop(f["begin"], f["end"]) as unit:
         first = f.index(unit // nest.filter_blocks * blocking.rows)
-        last = f.index(f.least(first + blocking.rows, one.batch * one.rows))
-        blocks = (f.index((last - first) * one.columns) + (nest.tile_rows - 1)) // nest.tile_rows
-        nest.image.call(f, source, tiles, f["scratch"], (first, last), one.channels)
+        last = f.index(f.least(first + blocking.rows, tiling.batch * tiling.rows))
+        blocks = (f.index((last - first) * tiling.columns) + (nest.tile_rows - 1)) // nest.tile_rows
+        nest.image.call(f, source, tiles, f["scratch"], (first, last), tiling.channels)
         first_panel = f.index(f.index(unit % nest.filter_blocks) * blocking.panels)
         end_panel = f.index(f.least(first_panel + blocking.panels, layout.panels))
         with f.loop(first_panel, end_panel, blocking.chunk) as chunk:
@@ -186,37 +197,38 @@ def _generate(nest: _Nest, name: str) -> Module:
                     place = f.at(own_weight, f.index((panel - chunk) * layout.panel_elements), element)
                     count = f.index(f.least(layout.depth - k, block))
                     f.call("weight_block", "void", weight, place, taps, panel, k, count)
-            with f.loop(0, one.frequencies) as frequency, f.loop(chunk, chunk_end) as panel:
+            with f.loop(0, tiling.frequencies) as frequency, f.loop(chunk, chunk_end) as panel:
                 a = f.at(tiles, frequency * nest.image.plane, element)
                 within = panel - chunk
                 b = f.at(chunk_weight, f.index(within * layout.panel_elements) + f.index(frequency * layout.plane), element)
                 column = f.index(within * layout.width)
                 place = f.at(products, f.index(frequency * nest.plane) + column, element)
-                for begin in range(0, one.channels, CHANNELS_IN_A_ROW):
-                    depth = f.index(min(one.channels - begin, CHANNELS_IN_A_ROW))
+                for begin in range(0, tiling.channels, CHANNELS_IN_A_ROW):
+                    depth = f.index(min(tiling.channels - begin, CHANNELS_IN_A_ROW))
                     operands = f.at(a, begin, element), f.at(b, begin * layout.width, element), place
                     f.call("product", "void", *operands, blocks, depth, f.number(int(begin > 0), "i1"))
             filters = f.index(chunk * layout.width)
-            count = f.index(f.least(one.filters - filters, f.index((chunk_end - chunk) * layout.width)))
+            count = f.index(f.least(tiling.filters - filters, f.index((chunk_end - chunk) * layout.width)))
             f.call("transform_output", "void", products, half, f.at(out, filters, element), first, last, count)
     return module
 
 
 def _emit_output(module: Module, nest: _Nest) -> None:
-    """The function transform_output(products, half, out, begin, end, count): A^T m A of rows of tiles ``begin`` to ``end``.
+    """Define transform_output(products, half, out, begin, end, count).
 
-    For each tile a vertical pass from the products to ``half``, (output row, horizontal frequency, filter), and a horizontal
-    one to the output: ``count`` filters of its pixels. Pixels of a row that reach beyond the output go to a place behind half.
+    It computes A^T m A for the tiles of the rows of tiles ``begin`` to ``end`` (excluded): for each tile a vertical pass from
+    the products m to ``half`` (output row, horizontal frequency, filter), and a horizontal pass from there to ``count`` filters
+    of the output pixels. Pixels to the right of the output are written to a place behind ``half``.
     """
     parameters = [("ptr noalias readonly", "products"), ("ptr noalias", "half"), ("ptr noalias", "out")]
     f = module.function(
         "transform_output", [*parameters, ("i64", "begin"), ("i64", "end"), ("i64", "count")], internal=True, inline=False
     )  # fmt: skip
-    one, element, type_, matrix = nest.tiling, nest.element, vector(nest.lanes, nest.element), A_T[nest.tiling.side]
-    size, span = nest.chunk_filters, one.span
-    beyond = f.at(f["half"], one.side * span * size, element)
-    with f.loop(f["begin"], f["end"]) as row, f.loop(0, one.columns) as column:
-        tile = f.index((row - f["begin"]) * one.columns) + column
+    tiling, element, type_, matrix = nest.tiling, nest.element, vector(nest.lanes, nest.element), A_T[nest.tiling.side]
+    size, span = nest.chunk_filters, tiling.span
+    beyond = f.at(f["half"], tiling.side * span * size, element)
+    with f.loop(f["begin"], f["end"]) as row, f.loop(0, tiling.columns) as column:
+        tile = f.index((row - f["begin"]) * tiling.columns) + column
         start = f.at(f["products"], f.index(tile * nest.pitch), element)
         with f.loop(0, span) as j, f.loop(0, f["count"], nest.lanes) as c:
             source = f.at(f.at(start, j * nest.plane, element), c, element)
@@ -224,19 +236,19 @@ def _emit_output(module: Module, nest: _Nest) -> None:
             place = f.at(f.at(f["half"], j * size, element), c, element)
             for i, value in enumerate(transform(f, matrix, values)):
                 f.store(value, f.at(place, i * span * size, element))
-        top, left = f.index(f.index(row % one.rows) * one.side), f.index(column * one.side)
-        first = f.index((f.index(row // one.rows * one.output[0]) + top) * one.output[1]) + left
-        with f.loop(0, f.least(one.output[0] - top, one.side)) as down:
-            pixel = first + f.index(down * one.output[1])
+        top, left = f.index(f.index(row % tiling.rows) * tiling.side), f.index(column * tiling.side)
+        first = f.index((f.index(row // tiling.rows * tiling.output[0]) + top) * tiling.output[1]) + left
+        with f.loop(0, f.least(tiling.output[0] - top, tiling.side)) as down:
+            pixel = first + f.index(down * tiling.output[1])
             places: list[Value] = []
-            for x in range(one.side):
-                address = f.at(f["out"], f.index((pixel + x) * one.filters), element)
-                places.append(f.select(f.compare("slt", left + x, one.output[1]), address, beyond))
+            for x in range(tiling.side):
+                address = f.at(f["out"], f.index((pixel + x) * tiling.filters), element)
+                places.append(f.select(f.compare("slt", left + x, tiling.output[1]), address, beyond))
             _store_pixels(f, nest, f.at(f["half"], down * (span * size), element), places)
 
 
 def _store_pixels(f: Function, nest: _Nest, source: Value, places: Sequence[Value]) -> None:
-    """The horizontal pass of one output row of a tile: ``places`` are addresses of its pixels."""
+    """Emit the horizontal pass of an output row of a tile, from ``source`` to the pixels with the addresses ``places``."""
     element, type_, lanes = nest.element, vector(nest.lanes, nest.element), nest.lanes
     rest = nest.tiling.filters % lanes
 

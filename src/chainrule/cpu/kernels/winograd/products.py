@@ -1,4 +1,4 @@
-"""The register tile of the products of transformed tiles: for each frequency a matrix product."""
+"""The register tile of the products of transformed tiles, which are a matrix product for each frequency."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from chainrule.cpu.codegen.emit import Module, vector
 
 _STEPS = 4
-"""KernelSteps of k in one round of the inner loop."""
+"""Steps of k in a round of the inner loop."""
 CHANNELS_IN_A_ROW = 512
-"""That are summed up in registers, before they are added to what is there: the error grows with them."""
+"""The most channels that are summed up in registers before the sums are added to memory, as the rounding error grows with
+them."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """out[r, c] (+)= sum over k of a[r, k] * b[k, c] for blocks of ``rows`` rows and one panel of columns.
+    """out[r, c] (+)= sum over k of a[r, k] * b[k, c], for blocks of ``rows`` rows and a panel of columns.
 
-    Element (r, k) of a lies at r * a_row + k * a_step, row k of b at k * b_step, row r of out at r * out_row. The columns fill
-    ``vectors`` vectors of ``lanes``.
+    Counted in elements, element (r, k) of a lies at r * ``a_row`` + k * ``a_step``, row k of b at k * ``b_step`` and row r of
+    out at r * ``out_row``. The columns fill ``vectors`` vectors of ``lanes``.
     """
 
     element: str
@@ -31,9 +32,10 @@ class Product:
 
 
 def emit_product(module: Module, name: str, product: Product) -> None:
-    """The function name(a, b, out, blocks, depth, accumulate): ``blocks`` blocks of rows, k from 0 to ``depth``.
+    """Define NAME(a, b, out, blocks, depth, accumulate), which multiplies ``blocks`` blocks of rows, for k from 0 to ``depth``.
 
-    Loop order: blocks of rows, k. Reads a and b, writes out, or adds to it; b is read again for each block of rows.
+    Loop order: blocks of rows, k. It reads a and b and writes out, or adds to it if ``accumulate``; b is read again for each
+    block of rows.
     """
     parameters = [("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"), ("ptr noalias", "out")]
     parameters += [("i64", "blocks"), ("i64", "depth"), ("i1", "accumulate")]
@@ -67,7 +69,7 @@ def emit_product(module: Module, name: str, product: Product) -> None:
             steps(_STEPS)
         with f.loop(whole, f["depth"]):
             steps(1)
-        with f.when(f["accumulate"]):  # at the end, so that rounding errors do not grow with all of k
+        with f.when(f["accumulate"]):  # at the end, so that rounding errors grow less with the number of k
             for totals, row in zip(sums, places, strict=True):
                 for total, place in zip(totals, row, strict=True):
                     total.set(total.get() + f.load(place, type_))

@@ -1,4 +1,4 @@
-"""For which convolutions Winograd's algorithms pay."""
+"""Decides for which convolutions Winograd's algorithms pay."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from chainrule.cpu.kernels.winograd.tiling import Tiling, backward_tiling, forwa
 
 _MOST_PADDING = 2
 _GAIN = 1.5
-"""How many times fewer operations it must take: what it takes comes slower than those of a direct convolution."""
+"""A direct convolution must take so many times as many operations, as it does more operations per second."""
 _IMAGE, _OUTPUT, _WEIGHT = 6, 4, 11
-"""Cost of each number of the transforms of image, output and weight, in multiply-adds."""
+"""The cost of each element of the transformed image, output and weight, in multiply-adds."""
 _LARGE_WEIGHT, _LARGE_BYTES = 21, 4 << 20
-"""The same of a transformed weight that no near cache holds."""
+"""The cost of each element of a transformed weight that no near cache holds, and the bytes from which on that is so."""
 
 
 def suits(geometry: Geometry) -> bool:
-    """Whether all three passes of ``geometry`` can be done here, and are faster than direct ones."""
+    """Return whether these kernels can compute a convolution and both its gradients, and are faster than direct ones."""
     if geometry.kernel != (3, 3) or geometry.stride != (1, 1) or geometry.dilation != (1, 1) or geometry.groups != 1:
         return False
     if max(map(max, geometry.padding)) > _MOST_PADDING or min(geometry.padding[0] + geometry.padding[1]) < 0:
@@ -27,7 +27,7 @@ def suits(geometry: Geometry) -> bool:
 
 
 def _multiply_adds(tiling: Tiling) -> float:
-    """Products, and the transforms at what they cost."""
+    """Return the multiply-adds of the products, plus the cost of the transforms."""
     pairs = tiling.channels * tiling.filters
     weight = _LARGE_WEIGHT if 4 * tiling.frequencies * pairs > _LARGE_BYTES else _WEIGHT
     transforms = tiling.tiles * (_IMAGE * tiling.channels + _OUTPUT * tiling.filters) + weight * pairs

@@ -1,8 +1,8 @@
-"""The transform of tiles of images: for each tile d the numbers M d M^T, for all tiles of some rows of tiles.
+"""Transforms tiles of images: each tile d of some rows of tiles becomes M d M^T.
 
-Two passes over channels in chunks: a vertical one from the image's rows to a *strip* that has a border of zeros on the left
-and right, and a horizontal one from the strip to planes, one for each frequency. Where tiles overlap, the vertical pass does
-their pixels once. The strip stays in the L1 cache.
+Channels are processed in chunks, each in two passes: a vertical pass from the rows of the image to a *strip*, which is padded
+with zeros on the left and right, and a horizontal pass from the strip to *planes*, one for each frequency. Where tiles overlap,
+the vertical pass transforms their pixels only once. The strip stays in the L1 cache.
 """
 
 from __future__ import annotations
@@ -20,15 +20,25 @@ from chainrule.cpu.kernels.winograd.tiling import LINE_BYTES, Tiling, itemsize, 
 from chainrule.cpu.kernels.winograd.transforms import Matrix, transform
 
 _STRIP_BYTES = 18 * 1024
+"""The most bytes of a strip, if it has more channels than a cache line."""
 
 
 @dataclass(frozen=True)
 class TileTransform:
-    """Tiles of ``images`` (N, *size, pixel), as many as ``tiling`` says, of which tile (0, 0) begins at pixel -border.
+    """The transform of the tiles of images (N, height, width, channels) by a matrix M.
 
-    ``matrix`` takes the pixels that a tile sees along an axis to frequencies. Planes are (tile, channel) with ``pitch``
-    elements per tile and have room for ``tiles`` tiles and ``channels`` of the ``pixel`` channels. ``single``: of the vertical
-    frequencies only one is wanted, which the caller names.
+    Attributes:
+        name: distinguishes the functions of several transforms in a module.
+        tiling: the number and the distance of the tiles.
+        matrix: M, which transforms the pixels that a tile reads along an axis to frequencies.
+        size: the size (height, width) of the images.
+        border: the pixels of padding (above, left) that the first tile reads before the image begins.
+        pixel: the channels of the images.
+        channels: the most channels that are transformed at a time; planes are (tile, channel).
+        tiles: the tiles that a plane has room for.
+        target: the processor.
+        dtype: the dtype of images and planes.
+        single: whether only a single vertical frequency is computed, which the caller names.
     """
 
     name: str
@@ -45,76 +55,86 @@ class TileTransform:
 
     @property
     def element(self) -> str:
+        """The LLVM type of an element."""
         return LLVM_TYPES[self.dtype]
 
     @property
     def lanes(self) -> int:
+        """The elements of a vector."""
         return self.target.lanes(itemsize(self.dtype))
 
     @property
     def frequencies(self) -> int:
-        """Along one axis."""
+        """The number of frequencies along an axis."""
         return len(self.matrix)
 
     @property
     def seen(self) -> int:
-        """Pixels that a tile sees along one axis."""
+        """The pixels that a tile reads along an axis."""
         return len(self.matrix[0])
 
     @property
     def pitch(self) -> int:
+        """Elements of a plane from one tile to the next."""
         return plane_elements(padded(self.channels, self.lanes), self.dtype)
 
     @property
     def plane(self) -> int:
+        """Elements from one plane to the next."""
         return plane_elements(self.tiles * self.pitch, self.dtype)
 
     @property
     def vertical_frequencies(self) -> int:
+        """The number of vertical frequencies that are computed."""
         return 1 if self.single else self.frequencies
 
     @property
     def nbytes(self) -> int:
-        """Of all planes, (vertical frequency, horizontal frequency)."""
+        """The bytes of all planes, which lie as (vertical frequency, horizontal frequency)."""
         return self.vertical_frequencies * self.frequencies * self.plane * itemsize(self.dtype)
 
-    # ---- scratch of its own: the strip (vertical frequency, pixel, channel of the chunk), then a row of zeros
+    # ---- scratch memory: the strip (vertical frequency, pixel, channel of the chunk), then a row of zeros
 
     @cached_property
     def strip_width(self) -> int:
+        """The pixels of the strip: all that a row of tiles reads."""
         return self.tiling.side * (self.tiling.columns - 1) + self.seen
 
     @cached_property
     def chunk(self) -> int:
-        """Channels at a time: whole cache lines."""
+        """The channels of a chunk: whole cache lines."""
         line = LINE_BYTES // itemsize(self.dtype)
         line_bytes = self.vertical_frequencies * self.strip_width * LINE_BYTES
         return min(padded(self.channels, line), max(1, _STRIP_BYTES // line_bytes) * line)
 
     @property
     def strip_plane(self) -> int:
+        """Elements of the strip from one vertical frequency to the next."""
         return plane_elements(self.strip_width * self.chunk, self.dtype)
 
     @property
     def strip_bytes(self) -> int:
+        """The bytes of the strip."""
         return self.vertical_frequencies * self.strip_plane * itemsize(self.dtype)
 
     @property
     def scratch_bytes(self) -> int:
+        """The bytes of scratch memory."""
         return self.strip_bytes + padded(self.size[1] * self.pixel * itemsize(self.dtype), LINE_BYTES)
 
     # ---- code
 
     def emit_clear(self, f: Function, scratch: Value) -> None:
-        """Before the first transform of a thread: the border of the strip and the row of zeros."""
+        """Emit the zeros of the strip's padding and of the row of zeros; needed once in a call, before the first transform."""
         f.call(
             "llvm.memset.p0.i64", "void", scratch, f.number(0, "i8"), f.index(self.scratch_bytes), f.number(0, "i1")
         )  # fmt: skip
 
     def emit(self, module: Module) -> None:
-        """The function transform_NAME(images, planes, strip, zeros, begin, end, count, frequency).
+        """Define transform_NAME(images, planes, strip, zeros, begin, end, count, frequency).
 
-        Rows of tiles ``begin`` to ``end``, ``count`` channels from that at ``images`` on; one vertical frequency, if single.
+        It transforms the rows of tiles ``begin`` to ``end`` (excluded), and ``count`` channels; ``images`` is the address of
+        the first of these in the first pixel. ``frequency`` is the vertical frequency to compute, if single.
         """
         rows = _emit_vertical(module, self)
         _emit_horizontal(module, self)
@@ -151,85 +171,88 @@ class TileTransform:
         count: int | Value,
         frequency: int | Value = 0,
     ) -> None:
-        """``scratch`` has ``scratch_bytes``, ``planes`` has ``nbytes``."""
+        """Emit a call of transform_NAME, for ``rows`` of tiles (from, to) and ``count`` channels.
+
+        ``planes`` has ``nbytes`` bytes, ``scratch`` has ``scratch_bytes`` bytes and was cleared by ``emit_clear``.
+        """
         zeros = f.at(scratch, self.strip_bytes, "i8")
         f.call(
             f"transform_{self.name}", "void", images, planes, scratch, zeros, *rows, f.index(count), f.index(frequency)
         )  # fmt: skip
 
 
-def _emit_vertical(module: Module, one: TileTransform) -> int:
-    """The function vertical_NAME(rows, strip, first, count, frequency): M d for each column of pixels that tiles see.
+def _emit_vertical(module: Module, tiles: TileTransform) -> int:
+    """Define vertical_NAME(rows, strip, first, count, frequency), which computes M d for each column of pixels.
 
-    ``rows`` is a table of addresses of rows of pixels, of which ``count`` channels from ``first`` on are read. Returns how many
-    rows that are: of a single frequency only those that it does not multiply by zero.
+    ``rows`` is a table of the addresses of rows of pixels, whose channels from ``first`` to ``first + count`` are read. Returns
+    the number of these rows: for a single frequency, rows whose factor is 0 are left out.
     """
     parameters = [("ptr noalias readonly", "rows"), ("ptr noalias", "strip"), ("i64", "first"), ("i64", "count")]
-    f = module.function(f"vertical_{one.name}", [*parameters, ("i64", "frequency")], internal=True, inline=False)
-    element, type_ = one.element, vector(one.lanes, one.element)
-    rows, factors = one.seen, []
-    if one.single:
-        rows = _emit_taps(module, one)
-        table = f.at(Value(f, f"@{one.name}_factors", "ptr"), f.index(f["frequency"] * rows), element)
+    f = module.function(f"vertical_{tiles.name}", [*parameters, ("i64", "frequency")], internal=True, inline=False)
+    element, type_ = tiles.element, vector(tiles.lanes, tiles.element)
+    rows, factors = tiles.seen, []
+    if tiles.single:
+        rows = _emit_taps(module, tiles)
+        table = f.at(Value(f, f"@{tiles.name}_factors", "ptr"), f.index(f["frequency"] * rows), element)
         factors = [f.broadcast(f.at(table, i, element), type_) for i in range(rows)]
     sources = [f.at(f.load(f.at(f["rows"], i, "ptr"), "ptr"), f["first"], element) for i in range(rows)]
 
     def step(x: Value, channel: Value, mask: Value | None) -> None:
-        place = f.index(x * one.pixel) + channel
+        place = f.index(x * tiles.pixel) + channel
         addresses = [f.at(source, place, element) for source in sources]
         values = [f.masked_load(p, mask, type_) if mask else f.load(p, type_) for p in addresses]
-        start = f.at(f["strip"], f.index((x + one.border[1]) * one.chunk) + channel, element)
-        for i, value in enumerate(_weighted(f, factors, values) if one.single else transform(f, one.matrix, values)):
-            f.store(value, f.at(start, i * one.strip_plane, element))
+        start = f.at(f["strip"], f.index((x + tiles.border[1]) * tiles.chunk) + channel, element)
+        for i, value in enumerate(_weighted(f, factors, values) if tiles.single else transform(f, tiles.matrix, values)):
+            f.store(value, f.at(start, i * tiles.strip_plane, element))
 
-    whole = f["count"] - f.index(f["count"] % one.lanes)
-    mask = f.lane_mask(f["count"] - whole, one.lanes)
-    with f.loop(0, min(one.size[1], one.strip_width - one.border[1])) as x:
-        with f.loop(0, whole, one.lanes) as channel:
+    whole = f["count"] - f.index(f["count"] % tiles.lanes)
+    mask = f.lane_mask(f["count"] - whole, tiles.lanes)
+    with f.loop(0, min(tiles.size[1], tiles.strip_width - tiles.border[1])) as x:
+        with f.loop(0, whole, tiles.lanes) as channel:
             step(x, channel, None)
-        if one.pixel % one.lanes or one.channels % one.lanes:
+        if tiles.pixel % tiles.lanes or tiles.channels % tiles.lanes:
             with f.when(f.compare("slt", whole, f["count"])):
                 step(x, whole, mask)
     return rows
 
 
-def _emit_taps(module: Module, one: TileTransform) -> int:
-    """Tables of the rows and factors of each vertical frequency, all of the same length; returns it."""
-    taps = [[(i, factor) for i, factor in enumerate(row) if factor] for row in one.matrix]
+def _emit_taps(module: Module, tiles: TileTransform) -> int:
+    """Define tables of the rows and factors of each vertical frequency, padded to the same length; returns that length."""
+    taps = [[(i, factor) for i, factor in enumerate(row) if factor] for row in tiles.matrix]
     length = max(len(row) for row in taps)
     filled = [row + [(row[0][0], Fraction(0))] * (length - len(row)) for row in taps]
-    module.constant(f"{one.name}_taps", "i64", [i for row in filled for i, _ in row])
-    module.constant(f"{one.name}_factors", one.element, [float(factor) for row in filled for _, factor in row])
+    module.constant(f"{tiles.name}_taps", "i64", [i for row in filled for i, _ in row])
+    module.constant(f"{tiles.name}_factors", tiles.element, [float(factor) for row in filled for _, factor in row])
     return length
 
 
 def _weighted(f: Function, factors: Sequence[Value], values: Sequence[Value]) -> list[Value]:
+    """Emit the sum of ``values`` times ``factors``; returns it as the only element of a list."""
     total = f.op(f"fmul {values[0].type} {factors[0].text}, {values[0].text}", values[0].type)
     for factor, value in zip(factors[1:], values[1:], strict=True):
         total = f.multiply_add(factor, value, total)
     return [total]
 
 
-def _emit_horizontal(module: Module, one: TileTransform) -> None:
-    """The function horizontal_NAME(strip, planes, count): (M d) M^T of one row of tiles, whole vectors of channels."""
+def _emit_horizontal(module: Module, tiles: TileTransform) -> None:
+    """Define horizontal_NAME(strip, planes, count), which computes (M d) M^T for a row of tiles, in vectors of channels."""
     parameters = [("ptr noalias readonly", "strip"), ("ptr noalias", "planes"), ("i64", "count")]
-    f = module.function(f"horizontal_{one.name}", parameters, internal=True, inline=False)
-    element, type_, step = one.element, vector(one.lanes, one.element), one.tiling.side * one.chunk
-    with f.loop(0, one.vertical_frequencies) as i, f.loop(0, one.tiling.columns) as tile:
-        source = f.at(f["strip"], f.index(i * one.strip_plane) + f.index(tile * step), element)
-        place = f.at(f["planes"], f.index(i * (one.frequencies * one.plane)) + f.index(tile * one.pitch), element)
-        with f.loop(0, f["count"], one.lanes) as channel:
+    f = module.function(f"horizontal_{tiles.name}", parameters, internal=True, inline=False)
+    element, type_, step = tiles.element, vector(tiles.lanes, tiles.element), tiles.tiling.side * tiles.chunk
+    with f.loop(0, tiles.vertical_frequencies) as i, f.loop(0, tiles.tiling.columns) as tile:
+        source = f.at(f["strip"], f.index(i * tiles.strip_plane) + f.index(tile * step), element)
+        place = f.at(f["planes"], f.index(i * (tiles.frequencies * tiles.plane)) + f.index(tile * tiles.pitch), element)
+        with f.loop(0, f["count"], tiles.lanes) as channel:
             start, target = f.at(source, channel, element), f.at(place, channel, element)
-            values = [f.load(f.at(start, j * one.chunk, element), type_) for j in range(one.seen)]
-            for j, value in enumerate(transform(f, one.matrix, values)):
-                f.store(value, f.at(target, j * one.plane, element))
+            values = [f.load(f.at(start, j * tiles.chunk, element), type_) for j in range(tiles.seen)]
+            for j, value in enumerate(transform(f, tiles.matrix, values)):
+                f.store(value, f.at(target, j * tiles.plane, element))
 
 
 def image_transform(
     tiling: Tiling, target: Target, dtype: str, tiles: int, matrix: Matrix, single: bool = False
 ) -> TileTransform:
-    """Of what the tiling's window sees, with all channels."""
-    one = tiling
+    """Return the transform of the tiling's source, with all channels."""
     return TileTransform(
-        "image", one, matrix, one.source, one.border, one.channels, one.channels, tiles, target, dtype, single
+        "image", tiling, matrix, tiling.source, tiling.border, tiling.channels, tiling.channels, tiles, target, dtype, single
     )  # fmt: skip

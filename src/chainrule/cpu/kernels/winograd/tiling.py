@@ -1,4 +1,4 @@
-"""How a convolution of 3 x 3 taps is cut into tiles, and how memory for tiles is laid out."""
+"""Divides a convolution of 3 x 3 taps into tiles, and lays out memory for them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels.geometry import Geometry, Pair
 
 LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True)
 class Tiling:
     """A correlation of ``source`` (N, H, W, channels) with 3 x 3 taps at stride 1 to ``output`` (N, OH, OW, filters).
 
-    Output pixel (y, x) sees the source pixels from (y - border[0], x - border[1]) on. Tiles have ``side`` x ``side`` output
-    pixels and are counted row by row through all images; those at the lower and right edge may reach beyond the output.
+    Output pixel (y, x) reads the source pixels from (y - border[0], x - border[1]) on. Tiles have ``side`` x ``side`` output
+    pixels and are counted row by row through all images. Tiles at the lower and right edge may reach beyond the output. Sizes
+    are (height, width).
     """
 
     batch: int
@@ -30,40 +32,46 @@ class Tiling:
 
     @property
     def span(self) -> int:
-        """Source pixels that a tile sees along each axis."""
+        """The source pixels that a tile reads along each axis."""
         return self.side + 2
 
     @property
     def frequencies(self) -> int:
+        """The number of elements of a transformed tile."""
         return self.span * self.span
 
     @property
     def rows(self) -> int:
-        """Rows of tiles of one image."""
+        """The rows of tiles of an image."""
         return -(-self.output[0] // self.side)
 
     @property
     def columns(self) -> int:
-        """Tiles of one row."""
+        """The tiles of a row."""
         return -(-self.output[1] // self.side)
 
     @property
     def tiles(self) -> int:
+        """The tiles of all images."""
         return self.batch * self.rows * self.columns
 
     @property
     def multiply_adds(self) -> int:
-        """Of the products, which are nearly all of the work: for each frequency (tiles, channels) by (channels, filters)."""
+        """The multiply-adds of the products, which are most of the work.
+
+        For each frequency, a matrix (tiles, channels) is multiplied by a matrix (channels, filters).
+        """
         return self.frequencies * self.tiles * self.channels * self.filters
 
     @property
     def elements(self) -> int:
-        """Of the source and the output."""
+        """The elements of source and output together."""
         source = self.source[0] * self.source[1] * self.channels
         return self.batch * (source + self.output[0] * self.output[1] * self.filters)
 
 
 def forward_tiling(geometry: Geometry) -> Tiling:
+    """Return the tiling of a convolution."""
     border = (geometry.padding[0][0], geometry.padding[1][0])
     return Tiling(
         geometry.batch,
@@ -77,7 +85,7 @@ def forward_tiling(geometry: Geometry) -> Tiling:
 
 
 def backward_tiling(geometry: Geometry) -> Tiling:
-    """The image's gradient is the correlation of the upstream gradient with the flipped taps."""
+    """Return the tiling of the gradient of the image: the correlation of the upstream gradient with the flipped taps."""
     border = (2 - geometry.padding[0][0], 2 - geometry.padding[1][0])
     return Tiling(
         geometry.batch,
@@ -91,29 +99,32 @@ def backward_tiling(geometry: Geometry) -> Tiling:
 
 
 def _side(output: Pair) -> int:
-    """That of fewer products; if they are as many, the one with fewer frequencies, which is more accurate, too."""
+    """Return the side of tiles, 2 or 4, that takes fewer products; if both take as many, 2, which is more accurate."""
     return min((2, 4), key=lambda side: (side + 2) ** 2 * -(-output[0] // side) * -(-output[1] // side))
 
 
 def padded(count: int, to: int) -> int:
-    """``count``, up to a whole multiple of ``to``."""
+    """Round ``count`` up to a multiple of ``to``."""
     return -(-count // to) * to
 
 
 def plane_elements(count: int, dtype: str) -> int:
-    """Elements from one plane of ``count`` elements to the next: an odd number of cache lines, so that the same place in
-    all planes does not fall into the same few sets of the cache."""
+    """Return the elements from one plane of ``count`` elements to the next.
+
+    They are an odd number of cache lines, so that the same element of all planes does not fall into few sets of the cache.
+    """
     line = LINE_BYTES // itemsize(dtype)
     return (-(-count // line) | 1) * line
 
 
 def itemsize(dtype: str) -> int:
+    """Return the bytes of an element of ``dtype``."""
     return SIZES[LLVM_TYPES[dtype]]
 
 
 @dataclass(frozen=True)
 class TiledNest:
-    """What a kernel over tiles is for: which tiles, on which target, in which dtype."""
+    """How a kernel divides its work for a target. Subclasses add blocks and scratch memory."""
 
     tiling: Tiling
     target: Target
@@ -121,12 +132,15 @@ class TiledNest:
 
     @property
     def itemsize(self) -> int:
+        """The bytes of an element."""
         return itemsize(self.dtype)
 
     @property
     def element(self) -> str:
+        """The LLVM type of an element."""
         return LLVM_TYPES[self.dtype]
 
     @property
     def lanes(self) -> int:
+        """The elements of a vector."""
         return self.target.lanes(self.itemsize)

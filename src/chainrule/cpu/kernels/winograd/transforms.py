@@ -1,14 +1,21 @@
-"""The matrices of Winograd's minimal filtering for windows of three taps, and the instructions that multiply by them.
+"""The matrices of Winograd's minimal filtering for windows of three taps, and the code that multiplies by them.
 
-F(m x m, 3 x 3) makes m x m output pixels from an image tile d of a x a pixels, a = m + 2, and a window g of 3 x 3 taps:
+F(m x m, 3 x 3) computes m x m output pixels from an image tile d of a x a pixels (a = m + 2) and a window g of 3 x 3 taps:
 
     Y = A^T [ (G g G^T) . (B^T d B) ] A
 
-with a * a products, "." element by element, where the direct sum takes 9 * m * m: 36 for 144, or 16 for 36. The gradient of g
-is the same bilinear form read the other way: G^T [ (B^T d B) . (A y A^T) ] G. See Lavin and Gray, "Fast Algorithms for
-Convolutional Neural Networks" (2016), section 4, for the algorithm. For m = 4 they interpolate at 0, 1, -1, 2, -2 and infinity;
-the points here make the largest error in float32 a fourth of that, with as many instructions (see Barabasz et al., "Error
-Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020, on the choice of points).
+"." multiplies element by element, so this takes a * a products where the direct sum takes 9 * m * m: for m = 4, 36 instead of
+144; for m = 2, 16 instead of 36. The gradient of g follows by transposition of the same bilinear form, where y is the gradient
+of Y:
+
+    G^T [ (B^T d B) . (A y A^T) ] G
+
+The a * a elements of a transformed tile are called *frequencies*.
+
+See Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4, for the algorithm. For m = 4 they
+interpolate at 0, 1, -1, 2, -2 and infinity. The points here take as many instructions, and the largest error in float32 is a
+fourth of theirs (see Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
+Networks", 2020, on the choice of points).
 """
 
 from __future__ import annotations
@@ -22,11 +29,11 @@ from chainrule.cpu.codegen.emit import Function, Value
 Matrix = tuple[tuple[Fraction, ...], ...]
 
 POINTS = {2: [Fraction(0), Fraction(1), Fraction(-1)], 4: [Fraction(text) for text in ("0", "5/8", "-5/8", "3/2", "-3/2")]}
-"""Where polynomials are interpolated, besides infinity, by m."""
+"""The points at which polynomials are interpolated, besides infinity, by m."""
 
 
 def _with_roots(roots: Sequence[Fraction]) -> list[Fraction]:
-    """The coefficients of the product of (x - root), the constant one first."""
+    """Return the coefficients of the product of all (x - root), from the constant up."""
     coefficients = [Fraction(1)]
     for root in roots:
         shifted = [Fraction(0), *coefficients]
@@ -35,38 +42,43 @@ def _with_roots(roots: Sequence[Fraction]) -> list[Fraction]:
 
 
 def _image_matrix(points: Sequence[Fraction]) -> Matrix:
+    """Return B^T: for each point the coefficients of the product over the other points; last, that over all points."""
     rows = [[*_with_roots([other for other in points if other != point]), Fraction(0)] for point in points]
     return tuple(tuple(row) for row in [*rows, _with_roots(points)])
 
 
 def _window_matrix(points: Sequence[Fraction]) -> Matrix:
+    """Return G: for each point its powers, divided by the product of its differences to the other points; last, infinity."""
     scales = [1 / math.prod((point - other for other in points if other != point), start=Fraction(1)) for point in points]
     rows = [tuple(scale * point**k for k in range(3)) for scale, point in zip(scales, points, strict=True)]
     return (*rows, (Fraction(0), Fraction(0), Fraction(1)))
 
 
 def _output_matrix(points: Sequence[Fraction]) -> Matrix:
+    """Return A^T: a row for each power k, with the k-th power of each point; the point infinity has the highest power only."""
     count = len(points) - 1
     return tuple((*(point**k for point in points), Fraction(k == count - 1)) for k in range(count))
 
 
 def transposed(matrix: Matrix) -> Matrix:
+    """Return the transpose of a matrix."""
     return tuple(zip(*matrix, strict=True))
 
 
 B_T = {m: _image_matrix(points) for m, points in POINTS.items()}
-"""The transform of the image, by m: a x a."""
+"""B^T, the transform of the image, a x a, by m."""
 G = {m: _window_matrix(points) for m, points in POINTS.items()}
-"""The transform of the window, by m: a x 3."""
+"""G, the transform of the window, a x 3, by m."""
 A_T = {m: _output_matrix(points) for m, points in POINTS.items()}
-"""The transform of the products to output pixels, by m: m x a."""
+"""A^T, the transform of the products to output pixels, m x a, by m."""
 
 
 def transform(f: Function, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """``matrix`` times the column ``values``, in few instructions.
+    """Emit ``matrix`` times the column ``values``, in few instructions; returns the elements of the product.
 
-    The points of interpolation are p and -p in pairs, so rows and columns come in pairs that differ in signs only: two such
-    columns meet the sum and the difference of their values, two such rows are an even part plus and minus an odd one.
+    The points of interpolation come in pairs p and -p, so rows and columns come in pairs that differ only in signs. Two such
+    columns are replaced by columns for the sum and the difference of their values. Two such rows are an even part plus an odd
+    part, and the even part minus the odd part.
     """
     matrix, values = _merge_columns(f, matrix, list(values))
     results: list[Value] = []
@@ -84,7 +96,7 @@ def transform(f: Function, matrix: Matrix, values: Sequence[Value]) -> list[Valu
 
 
 def _odd_part(row: Sequence[Fraction], following: Sequence[Fraction]) -> list[Fraction] | None:
-    """The part of ``row`` that ``following`` has with the other sign; None unless the rest is the same in both."""
+    """Return the part of ``row`` that ``following`` has with opposite sign; None if they do not differ in just some signs."""
     if any(abs(one) != abs(other) for one, other in zip(row, following, strict=True)):
         return None
     odd = [one if one != other else Fraction(0) for one, other in zip(row, following, strict=True)]
@@ -92,13 +104,17 @@ def _odd_part(row: Sequence[Fraction], following: Sequence[Fraction]) -> list[Fr
 
 
 def _scale(row: Sequence[Fraction]) -> Fraction:
-    """A number of ``row`` to divide it by, so that none needs rounding in binary, if there is one."""
+    """Return an element of ``row`` by which to divide the row.
+
+    If possible, it is one for which all quotients are exact in binary, so that they need no rounding.
+    """
     numbers = [one for one in row if one]
     exact = (scale for scale in numbers if all((one / scale).denominator.bit_count() == 1 for one in numbers))
     return next(exact, numbers[0])
 
 
 def _merge_columns(f: Function, matrix: Matrix, values: list[Value]) -> tuple[Matrix, list[Value]]:
+    """Replace pairs of columns that differ only in signs by columns for the sum and the difference of their values."""
     columns = list(transposed(matrix))
     merged_columns: list[tuple[Fraction, ...]] = []
     merged: list[Value] = []
@@ -119,9 +135,9 @@ def _merge_columns(f: Function, matrix: Matrix, values: list[Value]) -> tuple[Ma
 
 
 def _combination(f: Function, factors: Sequence[Fraction], values: Sequence[Value]) -> Value:
-    """The sum of ``values`` times ``factors``, of which one at least is not zero."""
+    """Emit the sum of ``values`` times ``factors``, at least one of which is not 0."""
     terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor]
-    terms.sort(key=lambda term: term[0] != 1)  # stable: a term that needs no instruction comes first
+    terms.sort(key=lambda term: term[0] != 1)  # a term with factor 1 first, as it needs no instruction; the sort is stable
     factor, total = terms[0]
     if factor == -1:
         total = -total
@@ -133,7 +149,7 @@ def _combination(f: Function, factors: Sequence[Fraction], values: Sequence[Valu
 
 
 def _add(f: Function, total: Value, factor: Fraction, value: Value) -> Value:
-    """total + factor * value."""
+    """Emit total + factor * value."""
     if factor == 1:
         return total + value
     if factor == -1:

@@ -1,15 +1,17 @@
-"""Winograd's gradient of the weight of a convolution of 3 x 3 taps at stride 1.
+"""Kernels of Winograd's gradient of the weight of a convolution of 3 x 3 taps at stride 1.
 
     out[o, c] = G^T [ sum over tiles of (B^T d B)[c] . (A y A^T)[o] ] G      d: tile of the image, y: of the upstream gradient
 
-Mostly in two steps. First the sums: a unit makes those of one vertical frequency, all horizontal ones, a block of filters and a
-chunk of the rows of tiles. Loop order: blocks of rows of tiles (transform the image and the upstream gradient for this
-frequency), horizontal frequencies, panels of filters, register tiles of channels, tiles. So what a unit holds stays near,
-though each unit reads image and upstream gradient anew. Then the sums of all chunks are added, in order, and transformed to
-taps. The split does not depend on threads, and so does no bit of the result.
+Usually there are two kernels. In the first, a unit computes the sums for a vertical frequency, all horizontal frequencies, a
+block of filters and a chunk of the rows of tiles. Loop order: blocks of rows of tiles (transform the image and the upstream
+gradient for this frequency), horizontal frequencies, panels of filters, register tiles of channels, tiles. So the data of a
+unit stay in near caches, although each unit reads image and upstream gradient again. The second kernel adds up the sums of all
+chunks, in order, and transforms them to taps. The division into units does not depend on the number of threads, and neither
+does any bit of the result.
 
-Where there are few tiles and many channels and filters, the sums would be far more than all else. Then a single step does it:
-a unit makes a block of filters, and for each panel of them all sums over all tiles, then the taps; sums stay in the caches.
+Where there are few tiles and many channels and filters, the sums would be much larger than all other data. Then there is a
+single kernel: for each panel of a block of filters, a unit computes all sums over all tiles and transforms them to taps, so
+that sums stay in the caches.
 """
 
 from __future__ import annotations
@@ -30,22 +32,27 @@ from chainrule.cpu.kernels.winograd.transforms import A_T, B_T, G, transform, tr
 from chainrule.cpu.kernels.winograd.weight_transform import VECTORS
 
 _TILES = 64
-"""Of a block, about."""
+"""The approximate number of tiles in a block of rows of tiles."""
 _FILTERS = 128
-"""Of a unit, at most: each block of filters transforms the image anew."""
+"""The most filters of a unit. It has as many as possible, as each block of filters transforms the image again."""
 _CHUNK_BYTES = 8 << 20
-"""Of image and upstream gradient: units of one chunk follow each other and find it in the last cache."""
+"""The approximate bytes of image and upstream gradient in a chunk. Units of the same chunk follow each other, and find them in
+the last cache."""
 _MOST_CHUNKS = 8
 _WANTED_UNITS = 8
 _LARGE_BYTES, _MUCH = 4 << 20, 8
-"""Sums that go to memory and back, and how many times more they must be than the transformed image that each thread holds."""
+"""A single kernel is used if the sums are larger than the caches, and so many times as large as the transformed image, which
+each thread then holds."""
 _TAPS = 9
 _TURN_CHANNELS = 8
-"""Channels whose taps are turned at a time, in a buffer that stays in the L1 cache."""
+"""Channels whose taps are transposed at a time, in a buffer that stays in the L1 cache."""
 
 
 def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSteps:
-    """image (N, H, W, C), upstream (N, OH, OW, O) -> out (O, C, 3, 3), the gradient of the weight."""
+    """Return the kernels of the gradient of a convolution's weight.
+
+    Their operands are "image" (N, H, W, C), "upstream" (N, OH, OW, O) and "out" (O, C, 3, 3).
+    """
     nest = _Nest(forward_tiling(geometry), target, dtype)
     signature = f"{dtype} {nest.tiling} {nest.blocking}"
     if nest.blocking.fused:
@@ -84,7 +91,10 @@ def weight_gradient(target: Target, dtype: str, geometry: Geometry) -> KernelSte
 
 @dataclass(frozen=True)
 class TileBlocking:
-    """A unit takes ``chunk`` rows of tiles, ``rows`` at a time, and ``panels`` panels of filters. ``fused``: in one step."""
+    """The division into units: ``chunk`` rows of tiles, ``rows`` at a time, and ``panels`` panels of filters each.
+
+    ``fused``: a single kernel does it all.
+    """
 
     chunk: int
     rows: int
@@ -93,7 +103,7 @@ class TileBlocking:
 
 
 def choose_blocking(tiling: Tiling, width: int, size: int) -> TileBlocking:
-    """For panels of ``width`` filters and elements of ``size`` bytes."""
+    """Return the division into units, for panels of ``width`` filters and elements of ``size`` bytes."""
     rows, panels = tiling.batch * tiling.rows, -(-tiling.filters // width)
     if _is_fused(tiling, size):
         return TileBlocking(rows, rows, -(-panels // _WANTED_UNITS), fused=True)
@@ -114,6 +124,7 @@ def choose_blocking(tiling: Tiling, width: int, size: int) -> TileBlocking:
 
 
 def _is_fused(tiling: Tiling, size: int) -> bool:
+    """Return whether a single kernel does it all, for elements of ``size`` bytes."""
     planes = tiling.tiles * tiling.channels * tiling.frequencies * size
     sums = tiling.filters * tiling.channels * tiling.frequencies * size
     return sums > max(_LARGE_BYTES, _MUCH * planes)
@@ -121,11 +132,11 @@ def _is_fused(tiling: Tiling, size: int) -> bool:
 
 @dataclass(frozen=True)
 class _Nest(TiledNest):
-    """The blocking of one weight gradient on one target."""
+    """How a weight gradient is divided into units and blocks, and the scratch memory that it needs."""
 
     @property
     def width(self) -> int:
-        """Filters of a panel."""
+        """The filters of a panel."""
         return VECTORS * self.lanes
 
     @property
@@ -138,7 +149,7 @@ class _Nest(TiledNest):
 
     @property
     def rows(self) -> int:
-        """Rows of tiles of all images."""
+        """The rows of tiles of all images."""
         return self.tiling.batch * self.tiling.rows
 
     @property
@@ -153,11 +164,11 @@ class _Nest(TiledNest):
     def units(self) -> int:
         return self.chunks * self.filter_blocks * self.tiling.span
 
-    # ---- sums: (chunk, panel, frequency, channel, filter of the panel)
+    # ---- the sums, which lie as (chunk, panel, frequency, channel, filter of the panel)
 
     @cached_property
     def tile_rows(self) -> int:
-        """Channels of the register tile."""
+        """The channels of the register tile."""
         return tile_rows(self.target, VECTORS)
 
     @property
@@ -166,7 +177,7 @@ class _Nest(TiledNest):
 
     @property
     def plane(self) -> int:
-        """Elements of one frequency; channels that fill up the last register tile hold rubbish."""
+        """Elements of the sums from one frequency to the next; channels that pad the last register tile hold garbage."""
         return plane_elements(self.channel_tiles * self.tile_rows * self.width, self.dtype)
 
     @property
@@ -181,7 +192,7 @@ class _Nest(TiledNest):
     def sums(self) -> int:
         return self.chunks * self.chunk_sums
 
-    # ---- scratch of the sums: of both transforms, then their planes
+    # ---- scratch memory of the sums: that of both transforms, then their planes
 
     @property
     def tiles(self) -> int:
@@ -194,21 +205,31 @@ class _Nest(TiledNest):
 
     @cached_property
     def upstream(self) -> TileTransform:
-        one, channels = self.tiling, self.blocking.panels * self.width
-        matrix, single = transposed(A_T[one.side]), not self.blocking.fused
+        tiling, channels = self.tiling, self.blocking.panels * self.width
+        matrix, single = transposed(A_T[tiling.side]), not self.blocking.fused
         return TileTransform(
-            "upstream", one, matrix, one.output, (0, 0), one.filters, channels, self.tiles, self.target, self.dtype, single
-        )  # fmt: skip
+            "upstream",
+            tiling,
+            matrix,
+            tiling.output,
+            (0, 0),
+            tiling.filters,
+            channels,
+            self.tiles,
+            self.target,
+            self.dtype,
+            single,
+        )
 
     @property
     def scratch_bytes(self) -> int:
-        # Register tiles read channels up to a whole one, which may be beyond the last tile of the last plane.
+        # The last register tile of channels reads whole, which may be beyond the end of the last plane.
         beyond = self.tile_rows * self.itemsize
         parts = self.image.scratch_bytes + self.upstream.scratch_bytes + self.upstream.nbytes + self.image.nbytes
         own_sums = self.panel_sums * self.itemsize + self.turn_bytes if self.blocking.fused else 0
         return padded(parts + beyond, LINE_BYTES) + own_sums
 
-    # ---- the last step
+    # ---- the transform to taps
 
     @property
     def channel_blocks(self) -> int:
@@ -220,7 +241,7 @@ class _Nest(TiledNest):
 
 
 class _Emission:
-    """What kernels of sums have in common: both transforms and their products."""
+    """Emits the code that the kernels of sums have in common: both transforms and the products."""
 
     def __init__(self, nest: _Nest, name: str) -> None:
         self.module = module = Module(nest.target.vector_bits, nest.target.has_fma)
@@ -238,7 +259,7 @@ class _Emission:
         nest.upstream.emit_clear(f, self.upstream_scratch)
 
     def filter_block(self, block: Value) -> tuple[Value, Value, Value, Value]:
-        """First panel, panels, first filter, filters of a block."""
+        """Return the first panel, the number of panels, the first filter and the number of filters of a block of filters."""
         f, nest, block_panels = self.f, self.nest, self.nest.blocking.panels
         first = f.index(block * block_panels)
         panels = f.index(f.least(nest.panels - first, block_panels))
@@ -247,6 +268,10 @@ class _Emission:
         return first, panels, first_filter, filters
 
     def transforms(self, rows: tuple[Value, Value], first_filter: Value, filters: Value, frequency: int | Value = 0) -> None:
+        """Transform the rows of tiles ``rows`` (from, to) of the image and of ``filters`` channels of the upstream gradient.
+
+        ``frequency`` is the vertical frequency to compute, if it is a single one.
+        """
         f, nest = self.f, self.nest
         nest.image.call(
             f, self.images, self.image_planes, f["scratch"], rows, nest.tiling.channels, frequency
@@ -255,6 +280,7 @@ class _Emission:
         nest.upstream.call(f, gradients, self.upstream_planes, self.upstream_scratch, rows, filters, frequency)
 
     def product(self, plane: Value, panel: Value, sums: Value, tiles: Value, accumulate: Value) -> None:
+        """Multiply, for the frequency of a plane and a panel of the unit, and store or add the products to ``sums``."""
         f, nest = self.f, self.nest
         a = f.at(self.image_planes, f.index(plane * nest.image.plane), self.element)
         b = f.at(self.upstream_planes, f.index(plane * nest.upstream.plane) + f.index(panel * nest.width), self.element)
@@ -263,28 +289,30 @@ class _Emission:
 
 
 def _generate_sums(nest: _Nest, name: str) -> Module:
+    """Generate the kernel of the sums. Its operands are image, upstream gradient and sums."""
     emission = _Emission(nest, name)
-    f, one, blocking, element = emission.f, nest.tiling, nest.blocking, nest.element
+    f, tiling, blocking, element = emission.f, nest.tiling, nest.blocking, nest.element
     with f.loop(f["begin"], f["end"]) as unit:
-        i, block = f.index(unit % one.span), unit // one.span
+        i, block = f.index(unit % tiling.span), unit // tiling.span
         chunk = block // nest.filter_blocks
         first_panel, panels, first_filter, filters = emission.filter_block(f.index(block % nest.filter_blocks))
         place = f.index(chunk * nest.chunk_sums) + f.index(first_panel * nest.panel_sums)
-        sums = f.at(emission.result, place + f.index(i * (one.span * nest.plane)), element)
+        sums = f.at(emission.result, place + f.index(i * (tiling.span * nest.plane)), element)
         begin = f.index(chunk * blocking.chunk)
         end = f.index(f.least(begin + blocking.chunk, nest.rows))
         with f.loop(begin, end, blocking.rows) as first:
             last = f.index(f.least(first + blocking.rows, end))
             emission.transforms((first, last), first_filter, filters, i)
-            tiles, more = f.index((last - first) * one.columns), f.compare("ne", first, begin)
-            with f.loop(0, one.span) as j, f.loop(0, panels) as panel:
+            tiles, more = f.index((last - first) * tiling.columns), f.compare("ne", first, begin)
+            with f.loop(0, tiling.span) as j, f.loop(0, panels) as panel:
                 emission.product(j, panel, f.at(sums, f.index(panel * nest.panel_sums), element), tiles, more)
     return emission.module
 
 
 def _generate_fused(nest: _Nest, name: str) -> Module:
+    """Generate the single kernel that computes sums and taps. Its operands are image, upstream gradient and out."""
     emission = _Emission(nest, name)
-    f, one, element = emission.f, nest.tiling, nest.element
+    f, tiling, element = emission.f, nest.tiling, nest.element
     _emit_taps(emission.module, nest)
     turn_sums(emission.module, element, nest.width)
     taps = f.at(f["scratch"], nest.scratch_bytes - nest.turn_bytes, "i8")
@@ -293,7 +321,7 @@ def _generate_fused(nest: _Nest, name: str) -> Module:
         first_panel, panels, first_filter, filters = emission.filter_block(unit)
         emission.transforms((f.index(0), f.index(nest.rows)), first_filter, filters)
         with f.loop(0, panels) as panel:
-            with f.loop(0, one.frequencies) as frequency:
+            with f.loop(0, tiling.frequencies) as frequency:
                 emission.product(frequency, panel, sums, f.index(nest.tiles), f.number(0, "i1"))
             with f.loop(0, nest.channel_blocks) as block:
                 start = f.at(sums, f.index(block * (_TURN_CHANNELS * nest.width)), element)
@@ -302,7 +330,10 @@ def _generate_fused(nest: _Nest, name: str) -> Module:
 
 
 def _generate_finish(nest: _Nest, name: str) -> Module:
-    """Operands: sums, out. Unit: a block of channels of one panel of filters."""
+    """Generate the kernel that adds up the sums of all chunks and transforms them to taps.
+
+    Its operands are the sums and out. A unit is a block of channels of a panel of filters.
+    """
     module = Module(nest.target.vector_bits, nest.target.has_fma)
     element = nest.element
     f = module.function(name, [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("ptr", "scratch")])
@@ -318,28 +349,33 @@ def _generate_finish(nest: _Nest, name: str) -> Module:
 
 
 def _finish(f: Function, nest: _Nest, sums: Value, taps: Value, out: Value, panel: Value, block: Value) -> None:
-    """The taps of a block of channels of one panel, whose sums begin at ``sums``, by way of the buffer ``taps``."""
-    one, pitch = nest.tiling, nest.tiling.channels * _TAPS
+    """Emit the transform of a block of channels of a panel from the sums at ``sums`` to ``out``.
+
+    ``taps`` is scratch memory for the taps, before they are transposed.
+    """
+    tiling, pitch = nest.tiling, nest.tiling.channels * _TAPS
     first, first_filter = f.index(block * _TURN_CHANNELS), f.index(panel * nest.width)
-    count = f.index(f.least(one.channels - first, _TURN_CHANNELS))
-    filters = f.index(f.least(one.filters - first_filter, nest.width))
+    count = f.index(f.least(tiling.channels - first, _TURN_CHANNELS))
+    filters = f.index(f.least(tiling.filters - first_filter, nest.width))
     f.call("taps", "void", sums, taps, count)
     place = f.at(out, f.index(first_filter * pitch) + f.index(first * _TAPS), nest.element)
     f.call("turn_sums", "void", taps, place, f.index(count * _TAPS), filters, f.index(pitch), f.index(1), f.index(0))
 
 
 def _emit_taps(module: Module, nest: _Nest) -> None:
-    """The function taps(sums, taps, count): taps[channel, tap, filter] of ``count`` channels, from the sums of all chunks."""
+    """Define taps(sums, taps, count), which computes taps[channel, tap, filter] of ``count`` channels from all chunks' sums."""
     parameters = [("ptr noalias readonly", "sums"), ("ptr noalias", "taps"), ("i64", "count")]
     f = module.function("taps", parameters, internal=True, inline=False)
-    one, element, type_ = nest.tiling, nest.element, vector(nest.lanes, nest.element)
-    matrix = transposed(G[one.side])
+    tiling, element, type_ = nest.tiling, nest.element, vector(nest.lanes, nest.element)
+    matrix = transposed(G[tiling.side])
     with f.loop(0, f["count"]) as channel, f.loop(0, nest.width, nest.lanes) as filter_:
         source = f.at(f.at(f["sums"], f.index(channel * nest.width), element), filter_, element)
         place = f.at(f.at(f["taps"], f.index(channel * (_TAPS * nest.width)), element), filter_, element)
         columns = []
-        for j in range(one.span):
-            values = [_total(f, nest, f.at(source, (i * one.span + j) * nest.plane, element), type_) for i in range(one.span)]
+        for j in range(tiling.span):
+            values = [
+                _total(f, nest, f.at(source, (i * tiling.span + j) * nest.plane, element), type_) for i in range(tiling.span)
+            ]
             columns.append(transform(f, matrix, values))
         for row in range(3):
             for column, value in enumerate(transform(f, matrix, [one[row] for one in columns])):
@@ -347,7 +383,7 @@ def _emit_taps(module: Module, nest: _Nest) -> None:
 
 
 def _total(f: Function, nest: _Nest, place: Value, type_: str) -> Value:
-    """The sum over chunks, in order."""
+    """Emit the sum of a vector over all chunks, in order."""
     total = f.load(place, type_)
     for chunk in range(1, nest.chunks):
         total = total + f.load(f.at(place, chunk * nest.chunk_sums, nest.element), type_)

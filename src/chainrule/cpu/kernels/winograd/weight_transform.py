@@ -1,7 +1,7 @@
-"""The transform of the weight: for each filter and channel the window g of 3 x 3 taps becomes G g G^T, packed for products.
+"""Transforms the weight: for each filter and channel the window g of 3 x 3 taps becomes G g G^T, packed for the products.
 
-Layout of the result: (panel of columns, frequency, k, column of the panel). Forward, k counts channels and columns are
-filters; for the image's gradient k counts filters, columns are channels, and the taps are flipped.
+The result lies as (panel of columns, frequency, k, column of the panel). For the convolution, k counts channels and columns are
+filters. For the gradient of the image, k counts filters, columns are channels, and the taps are flipped.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from chainrule.cpu.kernels.winograd.tiling import LINE_BYTES, itemsize, padded
 from chainrule.cpu.kernels.winograd.transforms import G, transform
 
 VECTORS = 2
-"""Vectors of one panel."""
+"""The vectors of a panel."""
 _TAPS = 9
 _BLOCK_BYTES = 12 * 1024
-"""Of taps that are turned at a time: they stay in the L1 cache."""
+"""The size of the block of taps that is transposed at a time, so that it stays in the L1 cache."""
 
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """``depth`` numbers k in ``columns`` columns, transformed for output tiles of ``side`` x ``side``, in panels of ``width``
-    columns. Columns of the last panel that do not exist hold any numbers."""
+    """The layout of a transformed weight.
+
+    Attributes:
+        depth: the number of k.
+        columns: the number of columns; those that pad the last panel hold meaningless numbers.
+        width: the columns of a panel.
+        side: the side of the output tiles that it is transformed for.
+        is_forward: whether it is for the convolution, else for the gradient of the image.
+    """
 
     depth: int
     columns: int
@@ -35,45 +42,53 @@ class WeightLayout:
 
     @property
     def panels(self) -> int:
+        """The number of panels."""
         return -(-self.columns // self.width)
 
     @property
     def frequencies(self) -> int:
+        """The number of elements of a transformed window."""
         return (self.side + 2) ** 2
 
     @property
     def plane(self) -> int:
-        """Elements of one frequency of one panel; rows in odd number, so that frequencies use different sets of the cache."""
+        """Elements of a frequency of a panel: an odd number of rows, so that frequencies fall into different cache sets."""
         return (self.depth | 1) * self.width
 
     @property
     def panel_elements(self) -> int:
+        """The elements of a panel."""
         return self.frequencies * self.plane
 
     @property
     def elements(self) -> int:
+        """The elements of all panels."""
         return self.panels * self.panel_elements
 
     def block(self, dtype: str) -> int:
-        """Numbers k that are transformed at a time."""
+        """Return the number of k that are transformed at a time."""
         return min(self.depth, max(1, _BLOCK_BYTES // (_TAPS * self.width * itemsize(dtype))))
 
     def taps_bytes(self, dtype: str) -> int:
-        """Scratch of one block."""
+        """Return the bytes of scratch memory for the transposed taps of a block."""
         return padded(self.block(dtype) * _TAPS * self.width * itemsize(dtype), LINE_BYTES)
 
     @property
     def column_stride(self) -> int:
-        """Elements of the weight from one column to the next."""
+        """Elements of the weight, before the transform, from one column to the next."""
         return self.depth * _TAPS if self.is_forward else _TAPS
 
     @property
     def depth_stride(self) -> int:
+        """Elements of the weight, before the transform, from one k to the next."""
         return _TAPS if self.is_forward else self.columns * _TAPS
 
 
 def weight_transform(layout: WeightLayout, dtype: str) -> Kernel:
-    """Operands: weight (O, C, 3, 3), the transformed weight. Unit: a block of k of one panel."""
+    """Return the kernel that transforms the weight.
+
+    Its operands are the weight (O, C, 3, 3) and the transformed weight. A unit is a block of k of a panel.
+    """
     size = itemsize(dtype)
     return Kernel(
         "winograd_weight",
@@ -101,9 +116,11 @@ def _generate(layout: WeightLayout, dtype: str, target: Target, name: str) -> Mo
 
 
 def emit_weight_block(module: Module, element: str, layout: WeightLayout) -> None:
-    """The function weight_block(weight, result, taps, panel, first, count): ``count`` numbers k of one panel, at ``result``.
+    """Define weight_block(weight, result, taps, panel, first, count), which transforms ``count`` k from ``first`` on of a
+    panel.
 
-    Loop order: turn the taps, so that columns lie side by side in ``taps``; then k, vectors of columns.
+    ``result`` is the address of the transformed panel, ``taps`` scratch memory (see ``WeightLayout.taps_bytes``). Loop order:
+    transpose the taps, so that columns are contiguous in ``taps``; then k, vectors of columns.
     """
     parameters = [("ptr noalias readonly", "weight"), ("ptr noalias", "result"), ("ptr noalias", "taps")]
     f = module.function(
@@ -125,9 +142,10 @@ def emit_weight_block(module: Module, element: str, layout: WeightLayout) -> Non
 
 
 def _emit_turn(module: Module, element: str, layout: WeightLayout) -> None:
-    """The function turn(source, taps, count, last): taps[i, column] = source[column, i] for ``count`` numbers i.
+    """Define turn(source, taps, count, last), which transposes: taps[i, column] = source[column, i] for i from 0 to ``count``.
 
-    Beyond column ``last`` it is repeated. The last square block begins earlier where ``count`` is not whole blocks.
+    Column ``last`` is repeated to pad the panel. If ``count`` is no multiple of the square blocks that are transposed, the last
+    block overlaps the one before.
     """
     parameters = [("ptr noalias readonly", "source"), ("ptr noalias", "taps"), ("i64", "count"), ("i64", "last")]
     f = module.function("turn", parameters, internal=True, inline=False)
@@ -145,7 +163,7 @@ def _emit_turn(module: Module, element: str, layout: WeightLayout) -> None:
 
 
 def _emit_transform(module: Module, element: str, layout: WeightLayout) -> None:
-    """The function transform(taps, result, count): G g G^T for ``count`` numbers k."""
+    """Define transform(taps, result, count), which computes G g G^T for ``count`` k."""
     parameters = [("ptr noalias readonly", "taps"), ("ptr noalias", "result"), ("i64", "count")]
     f = module.function("transform", parameters, internal=True, inline=False)
     matrix, span, lanes = G[layout.side], layout.side + 2, layout.width // VECTORS
