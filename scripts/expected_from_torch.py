@@ -7,7 +7,7 @@ need neither torch nor this script, only the files that it leaves in `tests/expe
     losses.safetensors      predictions, targets; losses and gradients
     lenet.safetensors       a batch and weights; the loss, all gradients, the weights after three steps of SGD
     optimizers.safetensors  a problem; its parameters after each step of each optimizer, and clipped gradients
-    schedules.safetensors   learning rate and momentum at each step
+    schedules.safetensors   learning rate and momentum of each group at each step
     names.json              names, shapes and dtypes of state dicts; names and defaults of arguments
 
 Numbers are drawn by NumPy from a seed per case and rounded to float32; PyTorch computes in float64, and the results are
@@ -196,20 +196,20 @@ def of_clipping(length: float) -> dict[str, Array]:
 
 
 def of_schedule(case: cases.Schedule) -> dict[str, Array]:
-    """Learning rate and momentum (beta1 of Adam) after 0, 1, 2, ... steps."""
+    """Learning rate and momentum (beta1 of Adam) of each group after 0, 1, 2, ... steps: (steps, groups)."""
     schedulers = torch.optim.lr_scheduler
-    parameter = tensor(np.zeros(1), wanted=True)
-    parameter.grad = tensor(np.zeros(1))
-    optimizer = getattr(torch.optim, case.optimizer)([parameter], **case.options)
+    groups = [{"params": [tensor(np.zeros(1), wanted=True)], **options} for options in case.groups]
+    optimizer = getattr(torch.optim, case.optimizer)(groups, **case.options)
     parts = [getattr(schedulers, name)(optimizer, **options) for name, options in case.parts]
     schedule = getattr(schedulers, case.schedule)(optimizer, *([parts] if parts else []), **case.arguments)
-    found: dict[str, list[float]] = {"lr": [], "momentum": []}
-    for _ in range(case.steps):
-        group = optimizer.param_groups[0]
-        found["lr"].append(group["lr"])
-        found["momentum"].append(group["betas"][0] if "betas" in group else group["momentum"])
+    found: dict[str, list[list[float]]] = {"lr": [], "momentum": []}
+    for step in range(case.steps):
+        found["lr"].append([group["lr"] for group in optimizer.param_groups])
+        found["momentum"].append(
+            [group["betas"][0] if "betas" in group else group["momentum"] for group in optimizer.param_groups]
+        )
         optimizer.step()
-        schedule.step()
+        schedule.step(*case.metrics[step : step + 1])
     return {name: np.array(values) for name, values in found.items()}
 
 

@@ -222,12 +222,16 @@ SETTINGS: list[tuple[str, Callable[[Any], Any], int]] = [
     ("CosineAnnealingLR", lambda n: CosineAnnealingLR(optimizer(), n), 2),
     ("LinearLR", lambda n: LinearLR(optimizer(), total_iters=n), 2),
     ("OneCycleLR", lambda n: OneCycleLR(optimizer(), 1.0, n), 2),
-    ("SequentialLR", lambda n: SequentialLR(optimizer(), [StepLR(optimizer(), 1), StepLR(optimizer(), 1)], [n]), 2),
+    ("SequentialLR", lambda n: in_a_row(optimizer(), n), 2),
     ("steps", lambda n: setattr(StepLR(optimizer(), 1), "steps", n), 2),
     ("model", lambda n: build("mlp", n, 4, (2, 2)), 2),
     ("Config", lambda n: Config(epochs=n), 2),
     ("gradcheck", lambda n: cr.gradcheck(lambda x: x * x, [1.0], order=n), 2),
 ]
+
+
+def in_a_row(optimizer: SGD, milestone: Any) -> SequentialLR:
+    return SequentialLR(optimizer, [StepLR(optimizer, 1), StepLR(optimizer, 1)], [milestone])
 
 
 def optimizer() -> SGD:

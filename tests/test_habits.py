@@ -33,6 +33,8 @@ OWNERS: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     (habits.TENSOR, lambda: cr.Parameter([1.0]), "Tensor"),
     (habits.MODULE, lambda: MODEL, "Sequential"),
     (habits.OPTIMIZER, lambda: optim.SGD(MODEL.parameters()), "SGD"),
+    (habits.SCHEDULE, lambda: optim.StepLR(optim.SGD(MODEL.parameters()), 3), "StepLR"),
+    (habits.OPTIM, lambda: optim, "module 'chainrule.optim'"),
     (habits.LIBRARY, lambda: cr, "module 'chainrule'"),
     (habits.LAYERS, lambda: nn, "module 'chainrule.nn'"),
     (habits.FUNCTIONAL, lambda: F, "module 'chainrule.nn.functional'"),
@@ -55,7 +57,7 @@ def test_a_name_of_pytorch_is_told_how_it_is_written_here(table: dict[str, str],
 
 WRITTEN = [
     (name, remedy[len("write ") :].split(", or ")[0].split("; ")[0].split(", the new")[0].split(", which")[0].split(": (")[0])
-    for table in (habits.TENSOR, habits.LIBRARY, habits.FUNCTIONAL, habits.MODULE)
+    for table in (habits.TENSOR, habits.LIBRARY, habits.FUNCTIONAL, habits.MODULE, habits.SCHEDULE)
     for name, remedy in table.items()
     if remedy.startswith("write ") and not re.search("largest|around|ddof|[.]pad", remedy)
 ]
@@ -66,6 +68,7 @@ def test_what_is_to_be_written_instead_runs(name: str, code: str) -> None:
     cube = np.random.default_rng(0).random((1, 2, 2)) + 0.5
     names = {
         **{"cr": cr, "np": np, "nn": nn, "optimizer": optim.SGD(MODEL.parameters(), momentum=0.5)},
+        "schedule": optim.StepLR(optim.SGD(MODEL.parameters()), 3),
         **{
             "x": cr.tensor(cube),
             "y": cr.tensor(cube),

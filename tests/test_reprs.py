@@ -156,7 +156,11 @@ class Examples:
             ops.Primitive: lambda: ops.add,
             ops.Spec: lambda: ops.add.spec[0],
             optim.CosineAnnealingLR: lambda: optim.CosineAnnealingLR(self.optimizer, 100),
-            optim.LinearLR: lambda: optim.LinearLR(self.optimizer),
+            optim.CosineAnnealingWarmRestarts: lambda: optim.CosineAnnealingWarmRestarts(self.optimizer, 10, 2),
+            optim.CyclicLR: lambda: optim.CyclicLR(self.optimizer, 0.1, 0.5, scale_fn=abs),
+            optim.ExponentialLR: lambda: optim.ExponentialLR(self.optimizer, 0.9),
+            optim.LambdaLR: lambda: optim.LambdaLR(self.optimizer, lambda step: 0.9**step),
+            optim.MultiStepLR: lambda: optim.MultiStepLR(self.optimizer, [30, 60]),
             optim.OneCycleLR: lambda: optim.OneCycleLR(self.optimizer, 0.5, 100),
             optim.SequentialLR: lambda: optim.SequentialLR(
                 self.optimizer, [optim.LinearLR(self.optimizer), optim.StepLR(self.optimizer, 30)], [5]
@@ -180,6 +184,8 @@ class Examples:
             return special[kind]()
         if issubclass(kind, optim.Optimizer):
             return kind([self.w])
+        if issubclass(kind, optim.Schedule):
+            return kind(self.optimizer)
         assert issubclass(kind, nn.Module), f"{kind.__name__} is a new public class: give it an example here"
         return kind(*ARGUMENTS.get(kind, ()))
 

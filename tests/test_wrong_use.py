@@ -729,9 +729,9 @@ ROWS: list[tuple[str, str]] = [
     ('optim.LinearLR(sgd, "a")', "LinearLR: start_factor must be a number, got 'a'"),
     ("optim.LinearLR(sgd, 5.0)", "LinearLR: factors must lie in (0, 1], got 5.0 and 1.0"),
     (
-        "optim.OneCycleLR(sgd, 1.0)",
-        "OneCycleLR: missing a required argument: 'total_steps': it is called as OneCycleLR(optimizer, "
-        "max_lr, total_steps, pct_start=0.3,",
+        "optim.OneCycleLR(sgd)",
+        "OneCycleLR: missing a required argument: 'max_lr': it is called as OneCycleLR(optimizer, "
+        "max_lr, total_steps=None, epochs=None,",
     ),
     ('optim.OneCycleLR(sgd, "a", 5)', "OneCycleLR: max_lr must be a number, got 'a'"),
     ('optim.OneCycleLR(sgd, 1.0, 5, pct_start="a")', "OneCycleLR: pct_start must be a number, got 'a'"),

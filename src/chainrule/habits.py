@@ -129,6 +129,20 @@ OPTIMIZER: dict[str, str] = {
     "param_groups": "write optimizer.groups; optimizer.lr = 0.1 sets the rate of all, groups[0].set('lr', 0.1) of one",
 }
 
+SCHEDULE: dict[str, str] = {
+    "base_lrs": "write [group.initial['lr'] for group in schedule.optimizer.groups]",
+    "get_last_lr": "write [group.value('lr') for group in schedule.optimizer.groups], or optimizer.lr for that of the first",
+    "get_lr": "write [schedule.values(schedule.steps, group)['lr'] for group in schedule.optimizer.groups]",
+    "last_epoch": "write schedule.steps",
+}
+
+OPTIM: dict[str, str] = {
+    "ChainedScheduler": "use LambdaLR, with a function that multiplies the factors; for one after another, SequentialLR",
+    "LRScheduler": "the base of all schedules is chainrule.optim.Schedule",
+    "MultiplicativeLR": "use LambdaLR, with a function of the step that gives the whole factor",
+    "lr_scheduler": "schedules are beside the optimizers: chainrule.optim.StepLR",
+}
+
 LIBRARY: dict[str, str] = {
     "BoolTensor": "write cr.tensor(data, dtype='bool')",
     "FloatTensor": "write cr.tensor(data, dtype='float32')",

@@ -460,7 +460,11 @@ CLIPPED_LENGTHS = (0.5, 1.0, 100.0)
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule, by constructor and arguments, of one optimizer; ``parts`` are the schedules of a SequentialLR."""
+    """One schedule, by constructor and arguments, of one optimizer; ``parts`` are the schedules of a SequentialLR.
+
+    ``groups`` are the options of each group of the optimizer; ``metrics`` is what the steps of a schedule are told that follows
+    a metric, and in the end the number of its steps.
+    """
 
     name: str
     schedule: str
@@ -469,14 +473,39 @@ class Schedule:
     options: dict[str, Any] = field(default_factory=lambda: {"lr": 0.4, "momentum": 0.9})
     parts: tuple[tuple[str, dict[str, Any]], ...] = ()
     steps: int = 30
+    groups: tuple[dict[str, Any], ...] = ({},)
+    metrics: tuple[float, ...] = ()
 
 
 _ADAM: dict[str, Any] = {"optimizer": "Adam", "options": {"lr": 0.1, "betas": (0.9, 0.99)}}
+_TWO_RATES: tuple[dict[str, Any], ...] = ({}, {"lr": 0.05, "momentum": 0.5})
+_METRICS = (
+    *(1.0, 0.8, 0.79995, 0.9, 0.7, 0.71, 0.72, 0.69, 0.695, 0.7, 0.7, 0.7, 0.5, 0.6, float("nan"), 0.6, 0.55, 0.51, 0.5),
+    *(0.45, 0.449, 0.448, 0.447, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2),
+)
 _WARM_UP = ("LinearLR", {"start_factor": 0.1, "total_iters": 6})
 
 SCHEDULES = (
     Schedule("steps", "StepLR", {"step_size": 7}),
     Schedule("steps, gentle", "StepLR", {"step_size": 1, "gamma": 0.9}),
+    Schedule("milestones", "MultiStepLR", {"milestones": [5, 12, 12, 20]}),
+    Schedule("milestones, gentle, of groups", "MultiStepLR", {"milestones": [1, 9], "gamma": 0.7}, groups=_TWO_RATES),
+    Schedule("exponential", "ExponentialLR", {"gamma": 0.9}),
+    Schedule("constant, then full", "ConstantLR", {}),
+    Schedule("constant, small for long", "ConstantLR", {"factor": 0.01, "total_iters": 20}, **_ADAM),
+    Schedule("polynomial", "PolynomialLR", {}),
+    Schedule("polynomial, square", "PolynomialLR", {"total_iters": 20, "power": 2.0}, **_ADAM),
+    Schedule("polynomial, root", "PolynomialLR", {"total_iters": 25, "power": 0.5}, groups=_TWO_RATES),
+    Schedule("warm restarts", "CosineAnnealingWarmRestarts", {"T_0": 8}),
+    Schedule("warm restarts, longer and longer", "CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.01}),
+    Schedule("warm restarts at each step", "CosineAnnealingWarmRestarts", {"T_0": 1, "eta_min": 0.1}),
+    Schedule("function", "LambdaLR", {"lr_lambda": lambda step: 0.95**step}),
+    Schedule(
+        "functions of groups",
+        "LambdaLR",
+        {"lr_lambda": [lambda step: 1 / (1 + step), lambda step: min(1.0, step / 10)]},
+        groups=_TWO_RATES,
+    ),
     Schedule("cosine", "CosineAnnealingLR", {"T_max": 30}),
     Schedule("cosine to a floor and up again", "CosineAnnealingLR", {"T_max": 12, "eta_min": 0.05}),
     Schedule("warm-up", "LinearLR", {}),
@@ -500,8 +529,92 @@ SCHEDULES = (
         },
     ),
     Schedule("cycle from the top", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "pct_start": 0.0}),
+    Schedule("cycle of epochs", "OneCycleLR", {"max_lr": 1.0, "epochs": 5, "steps_per_epoch": 6}),
+    Schedule("cycle in three phases", "OneCycleLR", {"max_lr": 1.0, "total_steps": 30, "three_phase": True}),
+    Schedule(
+        "cycle in three phases, linear, of groups",
+        "OneCycleLR",
+        {
+            "max_lr": [1.0, 0.1],
+            "total_steps": 30,
+            "pct_start": 0.4,
+            "anneal_strategy": "linear",
+            "base_momentum": [0.8, 0.5],
+            "max_momentum": [0.9, 0.99],
+            "three_phase": True,
+        },
+        groups=_TWO_RATES,
+    ),
+    Schedule("cycles", "CyclicLR", {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4}),
+    Schedule("cycles of Adam", "CyclicLR", {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4, "step_size_down": 7}, **_ADAM),
+    Schedule(
+        "cycles, smaller and smaller",
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 3, "step_size_down": 2, "mode": "triangular2"},
+    ),
+    Schedule(
+        "cycles, fading",
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 6, "mode": "exp_range", "gamma": 0.95, "cycle_momentum": False},
+    ),
+    Schedule(
+        "cycles, by a function",
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4, "scale_fn": lambda cycle: 1 / (1 + cycle)},
+    ),
+    Schedule(
+        "cycles, by a function of the step, of groups",
+        "CyclicLR",
+        {
+            "base_lr": [0.1, 0.01],
+            "max_lr": [0.5, 0.02],
+            "step_size_up": 4,
+            "scale_fn": lambda step: 0.9**step,
+            "scale_mode": "iterations",
+            "base_momentum": [0.8, 0.5],
+            "max_momentum": [0.9, 0.95],
+        },
+        groups=_TWO_RATES,
+    ),
+    Schedule("plateau", "ReduceLROnPlateau", {"patience": 3}, metrics=_METRICS),
+    Schedule("plateau, impatient", "ReduceLROnPlateau", {"factor": 0.5, "patience": 0}, metrics=_METRICS, **_ADAM),
+    Schedule(
+        "plateau, cooling down",
+        "ReduceLROnPlateau",
+        {"factor": 0.5, "patience": 1, "cooldown": 3, "threshold": 0.05, "threshold_mode": "abs"},
+        metrics=_METRICS,
+    ),
+    Schedule("plateau that rises", "ReduceLROnPlateau", {"mode": "max", "factor": 0.3, "patience": 2}, metrics=_METRICS),
+    Schedule(
+        "plateau that rises by an amount",
+        "ReduceLROnPlateau",
+        {"mode": "max", "factor": 0.3, "patience": 2, "threshold": 0.1, "threshold_mode": "abs", "cooldown": 1},
+        metrics=_METRICS,
+    ),
+    Schedule(
+        "plateau with a floor, of groups",
+        "ReduceLROnPlateau",
+        {"factor": 0.1, "patience": 0, "min_lr": [0.01, 0.001], "eps": 1e-3},
+        groups=_TWO_RATES,
+        metrics=_METRICS,
+    ),
     Schedule(
         "warm-up, then cosine", "SequentialLR", {"milestones": [6]}, parts=(_WARM_UP, ("CosineAnnealingLR", {"T_max": 24}))
+    ),
+    Schedule(
+        "warm-up, then polynomial", "SequentialLR", {"milestones": [6]}, parts=(_WARM_UP, ("PolynomialLR", {"total_iters": 20}))
+    ),
+    Schedule(
+        "constant, then warm restarts",
+        "SequentialLR",
+        {"milestones": [4]},
+        parts=(("ConstantLR", {"factor": 0.1, "total_iters": 10}), ("CosineAnnealingWarmRestarts", {"T_0": 5, "T_mult": 2})),
+    ),
+    Schedule(
+        "warm-up, then exponential, then milestones",
+        "SequentialLR",
+        {"milestones": [6, 12]},
+        parts=(_WARM_UP, ("ExponentialLR", {"gamma": 0.9}), ("MultiStepLR", {"milestones": [3, 7]})),
     ),
     Schedule(
         "three in a row",

@@ -1,25 +1,52 @@
 """Optimizers, schedules of the learning rate, gradient clipping."""
 
+from typing import TYPE_CHECKING, Any
+
+from chainrule.habits import OPTIM, absent
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.clipping import clip_grad_norm_
-from chainrule.optim.cycles import OneCycleLR
+from chainrule.optim.cycles import CyclicLR, OneCycleLR
 from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.plateau import ReduceLROnPlateau
 from chainrule.optim.rmsprop import RMSprop
 from chainrule.optim.schedule import Schedule, SequentialLR
-from chainrule.optim.schedules import CosineAnnealingLR, LinearLR, StepLR
+from chainrule.optim.schedules import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
 from chainrule.optim.sgd import SGD
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ConstantLR",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LambdaLR",
     "LinearLR",
+    "MultiStepLR",
     "OneCycleLR",
     "Optimizer",
+    "PolynomialLR",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Schedule",
     "SequentialLR",
     "StepLR",
     "clip_grad_norm_",
 ]
+
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.optim'", name, OPTIM)
