@@ -48,7 +48,13 @@ def generator(name: str) -> np.random.Generator:
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], values: str = "normal") -> Array:
     """Numbers that float32 holds exactly."""
-    found = rng.choice(SOME[values], shape) if values in SOME else rng.standard_normal(shape)
+    if values in SOME:
+        found = rng.choice(SOME[values], shape)
+    elif values.endswith("probabilities"):
+        found = rng.uniform(0.01, 0.99, shape)
+        found = np.log(found) if values.startswith("log") else found
+    else:
+        found = rng.standard_normal(shape)
     return np.asarray(found, np.float32).astype(np.float64)
 
 
@@ -111,9 +117,11 @@ def target_of(case: cases.Loss, x: Array, rng: np.random.Generator) -> Array:
     if case.target == "probabilities":
         drawn = rng.random(case.shape).astype(np.float32)
         return np.asarray(drawn / drawn.sum(1, keepdims=True), np.float64)
+    if case.target == "sparse probabilities":
+        return np.where(rng.random(case.shape) < 0.3, 0, draw(rng, case.shape, "probabilities"))
     if case.target == "near":
         return x + rng.choice([-2.0, -0.5, -0.25, 0.0, 0.125, 0.5, 1.0], case.shape)
-    return draw(rng, case.shape)
+    return draw(rng, case.shape, case.target)
 
 
 def of_loss(case: cases.Loss) -> dict[str, Array]:

@@ -120,6 +120,7 @@ FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("layer_norm", (IMAGE,), {"normalized_shape": 6}),
     ("group_norm", (IMAGE,), {"num_groups": 2}),
     ("flatten", (IMAGE,), {"start_dim": 1, "end_dim": -2}),
+    ("glu", (IMAGE,), {"dim": 1}),
     ("softmax", (IMAGE,), {"dim": 1}),
     ("log_softmax", (IMAGE,), {"dim": (1, -1)}),
     ("cross_entropy", (IMAGE[:, :, 0, 0], [1, 2]), {"ignore_index": 2}),

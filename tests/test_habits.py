@@ -241,6 +241,9 @@ def test_options_of_losses_are_passed_by_name_as_their_places_differ_from_pytorc
         lambda: F.nll_loss(scores, [0, 1], None, 1),
         lambda: F.mse_loss(scores, scores, "sum"),
         lambda: F.smooth_l1_loss(scores, scores, "sum"),
+        lambda: F.huber_loss(scores, scores, "sum"),
+        lambda: F.kl_div(scores, scores, "sum"),
+        lambda: F.binary_cross_entropy(scores, scores, None, "sum"),
         lambda: F.binary_cross_entropy_with_logits(scores, scores, None, "sum"),
         lambda: nn.CrossEntropyLoss(None, 1),
         lambda: nn.MSELoss("sum"),
@@ -260,7 +263,7 @@ def test_a_shape_is_one_argument() -> None:
 
 def test_activations_take_inplace_which_means_nothing() -> None:
     x = cr.tensor([-1.0, 7.0])
-    for f in (F.relu, F.relu6, F.leaky_relu, F.silu, F.hardswish, F.hardsigmoid, F.hardtanh, F.elu, F.celu, F.selu):
+    for f in (F.relu, F.relu6, F.leaky_relu, F.silu, F.hardswish, F.hardsigmoid, F.hardtanh, F.elu, F.celu, F.selu, F.mish):
         np.testing.assert_array_equal(f(x, inplace=True).numpy(), f(x).numpy())
     assert F.dropout(x, 0.5, False, True) is x
     np.testing.assert_array_equal(x.numpy(), [-1, 7])
@@ -299,6 +302,7 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "avg_pool1d": ((PICTURES[0], 2), {}),
     "avg_pool2d": ((PICTURES, 2), {}),
     "batch_norm": ((PICTURES, ROWS[0], ROWS[1]), {"weight": ROWS[0], "bias": ROWS[1]}),
+    "binary_cross_entropy": ((ROWS, ROWS), {"weight": ROWS[0]}),
     "binary_cross_entropy_with_logits": ((ROWS, ROWS), {"pos_weight": ROWS[0]}),
     "celu": ((ROWS,), {}),
     "channel_shuffle": ((PICTURES, 2), {}),
@@ -311,20 +315,26 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "elu": ((ROWS,), {}),
     "flatten": ((PICTURES,), {}),
     "gelu": ((ROWS,), {}),
+    "glu": ((ROWS,), {}),
     "group_norm": ((PICTURES, 2), {"weight": ROWS[0], "bias": ROWS[1]}),
     "hardsigmoid": ((ROWS,), {}),
     "hardswish": ((ROWS,), {}),
     "hardtanh": ((ROWS,), {}),
+    "huber_loss": ((ROWS, ROWS), {}),
+    "kl_div": ((ROWS, ROWS), {}),
     "l1_loss": ((ROWS, ROWS), {}),
     "layer_norm": ((ROWS, 2), {"weight": ROWS[0], "bias": ROWS[1]}),
     "leaky_relu": ((ROWS,), {}),
     "linear": ((ROWS, ROWS, ROWS[0]), {}),
     "local_response_norm": ((PICTURES, 3), {}),
     "log_softmax": ((ROWS,), {}),
+    "logsigmoid": ((ROWS,), {}),
     "max_pool1d": ((PICTURES[0], 2), {}),
     "max_pool2d": ((PICTURES, 2), {}),
+    "mish": ((ROWS,), {}),
     "mse_loss": ((ROWS, ROWS), {}),
     "nll_loss": ((ROWS, np.array([0, 1])), {}),
+    "prelu": ((ROWS, ROWS[0]), {}),
     "relu": ((ROWS,), {}),
     "relu6": ((ROWS,), {}),
     "selu": ((ROWS,), {}),
@@ -332,6 +342,8 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "silu": ((ROWS,), {}),
     "smooth_l1_loss": ((ROWS, ROWS), {}),
     "softmax": ((ROWS,), {}),
+    "softplus": ((ROWS,), {}),
+    "softsign": ((ROWS,), {}),
     "stochastic_depth": ((ROWS, 0.5, "row", False), {}),
     "tanh": ((ROWS,), {}),
 }

@@ -44,7 +44,8 @@ def test_gradients_of_a_loss_are_right_to_second_order(case: cases.Loss) -> None
     else:
         target = rng.random(case.shape)
     loss = getattr(nn, case.loss)(**case.arguments)
-    cr.gradcheck(lambda x: loss(x, target), rng.standard_normal(case.shape), order=2)
+    x = rng.uniform(0.1, 0.9, case.shape) if case.values == "probabilities" else rng.standard_normal(case.shape)
+    cr.gradcheck(lambda x: loss(x, target), x, order=2)
 
 
 def test_gradients_of_dropout_are_right() -> None:
@@ -63,6 +64,43 @@ def test_binary_cross_entropy_has_its_slope_at_a_logit_of_exactly_zero(target: f
     F.binary_cross_entropy_with_logits(x, [target]).backward()
     assert x.grad is not None
     assert x.grad.item() == pytest.approx(0.5 - target)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_binary_cross_entropy_of_certain_and_of_tiny_probabilities(compiled: bool) -> None:
+    """PyTorch's values, where a logarithm is at least -100; its slope of -10^12 where a probability of 0 should be 1."""
+    x = np.array([0.0, 1.0, 0.0, 1.0, 1e-30, 1e-7, 1 - 2.0**-24, 0.0], np.float32)
+    target = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.5], np.float32)
+
+    def run(x: cr.Tensor, target: cr.Tensor) -> list[Any]:
+        losses = F.binary_cross_entropy(x * 1, target, reduction="none")
+        return [losses, *cr.grad(losses.sum(), [x])]
+
+    values, slopes = (cr.compile(run) if compiled else run)(cr.tensor(x, requires_grad=True), cr.tensor(target))
+    np.testing.assert_allclose(values, [100, 100, 0, 0, 30 * math.log(10), 1e-7, 2.0**-24, 50], rtol=1e-6)
+    np.testing.assert_allclose(slopes, [-1e12, 1e12, 1, -1, -1e30, 1, -1, -5e11], rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_probability_out_of_range_is_refused_before_anything_changes(compiled: bool) -> None:
+    run = (
+        cr.compile(lambda x: F.binary_cross_entropy(x * 2, [1.0]))
+        if compiled
+        else lambda x: F.binary_cross_entropy(x * 2, [1.0])
+    )
+    assert run(cr.tensor([0.25])).item() == pytest.approx(math.log(2))
+    with pytest.raises(UserError, match=r"x must be probabilities, 0 to 1, got 1\.5 at \[0\]: pass sigmoid\(x\), or use"):
+        run(cr.tensor([0.75]))
+    assert math.isnan(run(cr.tensor([math.nan])).item())
+
+
+def test_divergences_of_impossible_classes_are_0() -> None:
+    x = cr.tensor([[0.0, -math.inf]], requires_grad=True)
+    target = cr.tensor([[1.0, 0.0]], requires_grad=True)
+    loss = F.kl_div(x, target, reduction="sum")
+    loss.backward()
+    assert loss.item() == 0
+    np.testing.assert_array_equal(x.grad, [[-1, 0]])
 
 
 @pytest.mark.parametrize("logit", [-1e4, -100.0, 100.0, 1e4])
@@ -344,23 +382,40 @@ def test_dropout_refuses_what_is_no_probability() -> None:
 # ---- activations far out
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def of_mish(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    inner = np.logaddexp(0, x)
+    near = np.minimum(inner, 300)
+    return x * np.tanh(inner), np.tanh(inner) + x * sigmoid(x) / np.cosh(near) ** 2
+
+
+FAR_OUT: dict[str, Any] = {
+    "hardswish": lambda x: (x * np.clip((x + 3) / 6, 0, 1), np.clip((x + 3) / 6, 0, 1)),
+    "hardsigmoid": lambda x: (np.clip((x + 3) / 6, 0, 1), x * 0),
+    "hardtanh": lambda x: (np.clip(x, -1, 1), x * 0),
+    "softplus": lambda x: (np.logaddexp(0, x), sigmoid(x)),
+    "logsigmoid": lambda x: (-np.logaddexp(0, -x), sigmoid(-x)),
+    "softsign": lambda x: (x / (1 + np.abs(x)), (1 + np.abs(x)) ** -2.0),
+    "mish": of_mish,
+    "silu": lambda x: (x * sigmoid(x), sigmoid(x) + x * sigmoid(x) * sigmoid(-x)),
+}
+
+
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("name", ["elu", "celu", "selu", "hardswish", "hardsigmoid", "hardtanh"])
+@pytest.mark.parametrize("name", [*FAR_OUT, "elu", "celu", "selu"])
 def test_activations_and_their_slopes_are_right_far_from_0(name: str, compiled: bool) -> None:
     """Values and slopes against their formulas in float64."""
     f = getattr(F, name)
-    x = np.array([-1e30, -1e4, -80.0, -20.0, 20.0, 100.0, 1e4, 1e30])
-    alpha, scale = (1.6732632423543772, 1.0507009873554805) if name == "selu" else (1.0, 1.0)
-    exponential = (
-        np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))) * scale,
-        np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))) * scale,
-    )
-    piece = np.clip((x + 3) / 6, 0, 1)
-    values, slopes = {
-        "hardswish": (x * piece, piece),
-        "hardsigmoid": (piece, x * 0),
-        "hardtanh": (np.clip(x, -1, 1), x * 0),
-    }.get(name, exponential)
+    x = np.array([-1e30, -1e4, -80.0, -20.0, 20.0, 80.0, 1e4, 1e30], np.float32).astype(np.float64)
+    if name in FAR_OUT:
+        values, slopes = FAR_OUT[name](x)
+    else:
+        alpha, scale = (1.6732632423543772, 1.0507009873554805) if name == "selu" else (1.0, 1.0)
+        values = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))) * scale
+        slopes = np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))) * scale
 
     def run(x: cr.Tensor) -> list[Any]:
         x = x * 1
@@ -369,7 +424,7 @@ def test_activations_and_their_slopes_are_right_far_from_0(name: str, compiled: 
 
     found = (cr.compile(run) if compiled else run)(cr.tensor(x.astype(np.float32), requires_grad=True))
     np.testing.assert_allclose(found[0].numpy(), values, rtol=1e-6)
-    np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-5, atol=0)
+    np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-5, atol=1e-44)
 
 
 # ---- what layers refuse: the path of the layer, the shapes, the argument to change
@@ -462,6 +517,12 @@ REFUSED = [
     ),
     (
         (2, 4, 3, 3),
+        nn.PReLU(3),
+        "layer features.0 (PReLU) got shape (2, 4, 3, 3) with 4 channels, but num_parameters=3: pass num_parameters=4, or 1 "
+        "for a slope that all share",
+    ),
+    (
+        (2, 4, 3, 3),
         nn.ChannelShuffle(3),
         "layer features.0 (ChannelShuffle): channel_shuffle: 4 channels do not divide into groups=3",
     ),
@@ -535,6 +596,8 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
         (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: max_val must be larger than min_val, got 1.0 and 1.0"),
         (lambda: nn.CELU(0.0), "CELU: alpha must not be 0"),
+        (lambda: nn.Softplus(beta=0), "Softplus: beta must not be 0"),
+        (lambda: nn.PReLU(0), "PReLU: num_parameters must be a whole number of at least 1, got 0"),
         (lambda: nn.ELU("1"), "ELU: alpha must be a number, got '1'"),
         (lambda: nn.Dropout2d(-0.5), "Dropout2d: p must be a probability, 0 to 1, got -0.5"),
         (lambda: nn.StochasticDepth(2, "row"), "StochasticDepth: p must be a probability, 0 to 1, got 2"),
@@ -598,6 +661,15 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
         (lambda x: F.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be larger than min_val, got 2.0 and 1.0"),
         (lambda x: F.celu(x, 0), "celu: alpha must not be 0"),
+        (lambda x: F.softplus(x, 0.0), "softplus: beta must not be 0"),
+        (
+            lambda x: F.prelu(x, [0.1, 0.2]),
+            "prelu: weight must have one number, or one for each of the 3 channels of (2, 3, 6, 6), got (2,)",
+        ),
+        (
+            lambda x: F.glu(x, 1),
+            "glu: axis 1 of (2, 3, 6, 6) has 3 elements, which do not divide into two halves",
+        ),
         (lambda x: F.dropout2d(x, 2.0), "dropout2d: p must be a probability, 0 to 1, got 2.0"),
         (lambda x: F.dropout2d(x[0, 0, 0]), "dropout2d: needs an input (N, C, ...), got (6,)"),
         (lambda x: F.stochastic_depth(x, 0.5, "all"), "unknown mode 'all': Known: batch, row"),
@@ -750,6 +822,28 @@ def test_ignored_labels_may_lie_anywhere() -> None:
             "mse_loss: the prediction has shape (2, 3), the target (2, 1): reshape one of them",
         ),
         (lambda: F.smooth_l1_loss(cr.zeros((2,)), [0, 0], beta=-1.0), "smooth_l1_loss: beta must not be negative, got -1.0"),
+        (lambda: F.huber_loss(cr.zeros((2,)), [0, 0], delta=0), "huber_loss: delta must be positive, got 0"),
+        (
+            lambda: F.huber_loss(cr.zeros((2,)), [0]),
+            "huber_loss: the prediction has shape (2,), the target (1,): reshape one of them",
+        ),
+        (
+            lambda: F.kl_div(cr.zeros((2,)), [0, 0], reduction="batch"),
+            "unknown reduction 'batch': did you mean 'batchmean'? Known: batchmean, mean, none, sum",
+        ),
+        (
+            lambda: F.kl_div(cr.zeros(()), 0.5, reduction="batchmean"),
+            "kl_div: reduction='batchmean' needs a batch (N, ...), got ()",
+        ),
+        (
+            lambda: F.binary_cross_entropy([[0.5, -2.5]], [[0, 1]]),
+            "binary_cross_entropy: x must be probabilities, 0 to 1, got -2.5 at [0, 1]: pass sigmoid(x), or use "
+            "binary_cross_entropy_with_logits",
+        ),
+        (
+            lambda: F.binary_cross_entropy([0, 1], [0, 1]),
+            "binary_cross_entropy: needs a float, got int64[2]: cast to float32 first",
+        ),
         (
             lambda: F.l1_loss(cr.zeros((2,)), [0, 0], reduction="summ"),
             "unknown reduction 'summ': did you mean 'sum'? Known: mean, none, sum",

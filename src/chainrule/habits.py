@@ -217,10 +217,7 @@ LIBRARY: dict[str, str] = {
 }
 
 LAYERS: dict[str, str] = {
-    "BCELoss": "use BCEWithLogitsLoss on the scores before the sigmoid, which keeps more digits",
     "Embedding": "index a parameter with the integers: table[indices]",
-    "HuberLoss": "use SmoothL1Loss(beta=delta) times delta",
-    "LogSoftmax": "use functional.log_softmax(x, dim=1) in forward",
     "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
     "Unflatten": "write x.reshape(...) in forward",
     "ZeroPad2d": "pass padding to the convolution, or write x.pad(...) in forward",
@@ -228,12 +225,10 @@ LAYERS: dict[str, str] = {
 }
 
 FUNCTIONAL: dict[str, str] = {
-    "binary_cross_entropy": "use binary_cross_entropy_with_logits on the scores before the sigmoid, which keeps more digits",
     "embedding": "index a parameter with the integers: table[indices]",
     "normalize": "write x / (x * x).sum(1, keepdims=True).sqrt()",
     "one_hot": "write cr.one_hot(labels, classes)",
     "pad": "write x.pad(((0, 0), (0, 0), (1, 1), (1, 1))): (before, after) for each axis",
-    "softplus": "write cr.maximum(x, 0) + cr.log(1 + cr.exp(-cr.abs(x)))",
 }
 
 DTYPES: dict[str, str] = {

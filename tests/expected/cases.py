@@ -258,6 +258,16 @@ LAYERS = (
     layer("celu", "CELU", (3, 6), values="kinks"),
     layer("celu, flat", "CELU", (3, 6), values="kinks", alpha=0.5),
     layer("selu", "SELU", (3, 6), values="kinks"),
+    layer("prelu", "PReLU", (3, 6), values="kinks"),
+    layer("prelu of channels", "PReLU", (2, 3, 4), values="kinks", num_parameters=3, init=0.1),
+    layer("prelu of a vector", "PReLU", (6,), values="kinks"),
+    layer("mish", "Mish", (3, 8), values="bends"),
+    layer("softplus", "Softplus", (3, 8), values="bends"),
+    layer("softplus, steep", "Softplus", (3, 8), values="bends", beta=2.5, threshold=10.0),
+    layer("log sigmoid", "LogSigmoid", (3, 8), values="bends"),
+    layer("softsign", "Softsign", (3, 8), values="bends"),
+    layer("glu", "GLU", (3, 6)),
+    layer("glu over channels", "GLU", (2, 4, 3), values="kinks", dim=1),
     layer("leaky relu", "LeakyReLU", (3, 6), values="kinks"),
     layer("leaky relu, steep", "LeakyReLU", (3, 6), values="kinks", negative_slope=0.2),
     layer("sigmoid", "Sigmoid", (3, 6), values="kinks"),
@@ -266,6 +276,7 @@ LAYERS = (
     layer("gelu by tanh", "GELU", (3, 6), values="kinks", approximate="tanh"),
     layer("silu", "SiLU", (3, 6), values="kinks"),
     layer("softmax", "Softmax", (3, 5), dim=1),
+    layer("log softmax", "LogSoftmax", (3, 5), values="kinks", dim=-1),
     layer("softmax over channels", "Softmax", (2, 4, 3, 2), values="kinks", dim=1),
 )
 
@@ -277,8 +288,9 @@ class Loss:
     """One loss on one prediction of ``shape``.
 
     ``target``: "normal" numbers, "near" the prediction, "binary", "probabilities", or "labels" from 0 to classes - 1, of
-    which some are ``arguments["ignore_index"]``, or "ignored": labels that all are. ``values`` as for layers, or "masked":
-    in each row one class, not the label's, scores -inf.
+    which some are ``arguments["ignore_index"]``, or "ignored": labels that all are, or "sparse probabilities", of which some
+    are 0, or "log probabilities". ``values`` as for layers, or "masked": in each row one class, not the label's, scores -inf,
+    or "probabilities" or "log probabilities", of each class on its own.
     """
 
     name: str
@@ -346,6 +358,20 @@ LOSSES = (
     *(
         _loss("binary cross-entropy", "BCEWithLogitsLoss", (5, 4), "binary", **row)
         for row in _options(weight=_WEIGHT, pos_weight=(None, [3.0, 1.0, 0.5, 2.0]), reduction=_REDUCTIONS)
+    ),
+    *(
+        _loss("binary cross-entropy of probabilities", "BCELoss", (5, 4), "probabilities", "probabilities", **row)
+        for row in _options(weight=_WEIGHT, reduction=_REDUCTIONS)
+    ),
+    *(_loss("Huber's", "HuberLoss", (4, 4), "near", **row) for row in _options(delta=(None, 0.3), reduction=_REDUCTIONS)),
+    _loss("Huber's at kinks", "HuberLoss", (3, 4), "near", "kinks", delta=0.5, reduction="sum"),
+    *(
+        _loss("divergence", "KLDivLoss", (5, 4), "sparse probabilities", "log probabilities", **row)
+        for row in _options(reduction=(*_REDUCTIONS, "batchmean"))
+    ),
+    *(
+        _loss("divergence of logarithms", "KLDivLoss", (5, 4), "log probabilities", "log probabilities", log_target=True, **row)
+        for row in _options(reduction=(*_REDUCTIONS, "batchmean"))
     ),
     _loss(
         "binary cross-entropy at kinks", "BCEWithLogitsLoss", (5, 4), "probabilities", "kinks", pos_weight=[3.0, 1.0, 0.5, 2.0]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+from chainrule import ops
 from chainrule.arguments import real_number
 from chainrule.errors import UserError
-from chainrule.nn.conversion import on_tensors
+from chainrule.graph.dtypes import float32, is_float
+from chainrule.nn.conversion import on_tensors, remark_on_dtype
 from chainrule.tensor import Tensor, functions
+from chainrule.tensor.axes import as_axis
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -81,6 +84,23 @@ def _elu(x: Tensor, alpha: float, steepness: float) -> Tensor:
 
 
 @on_tensors
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, else weight x: (N, C, ...) with a weight (C), or any x with a weight (1). The slope at 0 is weight.
+
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015).
+    """
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.ndim > 1 or weight.size not in (1, channels):
+        raise UserError(
+            f"prelu: weight must have one number, or one for each of the {channels} channels of {x.shape}, got {weight.shape}"
+        )
+    if x.dtype is not weight.dtype:
+        remark_on_dtype("prelu", x, weight)
+    slopes = weight.reshape((1,) * x.ndim if weight.size == 1 else (1, channels, *(1,) * (x.ndim - 2)))
+    return functions.maximum(0.0, x) + slopes * functions.minimum(x, 0.0)
+
+
+@on_tensors
 def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x. The gradient at 0 is negative_slope."""
     return functions.where(x > 0, x, x * negative_slope)
@@ -96,6 +116,55 @@ def sigmoid(x: Tensor) -> Tensor:
 def tanh(x: Tensor) -> Tensor:
     """(e^x - e^-x) / (e^x + e^-x), between -1 and 1."""
     return x.tanh()
+
+
+@on_tensors
+def logsigmoid(x: Tensor) -> Tensor:
+    """ln sigmoid(x) = -ln(1 + e^-x), to all digits also where the sigmoid rounds to 0 or 1."""
+    return -Tensor(ops.softplus((-_floats(x)).node))
+
+
+@on_tensors
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + e^(beta x)) / beta, a smooth max(0, x); x itself where beta x > threshold, as in PyTorch."""
+    if real_number("softplus: beta", beta) == 0:
+        raise UserError("softplus: beta must not be 0")
+    steep, threshold = _floats(x) * beta, real_number("softplus: threshold", threshold)
+    return functions.where(steep > threshold, x, Tensor(ops.softplus(steep.node)) * (1 / beta))
+
+
+@on_tensors
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|), between -1 and 1."""
+    size = x.abs()
+    share = 1.0 / (size + 1.0)
+    # 1 - 1 / (1 + |x|) far from 0, as the slope of x / (1 + |x|) is there a difference of two numbers that are nearly equal
+    return functions.where(size < 1, x * share, x.sign() * (1.0 - share))
+
+
+@on_tensors
+def mish(x: Tensor, inplace: bool = False) -> Tensor:
+    """x tanh(ln(1 + e^x)). Misra, "Mish: a self regularized non-monotonic activation function" (2020)."""
+    return x * Tensor(ops.softplus(_floats(x).node)).tanh()
+
+
+@on_tensors
+def glu(x: Tensor, dim: int = -1) -> Tensor:
+    """a sigmoid(b), with a and b the two halves of x along the axis ``dim``: (..., 2 n, ...) -> (..., n, ...).
+
+    Dauphin, Fan, Auli and Grangier, "Language modeling with gated convolutional networks" (2017).
+    """
+    axis = as_axis("glu", dim, x.ndim)
+    half, odd = divmod(x.shape[axis], 2)
+    if odd:
+        raise UserError(f"glu: axis {dim} of {x.shape} has {x.shape[axis]} elements, which do not divide into two halves")
+    first, second = ((*(slice(None),) * axis, part) for part in (slice(0, half), slice(half, None)))
+    return x[first] * x[second].sigmoid()
+
+
+def _floats(x: Tensor) -> Tensor:
+    """``x``, or integers as float32."""
+    return x if is_float(x.dtype) else x.astype(float32)
 
 
 @on_tensors

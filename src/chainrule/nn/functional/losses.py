@@ -18,10 +18,10 @@ from chainrule.tensor.axes import Axes, as_axes
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    """The mean, the sum, or all of the ``losses``, as ``reduction`` says."""
+def _reduced(losses: Tensor, reduction: str, known: tuple[str, ...] = _REDUCTIONS) -> Tensor:
+    """The mean, the sum, or all of the ``losses``, as ``reduction`` says; a UserError lists the ``known`` reductions."""
     if reduction not in _REDUCTIONS:
-        raise unknown_value("reduction", reduction, _REDUCTIONS)
+        raise unknown_value("reduction", reduction, known)
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
 
@@ -105,6 +105,66 @@ def binary_cross_entropy_with_logits(
     if weight is not None:
         losses = _weighed(losses, as_input("binary_cross_entropy_with_logits: weight", weight, x.dtype))
     return _reduced(losses, reduction)
+
+
+@on_tensors
+def binary_cross_entropy(x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
+    """-(t ln x + (1 - t) ln(1 - x)) for probabilities x, with t the target, of the shape of x. ``weight`` multiplies it.
+
+    The logarithms are at least -100, and where one is that of 0 its slope is 10^12, as in PyTorch. From scores,
+    ``binary_cross_entropy_with_logits`` keeps more digits. A UserError names an x that is no probability.
+    """
+    t = _alike("binary_cross_entropy", x, target)
+    if not is_float(x.dtype):
+        raise UserError(f"binary_cross_entropy: needs a float, got {x.node.type}: cast to float32 first")
+    verify(x, _check_probabilities)
+    never, surely = x == 0, x == 1
+    log_of_x = functions.where(never, x * 1e12 - 100.0, functions.where(never, 1.0, x).log().clip(-100.0))
+    log_of_rest = functions.where(surely, (1.0 - x) * 1e12 - 100.0, (-functions.where(surely, 0.0, x)).log1p().clip(-100.0))
+    losses = -(t * log_of_x + (1 - t) * log_of_rest)
+    if weight is not None:
+        losses = losses * as_input("binary_cross_entropy: weight", weight, x.dtype)
+    return _reduced(losses, reduction)
+
+
+def _check_probabilities(value: Array) -> None:
+    wrong = (value < 0) | (value > 1)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise UserError(
+            f"binary_cross_entropy: x must be probabilities, 0 to 1, got {float(value[place]):.6g} at {list(place)}: pass "
+            "sigmoid(x), or use binary_cross_entropy_with_logits"
+        )
+
+
+@on_tensors
+def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """d^2 / 2 where d = |x - target| < delta, else delta (d - delta / 2). Huber, "Robust estimation of a location parameter"
+    (1964)."""
+    if real_number("huber_loss: delta", delta) <= 0:
+        raise UserError(f"huber_loss: delta must be positive, got {delta}")
+    _alike("huber_loss", x, target)
+    return smooth_l1_loss(x, target, reduction=reduction, beta=delta) * delta
+
+
+@on_tensors
+def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """t (ln t - x), with x the logarithms of probabilities and t the target, of the shape of x; 0 where t is 0.
+
+    Kullback and Leibler's divergence of x from the target is its sum over the classes: ``reduction="batchmean"`` gives the mean
+    of that over the first axis; "mean" is the mean over all elements. With ``log_target`` the target holds logarithms, too.
+    """
+    t = _alike("kl_div", x, target)
+    if log_target:
+        losses = t.exp() * (t - x)
+    else:
+        none = t == 0
+        losses = functions.where(none, 0.0, t * functions.where(none, 1.0, t).log()) - _weighed(x, t)
+    if reduction != "batchmean":
+        return _reduced(losses, reduction, (*_REDUCTIONS, "batchmean"))
+    if not x.ndim or not x.shape[0]:
+        raise UserError(f"kl_div: reduction='batchmean' needs a batch (N, ...), got {x.shape}")
+    return losses.sum() * (1 / x.shape[0])
 
 
 @on_tensors

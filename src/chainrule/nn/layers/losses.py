@@ -94,3 +94,42 @@ class BCEWithLogitsLoss(Module):
         return losses.binary_cross_entropy_with_logits(
             x, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )
+
+
+class BCELoss(Module):
+    """Binary cross-entropy of probabilities. From scores, BCEWithLogitsLoss keeps more digits."""
+
+    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
+        super().__init__()
+        self.weight, self.reduction = weight, reduction
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x``, probabilities, and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
+        return losses.binary_cross_entropy(x, target, self.weight, reduction=self.reduction)
+
+
+class HuberLoss(Module):
+    """d^2 / 2 where d = |x - target| < delta, else delta (d - delta / 2)."""
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__()
+        self.reduction, self.delta = reduction, delta
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
+        return losses.huber_loss(x, target, reduction=self.reduction, delta=self.delta)
+
+
+class KLDivLoss(Module):
+    """t (ln t - x), with x the logarithms of probabilities and t the target; ``log_target`` if it holds logarithms, too.
+
+    ``reduction="batchmean"`` gives Kullback and Leibler's divergence: the sum over the classes, the mean over the first axis.
+    """
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__()
+        self.reduction, self.log_target = reduction, log_target
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        """``x`` and ``target`` of the same shape -> a number, or that shape with ``reduction="none"``."""
+        return losses.kl_div(x, target, reduction=self.reduction, log_target=self.log_target)
