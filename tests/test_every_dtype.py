@@ -318,6 +318,11 @@ METHODS: dict[str, list[Callable[[Tensor], Tensor]]] = {
         lambda x: x.var(0, ddof=1),
         lambda x: x.any(1),
         lambda x: x.all((0, 1)),
+        lambda x: x.std(1),
+        lambda x: x.prod((0, 1)),
+        lambda x: x.cumsum(2),
+        lambda x: x.norm(axis=1),
+        lambda x: x.logsumexp(0),
     ],
     "extremes": [
         lambda x: x.max(),

@@ -67,6 +67,7 @@ from chainrule.ops.primitive import OUTPUT, REGISTRY, Blocked, EachInput, Primit
 from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
 from chainrule.ops.rounding import ceil, floor, floor_divide, remainder, round_
+from chainrule.ops.scan import cumsum
 from chainrule.ops.windows import output_size
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "cos",
+    "cumsum",
     "default_engine",
     "divide",
     "engine_in_use",

@@ -54,6 +54,25 @@ def full(shape: Sequence[int] | int, value: float, dtype: Any = float32) -> Tens
 
 
 @explained
+def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+    """A tensor of the shape of ``x`` whose elements are all 0, of the dtype of ``x`` by default."""
+    return full_like(x, 0, dtype)
+
+
+@explained
+def ones_like(x: Any, dtype: Any = None) -> Tensor:
+    """A tensor of the shape of ``x`` whose elements are all 1, of the dtype of ``x`` by default."""
+    return full_like(x, 1, dtype)
+
+
+@explained
+def full_like(x: Any, value: float, dtype: Any = None) -> Tensor:
+    """A tensor of the shape of ``x`` whose elements are all ``value``, of the dtype of ``x`` by default."""
+    like = as_tensor(x)
+    return full(like.shape, value, like.dtype if dtype is None else dtype)
+
+
+@explained
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
     """The numbers ``start``, ``start + step``, ... before ``stop``: (n). A single argument is ``stop``, with start 0.
 
@@ -206,6 +225,24 @@ def abs(x: Any) -> Tensor:
 
 
 @explained
+def isnan(x: Any) -> Tensor:
+    """Whether each element is nan."""
+    return as_tensor(x).isnan()
+
+
+@explained
+def isinf(x: Any) -> Tensor:
+    """Whether each element is inf or -inf."""
+    return as_tensor(x).isinf()
+
+
+@explained
+def isfinite(x: Any) -> Tensor:
+    """Whether each element is a number other than inf, -inf and nan."""
+    return as_tensor(x).isfinite()
+
+
+@explained
 def clip(x: Any, low: Any = None, high: Any = None) -> Tensor:
     """Each element limited to [low, high]; no gradient passes where it is at a limit or outside."""
     return as_tensor(x).clip(low, high)
@@ -221,6 +258,42 @@ def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The mean over ``axis``, all axes by default; integers give float32."""
     return as_tensor(x).mean(axis, keepdims)
+
+
+@explained
+def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """The variance over ``axis``, all axes by default: the sum of squared distances from the mean, divided by n - ``ddof``."""
+    return as_tensor(x).var(axis, ddof, keepdims)
+
+
+@explained
+def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """The standard deviation over ``axis``, all axes by default: the root of ``var``. Its gradient is 0 where it is 0."""
+    return as_tensor(x).std(axis, ddof, keepdims)
+
+
+@explained
+def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The product over ``axis``, all axes by default, 1 of no elements; integers and bools are multiplied as int64."""
+    return as_tensor(x).prod(axis, keepdims)
+
+
+@explained
+def cumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The sums up to each place along ``axis``, that place included; without ``axis``, of the flattened tensor."""
+    return as_tensor(x).cumsum(axis)
+
+
+@explained
+def norm(x: Any, ord: Any = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The vector norm over ``axis``, all axes by default, with ``ord`` 1, 2 or inf; its gradient is 0 where it is 0."""
+    return as_tensor(x).norm(ord, axis, keepdims)
+
+
+@explained
+def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """ln of the sum of e^x over ``axis``, all axes by default, computed so that nothing overflows."""
+    return as_tensor(x).logsumexp(axis, keepdims)
 
 
 @explained

@@ -1,7 +1,7 @@
 """NumPy's own functions applied to tensors, such as ``np.exp(w)``, ``np.sum(x)`` and ``array + w``.
 
 1. Functions that chainrule has too are computed by chainrule: ``np.exp(w)`` is ``cr.exp(w)``, a tensor in the graph.
-2. Functions that only inspect values get the numbers as an array and answer as for an array: ``np.isnan(w)``,
+2. Functions that only inspect values get the numbers as an array and answer as for an array: ``np.signbit(w)``,
    ``np.array_equal(w, v)``, ``np.argsort(w)``. Their results (indices, bools, shapes, dtypes, text, files) have no gradient.
 3. All other functions are refused for a tensor that asks for a gradient, as the result would silently leave the graph; the
    error names a replacement. For any other tensor, and for every tensor inside ``no_grad()``, they get the numbers as an array.
@@ -231,6 +231,9 @@ UFUNCS: dict[np.ufunc, Callable[..., Tensor]] = {
     np.greater: operator.gt,
     np.greater_equal: operator.ge,
     np.invert: operator.invert,
+    np.isfinite: functions.isfinite,
+    np.isinf: functions.isinf,
+    np.isnan: functions.isnan,
     np.less: operator.lt,
     np.less_equal: operator.le,
     np.log: functions.log,
@@ -296,6 +299,17 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
     return x.pad(np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist(), constant_values)
 
 
+def _norm(x: Any, ord: Any = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """NumPy's norm of a matrix, which an order makes of two axes, is not that of a vector."""
+    given = as_tensor(x)
+    of_matrices = given.ndim > 1 if axis is None else np.ndim(axis) == 1 and len(axis) > 1  # type: ignore[arg-type]
+    if of_matrices and ord is not None and ord != "fro":
+        raise UserError(
+            f"np.linalg.norm: ord={ord!r} is a norm of matrices for {given.node.type}: that of all elements is x.norm({ord!r})"
+        )
+    return given.norm(2 if ord in (None, "fro") else ord, axis, keepdims)
+
+
 def _reduction(name: str) -> Callable[..., Tensor]:
     def of_tensor(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
         return getattr(as_tensor(a), name)(axis, keepdims)  # type: ignore[no-any-return]
@@ -319,16 +333,19 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.clip: _clip,
     np.concatenate: _concatenate,
     np.copy: lambda a: as_tensor(a).copy(),
+    np.cumsum: lambda a, axis=None: as_tensor(a).cumsum(axis),
     np.dot: _dot,
     np.expand_dims: lambda a, axis: as_tensor(a).expand_dims(axis),
     np.flip: lambda m, axis=None: as_tensor(m).flip(axis),
     np.full_like: _full_like,
+    np.linalg.norm: _norm,
     np.max: _reduction("max"),
     np.mean: _reduction("mean"),
     np.min: _reduction("min"),
     np.ndim: lambda a: a.ndim,
     np.ones_like: lambda a, *, dtype=None: functions.ones(a.shape, dtype or a.dtype),
     np.pad: _pad,
+    np.prod: _reduction("prod"),
     np.ravel: lambda a: as_tensor(a).flatten(),
     np.reshape: lambda a, shape: as_tensor(a).reshape(shape),
     np.round: lambda a, decimals=0: as_tensor(a).round(decimals),
@@ -336,6 +353,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.size: _size,
     np.squeeze: lambda a, axis=None: as_tensor(a).squeeze(axis),
     np.stack: lambda arrays, axis=0: functions.stack(arrays, axis),
+    np.std: lambda a, axis=None, *, ddof=0, keepdims=False: as_tensor(a).std(axis, ddof, keepdims),
     np.sum: _reduction("sum"),
     np.swapaxes: lambda a, axis1, axis2: as_tensor(a).swapaxes(axis1, axis2),
     np.transpose: lambda a, axes=None: as_tensor(a).transpose(*(() if axes is None else axes)),
@@ -348,7 +366,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 # ---- 2. functions that only inspect values
 
-LOOKING_UFUNCS = frozenset({np.isfinite, np.isinf, np.isnan, np.isnat, np.signbit})
+LOOKING_UFUNCS = frozenset({np.isnat, np.signbit})
 _LOOKING: set[Any] = (
     {np.allclose, np.array_equal, np.array_equiv, np.isclose, np.isin}
     | {np.iscomplex, np.iscomplexobj, np.isneginf, np.isposinf, np.isreal, np.isrealobj}
@@ -384,11 +402,9 @@ INSTEAD = {
     "maximum.reduce": "x.max(axis=0)",
     "minimum.reduce": "x.min(axis=0)",
     "nan_to_num": "cr.where(x == x, x, 0.0)",
-    "norm": "cr.sqrt((x * x).sum())",
     "outer": "x[:, None] * y",
     "ptp": "x.max() - x.min()",
     "sinh": "(cr.exp(x) - cr.exp(-x)) / 2",
-    "std": "cr.sqrt(x.var())",
     "take": "x[indices]",
     "vdot": "(x * y).sum()",
     "vecdot": "(x * y).sum(-1)",

@@ -34,6 +34,7 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
+from chainrule.tensor import totals
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import gradients
 from chainrule.tensor.engines import runs_natively
@@ -502,6 +503,20 @@ class Tensor:
     def __invert__(self) -> Tensor:
         return Tensor(ops.logical_not(self.node))
 
+    # ---- what kind of number
+
+    def isnan(self) -> Tensor:
+        """Whether each element is nan. Integers never are."""
+        return ~_binary("isnan", ops.equal, self, self)
+
+    def isinf(self) -> Tensor:
+        """Whether each element is inf or -inf. Integers never are."""
+        return abs(self) == math.inf if is_float(self.dtype) else self.isnan()
+
+    def isfinite(self) -> Tensor:
+        """Whether each element is a number other than inf, -inf and nan. Integers always are."""
+        return abs(self) < math.inf if is_float(self.dtype) else ~self.isnan()
+
     # ---- elementwise functions
 
     def _floats(self) -> Node:
@@ -634,6 +649,53 @@ class Tensor:
         deviation = self - self.mean(axis, keepdims=True)
         return (deviation * deviation).sum(axis, keepdims) * (1.0 / (count - ddof))
 
+    def std(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """The standard deviation over ``axis``, all axes by default: the root of ``var``. Its gradient is 0 where it is 0.
+
+        Raises:
+            UserError: the number of elements n is not larger than ``ddof``.
+        """
+        return Tensor(totals.root(self.var(axis, ddof, keepdims).node))
+
+    def prod(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The product over ``axis``, all axes by default, 1 of no elements; integers and bools are multiplied as int64.
+
+        The gradient of an element is the product of the others, also where elements are 0.
+        """
+        axes = as_axes("prod", axis, self.ndim)
+        return _kept(totals.product(self.node, axes), self.shape, axes, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """The sums up to each place along ``axis``, that place included; without ``axis``, of the flattened tensor.
+
+        Integers and bools are added up as int64.
+        """
+        node = self.node if is_float(self.dtype) else compose.to_dtype(self.node, int64)
+        if axis is None:
+            return Tensor(ops.cumsum(compose.to_shape(node, (self.size,)), axis=0, reverse=False))
+        return Tensor(ops.cumsum(node, axis=as_axis("cumsum", axis, self.ndim), reverse=False))
+
+    def norm(self, ord: Any = 2, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The vector norm over ``axis``, all axes by default, with ``ord`` 1, 2 or inf; integers give float32.
+
+        They are the sum of magnitudes, the root of the sum of squares, and the largest magnitude. Where the norm is 0, its
+        gradient is 0.
+
+        Raises:
+            UserError: ``ord`` is none of these; or it is inf, and there are no elements.
+        """
+        axes = as_axes("norm", axis, self.ndim)
+        return _kept(totals.norm(self._floats(), ord, axes), self.shape, axes, keepdims)
+
+    def logsumexp(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """ln of the sum of e^x over ``axis``, all axes by default, computed so that nothing overflows; integers give float32.
+
+        Raises:
+            UserError: there are no elements along ``axis``.
+        """
+        axes = as_axes("logsumexp", axis, self.ndim)
+        return _kept(totals.log_of_sum_of_exponentials(self._floats(), axes), self.shape, axes, keepdims)
+
     def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The largest element along ``axis``, all axes by default; on a tie, the whole gradient goes to the first one."""
         return self._extreme("max", ops.max_, axis, keepdims)
@@ -664,10 +726,8 @@ class Tensor:
             return _kept(primitive(self.node, axis=axes[0]), self.shape, axes, keepdims)
         if not axes:
             return self
-        rest = tuple(i for i in range(self.ndim) if i not in axes)
-        last = ops.transpose(self.node, axes=(*rest, *axes))
-        flat = ops.reshape(last, shape=(*(self.shape[i] for i in rest), int(np.prod([self.shape[i] for i in axes]))))
-        return _kept(primitive(flat, axis=len(rest)), self.shape, axes, keepdims)
+        flat = totals.flattened_last(self.node, axes)
+        return _kept(primitive(flat, axis=flat.ndim - 1), self.shape, axes, keepdims)
 
     def _place(self, name: str, primitive: ops.Primitive, axis: int | None) -> Tensor:
         if axis is None:
