@@ -44,6 +44,11 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], optim.Optimizer]] = {
     "sgd": lambda model: optim.SGD(model.parameters(), lr=0.05),
     "momentum": lambda model: optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
     "adam": lambda model: optim.Adam(model.parameters(), lr=1e-3),
+    "dampened": lambda model: optim.SGD(model.parameters(), lr=0.05, momentum=0.9, dampening=0.5),
+    "amsgrad": lambda model: optim.Adam(model.parameters(), lr=1e-3, betas=(0.5, 0.6), amsgrad=True),
+    "nadam": lambda model: optim.NAdam(model.parameters(), lr=1e-3),
+    "radam": lambda model: optim.RAdam(model.parameters(), lr=1e-3, betas=(0.9, 0.8)),
+    "adagrad": lambda model: optim.Adagrad(model.parameters(), lr=1e-3, lr_decay=0.1),
     "adamw": lambda model: optim.AdamW(model.parameters(), lr=1e-3),
     "rmsprop": lambda model: optim.RMSprop(model.parameters(), lr=1e-3, centered=True, momentum=0.5),
 }

@@ -1,4 +1,5 @@
-"""Every optimizer and schedule against PyTorch, step by step: parameters to 1e-5, learning rates to 1e-12.
+"""Every optimizer and schedule against PyTorch, step by step: parameters to 1e-5 (float64 ones to the precision of float32, in
+which PyTorch's are kept), learning rates to 1e-12.
 
 What PyTorch says lies in ``tests/expected`` (see ``scripts/expected_from_torch.py``), so nothing here needs it.
 """
@@ -25,16 +26,21 @@ OPTIMIZERS = load_file(FOLDER / "optimizers.safetensors")
 SCHEDULES = load_file(FOLDER / "schedules.safetensors")
 
 
-def problem() -> tuple[dict[str, cr.Parameter], dict[str, Any]]:
+TOLERANCES = {"float32": 1e-5, "float64": 1e-7}
+
+
+def problem(dtype: str = "float32") -> tuple[dict[str, cr.Parameter], dict[str, Any]]:
     """The parameters, and all values that ``cases.error`` reads."""
     given = {name: OPTIMIZERS[f"problem/{name}"] for name in cases.PROBLEM}
-    parameters = {name: cr.Parameter(given[name]) for name in cases.PARAMETERS}
-    return parameters, {**{name: cr.tensor(values) for name, values in given.items()}, **parameters}
+    parameters = {name: cr.Parameter(given[name], dtype) for name in cases.PARAMETERS}
+    return parameters, {**{name: cr.tensor(values, dtype) for name, values in given.items()}, **parameters}
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=lambda case: f"{case.optimizer}, {case.name}")
-def test_optimizer_takes_pytorchs_steps(case: cases.Optimizer) -> None:
-    parameters, values = problem()
+def test_optimizer_takes_pytorchs_steps(case: cases.Optimizer, dtype: str) -> None:
+    parameters, values = problem(dtype)
+    tolerance = TOLERANCES[dtype]
     groups = [{**group, "params": [parameters[name] for name in group["params"]]} for group in case.groups]
     optimizer = getattr(optim, case.optimizer)(groups if len(groups) > 1 else groups[0]["params"], **case.arguments)
     expected = {name: OPTIMIZERS[f"{case.optimizer}, {case.name}/{name}"] for name in parameters}
@@ -43,8 +49,10 @@ def test_optimizer_takes_pytorchs_steps(case: cases.Optimizer) -> None:
         cases.error(values).backward()
         optimizer.step()
         for name, parameter in parameters.items():
-            np.testing.assert_allclose(parameter, expected[name][step], rtol=1e-5, atol=1e-5, err_msg=f"{name}, step {step}")
-            assert parameter.dtype == expected[name].dtype
+            np.testing.assert_allclose(
+                parameter, expected[name][step], rtol=tolerance, atol=tolerance, err_msg=f"{name}, step {step}"
+            )
+            assert parameter.dtype == dtype
 
 
 @pytest.mark.parametrize("length", cases.CLIPPED_LENGTHS)

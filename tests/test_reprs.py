@@ -276,9 +276,9 @@ def test_reprs_by_heart(examples: Examples, tmp_path: Path) -> None:
     assert re.fullmatch(
         r"<Program of \d+ kernels in \d+ stages for \w+, [\d,]+ bytes of values in between>", repr(examples.program())
     )
-    assert (
-        repr(optimizer.groups[0])
-        == "Group(lr=0.03333333333333333, momentum=0.9, weight_decay=0.0, nesterov=False, 1 parameters)"
+    assert repr(optimizer.groups[0]) == (
+        "Group(lr=0.03333333333333333, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False, "
+        "1 parameters)"
     )
 
 
@@ -298,11 +298,14 @@ def test_an_optimizer_shows_all_its_groups_also_while_tracing() -> None:
     w, v = cr.Parameter([1.0]), cr.Parameter([2.0])
     optimizer = optim.SGD([{"params": [w]}, {"params": [v], "lr": 0.5}], lr=0.1)
     expected = (
-        "SGD(\n  Group(lr=0.1, momentum=0.0, weight_decay=0.0, nesterov=False, 1 parameters)\n"
-        "  Group(lr=0.5, momentum=0.0, weight_decay=0.0, nesterov=False, 1 parameters)\n)"
+        "SGD(\n  Group(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False, 1 parameters)\n"
+        "  Group(lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False, 1 parameters)\n)"
     )
     assert repr(optimizer) == expected
-    assert repr(optim.SGD([w], lr=0.1)) == "SGD(lr=0.1, momentum=0.0, weight_decay=0.0, nesterov=False)"
+    assert (
+        repr(optim.SGD([w], lr=0.1))
+        == "SGD(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)"
+    )
 
     @cr.compile
     def step(x: cr.Tensor) -> cr.Tensor:

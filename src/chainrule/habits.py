@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from chainrule.errors import UserError, unknown_value
 
 _IMMUTABLE = "tensors are immutable: make a new one, such as x = x + 1, or assign a whole parameter: w.assign(w - step)"
+_ONE_PROGRAM = "leave it out: all parameters are updated by one program anyway"
 _ON_THE_CPU = "everything is in the memory of the CPU: leave it out"
 
 TENSOR: dict[str, str] = {
@@ -129,9 +130,13 @@ SCHEDULE: dict[str, str] = {
 }
 
 OPTIM: dict[str, str] = {
+    "Adadelta": "use Adam or RMSprop",
+    "Adafactor": "use Adam",
+    "Adamax": "use Adam",
     "ChainedScheduler": "use LambdaLR, with a function that multiplies the factors; for one after another, SequentialLR",
     "LRScheduler": "the base of all schedules is chainrule.optim.Schedule",
     "MultiplicativeLR": "use LambdaLR, with a function of the step that gives the whole factor",
+    "LBFGS": "use SGD with momentum, or Adam: there are no optimizers with a line search",
     "lr_scheduler": "schedules are beside the optimizers: chainrule.optim.StepLR",
 }
 
@@ -227,9 +232,15 @@ DTYPES: dict[str, str] = {
 
 _LEFT_OUT: dict[str, str] = {
     "allow_unused": "leave it out: an input that the output does not depend on gets None",
+    "capturable": "leave it out: any optimizer may be part of a compiled step",
     "closure": "step takes no closure: call backward() before it",
     "device": _ON_THE_CPU,
+    "differentiable": "leave it out: no gradient passes through the update",
+    "error_if_nonfinite": "leave it out, and look at the norm that is returned",
+    "foreach": _ONE_PROGRAM,
+    "fused": _ONE_PROGRAM,
     "inplace": _IMMUTABLE,
+    "last_epoch": "leave it out: to resume, write schedule.load_state_dict(state), or schedule.steps = n",
     "map_location": _ON_THE_CPU,
     "memory_format": "how a tensor lies in memory is no concern here: leave it out",
     "non_blocking": _ON_THE_CPU,
@@ -241,6 +252,7 @@ _LEFT_OUT: dict[str, str] = {
     "return_indices": "only the values: leave it out",
     "set_to_none": "leave it out: a gradient that was cleared is None",
     "size_average": "write reduction='mean' or reduction='sum'",
+    "verbose": "leave it out, and print optimizer.lr",
     "unbiased": "write ddof=1 for unbiased=True, ddof=0 (as it is) for False",
 }
 """Arguments of PyTorch that have no counterpart."""

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from chainrule.habits import OPTIM, absent
-from chainrule.optim.adam import Adam, AdamW
+from chainrule.optim.adagrad import Adagrad
+from chainrule.optim.adam import Adam, AdamW, NAdam, RAdam
 from chainrule.optim.clipping import clip_grad_norm_
 from chainrule.optim.cycles import CyclicLR, OneCycleLR
 from chainrule.optim.optimizer import Optimizer
@@ -25,6 +26,7 @@ from chainrule.optim.sgd import SGD
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "ConstantLR",
@@ -35,9 +37,11 @@ __all__ = [
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
+    "NAdam",
     "OneCycleLR",
     "Optimizer",
     "PolynomialLR",
+    "RAdam",
     "RMSprop",
     "ReduceLROnPlateau",
     "Schedule",

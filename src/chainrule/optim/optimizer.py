@@ -1,7 +1,7 @@
 """Base of the optimizers, and groups of parameters with options of their own.
 
-The optimizers are in one file for each family: ``sgd``, ``adam``, ``rmsprop``. They have PyTorch's arguments, defaults and
-arithmetic.
+The optimizers are in one file for each family: ``sgd``, ``adam``, ``rmsprop``, ``adagrad``. They have PyTorch's arguments,
+defaults and arithmetic.
 
 The update consists of nodes in the same graph as the gradient. State (momentum, counts) and the numbers that schedules change
 (learning rate, momentum) are cells, so that a compiled step can contain them and a checkpoint can save them.
@@ -28,6 +28,10 @@ from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
 _WORTH_A_PROGRAM = 1 << 14
 """The number of elements to update from which on a program is faster than single operations."""
+
+
+_AT_LEAST_0 = frozenset({"lr", "eps", "weight_decay", "lr_decay", "momentum_decay", "initial_accumulator_value"})
+"""Options that are any finite number from 0 on."""
 
 
 class Group(Watched):
@@ -98,6 +102,8 @@ class Optimizer(Watched, ABC):
     slots: tuple[str, ...] = ()
     """Names of the state kept per parameter; those in ``always`` every parameter has once it was updated."""
     always: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ("count",)
+    """Those of the ``slots`` that are a single float64; the others have the parameter's shape."""
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -166,9 +172,9 @@ class Optimizer(Watched, ABC):
         for name, value in options.items():
             if not isinstance(self.defaults[name], bool):
                 value = real_number(f"{type(self).__name__}: {name}", value)
-            if name in ("lr", "eps", "weight_decay") and not (value >= 0 and math.isfinite(value)):
+            if name in _AT_LEAST_0 and not (value >= 0 and math.isfinite(value)):
                 raise UserError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
-            if name in ("momentum", "alpha", "beta1", "beta2") and not 0 <= value < 1:
+            if name in ("momentum", "dampening", "alpha", "beta1", "beta2") and not 0 <= value < 1:
                 raise UserError(f"{type(self).__name__}: {name} must be at least 0 and under 1, got {value}")
 
     @property
@@ -228,7 +234,8 @@ class Optimizer(Watched, ABC):
                 for parameter in group.parameters:
                     if parameter.requires_grad and parameter.grad is not None:
                         wide = promote(parameter.dtype, float32)  # in bfloat16, 0.999 x rounds to x itself
-                        self._update(group, parameter, parameter.grad.astype(wide))
+                        gradient = parameter.grad.astype(wide)
+                        self._update(group, parameter, -gradient if group.options.get("maximize") else gradient)
 
     @abstractmethod
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
@@ -247,9 +254,13 @@ class Optimizer(Watched, ABC):
         """Names of the state that every parameter of ``group`` has once it was updated."""
         return self.always
 
+    def _used(self, group: Group) -> tuple[str, ...]:
+        """Names of the state that a parameter of ``group`` may have, with the options of the group."""
+        return self.slots
+
     def _slot_type(self, parameter: Tensor, name: str) -> tuple[tuple[int, ...], DType]:
         """Shape and dtype of a state: a single float64 for a count, else the parameter's shape in float32 or wider."""
-        return ((), float64) if name == "count" else (parameter.shape, promote(parameter.dtype, float32))
+        return ((), float64) if name in self.scalars else (parameter.shape, promote(parameter.dtype, float32))
 
     # ---- saving
 
@@ -294,6 +305,13 @@ class Optimizer(Watched, ABC):
             raise UserError(
                 f"optimizer state lacks {', '.join(missing)}: was it saved by another {kind}, or another optimizer?"
             )
+        for key in (key for key in state if key in places):
+            group = groups[int(key.partition(".")[0])]
+            if places[key][1] not in self._used(group):
+                raise UserError(
+                    f"optimizer state {key!r} does not belong to this {kind}({group.written()}): was it saved by one with "
+                    "other options?"
+                )
         values = {key: tensor(value) for key, value in state.items()}  # all values are converted before any is assigned
         for key, cell in options.items():
             cell.assign(values[key])

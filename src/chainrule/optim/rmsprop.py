@@ -12,7 +12,7 @@ from chainrule.tensor import Tensor
 class RMSprop(Optimizer):
     """w <- w - lr q, where q = g / (sqrt(v) + eps), and v is a running mean of g^2.
 
-    With momentum, the step is lr m instead, where m <- momentum m + q.
+    With momentum, the step is lr m instead, where m <- momentum m + q. ``maximize`` takes -de/dw for de/dw, so that e rises.
 
     Tieleman and Hinton, "Lecture 6.5 - RMSprop" (2012). With ``centered``, v is the running variance of g, updated as
     v <- alpha (v + (1 - alpha) (g - mean)^2). This equals the running mean of g^2 minus the square of the running mean of g,
@@ -32,9 +32,11 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**options, "centered": centered})
+        super().__init__(params, {**options, "centered": centered, "maximize": maximize})
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         if group["weight_decay"]:
@@ -57,3 +59,6 @@ class RMSprop(Optimizer):
 
     def _always(self, group: Group) -> tuple[str, ...]:
         return ("variance", "mean") if group["centered"] else self.always
+
+    def _used(self, group: Group) -> tuple[str, ...]:
+        return (*self._always(group), "momentum") if group.initial["momentum"] > 0 else self._always(group)

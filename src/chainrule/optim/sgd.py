@@ -7,34 +7,42 @@ from typing import Any
 
 from chainrule.errors import UserError
 from chainrule.optim.optimizer import Group, Optimizer
-from chainrule.tensor import Tensor
+from chainrule.tensor import Tensor, functions
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: w <- w - lr v with v = momentum v + g, g = de/dw + weight_decay w.
+    """Stochastic gradient descent: w <- w - lr v with v = momentum v + (1 - dampening) g, g = de/dw + weight_decay w.
 
-    ``nesterov`` takes g + momentum v instead of v. Sutskever, Martens, Dahl and Hinton, "On the importance of
-    initialization and momentum in deep learning" (2013).
+    v begins as the first g, which ``dampening`` does not diminish. ``nesterov`` takes g + momentum v instead of v, and needs a
+    momentum without dampening. ``maximize`` takes -de/dw for de/dw, so that e rises.
+
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning" (2013).
     """
 
     changing = ("lr", "momentum")
-    slots = always = ("momentum",)
+    slots = ("momentum", "count")
+    always = ("momentum",)
 
     def __init__(
         self,
         params: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0.0,
-        *,
+        dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         if options["nesterov"] and options["momentum"] <= 0:
             raise UserError("SGD: nesterov=True needs a momentum above 0, for example momentum=0.9")
+        if options["nesterov"] and options["dampening"]:
+            raise UserError(f"SGD: nesterov=True needs dampening=0, got {options['dampening']}")
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         if group["weight_decay"]:
@@ -42,6 +50,21 @@ class SGD(Optimizer):
         if group.initial["momentum"] > 0:
             momentum = group["momentum"].astype(gradient.dtype)
             velocity = self._slot(parameter, "momentum")
-            velocity.assign(velocity * momentum + gradient)
+            velocity.assign(velocity * momentum + self._dampened(group, parameter, gradient))
             gradient = gradient + velocity * momentum if group["nesterov"] else velocity
         parameter.assign(parameter - gradient * group["lr"].astype(gradient.dtype))
+
+    def _dampened(self, group: Group, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """What is added to the velocity: all of the first gradient, the share 1 - dampening of later ones."""
+        if not group["dampening"]:
+            return gradient
+        count = self._slot(parameter, "count")
+        share = functions.where(count > 0, 1 - group["dampening"], 1.0).astype(gradient.dtype)
+        count.assign(count + 1)
+        return gradient * share
+
+    def _always(self, group: Group) -> tuple[str, ...]:
+        return self.slots if group["dampening"] else self.always
+
+    def _used(self, group: Group) -> tuple[str, ...]:
+        return self._always(group) if group.initial["momentum"] > 0 else ()
