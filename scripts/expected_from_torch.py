@@ -4,6 +4,7 @@ Run it from the repository root, where torch and safetensors are installed (`pip
 need neither torch nor this script, only the files that it leaves in `tests/expected/`:
 
     layers.safetensors      inputs, parameters, buffers, upstream gradients; outputs and all gradients
+    functions.safetensors   inputs, upstream gradients; outputs and gradients of functions that no layer calls
     losses.safetensors      predictions, targets; losses and gradients
     lenet.safetensors       a batch and weights; the loss, all gradients, the weights after three steps of SGD
     optimizers.safetensors  a problem; its parameters after each step of each optimizer, and clipped gradients
@@ -100,6 +101,23 @@ def of_layer(case: cases.Layer) -> dict[str, Array]:
     found["gradient/input"] = array(x.grad)
     found |= {f"gradient/{name}": array(parameter.grad) for name, parameter in module.named_parameters()}
     return found | {f"after/{name}": array(buffer) for name, buffer in module.named_buffers()}
+
+
+def of_function(case: cases.Function) -> dict[str, Array]:
+    rng = generator(case.name)
+    inputs = [tensor(input_of(kind, shape, rng), wanted=kind == "normal") for kind, shape in case.inputs]
+    output = getattr(torch.nn.functional, case.function)(*inputs, **case.arguments)
+    upstream = draw(rng, tuple(output.shape))
+    output.backward(tensor(upstream))
+    found = {f"input/{place}": array(one) for place, one in enumerate(inputs)}
+    found |= {f"gradient/{place}": array(one.grad) for place, one in enumerate(inputs) if one.grad is not None}
+    return found | {"upstream": upstream.astype(np.float32), "output": array(output)}
+
+
+def input_of(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    if kind == "mask":
+        return rng.random(shape) < 0.7
+    return draw(rng, shape) if kind == "normal" else rng.integers(0, int(kind), shape)
 
 
 def target_of(case: cases.Loss, x: Array, rng: np.random.Generator) -> Array:
@@ -269,6 +287,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "Using padding='same' with even kernel")
     save("layers.safetensors", {case.name: of_layer(case) for case in cases.LAYERS})
+    save("functions.safetensors", {case.name: of_function(case) for case in cases.FUNCTIONS})
     save("losses.safetensors", {case.name: of_loss(case) for case in cases.LOSSES})
     save("lenet.safetensors", {"lenet": of_lenet()})
     optimizers = {f"{case.optimizer}, {case.name}": of_optimizer(case) for case in cases.OPTIMIZERS}

@@ -104,6 +104,13 @@ FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         (IMAGE, WEIGHT),
         {"stride": 2, "padding": (1, 0), "output_padding": 1, "dilation": (1, 2), "groups": 2},
     ),
+    (
+        "conv_transpose1d",
+        (SIGNAL, WEIGHT[:, :, 0]),
+        {"stride": 2, "padding": (1,), "output_padding": 1, "dilation": 2, "groups": 2},
+    ),
+    ("unfold", (IMAGE,), {"kernel_size": 2, "dilation": (1, 2), "padding": 1, "stride": 2}),
+    ("pad", (IMAGE,), {"pad": (1, 2, 0, 1)}),
     ("max_pool2d", (IMAGE,), {**WINDOWS, "dilation": 2}),
     ("avg_pool2d", (IMAGE,), WINDOWS),
     ("adaptive_avg_pool2d", (IMAGE,), {"output_size": (4, 2)}),

@@ -125,8 +125,8 @@ def test_a_tensor_says_that_it_never_changes_whatever_would_change_it() -> None:
         (lambda x: F.relu(x, x=x), "relu: multiple values for argument 'x': it is called as relu(x, inplace=False)"),
         (lambda x: F.conv2d(x), "conv2d: missing a required argument: 'weight': it is called as conv2d(x, weight, bias=None, "),
         (
-            lambda x: nn.Conv2d(3, 4, 3, padding_mode="reflect"),
-            "Conv2d: there is no argument 'padding_mode': only zeros: pad the input before it, or leave it out",
+            lambda x: nn.ConvTranspose2d(3, 4, 3, padding_mode="zeros"),
+            "ConvTranspose2d: there is no argument 'padding_mode': a transposed convolution is padded with zeros: leave it out",
         ),
         (lambda x: nn.Linear(3, 2)(x, x), "Linear: too many positional arguments: it is called as Linear(x)"),
         (lambda x: nn.Sequential(nn.Linear(3, 2))(), "Sequential: missing a required argument: 'x'"),
@@ -308,6 +308,7 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "channel_shuffle": ((PICTURES, 2), {}),
     "conv1d": ((PICTURES[:, :, 0], PICTURES[:, :, 0, :3]), {"bias": ROWS[0]}),
     "conv2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
+    "conv_transpose1d": ((PICTURES[:, :, 0], PICTURES[:, :, 0, :3]), {"bias": ROWS[0]}),
     "conv_transpose2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
     "cross_entropy": ((ROWS, np.array([0, 1])), {"weight": ROWS[0]}),
     "dropout": ((ROWS, 0.5, False), {}),
@@ -334,6 +335,7 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "mish": ((ROWS,), {}),
     "mse_loss": ((ROWS, ROWS), {}),
     "nll_loss": ((ROWS, np.array([0, 1])), {}),
+    "pad": ((PICTURES, (1, 2), "reflect"), {}),
     "prelu": ((ROWS, ROWS[0]), {}),
     "relu": ((ROWS,), {}),
     "relu6": ((ROWS,), {}),
@@ -346,6 +348,7 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "softsign": ((ROWS,), {}),
     "stochastic_depth": ((ROWS, 0.5, "row", False), {}),
     "tanh": ((ROWS,), {}),
+    "unfold": ((PICTURES, 2), {}),
 }
 
 

@@ -42,6 +42,7 @@ def by_case(file: str) -> dict[str, Arrays]:
 
 
 LAYERS, LOSSES, LENET = by_case("layers.safetensors"), by_case("losses.safetensors"), by_case("lenet.safetensors")["lenet"]
+FUNCTIONS = by_case("functions.safetensors")
 
 
 def below(arrays: Arrays, folder: str) -> Arrays:
@@ -64,10 +65,20 @@ def all_close(found: Arrays, expected: Arrays) -> None:
         close(found[name], array, name)
 
 
-both_ways = pytest.mark.parametrize("way", [lambda f: f, cr.compile], ids=["plain", "compiled"])
+def by_reference(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` on NumPy alone."""
+
+    def run(*inputs: Any) -> Any:
+        with cr.engine("reference"):
+            return f(*inputs)
+
+    return run
 
 
-@both_ways
+all_ways = pytest.mark.parametrize("way", [lambda f: f, cr.compile, by_reference], ids=["plain", "compiled", "reference"])
+
+
+@all_ways
 @pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
 def test_layer_agrees_with_pytorch(case: cases.Layer, way: Callable[..., Any]) -> None:
     expected = LAYERS[case.name]
@@ -89,7 +100,26 @@ def test_layer_agrees_with_pytorch(case: cases.Layer, way: Callable[..., Any]) -
     all_close({name: buffer.numpy() for name, buffer in layer.named_buffers()}, below(expected, "after"))
 
 
-@both_ways
+@all_ways
+@pytest.mark.parametrize("case", cases.FUNCTIONS, ids=lambda case: case.name)
+def test_function_agrees_with_pytorch(case: cases.Function, way: Callable[..., Any]) -> None:
+    expected = FUNCTIONS[case.name]
+    given = below(expected, "input")
+    inputs = [cr.tensor(given[str(place)], requires_grad=kind == "normal") for place, (kind, _) in enumerate(case.inputs)]
+
+    @way
+    def step(upstream: cr.Tensor, *inputs: cr.Tensor) -> cr.Tensor:
+        output = getattr(nn.functional, case.function)(*inputs, **case.arguments)
+        output.backward(upstream)
+        return output
+
+    close(step(cr.tensor(expected["upstream"]), *inputs), expected["output"], "output")
+    all_close(
+        {str(place): np.asarray(one.grad) for place, one in enumerate(inputs) if one.requires_grad}, below(expected, "gradient")
+    )
+
+
+@all_ways
 @pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
 def test_loss_agrees_with_pytorch(case: cases.Loss, way: Callable[..., Any]) -> None:
     expected = LOSSES[case.name]
@@ -184,6 +214,7 @@ def test_every_case_has_its_numbers_and_every_number_its_case() -> None:
     assert [case.name for case in cases.LOSSES] == list(dict.fromkeys(case.name for case in cases.LOSSES))
     assert {case.name for case in cases.LAYERS} == set(LAYERS)
     assert {case.name for case in cases.LOSSES} == set(LOSSES)
+    assert sorted(case.name for case in cases.FUNCTIONS) == sorted(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", sorted({case.loss for case in cases.LOSSES}))

@@ -427,6 +427,54 @@ def test_activations_and_their_slopes_are_right_far_from_0(name: str, compiled: 
     np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-5, atol=1e-44)
 
 
+# ---- functions without a layer of their own
+
+
+@pytest.mark.parametrize("case", cases.FUNCTIONS, ids=lambda case: case.name)
+def test_gradients_of_a_function_are_right_to_second_order(case: cases.Function) -> None:
+    rng, f = np.random.default_rng(5), getattr(F, case.function)
+    fixed = {place: given_to(kind, shape, rng) for place, (kind, shape) in enumerate(case.inputs) if kind != "normal"}
+
+    def run(*inputs: cr.Tensor) -> cr.Tensor:
+        rest = iter(inputs)
+        return f(*(fixed[place] if place in fixed else next(rest) for place in range(len(case.inputs))), **case.arguments)
+
+    cr.gradcheck(run, *(rng.standard_normal(shape) for kind, shape in case.inputs if kind == "normal"), order=2)
+
+
+def given_to(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """An input that has no gradient: a mask, or whole numbers below the one that ``kind`` names."""
+    return rng.random(shape) < 0.7 if kind == "mask" else rng.integers(0, int(kind), shape)
+
+
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("mode", PAD_MODES)
+def test_pad_has_the_border_of_numpy_in_pytorchs_order(mode: str, compiled: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    for border in ((1, 2), (0, 3, 2, 0), (4, 0, 0, 3, 2, 1), (0, 0, 0, 0, 0, 0, 1, 0)):
+        run = (
+            cr.compile(lambda x, border=border: F.pad(x, border, mode))
+            if compiled
+            else lambda x, border=border: F.pad(x, border, mode)
+        )
+        width = [*[(0, 0)] * (4 - len(border) // 2), *[border[i : i + 2] for i in range(len(border) - 2, -1, -2)]]
+        np.testing.assert_array_equal(run(cr.tensor(x)).numpy(), np.pad(x, width, PAD_MODES[mode]))
+
+
+def test_pad_with_a_number_and_with_fewer_elements() -> None:
+    x = cr.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert F.pad(x, (1, -2), value=7.5).tolist() == [[7.5, 1], [7.5, 4]]
+    assert F.pad(x, (-1, 0, 1, -1)).tolist() == [[0, 0], [2, 3]]
+    assert F.pad(x, ()) is F.pad(x, (0, 0), "reflect") is x
+    assert F.pad(cr.zeros((2, 0)), (1, 1)).shape == (2, 2)
+    assert F.pad(cr.tensor([1, 2]), (1, 0), value=9).tolist() == [9, 1, 2]
+    with pytest.raises(UserError, match=r"axis 1 of \(2, 0\) takes numbers from 0 to 0, got \(1, 1\)"):
+        F.pad(cr.zeros((2, 0)), (1, 1), "replicate")
+
+
 # ---- what layers refuse: the path of the layer, the shapes, the argument to change
 
 
@@ -453,10 +501,27 @@ REFUSED = [
         "pass in_channels=1, or an input of 3 channels",
     ),
     (
-        (3, 8, 8),
+        (8, 8),
         nn.Conv2d(3, 4, 3),
-        "layer features.0 (Conv2d) needs an input (N, C, H, W), got shape (3, 8, 8): a single one is passed as "
-        "x.expand_dims(0)",
+        "layer features.0 (Conv2d) needs an input (N, C, H, W) or (C, H, W), got shape (8, 8)",
+    ),
+    (
+        (5, 8, 8),
+        nn.Conv2d(1, 4, 3),
+        "layer features.0 (Conv2d) got shape (5, 8, 8) with 5 channels, but in_channels=1: pass in_channels=5, or an input of "
+        "1 channels, or x.expand_dims(1) if these are 5 inputs of one channel",
+    ),
+    (
+        (8, 9, 3),
+        nn.Conv2d(3, 4, 3),
+        "layer features.0 (Conv2d) got shape (8, 9, 3) with in_channels=3: the channels seem to come last, but they are the "
+        "first axis, (C, H, W): pass x.transpose(2, 0, 1)",
+    ),
+    (
+        (2, 3, 4),
+        nn.ReflectionPad2d((1, 1, 1, 3)),
+        "layer features.0 (ReflectionPad2d): pad: with mode='reflect', axis 2 of (1, 2, 3, 4) takes numbers from 0 to 2, got "
+        "(1, 3)",
     ),
     (
         (2, 8, 9, 3),
@@ -470,7 +535,7 @@ REFUSED = [
         "layer features.0 (BatchNorm1d) got shape (2, 8, 3) with num_features=3: the channels seem to come last, but they are "
         "the second axis: pass x.transpose(0, 2, 1)",
     ),
-    ((2, 3, 8, 8), nn.Conv1d(3, 4, 3), "layer features.0 (Conv1d) needs an input (N, C, L), got shape (2, 3, 8, 8)"),
+    ((2, 3, 8, 8), nn.Conv1d(3, 4, 3), "layer features.0 (Conv1d) needs an input (N, C, L) or (C, L), got shape (2, 3, 8, 8)"),
     (
         (2, 1, 8, 8),
         nn.ConvTranspose2d(3, 4, 3),
@@ -592,6 +657,14 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
             "Conv2d: kernel_size must be a whole number of at least 1 or a pair (height, width), got (3, 3, 3)",
         ),
         (lambda: nn.Conv1d(3, 4, 0), "Conv1d: kernel_size must be a whole number of at least 1, got 0"),
+        (
+            lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),
+            "unknown padding_mode 'mirror': Known: circular, reflect, replicate, zeros",
+        ),
+        (
+            lambda: nn.ZeroPad2d((1, 2)),
+            "ZeroPad2d: padding must be a whole number, or four: (left, right, top, bottom), got (1, 2)",
+        ),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number of at least 1, got 0"),
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
         (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: max_val must be larger than min_val, got 1.0 and 1.0"),
@@ -657,6 +730,38 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         (
             lambda x: F.conv_transpose2d(x, cr.zeros((4, 2, 3, 3))),
             "conv_transpose2d: weight (4, 2, 3, 3) expects 4 input channels, the image (2, 3, 6, 6) has 3",
+        ),
+        (
+            lambda x: F.conv_transpose1d(x[:, :, 0], cr.zeros((3, 2, 3, 3))),
+            "conv_transpose1d: needs a weight (C, O / groups, K), got (3, 2, 3, 3)",
+        ),
+        (lambda x: F.unfold(x[0, 0], 2), "unfold: needs an image (N, C, H, W) or (C, H, W), got (6, 6)"),
+        (
+            lambda x: F.unfold(x, 7),
+            "unfold: a window of 7 (kernel 7, dilation 1) does not fit the height 6 + padding 0 + 0 = 6: enlarge the image or "
+            "padding, or choose a smaller kernel_size",
+        ),
+        (
+            lambda x: F.pad(x, (1, 2, 3)),
+            "pad: needs two whole numbers for each of the last axes of (2, 3, 6, 6), such as (left, right, top, bottom), got "
+            "(1, 2, 3)",
+        ),
+        (lambda x: F.pad(x, (1, 1), "mirror"), "unknown mode 'mirror': Known: circular, constant, reflect, replicate"),
+        (
+            lambda x: F.pad(x, (1, 7), "circular"),
+            "pad: with mode='circular', axis 3 of (2, 3, 6, 6) takes numbers from 0 to 6, got (1, 7)",
+        ),
+        (
+            lambda x: F.pad(x, (-1, 1), "replicate"),
+            "pad: with mode='replicate', axis 3 of (2, 3, 6, 6) takes numbers from 0, got (-1, 1)",
+        ),
+        (
+            lambda x: F.pad(x, (-4, -3)),
+            "pad: (-4, -3) cuts off more than the 6 elements of axis 3 of (2, 3, 6, 6)",
+        ),
+        (
+            lambda x: F.pad(x, (1, 1), "reflect", 0.0),
+            "pad: value belongs to mode='constant', mode='reflect' has none: leave it out, got 0.0",
         ),
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
         (lambda x: F.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be larger than min_val, got 2.0 and 1.0"),

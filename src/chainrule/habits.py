@@ -210,7 +210,6 @@ LAYERS: dict[str, str] = {
     "Embedding": "index a parameter with the integers: table[indices]",
     "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
     "Unflatten": "write x.reshape(...) in forward",
-    "ZeroPad2d": "pass padding to the convolution, or write x.pad(...) in forward",
     "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_",
 }
 
@@ -218,7 +217,6 @@ FUNCTIONAL: dict[str, str] = {
     "embedding": "index a parameter with the integers: table[indices]",
     "normalize": "write x / cr.maximum(x.norm(axis=1, keepdims=True), 1e-12)",
     "one_hot": "write cr.one_hot(labels, classes)",
-    "pad": "write x.pad(((0, 0), (0, 0), (1, 1), (1, 1))): (before, after) for each axis",
 }
 
 DTYPES: dict[str, str] = {
@@ -245,7 +243,7 @@ _LEFT_OUT: dict[str, str] = {
     "memory_format": "how a tensor lies in memory is no concern here: leave it out",
     "non_blocking": _ON_THE_CPU,
     "out": "tensors are immutable: take the result",
-    "padding_mode": "only zeros: pad the input before it, or leave it out",
+    "padding_mode": "a transposed convolution is padded with zeros: leave it out",
     "pin_memory": _ON_THE_CPU,
     "reduce": "write reduction='mean', 'sum' or 'none'",
     "retain_graph": "leave it out: the graph stays",

@@ -144,6 +144,67 @@ LAYERS = (
         stride=2,
         groups=3,
     ),
+    layer("conv2d of one image", "Conv2d", (3, 6, 5), in_channels=3, out_channels=2, kernel_size=3, padding=1),
+    layer("conv1d of one signal", "Conv1d", (2, 7), in_channels=2, out_channels=3, kernel_size=3),
+    layer("transposed of one image", "ConvTranspose2d", (2, 3, 4), in_channels=2, out_channels=3, kernel_size=2, stride=2),
+    *(
+        layer(
+            f"conv2d, {mode} border",
+            "Conv2d",
+            (2, 2, 5, 6),
+            in_channels=2,
+            out_channels=2,
+            kernel_size=(3, 2),
+            stride=(2, 1),
+            padding=(1, 2),
+            padding_mode=mode,
+        )
+        for mode in ("reflect", "replicate", "circular")
+    ),
+    layer(
+        "conv2d same, reflect border",
+        "Conv2d",
+        (2, 6, 5),
+        in_channels=2,
+        out_channels=1,
+        kernel_size=(2, 3),
+        padding="same",
+        dilation=2,
+        padding_mode="reflect",
+    ),
+    *(
+        layer(
+            f"conv1d, {mode} border",
+            "Conv1d",
+            (1, 2, 6),
+            in_channels=2,
+            out_channels=2,
+            kernel_size=4,
+            padding=3,
+            padding_mode=mode,
+        )
+        for mode in ("reflect", "replicate", "circular")
+    ),
+    layer(
+        "transposed signals",
+        "ConvTranspose1d",
+        (2, 4, 5),
+        in_channels=4,
+        out_channels=6,
+        kernel_size=3,
+        stride=2,
+        padding=1,
+        output_padding=1,
+        groups=2,
+        dilation=2,
+    ),
+    layer("transposed of one signal", "ConvTranspose1d", (2, 4), in_channels=2, out_channels=3, kernel_size=(2,), bias=False),
+    # borders
+    layer("zeros around", "ZeroPad2d", (1, 2, 2, 3), padding=(1, 2, 0, 3)),
+    layer("zeros around one image, and cut", "ZeroPad2d", (2, 4, 3), padding=(1, 0, -2, 1)),
+    layer("mirrored around", "ReflectionPad2d", (1, 2, 3, 4), padding=2),
+    layer("mirrored around one image", "ReflectionPad2d", (1, 4, 3), padding=(2, 1, 3, 0)),
+    layer("repeated around", "ReplicationPad2d", (1, 2, 3, 2), padding=(1, 4, 2, 3)),
     # pooling
     layer("max pool", "MaxPool2d", (2, 3, 6, 5), kernel_size=2),
     layer("max pool with ties", "MaxPool2d", (2, 2, 6, 6), values="kinks", kernel_size=3, stride=2, padding=1),
@@ -278,6 +339,34 @@ LAYERS = (
     layer("softmax", "Softmax", (3, 5), dim=1),
     layer("log softmax", "LogSoftmax", (3, 5), values="kinks", dim=-1),
     layer("softmax over channels", "Softmax", (2, 4, 3, 2), values="kinks", dim=1),
+)
+
+# ---- functions that no layer calls
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function on inputs, each a pair (what it is made of, shape): "normal" numbers, which are differentiated, a "mask" of
+    bools, or a number as text, such as "5": whole numbers below it."""
+
+    name: str
+    function: str
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    arguments: dict[str, Any]
+
+
+def function(name: str, kind: str, *inputs: Any, **arguments: Any) -> Function:
+    """A row; an input that is given by its shape alone is of normal numbers."""
+    parts = tuple(one if isinstance(one[0], str) else ("normal", one) for one in inputs)
+    return Function(name, kind, parts, arguments)
+
+
+FUNCTIONS = (
+    function("unfold", "unfold", (2, 3, 5, 6), kernel_size=3, padding=1),
+    function("unfold strided", "unfold", (1, 2, 7, 6), kernel_size=(3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+    function("unfold of one image", "unfold", (2, 4, 4), kernel_size=2),
+    function("pad of three axes", "pad", (2, 3, 4), pad=(1, 2, 0, 1, 1, 0), value=0.5),
+    function("pad, circular", "pad", (2, 2, 3, 4), pad=(2, 1, 3, 0), mode="circular"),
 )
 
 # ---- losses

@@ -28,7 +28,7 @@ from chainrule.nn.layers.activations import (
     Softsign,
     Tanh,
 )
-from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.layers.dropout import Dropout, Dropout2d, StochasticDepth
 from chainrule.nn.layers.linear import Identity, Linear
 from chainrule.nn.layers.losses import (
@@ -43,6 +43,7 @@ from chainrule.nn.layers.losses import (
     SmoothL1Loss,
 )
 from chainrule.nn.layers.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from chainrule.nn.layers.padding import ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from chainrule.nn.layers.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -77,6 +78,7 @@ __all__ = [
     "ChannelShuffle",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
@@ -108,6 +110,8 @@ __all__ = [
     "Parameter",
     "ReLU",
     "ReLU6",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -117,6 +121,7 @@ __all__ = [
     "Softsign",
     "StochasticDepth",
     "Tanh",
+    "ZeroPad2d",
     "functional",
     "init",
 ]

@@ -24,7 +24,7 @@ from chainrule.nn.functional.activations import (
     softsign,
     tanh,
 )
-from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose2d
+from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d, unfold
 from chainrule.nn.functional.dropout import dropout, dropout2d, stochastic_depth
 from chainrule.nn.functional.linear import linear
 from chainrule.nn.functional.losses import (
@@ -41,6 +41,7 @@ from chainrule.nn.functional.losses import (
     softmax,
 )
 from chainrule.nn.functional.normalisation import affine, batch_norm, group_norm, layer_norm, local_response_norm, normalised
+from chainrule.nn.functional.padding import pad
 from chainrule.nn.functional.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -68,6 +69,7 @@ __all__ = [
     "channel_shuffle",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
@@ -95,6 +97,7 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "normalised",
+    "pad",
     "prelu",
     "relu",
     "relu6",
@@ -107,6 +110,7 @@ __all__ = [
     "softsign",
     "stochastic_depth",
     "tanh",
+    "unfold",
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name

@@ -6,6 +6,7 @@ Images are (N, C, H, W), signals (N, C, L).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from chainrule import ops
@@ -13,10 +14,11 @@ from chainrule.arguments import whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float, promote
 from chainrule.nn.conversion import on_tensors, remark_on_dtype
-from chainrule.nn.functional.sizes import Padding, Size, pair, sides, single
+from chainrule.nn.functional.batches import IMAGE, SIGNAL, on_batch
+from chainrule.nn.functional.sizes import Padding, Pair, Size, ends, pair, sides, single
 from chainrule.ops import compose
 from chainrule.ops.windows import output_sizes
-from chainrule.tensor import Tensor
+from chainrule.tensor import Tensor, functions
 
 
 @on_tensors
@@ -31,14 +33,18 @@ def conv2d(
 ) -> Tensor:
     """Cross-correlation, which deep learning calls convolution: (N, C, H, W), (O, C / groups, KH, KW) -> (N, O, OH, OW).
 
-    ``padding``: a number, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'.
+    ``padding``: a number, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'. The batch axis may be missing.
     """
     steps, dilated = pair("stride", stride), pair("dilation", dilation)
     kernel = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
     border, groups = sides(padding, kernel, steps, dilated), whole_number("groups", groups, 1)
-    image, filters = _contraction_operands("conv2d", x, weight)
-    result = ops.conv2d(image, filters, stride=steps, padding=border, dilation=dilated, groups=groups)
-    return _with_bias(Tensor(result), bias)
+
+    def convolved(images: Tensor) -> Tensor:
+        image, filters = _contraction_operands("conv2d", images, weight)
+        result = ops.conv2d(image, filters, stride=steps, padding=border, dilation=dilated, groups=groups)
+        return _with_bias(Tensor(result), bias)
+
+    return on_batch("conv2d", x, IMAGE, convolved)
 
 
 @on_tensors
@@ -52,14 +58,16 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """Convolution along a single axis: (N, C, L), (O, C / groups, K) -> (N, O, OL); computed as an image of height 1."""
-    if x.ndim != 3 or weight.ndim != 3:
-        raise UserError(f"conv1d: needs a signal (N, C, L) and a weight (O, C / groups, K), got {x.shape} and {weight.shape}")
+    if weight.ndim != 3:
+        raise UserError(f"conv1d: needs a weight (O, C / groups, K), got {weight.shape}")
     step, dilated = single("stride", stride, 1), single("dilation", dilation, 1)
-    side = sides(
-        padding if isinstance(padding, str) else single("padding", padding, 0), (1, weight.shape[2]), (1, step), (1, dilated)
-    )
-    result = conv2d(x.expand_dims(2), weight.expand_dims(2), bias, (1, step), ((0, 0), side[1]), (1, dilated), groups)
-    return result.squeeze(2)
+    both = ends(padding, weight.shape[2], step, dilated)
+
+    def convolved(signals: Tensor) -> Tensor:
+        rows, filters = signals.expand_dims(2), weight.expand_dims(2)
+        return conv2d(rows, filters, bias, (1, step), ((0, 0), both), (1, dilated), groups).squeeze(2)
+
+    return on_batch("conv1d", x, SIGNAL, convolved)
 
 
 @on_tensors
@@ -86,11 +94,44 @@ def conv_transpose2d(
     groups = whole_number("groups", groups, 1)
     if any(more >= max(step, wide) for more, step, wide in zip(extra, steps, dilated, strict=True)):
         raise UserError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {dilated}")
-    if x.ndim != 4 or weight.ndim != 4:
-        raise UserError(
-            "conv_transpose2d: needs an image (N, C, H, W) and a weight (C, O / groups, KH, KW), "
-            f"got {x.shape} and {weight.shape}"
-        )
+    if weight.ndim != 4:
+        raise UserError(f"conv_transpose2d: needs a weight (C, O / groups, KH, KW), got {weight.shape}")
+    return on_batch(
+        "conv_transpose2d", x, IMAGE, lambda images: _transposed(images, weight, bias, steps, border, extra, groups, dilated)
+    )
+
+
+@on_tensors
+def conv_transpose1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """The input gradient of ``conv1d``, as a layer: (N, C, L), (C, O / groups, K) -> (N, O, OL); an image of height 1.
+
+    OL = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1.
+    """
+    if weight.ndim != 3:
+        raise UserError(f"conv_transpose1d: needs a weight (C, O / groups, K), got {weight.shape}")
+    step, border = (1, single("stride", stride, 1)), (0, single("padding", padding, 0))
+    extra, dilated = (0, single("output_padding", output_padding, 0)), (1, single("dilation", dilation, 1))
+
+    def convolved(signals: Tensor) -> Tensor:
+        rows, filters = signals.expand_dims(2), weight.expand_dims(2)
+        return conv_transpose2d(rows, filters, bias, step, border, extra, groups, dilated).squeeze(2)
+
+    return on_batch("conv_transpose1d", x, SIGNAL, convolved)
+
+
+def _transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, steps: Pair, border: Pair, extra: Pair, groups: int, dilated: Pair
+) -> Tensor:
+    """``conv_transpose2d`` of images with a batch axis, all else being checked."""
     if x.shape[1] != weight.shape[0]:
         raise UserError(
             f"conv_transpose2d: weight {weight.shape} expects {weight.shape[0]} input channels, "
@@ -121,6 +162,30 @@ def conv_transpose2d(
         groups=groups,
     )
     return _with_bias(Tensor(result), bias)
+
+
+@on_tensors
+def unfold(x: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size = 0, stride: Size = 1) -> Tensor:
+    """The patches that a window meets, as columns: (N, C, H, W) -> (N, C KH KW, OH OW), for windows in row-major order.
+
+    Also called im2col: Chellapilla, Puri and Simard, "High performance convolutional neural networks" (2006).
+    """
+    kernel, dilated = pair("kernel_size", kernel_size), pair("dilation", dilation)
+    border, steps = pair("padding", padding, 0), pair("stride", stride)
+
+    def unfolded(images: Tensor) -> Tensor:
+        edges = (border[0], border[0]), (border[1], border[1])
+        size = images.shape[2], images.shape[3]
+        height, width = output_sizes("unfold", size, kernel, steps, edges, dilated)
+        whole = images.pad(((0, 0), (0, 0), *edges)) if any(border) else images
+        starts = product(range(0, kernel[0] * dilated[0], dilated[0]), range(0, kernel[1] * dilated[1], dilated[1]))
+        taps = [
+            whole[:, :, i : i + (height - 1) * steps[0] + 1 : steps[0], j : j + (width - 1) * steps[1] + 1 : steps[1]]
+            for i, j in starts
+        ]
+        return functions.stack(taps, 2).reshape(images.shape[0], -1, height * width)
+
+    return on_batch("unfold", x, IMAGE, unfolded)
 
 
 def _contraction_operands(name: str, x: Tensor, weight: Tensor) -> tuple[Any, Any]:

@@ -49,6 +49,12 @@ def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pai
     return height, width
 
 
+def ends(padding: Any, kernel: int, stride: int, dilation: int) -> Pair:
+    """Padding of a signal as (before, after), given as a number, 'valid' or 'same'."""
+    border = padding if isinstance(padding, str) else single("padding", padding, 0)
+    return sides(border, (1, kernel), (1, stride), (1, dilation))[1]
+
+
 def padding_numbers(layer: str, padding: Any, axes: int, by_name: bool) -> Any:
     """A padding with Python integers: a number for all sides, a number per axis, or (before, after) per axis; or its name.
 

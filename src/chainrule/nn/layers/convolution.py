@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arguments import size_for_axes, whole_number
-from chainrule.errors import UserError
+from chainrule.errors import UserError, unknown_value
 from chainrule.nn import functional as F
 from chainrule.nn import init
-from chainrule.nn.functional.sizes import Padding, Size, padding_numbers
+from chainrule.nn.functional.batches import IMAGE, SIGNAL, shown
+from chainrule.nn.functional.sizes import Padding, Size, ends, padding_numbers, pair, sides, single
 from chainrule.nn.module import Module, layer_name
 from chainrule.tensor import Parameter, Tensor
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Convolution(Module):
@@ -30,10 +33,14 @@ class _Convolution(Module):
         dilation: Any,
         groups: int,
         bias: bool,
+        padding_mode: str,
         dtype: Any,
     ) -> None:
         super().__init__()
         layer = type(self).__name__
+        if padding_mode not in PADDING_MODES:
+            raise unknown_value("padding_mode", padding_mode, PADDING_MODES)
+        self.padding_mode = padding_mode
         in_channels = whole_number(f"{layer}: in_channels", in_channels, 1)
         out_channels = whole_number(f"{layer}: out_channels", out_channels, 1)
         groups = whole_number(f"{layer}: groups", groups, 1)
@@ -53,21 +60,25 @@ class _Convolution(Module):
         init.default_(self.weight, self.bias)
 
     def _check(self, x: Tensor) -> None:
-        shape = ("N", "C", "L") if self.spatial_axes == 1 else ("N", "C", "H", "W")
-        if x.ndim != len(shape):
-            single = ": a single one is passed as x.expand_dims(0)" if x.ndim == len(shape) - 1 else ""
-            raise UserError(f"{layer_name(self)} needs an input ({', '.join(shape)}), got shape {x.shape}{single}")
-        if x.shape[1] != self.in_channels:
-            if x.shape[-1] == self.in_channels:
-                order = (0, x.ndim - 1, *range(1, x.ndim - 1))
-                raise UserError(
-                    f"{layer_name(self)} got shape {x.shape} with in_channels={self.in_channels}: the channels seem to come "
-                    f"last, but they are the second axis, ({', '.join(shape)}): pass x.transpose{order}"
-                )
+        """Raise a UserError unless ``x`` has the channels, and the axes but for that of the batch, which may be missing."""
+        axes = SIGNAL if self.spatial_axes == 1 else IMAGE
+        if x.ndim not in (len(axes), len(axes) - 1):
+            raise UserError(f"{layer_name(self)} needs an input {shown(axes)} or {shown(axes[1:])}, got shape {x.shape}")
+        first = x.ndim - self.spatial_axes - 1
+        if x.shape[first] == self.in_channels:
+            return
+        if x.shape[-1] == self.in_channels:
+            order = (*range(first), x.ndim - 1, *range(first, x.ndim - 1))
+            place = "second axis" if first else "first axis"
             raise UserError(
-                f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but in_channels={self.in_channels}: "
-                f"pass in_channels={x.shape[1]}, or an input of {self.in_channels} channels"
+                f"{layer_name(self)} got shape {x.shape} with in_channels={self.in_channels}: the channels seem to come "
+                f"last, but they are the {place}, {shown(axes[1 - first :])}: pass x.transpose{order}"
             )
+        several = f", or x.expand_dims(1) if these are {x.shape[0]} inputs of one channel" if self.in_channels == 1 else ""
+        raise UserError(
+            f"{layer_name(self)} got shape {x.shape} with {x.shape[first]} channels, but in_channels={self.in_channels}: "
+            f"pass in_channels={x.shape[first]}, or an input of {self.in_channels} channels{'' if first else several}"
+        )
 
     def extra_repr(self) -> str:
         """Channels, kernel size and stride, and those other arguments that differ from their defaults."""
@@ -76,6 +87,7 @@ class _Convolution(Module):
         facts += [f"dilation={self.dilation}"] if self.dilation != 1 else []
         facts += [f"groups={self.groups}"] if self.groups != 1 else []
         facts += ["bias=False"] if self.bias is None else []
+        facts += [f"padding_mode={self.padding_mode!r}"] if self.padding_mode != "zeros" else []
         return ", ".join(facts)
 
 
@@ -84,7 +96,8 @@ class Conv2d(_Convolution):
 
     ``weight`` (out_channels, in_channels / groups, KH, KW), ``bias`` (out_channels). ``padding``: a number,
     (height, width), ((top, bottom), (left, right)), 'same' or 'valid'. With groups = in_channels, each channel has filters of
-    its own: a depthwise convolution.
+    its own: a depthwise convolution. ``padding_mode`` says what the border is made of: "zeros", or, as in ``F.pad``, "reflect",
+    "replicate" or "circular". An image without a batch axis, (C, H, W), is taken too.
     """
 
     def __init__(
@@ -97,13 +110,19 @@ class Conv2d(_Convolution):
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, in_channels, H, W) -> (N, out_channels, OH, OW); a UserError for any other axes or channels."""
         self._check(x)
+        if self.padding_mode != "zeros":
+            stride, dilation = pair("stride", self.stride), pair("dilation", self.dilation)
+            (top, bottom), (left, right) = sides(self.padding, pair("kernel_size", self.kernel_size), stride, dilation)
+            bordered = F.pad(x, (left, right, top, bottom), self.padding_mode)
+            return F.conv2d(bordered, self.weight, self.bias, stride, 0, dilation, self.groups)
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -111,6 +130,7 @@ class Conv1d(_Convolution):
     """Filters that slide along a signal: (N, in_channels, L) -> (N, out_channels, OL).
 
     ``weight`` (out_channels, in_channels / groups, K), ``bias`` (out_channels). ``padding``: a number, 'same' or 'valid'.
+    ``padding_mode`` says what the border is made of, as in ``Conv2d``.
     """
 
     spatial_axes = 1
@@ -125,13 +145,18 @@ class Conv1d(_Convolution):
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, in_channels, L) -> (N, out_channels, OL); a UserError for any other axes or channels."""
         self._check(x)
+        if self.padding_mode != "zeros":
+            stride, dilation = single("stride", self.stride, 1), single("dilation", self.dilation, 1)
+            bordered = F.pad(x, ends(self.padding, self.kernel_size[0], stride, dilation), self.padding_mode)
+            return F.conv1d(bordered, self.weight, self.bias, stride, 0, dilation, self.groups)
         return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -157,12 +182,45 @@ class ConvTranspose2d(_Convolution):
         dilation: Size = 1,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype)
         self.output_padding = size_for_axes("ConvTranspose2d: output_padding", output_padding, 2, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, in_channels, H, W) -> (N, out_channels, OH, OW); a UserError for any other axes or channels."""
         self._check(x)
         return F.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class ConvTranspose1d(_Convolution):
+    """The input gradient of a convolution along a signal, as a layer: (N, in_channels, L) -> (N, out_channels, OL).
+
+    ``weight`` (in_channels, out_channels / groups, K). OL = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1.
+    """
+
+    spatial_axes = 1
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Sequence[int] = 1,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype)
+        self.output_padding = size_for_axes("ConvTranspose1d: output_padding", output_padding, 1, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, in_channels, L) -> (N, out_channels, OL); a UserError for any other axes or channels."""
+        self._check(x)
+        return F.conv_transpose1d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
