@@ -214,11 +214,18 @@ def of_optimizer(case: cases.Optimizer) -> dict[str, Array]:
     return {name: np.stack([place[name] for place in path]) for name in cases.PARAMETERS}
 
 
-def of_clipping(length: float) -> dict[str, Array]:
+def of_clipping(length: float, order: float = 2.0) -> dict[str, Array]:
     values = start()
     cases.error(values).backward()
-    before = torch.nn.utils.clip_grad_norm_([values[name] for name in cases.PARAMETERS], length)
+    before = torch.nn.utils.clip_grad_norm_([values[name] for name in cases.PARAMETERS], length, order)
     return {"length": array(before), **{name: array(values[name].grad) for name in cases.PARAMETERS}}
+
+
+def of_clipped_values(largest: float) -> dict[str, Array]:
+    values = start()
+    cases.error(values).backward()
+    torch.nn.utils.clip_grad_value_([values[name] for name in cases.PARAMETERS], largest)
+    return {name: array(values[name].grad) for name in cases.PARAMETERS}
 
 
 def of_schedule(case: cases.Schedule) -> dict[str, Array]:
@@ -292,6 +299,8 @@ def main() -> None:
     save("lenet.safetensors", {"lenet": of_lenet()})
     optimizers = {f"{case.optimizer}, {case.name}": of_optimizer(case) for case in cases.OPTIMIZERS}
     clipped = {f"clipped to {length}": of_clipping(length) for length in cases.CLIPPED_LENGTHS}
+    clipped |= {f"clipped to {length} by norm {order}": of_clipping(length, order) for order, length in cases.NORMS}
+    clipped |= {f"clipped to values of {largest}": of_clipped_values(largest) for largest in cases.CLIPPED_VALUES}
     given = {name: values.astype(np.float32) for name, values in problem().items()}
     save("optimizers.safetensors", {"problem": given, **optimizers, **clipped})
     save("schedules.safetensors", {case.name: of_schedule(case) for case in cases.SCHEDULES})

@@ -265,6 +265,14 @@ def test_adam_and_adamw_can_take_over_from_each_other() -> None:
         ),
         (lambda: optim.SGD([nn.Buffer(np.zeros(2))]), "SGD: can only update parameters, got Buffer"),
         (lambda: optim.clip_grad_norm_([parameter(1)], 0.0), "clip_grad_norm_: max_norm must be above 0, got 0.0"),
+        (
+            lambda: optim.clip_grad_norm_([parameter(1)], 1.0, 0),
+            "clip_grad_norm_: norm_type must be above 0, such as 1, 2 or math.inf, got 0",
+        ),
+        (lambda: optim.clip_grad_norm_([parameter(1)], 1.0, "inf"), "clip_grad_norm_: norm_type must be a number, got 'inf'"),
+        (lambda: optim.clip_grad_value_([parameter(1)], -1.0), "clip_grad_value_: clip_value must be at least 0, got -1.0"),
+        (lambda: optim.clip_grad_value_([], 1.0), "clip_grad_value_: got no parameters, so nothing would be clipped: pass"),
+        (lambda: optim.clip_grad_value_([3], 1.0), "clip_grad_value_: element 0 must be a parameter, got a int: pass model."),
     ],
 )
 def test_what_does_not_fit_is_named(make: Any, text: str) -> None:
@@ -470,6 +478,65 @@ def test_clipping_knows_the_length_whatever_the_size_of_its_squares(name: str, c
     for have, wanted in zip(found, (length, clipped), strict=True):
         assert have.dtype == cr.tensor(numbers, dtype).dtype
         np.testing.assert_allclose(have.astype("float64").numpy(), wanted, rtol=tolerance)
+
+
+def clipped_by(call: Any, numbers: Any, dtype: str, compiled: bool) -> tuple[Any, cr.Tensor]:
+    """What ``call`` gives for a parameter whose gradient is ``numbers``, and the gradient after it."""
+    one = cr.Parameter(np.ones(np.shape(numbers)), dtype)
+
+    def clip(gradient: cr.Tensor) -> tuple[Any, cr.Tensor]:
+        one.grad = gradient
+        found = call(one)
+        assert one.grad is not None
+        return found, one.grad
+
+    return (cr.compile(clip) if compiled else clip)(cr.tensor(numbers, dtype))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("order", [0.5, 1, 1.5, 2, 3, 9.5, 100, math.inf])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-30), ("float32", 1e30), ("float64", 1e-200), ("float64", 1e200)])
+def test_a_norm_of_any_order_neither_overflows_nor_underflows(order: float, dtype: str, size: float, compiled: bool) -> None:
+    shares = np.array([3.0, -4.0, 0.0, 1.0])
+    norm, gradient = clipped_by(lambda one: optim.clip_grad_norm_(one, max(size, 1.0), order), shares * size, dtype, compiled)
+    expected = np.linalg.norm(shares, order)
+    np.testing.assert_allclose(norm.numpy() / size, expected, rtol=1e-6 if dtype == "float32" else 1e-12)
+    factor = min(1.0, 1 / expected) if size > 1 else 1.0
+    np.testing.assert_allclose(gradient.numpy() / size, shares * factor, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("order", [0.5, 1, 3, math.inf])
+def test_an_infinite_element_and_a_nan_do_to_any_norm_what_they_do_in_pytorch(order: float, compiled: bool) -> None:
+    for numbers, expected, clipped in (
+        ([math.inf, 2.0], math.inf, [math.nan, 0.0]),
+        ([math.nan, 2.0], math.nan, [math.nan, math.nan]),
+        ([0.0, 0.0], 0.0, [0.0, 0.0]),
+        ([], 0.0, []),
+    ):
+        norm, gradient = clipped_by(lambda one: optim.clip_grad_norm_(one, 1.0, order), numbers, "float32", compiled)
+        np.testing.assert_array_equal(norm.numpy(), np.float32(expected))
+        np.testing.assert_array_equal(gradient.numpy(), np.float32(clipped))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_clipping_by_value_bounds_each_element(dtype: str, compiled: bool) -> None:
+    numbers = [0.25, -0.25, 0.5, -3.0, math.inf, -math.inf, math.nan, 0.0]
+    _, gradient = clipped_by(lambda one: optim.clip_grad_value_(one, 0.5), numbers, dtype, compiled)
+    assert gradient.dtype.name == dtype
+    expected = [0.25, -0.25, 0.5, -0.5, 0.5, -0.5, math.nan, 0.0]
+    np.testing.assert_array_equal(gradient.astype("float64").numpy(), expected)
+
+
+def test_gradients_of_frozen_parameters_are_not_clipped() -> None:
+    one, frozen = parameter(2), parameter(2)
+    one.grad, frozen.grad = cr.tensor([3.0, 0.0]), cr.tensor([4.0, 4.0])
+    frozen.requires_grad = False
+    assert optim.clip_grad_norm_([one, frozen], 1.0, 1).item() == 3.0
+    optim.clip_grad_value_([one, frozen], 0.5)
+    assert one.grad.tolist() == [0.5, 0.0]
+    assert frozen.grad.tolist() == [4.0, 4.0]
 
 
 def test_clipping_what_an_exhausted_generator_gives_says_so() -> None:

@@ -67,6 +67,29 @@ def test_clipped_gradients_agree_with_pytorch(length: float) -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize(("order", "length"), cases.NORMS)
+def test_gradients_clipped_by_other_norms_agree_with_pytorch(order: float, length: float, dtype: str) -> None:
+    parameters, values = problem(dtype)
+    cases.error(values).backward()
+    before = optim.clip_grad_norm_(parameters.values(), length, norm_type=order)
+    case, tolerance = f"clipped to {length} by norm {order}", TOLERANCES[dtype]
+    np.testing.assert_allclose(before, OPTIMIZERS[f"{case}/length"], rtol=tolerance)
+    for name, parameter in parameters.items():
+        np.testing.assert_allclose(parameter.grad, OPTIMIZERS[f"{case}/{name}"], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("largest", cases.CLIPPED_VALUES)
+def test_gradients_clipped_by_value_agree_with_pytorch(largest: float, dtype: str) -> None:
+    parameters, values = problem(dtype)
+    cases.error(values).backward()
+    assert optim.clip_grad_value_(parameters.values(), largest) is None  # type: ignore[func-returns-value]
+    for name, parameter in parameters.items():
+        expected = OPTIMIZERS[f"clipped to values of {largest}/{name}"]
+        np.testing.assert_allclose(parameter.grad, expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype], err_msg=name)
+
+
 @pytest.mark.parametrize("case", cases.SCHEDULES, ids=lambda case: case.name)
 def test_schedule_sets_pytorchs_values(case: cases.Schedule) -> None:
     groups = [{"params": cr.Parameter(np.zeros(1)), **options} for options in case.groups]
@@ -107,6 +130,8 @@ def test_every_public_optimizer_and_schedule_has_a_case() -> None:
 def test_every_case_has_its_numbers_and_every_number_its_case() -> None:
     optimizers = {f"{case.optimizer}, {case.name}" for case in cases.OPTIMIZERS}
     clipped = {f"clipped to {length}" for length in cases.CLIPPED_LENGTHS}
+    clipped |= {f"clipped to {length} by norm {order}" for order, length in cases.NORMS}
+    clipped |= {f"clipped to values of {largest}" for largest in cases.CLIPPED_VALUES}
     assert len(optimizers) == len(cases.OPTIMIZERS)
     assert {key.partition("/")[0] for key in OPTIMIZERS} == {"problem"} | optimizers | clipped
     assert {key.partition("/")[0] for key in SCHEDULES} == {case.name for case in cases.SCHEDULES}

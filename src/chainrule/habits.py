@@ -210,7 +210,7 @@ LAYERS: dict[str, str] = {
     "Embedding": "index a parameter with the integers: table[indices]",
     "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
     "Unflatten": "write x.reshape(...) in forward",
-    "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_",
+    "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_, each element by clip_grad_value_",
 }
 
 FUNCTIONAL: dict[str, str] = {

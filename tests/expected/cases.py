@@ -594,6 +594,10 @@ OPTIMIZERS = (
 
 CLIPPED_LENGTHS = (0.5, 1.0, 100.0)
 """Lengths that the gradients of the problem are clipped to: the last is longer than they are."""
+NORMS = ((1.0, 2.0), (3.0, 0.7), (1.5, 0.4), (0.5, 20.0), (float("inf"), 0.1), (float("inf"), 100.0))
+"""Orders of other norms, and what the gradients are clipped to by them."""
+CLIPPED_VALUES = (0.05, 100.0)
+"""What the elements of the gradients are clipped to: the last is larger than they are."""
 
 # ---- schedules
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.habits import OPTIM, absent
 from chainrule.optim.adagrad import Adagrad
 from chainrule.optim.adam import Adam, AdamW, NAdam, RAdam
-from chainrule.optim.clipping import clip_grad_norm_
+from chainrule.optim.clipping import clip_grad_norm_, clip_grad_value_
 from chainrule.optim.cycles import CyclicLR, OneCycleLR
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceLROnPlateau
@@ -48,6 +48,7 @@ __all__ = [
     "SequentialLR",
     "StepLR",
     "clip_grad_norm_",
+    "clip_grad_value_",
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
