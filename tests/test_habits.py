@@ -76,6 +76,7 @@ def test_what_is_to_be_written_instead_runs(name: str, code: str) -> None:
             "data": [0, 1],
             "labels": [0, 1],
             "tensors": [cube, cube],
+            "places": np.zeros((1, 2, 2), int),
         },
         **{"axis": 0, "low": 1, "high": 2, "shape": (3, 2, 2, 2), "mask": cube > 1, "value": 0.0, "indices": [0, 0], "i": 1},
         **{"a": 0.0, "b": 1.0, "n": 1, "seed": 0, "classes": 2, "model": nn.Linear(2, 2), "name": "weight"},

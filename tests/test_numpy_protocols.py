@@ -66,19 +66,31 @@ FUNCTION_CALLS: dict[Any, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     np.min: [((X,), {}), ((X,), {"axis": -1, "keepdims": np._NoValue})],
     np.ndim: [((X,), {})],
     np.ones_like: [((X,), {}), ((X,), {"dtype": np.int64})],
-    np.pad: [((X, 1), {}), ((X, ((0, 1), (2, 0))), {"constant_values": 0.5}), ((X, (1, 2), "constant"), {})],
+    np.pad: [
+        ((X, 1), {}),
+        ((X, ((0, 1), (2, 0))), {"constant_values": 0.5}),
+        ((X, (1, 2), "constant"), {}),
+        ((X, 1, "edge"), {}),
+    ],
     np.prod: [((X,), {}), ((X, 1), {"keepdims": True})],
     np.ravel: [((X,), {}), ((X[0, 0],), {"order": "C"})],
+    np.repeat: [((X, 2), {}), ((X, [1, 2]), {"axis": 0})],
     np.reshape: [((X, (3, 2)), {}), ((X, -1), {})],
+    np.roll: [((X, 1), {}), ((X, -1), {"axis": 1})],
     np.round: [((X,), {}), ((X, 1), {}), ((X,), {"decimals": -1})],
     np.shape: [((X,), {})],
     np.size: [((X,), {}), ((X, 1), {})],
+    np.split: [((X, 2), {}), ((X, [1]), {"axis": 1})],
     np.squeeze: [((Y,), {}), ((Y, 0), {})],
     np.stack: [(([X, X],), {}), (([X, X], -1), {})],
     np.std: [((X,), {}), ((X, 1), {"ddof": 1, "keepdims": True})],
     np.sum: [((X,), {}), ((X, 0), {}), ((X,), {"axis": -1, "keepdims": True, "dtype": None, "out": None})],
     np.swapaxes: [((X, 0, 1), {})],
+    np.take_along_axis: [((X, np.array([[1], [0]])), {"axis": 1}), ((X, np.array([1]), None), {})],
+    np.tile: [((X, (2, 1)), {}), ((X, 2), {})],
     np.transpose: [((X,), {}), ((X, (1, 0)), {})],
+    np.tril: [((X,), {}), ((X, -1), {})],
+    np.triu: [((X,), {}), ((X,), {"k": 1})],
     np.var: [((X,), {}), ((X, 1), {"ddof": 1, "keepdims": True})],
     np.where: [((X > 1, X, Y), {}), ((X > 1, X, 0.0), {})],
     np.zeros_like: [((X,), {})],
@@ -95,6 +107,10 @@ def with_tensors(value: Any) -> Any:
 
 
 def check_answer(answer: Any, expected: Any, constant: bool = False) -> None:
+    if isinstance(expected, list):
+        for one, other in zip(answer, expected, strict=True):
+            check_answer(one, other, constant)
+        return
     if not isinstance(expected, np.ndarray | np.generic):
         assert type(answer) is type(expected)
         assert answer == expected
@@ -513,7 +529,7 @@ def test_options_that_the_library_does_not_have_are_refused() -> None:
         (lambda: np.max(w, initial=0.0), r"np.max: initial= is not taken .*: leave it away, or take x.numpy\(\)"),
         (lambda: np.mean(np.ones(2), where=w > 1), "np.mean: where= is not taken .*: choose with cr.where"),
         (lambda: np.sum(w, 0, np.float64), "np.sum: takes a, axis, keepdims where .*, got 3 positional ones: give options by"),
-        (lambda: np.pad(w, 1, "edge"), "np.pad: mode 'edge' is not taken for tensors: use mode='constant'"),
+        (lambda: np.pad(w, 1, "symmetric"), "unknown mode of pad 'symmetric': .*Known: constant, edge, reflect, wrap"),
         (lambda: np.reshape(w, (1, 2), order="F"), "np.reshape: order= is not taken"),
         (lambda: np.dot(w, np.ones((2, 2, 2))), r"np.dot: the second operand is float64\[2, 2, 2\]: .* use x @ y"),
         (lambda: np.zeros(3, like=w), r"np.zeros: makes no tensors, like= or not: use cr.zeros\(...\)"),

@@ -228,7 +228,7 @@ def misfit_of(
                 named = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_POSITIONAL]
                 return unknown_argument(call, keyword, named)
     shown = ", ".join(map(_shown, parameters.values()))
-    remark = remark_on_call(call) if "too many" in reason else ""
+    remark = remark_on_call(call) if "too many" in reason or "missing" in reason else ""
     return UserTypeError(f"{call}: {reason}: it is called as {call}({shown})" + (f"; {remark}" if remark else ""))
 
 

@@ -24,7 +24,6 @@ TENSOR: dict[str, str] = {
     "bmm": "write x @ y",
     "bool": "write x.astype('bool')",
     "byte": "write x.astype('uint8')",
-    "chunk": "take slices: x[:n], x[n:]",
     "clamp": "write x.clip(low, high)",
     "clamp_max": "write x.clip(None, high)",
     "clamp_min": "write x.clip(low)",
@@ -43,6 +42,7 @@ TENSOR: dict[str, str] = {
     "expand_as": "write x.broadcast_to(y.shape)",
     "fill_": _IMMUTABLE,
     "float": "write x.astype('float32')",
+    "gather": "write cr.take_along_axis(x, places, axis)",
     "ge": "write x >= y",
     "floor_divide": "write x // y",
     "gelu": "write nn.functional.gelu(x)",
@@ -59,6 +59,7 @@ TENSOR: dict[str, str] = {
     "long": "write x.astype('int64')",
     "lt": "write x < y",
     "masked_fill": "write cr.where(mask, value, x)",
+    "masked_select": "write x[mask]",
     "matmul": "write x @ y",
     "mm": "write x @ y",
     "moveaxis": "write x.transpose(2, 0, 1), the new order of all axes",
@@ -77,13 +78,12 @@ TENSOR: dict[str, str] = {
     "reciprocal": "write 1 / x",
     "relu": "write nn.functional.relu(x), or cr.maximum(x, 0)",
     "remainder": "write x % y",
-    "repeat": "write cr.concatenate([x, x], axis), or x.broadcast_to(shape)",
+    "repeat_interleave": "write x.repeat(2, axis=axis)",
     "reshape_as": "write x.reshape(y.shape)",
     "select": "write x[:, i]",
     "silu": "write nn.functional.silu(x)",
     "softmax": "write nn.functional.softmax(x, dim=1)",
     "sort": "sort with NumPy: np.sort(x.numpy())",
-    "split": "take slices: x[:n], x[n:]",
     "square": "write x * x",
     "stride": "how a tensor lies in memory is no concern here: leave it out",
     "sub": "write x - y",
@@ -175,6 +175,7 @@ LIBRARY: dict[str, str] = {
     "float16": "float16 is not supported: use cr.bfloat16",
     "floor_divide": "write x // y",
     "from_numpy": "write cr.tensor(array)",
+    "gather": "write cr.take_along_axis(x, places, axis)",
     "half": "float16 is not supported: use cr.bfloat16",
     "inference_mode": "write cr.no_grad()",
     "int": "write cr.int32",
@@ -183,6 +184,8 @@ LIBRARY: dict[str, str] = {
     "load": "write model.load_state_dict(cr.formats.load_safetensors(path)[0])",
     "log_softmax": "write cr.nn.functional.log_softmax(x, dim=1)",
     "long": "write cr.int64",
+    "masked_fill": "write cr.where(mask, value, x)",
+    "masked_select": "write x[mask]",
     "mm": "write x @ y",
     "mul": "write x * y",
     "permute": "write x.transpose(2, 0, 1), the new order of all axes",
@@ -193,6 +196,7 @@ LIBRARY: dict[str, str] = {
     "randperm": "write np.random.default_rng(seed).permutation(n)",
     "relu": "write cr.nn.functional.relu(x)",
     "remainder": "write x % y",
+    "repeat_interleave": "write x.repeat(2, axis=axis)",
     "reshape": "write x.reshape(2, -1)",
     "save": "write cr.formats.save_safetensors(path, model.state_dict())",
     "set_grad_enabled": "write cr.no_grad() around what shall not be recorded",
@@ -227,6 +231,9 @@ DTYPES: dict[str, str] = {
     "long": "int64",
 }
 """PyTorch's names of dtypes, and the names here; a prefix ``torch.`` is removed before."""
+
+PAD_MODES: dict[str, str] = {"circular": "wrap", "replicate": "edge"}
+"""PyTorch's names of what a border consists of, and the names here, which are NumPy's."""
 
 _LEFT_OUT: dict[str, str] = {
     "allow_unused": "leave it out: an input that the output does not depend on gets None",
@@ -280,6 +287,8 @@ _RENAMED: dict[str, tuple[str, ...]] = {
 _CALLS: dict[str, str] = {
     "full": "the shape is one argument: full((2, 3), 7.0)",
     "ones": "the shape is one argument: ones((2, 3))",
+    "repeat": "repeat(2, axis=1) repeats each element, as in NumPy; PyTorch's x.repeat(2, 1) is x.tile((2, 1))",
+    "split": "a number means parts in NumPy and a size in PyTorch: write split(sizes=2), split(places=[1, 3]) or chunk(2)",
     "zeros": "the shape is one argument: zeros((2, 3))",
     "normal": "the shape is one argument: normal((2, 3))",
     "uniform": "the shape is one argument: uniform((2, 3))",

@@ -18,6 +18,7 @@ from chainrule.errors import UserError
 from chainrule.graph import COMPILED, Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
+from chainrule.tensor import indexing
 from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
 from chainrule.tensor.operands import operands
@@ -361,6 +362,62 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, one after the other along a new axis, at place ``axis`` of the result."""
     return concatenate([as_tensor(x).expand_dims(axis) for x in members_of("stack: tensors", tensors, "pass [x, y]")], axis)
+
+
+@explained
+def take_along_axis(x: Any, indices: Any, axis: int | None) -> Tensor:
+    """The elements of ``x`` at ``indices`` along ``axis``, for ``axis`` 1: ``z[i, j, k] = x[i, indices[i, j, k], k]``.
+
+    Along the other axes, ``x`` and ``indices`` have equal sizes, or one has size 1. ``axis=None`` flattens ``x`` first.
+
+    Raises:
+        UserError: the shapes do not fit, or an index is outside of its axis.
+    """
+    return indexing.take_along_axis(as_tensor(x), indices, axis)
+
+
+@explained
+def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None) -> Tensor:
+    """Each element ``repeats`` times along ``axis``, or each as often as a list says; None flattens first. As in NumPy."""
+    return as_tensor(x).repeat(repeats, axis=axis)
+
+
+@explained
+def tile(x: Any, times: int | Sequence[int]) -> Tensor:
+    """The whole of ``x`` side by side, ``times`` along each axis: ``tile(x, (2, 1))``; a number is for the last axis."""
+    return as_tensor(x).tile(times)
+
+
+@explained
+def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """The elements ``shift`` places further along ``axis``, the last ones first; None rolls the flattened tensor."""
+    return as_tensor(x).roll(shift, axis)
+
+
+@explained
+def tril(x: Any, k: int = 0) -> Tensor:
+    """Matrices (..., m, n) with zeros above diagonal ``k``, which counts from the main one to the right."""
+    return as_tensor(x).tril(k)
+
+
+@explained
+def triu(x: Any, k: int = 0) -> Tensor:
+    """Matrices (..., m, n) with zeros below diagonal ``k``, which counts from the main one to the right."""
+    return as_tensor(x).triu(k)
+
+
+@explained
+def split(
+    x: Any, *, sizes: int | Sequence[int] | None = None, places: Sequence[int] | None = None, axis: int = 0
+) -> list[Tensor]:
+    """The parts of ``x`` along ``axis``: of ``sizes`` each, the last one smaller if need be, or cut at ``places``."""
+    return as_tensor(x).split(sizes=sizes, places=places, axis=axis)
+
+
+@explained
+def chunk(x: Any, parts: int, axis: int = 0) -> list[Tensor]:
+    """At most ``parts`` parts along ``axis``, all of one size but the last, which may be smaller, as in PyTorch."""
+    return as_tensor(x).chunk(parts, axis)
 
 
 @explained

@@ -16,7 +16,8 @@ from chainrule.errors import UserError
 from chainrule.graph import Node, leaf
 from chainrule.graph.dtypes import bool_, int64, is_integer
 from chainrule.ops import compose
-from chainrule.tensor.tensor import Tensor
+from chainrule.tensor.axes import as_axis
+from chainrule.tensor.tensor import Tensor, as_tensor
 from chainrule.tensor.tracing import verify
 
 
@@ -77,6 +78,29 @@ def index(x: Tensor, key: Any) -> Tensor:
     return Tensor(_gathered(node, {kept.index(axis): array for axis, array in arrays.items()}, adjacent))
 
 
+def take_along_axis(x: Tensor, indices: Any, axis: int | None) -> Tensor:
+    """``z[i, j, k] = x[i, indices[i, j, k], k]`` for ``axis`` 1, as in NumPy; None flattens ``x`` first.
+
+    Raises:
+        UserError: ``indices`` are no integers, have another number of axes than ``x``, or other sizes along its other axes.
+    """
+    if axis is None:
+        x, axis = Tensor(compose.to_shape(x.node, (x.size,))), 0
+    place, given = as_axis("take_along_axis", axis, x.ndim), as_tensor(indices)
+    fits = given.ndim == x.ndim and all(
+        size == other or 1 in (size, other)
+        for i, (size, other) in enumerate(zip(x.shape, given.shape, strict=True))
+        if i != place
+    )
+    if not fits or not is_integer(given.dtype):
+        raise UserError(
+            f"take_along_axis: indices must be integers in the shape of {x.node.type}, of any size along axis {place}, got "
+            f"{given.node.type}"
+        )
+    numbered = [np.arange(size).reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for axis, size in enumerate(x.shape)]
+    return index(x, tuple(given if i == place else numbers for i, numbers in enumerate(numbered)))
+
+
 def _expanded(x: Tensor, keys: tuple[Any, ...]) -> list[Any]:
     """``keys`` with ``...`` filled in: an int, slice or ``_Places`` for each axis of ``x``, and None for each new axis."""
     expanded: list[Any] = []
@@ -111,7 +135,10 @@ def _array_keys(key: Any) -> list[_Places]:
         if node.ndim == 0:
             raise UserError("a single bool is no index: use an integer, a slice or an array of bools")
         if node.value is None:
-            raise UserError("a bool array as an index gives a size that depends on the numbers: use where() while tracing")
+            raise UserError(
+                "a bool array as an index gives a result whose size depends on its numbers, which a compiled function does not "
+                "know: write cr.where(mask, x, 0), which keeps the shape"
+            )
         return [_Places(leaf(at), size) for at, size in zip(np.nonzero(node.value), node.shape, strict=True)]
     if not is_integer(node.dtype):
         raise UserError(f"an index must be an integer, a slice, ..., None or an array of integers or bools, got {node.dtype}")

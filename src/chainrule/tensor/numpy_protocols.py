@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.arguments import as_whole
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import bool_
 from chainrule.tensor import functions
-from chainrule.tensor.axes import Axes
+from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.tensor import Tensor, as_tensor
 
 
@@ -294,9 +295,18 @@ def _full_like(a: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
 
 def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
     x = as_tensor(array)
-    if mode != "constant":
-        raise UserError(f"np.pad: mode {mode!r} is not taken for tensors: use mode='constant', or concatenate() the border")
-    return x.pad(np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist(), constant_values)
+    return x.pad(np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist(), constant_values, mode=mode)
+
+
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """NumPy's number is one of equal parts."""
+    x, parts = as_tensor(ary), as_whole(indices_or_sections)
+    if parts is None:
+        return x.split(places=indices_or_sections, axis=axis)
+    size = x.shape[as_axis("split", axis, x.ndim)]
+    if parts < 1 or size % parts:
+        raise UserError(f"np.split: the {size} elements along axis {axis} cannot be split into {parts} equal parts")
+    return x.split(sizes=[size // parts] * parts, axis=axis)
 
 
 def _norm(x: Any, ord: Any = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -347,16 +357,23 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.pad: _pad,
     np.prod: _reduction("prod"),
     np.ravel: lambda a: as_tensor(a).flatten(),
+    np.repeat: lambda a, repeats, axis=None: as_tensor(a).repeat(repeats, axis=axis),
     np.reshape: lambda a, shape: as_tensor(a).reshape(shape),
+    np.roll: lambda a, shift, axis=None: as_tensor(a).roll(shift, axis),
     np.round: lambda a, decimals=0: as_tensor(a).round(decimals),
     np.shape: lambda a: a.shape,
     np.size: _size,
+    np.split: _split,
     np.squeeze: lambda a, axis=None: as_tensor(a).squeeze(axis),
     np.stack: lambda arrays, axis=0: functions.stack(arrays, axis),
     np.std: lambda a, axis=None, *, ddof=0, keepdims=False: as_tensor(a).std(axis, ddof, keepdims),
     np.sum: _reduction("sum"),
     np.swapaxes: lambda a, axis1, axis2: as_tensor(a).swapaxes(axis1, axis2),
+    np.take_along_axis: lambda arr, indices, axis=-1: functions.take_along_axis(arr, indices, axis),
+    np.tile: lambda A, reps: as_tensor(A).tile(reps),  # noqa: N803 - NumPy's name
     np.transpose: lambda a, axes=None: as_tensor(a).transpose(*(() if axes is None else axes)),
+    np.tril: lambda m, k=0: as_tensor(m).tril(k),
+    np.triu: lambda m, k=0: as_tensor(m).triu(k),
     np.var: lambda a, axis=None, *, ddof=0, keepdims=False: as_tensor(a).var(axis, ddof, keepdims),
     np.where: functions.where,
     np.zeros_like: lambda a, *, dtype=None: functions.zeros(a.shape, dtype or a.dtype),

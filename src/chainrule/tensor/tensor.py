@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
-from chainrule.tensor import totals
+from chainrule.tensor import rearranging, totals
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import gradients
 from chainrule.tensor.engines import runs_natively
@@ -802,21 +803,74 @@ class Tensor:
         """The elements in reverse order along ``axis``, all axes by default."""
         return Tensor(ops.flip(self.node, axes=as_axes("flip", axis, self.ndim)))
 
-    def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-        """The tensor with a border of ``value``. ``width`` has the elements (before, after) to add to each axis."""
+    def pad(self, width: Sequence[tuple[int, int]], value: float = 0.0, *, mode: str = "constant") -> Tensor:
+        """The tensor with a border. ``width`` has the numbers of elements (before, after) to add to each axis.
+
+        The border consists of ``value`` (``mode="constant"``), of the outermost elements ("edge"), of a mirror image without
+        these ("reflect"), or of the elements at the other end ("wrap"), as in NumPy.
+        """
         pairs = [as_whole_numbers(pair) for pair in width] if isinstance(width, Sequence | np.ndarray) else [None]
-        low, high = [], []
-        for pair in pairs:
-            if pair is None or len(pair) != 2 or len(pairs) != self.ndim:
-                raise UserError(
-                    f"pad: width must give two whole numbers, (before, after), for each of the {self.ndim} axes of "
-                    f"{self.node.type}, got {width!r}"
-                )
-            low.append(pair[0])
-            high.append(pair[1])
+        widths = [pair for pair in pairs if pair is not None and len(pair) == 2]
+        if not len(widths) == len(pairs) == self.ndim:
+            raise UserError(
+                f"pad: width must give two whole numbers, (before, after), for each of the {self.ndim} axes of "
+                f"{self.node.type}, got {width!r}"
+            )
         whole = as_whole(value)  # as a float, an int64 could be rounded
         number = real_number("pad: value", value) if whole is None else whole
-        return Tensor(ops.pad(self.node, low=tuple(low), high=tuple(high), interior=(0,) * len(low), value=number))
+        return Tensor(rearranging.bordered(self.node, widths, mode, number))
+
+    def repeat(self, repeats: int | Sequence[int], *, axis: int | None) -> Tensor:
+        """Each element ``repeats`` times along ``axis``, or each as often as a list says; None flattens first. As in NumPy.
+
+        What PyTorch calls ``repeat`` is ``tile``; so that neither is taken for the other, ``axis`` is passed by name.
+        """
+        node = compose.to_shape(self.node, (self.size,)) if axis is None else self.node
+        return Tensor(rearranging.repeated(node, repeats, as_axis("repeat", 0 if axis is None else axis, node.ndim)))
+
+    def tile(self, times: int | Sequence[int]) -> Tensor:
+        """The whole tensor side by side, ``times`` along each axis: ``x.tile((2, 1))``; a number is for the last axis."""
+        numbers = _one_or_several(times)
+        if numbers is None or any(number < 0 for number in numbers):
+            raise UserError(f"tile: times must be whole numbers of at least 0, such as (2, 1), got {times!r}")
+        return Tensor(rearranging.tiled(self.node, numbers))
+
+    def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+        """The elements ``shift`` places further along ``axis``, the last ones first; None rolls the flattened tensor."""
+        node, places = (compose.to_shape(self.node, (self.size,)), 0) if axis is None else (self.node, axis)
+        shifts, axes = _one_or_several(shift), _one_or_several(places)
+        if shifts is None or axes is None or len(shifts) != len(axes):
+            raise UserError(f"roll: shift must be a whole number for each axis, got shift {shift!r} and axis {axis!r}")
+        for number, place in zip(shifts, axes, strict=True):
+            node = rearranging.rolled(node, number, as_axis("roll", place, node.ndim))
+        return Tensor(compose.to_shape(node, self.shape))
+
+    def tril(self, k: int = 0) -> Tensor:
+        """Matrices (..., m, n) with zeros above diagonal ``k``, which counts from the main one to the right."""
+        return Tensor(rearranging.triangle(self.node, whole_number("tril: k", k), lower=True))
+
+    def triu(self, k: int = 0) -> Tensor:
+        """Matrices (..., m, n) with zeros below diagonal ``k``, which counts from the main one to the right."""
+        return Tensor(rearranging.triangle(self.node, whole_number("triu: k", k), lower=False))
+
+    def split(
+        self, *, sizes: int | Sequence[int] | None = None, places: Sequence[int] | None = None, axis: int = 0
+    ) -> list[Tensor]:
+        """The parts of the tensor along ``axis``: of ``sizes`` each, the last one smaller if need be, or cut at ``places``.
+
+        ``x.split(sizes=2)`` and ``x.split(sizes=[1, 3])`` are PyTorch's ``split``, ``x.split(places=[1, 3])`` is NumPy's.
+        """
+        axis = as_axis("split", axis, self.ndim)
+        if (sizes is None) is (places is None):
+            raise UserError("split: pass either sizes, such as sizes=2 or sizes=[1, 3], or places, such as places=[1, 3]")
+        total = self.shape[axis]
+        bounds = rearranging.bounds_of_places(places, total) if sizes is None else rearranging.bounds_of_sizes(sizes, total)
+        return [Tensor(rearranging.part(self.node, axis, *pair)) for pair in pairwise(bounds)]
+
+    def chunk(self, parts: int, axis: int = 0) -> list[Tensor]:
+        """At most ``parts`` parts along ``axis``, all of one size but the last, which may be smaller, as in PyTorch."""
+        parts, axis = whole_number("chunk: parts", parts, 1), as_axis("chunk", axis, self.ndim)
+        return self.split(sizes=max(1, -(-self.shape[axis] // parts)), axis=axis)
 
     def __getitem__(self, key: Any) -> Tensor:
         from chainrule.tensor.indexing import index
@@ -906,6 +960,12 @@ def _several(what: str, given: tuple[Any, ...]) -> tuple[int, ...]:
         shown = given[0] if len(given) == 1 else given
         raise UserError(f"{what} must be whole numbers, such as (2, 3), got {shown!r}")
     return numbers
+
+
+def _one_or_several(value: Any) -> tuple[int, ...] | None:
+    """A whole number, or several, as a tuple; None for anything else."""
+    number = as_whole(value)
+    return as_whole_numbers(value) if number is None else (number,)
 
 
 def _raised(base: Any, exponent: Any) -> Tensor:
