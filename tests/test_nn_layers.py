@@ -475,6 +475,29 @@ def test_pad_with_a_number_and_with_fewer_elements() -> None:
         F.pad(cr.zeros((2, 0)), (1, 1), "replicate")
 
 
+def test_interpolation_takes_integers_where_it_only_copies_and_every_size_exactly() -> None:
+    labels = cr.tensor(np.arange(12).reshape(1, 1, 3, 4))
+    assert F.interpolate(labels, scale_factor=2).dtype == np.int64
+    assert F.interpolate(labels, (3, 2)).tolist() == [[[[0, 2], [4, 6], [8, 10]]]]
+    for size in (7, 49, 98, 147):  # 1 / 49, added up 49 times, is not 1 in floats
+        row = cr.tensor(np.arange(49.0).reshape(1, 1, 49))
+        np.testing.assert_array_equal(F.interpolate(row, size).numpy()[0, 0], np.arange(size) * 49 // size)
+
+
+def test_bilinear_interpolation_of_a_plane_is_the_plane() -> None:
+    plane = np.add.outer(np.arange(5.0), 3 * np.arange(7.0)).reshape(1, 1, 5, 7)
+    for mode in ("bilinear", "bicubic"):
+        found = F.interpolate(cr.tensor(plane), (9, 13), mode=mode, align_corners=True).numpy()[0, 0]
+        expected = np.add.outer(np.linspace(0, 4, 9), 3 * np.linspace(0, 6, 13))
+        inner = (slice(None), slice(None)) if mode == "bilinear" else (slice(2, -2), slice(2, -2))
+        np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-12)
+
+
+def test_pixels_that_are_shuffled_come_back() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 18, 2, 5))
+    np.testing.assert_array_equal(F.pixel_unshuffle(F.pixel_shuffle(x, 3), 3).numpy(), x)
+
+
 # ---- what layers refuse: the path of the layer, the shapes, the argument to change
 
 
@@ -587,6 +610,23 @@ REFUSED = [
         "for a slope that all share",
     ),
     (
+        (2, 6),
+        nn.Unflatten(1, (4, -1)),
+        "layer features.0 (Unflatten) got shape (2, 6): the 6 elements of axis 1 do not fill unflattened_size=(4, -1)",
+    ),
+    (
+        (3, 8, 8),
+        nn.Upsample(scale_factor=2.0, mode="bilinear"),
+        "layer features.0 (Upsample): interpolate: mode='bilinear' is not for (3, 8, 8): choose one of nearest, nearest-exact, "
+        "linear, area",
+    ),
+    (
+        (2, 3, 4, 4),
+        nn.PixelShuffle(2),
+        "layer features.0 (PixelShuffle): pixel_shuffle: needs (..., C 2^2, H, W), channels that divide into 4 each, got "
+        "(2, 3, 4, 4)",
+    ),
+    (
         (2, 4, 3, 3),
         nn.ChannelShuffle(3),
         "layer features.0 (ChannelShuffle): channel_shuffle: 4 channels do not divide into groups=3",
@@ -664,6 +704,28 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
         (
             lambda: nn.ZeroPad2d((1, 2)),
             "ZeroPad2d: padding must be a whole number, or four: (left, right, top, bottom), got (1, 2)",
+        ),
+        (
+            lambda: nn.Upsample(4, 2.0),
+            "Upsample: give either size or scale_factor, got 4 and 2.0",
+        ),
+        (lambda: nn.Upsample(), "Upsample: give either size or scale_factor, got None and None"),
+        (lambda: nn.Upsample((4, 0)), "Upsample: size must be a whole number of at least 1, or one for each axis, got (4, 0)"),
+        (
+            lambda: nn.Upsample(scale_factor=-1.0),
+            "Upsample: scale_factor must be a positive number, or one for each axis, got -1.0",
+        ),
+        (
+            lambda: nn.Upsample(4, mode="cubic"),
+            "unknown mode 'cubic': Known: area, bicubic, bilinear, linear, nearest, nearest-exact",
+        ),
+        (
+            lambda: nn.Upsample(4, align_corners=False),
+            "Upsample: align_corners is for mode='linear', 'bilinear' or 'bicubic', leave it out for 'nearest'",
+        ),
+        (
+            lambda: nn.Unflatten(1, (-1, -1)),
+            "Unflatten: unflattened_size must be sizes, one of which may be -1, such as (2, -1), got (-1, -1)",
         ),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number of at least 1, got 0"),
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
@@ -762,6 +824,31 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         (
             lambda x: F.pad(x, (1, 1), "reflect", 0.0),
             "pad: value belongs to mode='constant', mode='reflect' has none: leave it out, got 0.0",
+        ),
+        (lambda x: F.interpolate(x[0, 0], 4), "interpolate: needs an image (N, C, H, W) or a signal (N, C, L), got (6, 6)"),
+        (
+            lambda x: F.interpolate(x, (4, 4, 4)),
+            "interpolate: size must be a whole number of at least 1, or one for each axis, got (4, 4, 4)",
+        ),
+        (
+            lambda x: F.interpolate(x, scale_factor=0.1),
+            "interpolate: scale_factor=0.1 leaves (0, 0) of (2, 3, 6, 6), which is empty: use a larger one",
+        ),
+        (
+            lambda x: F.interpolate(x, 4, recompute_scale_factor=True),
+            "interpolate: recompute_scale_factor belongs to scale_factor: leave it out with size",
+        ),
+        (
+            lambda x: F.interpolate(x.astype("int32"), 4, mode="bicubic"),
+            "interpolate: mode='bicubic' needs a float, got int32[2, 3, 6, 6]: cast to float32 first",
+        ),
+        (
+            lambda x: F.interpolate(x, 4, antialias=True),
+            "interpolate: there is no argument 'antialias': mode='area' averages what it makes smaller; otherwise leave it out",
+        ),
+        (
+            lambda x: F.pixel_unshuffle(x, 4),
+            "pixel_unshuffle: needs (..., C, H 4, W 4), sizes that divide into 4, got (2, 3, 6, 6)",
         ),
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
         (lambda x: F.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be larger than min_val, got 2.0 and 1.0"),

@@ -213,7 +213,6 @@ LIBRARY: dict[str, str] = {
 LAYERS: dict[str, str] = {
     "Embedding": "index a parameter with the integers: table[indices]",
     "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
-    "Unflatten": "write x.reshape(...) in forward",
     "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_, each element by clip_grad_value_",
 }
 
@@ -238,6 +237,7 @@ PAD_MODES: dict[str, str] = {"circular": "wrap", "replicate": "edge"}
 _LEFT_OUT: dict[str, str] = {
     "allow_unused": "leave it out: an input that the output does not depend on gets None",
     "capturable": "leave it out: any optimizer may be part of a compiled step",
+    "antialias": "mode='area' averages what it makes smaller; otherwise leave it out",
     "closure": "step takes no closure: call backward() before it",
     "device": _ON_THE_CPU,
     "differentiable": "leave it out: no gradient passes through the update",

@@ -54,7 +54,8 @@ from chainrule.nn.layers.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
-from chainrule.nn.layers.shaping import ChannelShuffle, Flatten
+from chainrule.nn.layers.resizing import PixelShuffle, PixelUnshuffle, Upsample
+from chainrule.nn.layers.shaping import ChannelShuffle, Flatten, Unflatten
 from chainrule.nn.module import Module
 from chainrule.tensor import Buffer, Parameter
 
@@ -108,6 +109,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",
@@ -121,6 +124,8 @@ __all__ = [
     "Softsign",
     "StochasticDepth",
     "Tanh",
+    "Unflatten",
+    "Upsample",
     "ZeroPad2d",
     "functional",
     "init",

@@ -52,6 +52,7 @@ from chainrule.nn.functional.pooling import (
     max_pool1d,
     max_pool2d,
 )
+from chainrule.nn.functional.resizing import interpolate, pixel_shuffle, pixel_unshuffle
 from chainrule.nn.functional.shaping import channel_shuffle, flatten
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -98,6 +100,8 @@ __all__ = [
     "nll_loss",
     "normalised",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
