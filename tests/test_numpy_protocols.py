@@ -51,6 +51,7 @@ FUNCTION_CALLS: dict[Any, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     np.copy: [((X,), {}), ((X,), {"order": "K"})],
     np.cumsum: [((X,), {}), ((X, 1), {}), ((X,), {"axis": -2})],
     np.dot: [((X, Y.T), {}), ((X, Y[0]), {}), ((Y[0, 0], X), {}), ((np.stack([X, X]), Y[0]), {})],
+    np.einsum: [(("ij,kj->ik", X, Y), {}), (("ij,ij", X, X), {"optimize": True}), (("ij->ji", X), {})],
     np.expand_dims: [((X, 1), {})],
     np.flip: [((X,), {}), ((X, 1), {})],
     np.full_like: [((X, 2.5), {}), ((X,), {"fill_value": Y, "dtype": np.float64})],

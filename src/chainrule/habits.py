@@ -164,7 +164,6 @@ LIBRARY: dict[str, str] = {
     "div": "write x / y",
     "dot": "write x @ y",
     "double": "write cr.float64",
-    "einsum": "use @, reshape and transpose",
     "empty": "write cr.zeros(shape)",
     "empty_like": "write cr.zeros_like(x)",
     "enable_grad": "gradients are recorded unless cr.no_grad() says otherwise: leave it out",

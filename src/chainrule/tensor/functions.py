@@ -18,6 +18,7 @@ from chainrule.errors import UserError
 from chainrule.graph import COMPILED, Array, Node, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
+from chainrule.tensor import einsum as contractions
 from chainrule.tensor import indexing
 from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
@@ -328,6 +329,23 @@ def minimum(x: Any, y: Any) -> Tensor:
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product ``x @ y`` over broadcast batch axes: (..., m, k), (..., k, n) -> (..., m, n)."""
     return as_tensor(x) @ as_tensor(y)
+
+
+@explained
+def einsum(subscripts: str, *operands: Any) -> Tensor:
+    """The sum of products that ``subscripts`` describe, as in NumPy: ``einsum("bij,jk->bik", x, w)``.
+
+    Each letter names an axis. Axes of one letter are multiplied with each other, and summed over unless the letter is in the
+    output. Without ``->``, the output has the letters that occur once, in alphabetical order. A letter that an operand has
+    twice means its diagonal, ``...`` any further axes, which are broadcast.
+
+    Raises:
+        UserError: ``subscripts`` cannot be read, or the operands do not fit them.
+    """
+    if not isinstance(subscripts, str):
+        raise UserError(f"einsum: subscripts must be a text, such as 'ij,jk->ik', got a {type(subscripts).__name__}")
+    nodes = [as_tensor(operand).node for operand in operands]
+    return Tensor(contractions.einsum(subscripts, nodes))
 
 
 @explained

@@ -81,7 +81,9 @@ def call_function(function: Callable[..., Any], types: Sequence[type], args: Seq
     if own is not None and options.get("out") is None and not (function is np.where and len(args) == 1):
         parameters = _parameters(own)
         taken = _taken(called, options, parameters)
-        if len(args) > sum(each.kind is not inspect.Parameter.KEYWORD_ONLY for each in parameters.values()):
+        kinds = [parameter.kind for parameter in parameters.values()]
+        most = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in kinds)
+        if len(args) > most and inspect.Parameter.VAR_POSITIONAL not in kinds:
             raise UserError(
                 f"{called}: takes {', '.join(parameters)} where a tensor is among the arguments, got {len(args)} positional "
                 "ones: give options by name"
@@ -288,6 +290,11 @@ def _dot(a: Any, b: Any) -> Tensor:
     return left @ right
 
 
+def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Tensor:
+    """The order of the products is chosen here, whatever ``optimize`` says."""
+    return functions.einsum(subscripts, *operands)
+
+
 def _full_like(a: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     like = as_tensor(a)
     return as_tensor(fill_value).astype(dtype or like.dtype).broadcast_to(like.shape)
@@ -345,6 +352,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.copy: lambda a: as_tensor(a).copy(),
     np.cumsum: lambda a, axis=None: as_tensor(a).cumsum(axis),
     np.dot: _dot,
+    np.einsum: _einsum,
     np.expand_dims: lambda a, axis: as_tensor(a).expand_dims(axis),
     np.flip: lambda m, axis=None: as_tensor(m).flip(axis),
     np.full_like: _full_like,
