@@ -35,8 +35,10 @@ def agree(
         assert type(answer) is cr.Tensor
         found = np.asarray(answer.numpy())
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-        if exact or not is_float(answer.dtype):
+        if not is_float(answer.dtype):
             np.testing.assert_array_equal(found, expected)
+        elif exact:
+            np.testing.assert_array_equal(found.astype(np.float64), expected.astype(np.float64))
         else:
             tolerance = RELATIVE[answer.dtype.name]
             one, other = found.astype(np.float64), expected.astype(np.float64)

@@ -68,6 +68,7 @@ from chainrule.ops.random import random_bits
 from chainrule.ops.reduce import argmax, argmin, max_, min_
 from chainrule.ops.rounding import ceil, floor, floor_divide, remainder, round_
 from chainrule.ops.scan import cumsum
+from chainrule.ops.sort import argsort
 from chainrule.ops.windows import output_size
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "add",
     "argmax",
     "argmin",
+    "argsort",
     "atan",
     "broadcast",
     "cast",

@@ -310,6 +310,24 @@ def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).min(axis, keepdims)
 
 
+@explained
+def argsort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Tensor:
+    """The indices, int64, that put the elements in order along ``axis``, equal ones as they are; None flattens first."""
+    return as_tensor(x).argsort(axis, descending=descending)
+
+
+@explained
+def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Tensor:
+    """The elements in order along ``axis``; None flattens first. nan counts as the largest number."""
+    return as_tensor(x).sort(axis, descending=descending)
+
+
+@explained
+def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Tensor, Tensor]:
+    """The ``k`` largest elements along ``axis``, or the smallest, in order, and their indices: (..., k), (..., k) int64."""
+    return as_tensor(x).topk(k, axis, largest=largest)
+
+
 # ---- functions of several
 
 

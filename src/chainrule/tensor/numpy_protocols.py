@@ -2,7 +2,7 @@
 
 1. Functions that chainrule has too are computed by chainrule: ``np.exp(w)`` is ``cr.exp(w)``, a tensor in the graph.
 2. Functions that only inspect values get the numbers as an array and answer as for an array: ``np.signbit(w)``,
-   ``np.array_equal(w, v)``, ``np.argsort(w)``. Their results (indices, bools, shapes, dtypes, text, files) have no gradient.
+   ``np.array_equal(w, v)``, ``np.nonzero(w)``. Their results (indices, bools, shapes, dtypes, text, files) have no gradient.
 3. All other functions are refused for a tensor that asks for a gradient, as the result would silently leave the graph; the
    error names a replacement. For any other tensor, and for every tensor inside ``no_grad()``, they get the numbers as an array.
 4. Tensors are immutable, so a tensor cannot be passed as ``out=``. An array can (``array += x``), unless a tensor among the
@@ -345,6 +345,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.any: _reduction("any"),
     np.argmax: lambda a, axis=None: as_tensor(a).argmax(axis),
     np.argmin: lambda a, axis=None: as_tensor(a).argmin(axis),
+    np.argsort: lambda a, axis=-1, kind=None: as_tensor(a).argsort(axis),
     np.astype: lambda x, dtype: as_tensor(x).astype(dtype),
     np.broadcast_to: lambda array, shape: as_tensor(array).broadcast_to((shape,) if hasattr(shape, "__index__") else shape),
     np.clip: _clip,
@@ -371,6 +372,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.round: lambda a, decimals=0: as_tensor(a).round(decimals),
     np.shape: lambda a: a.shape,
     np.size: _size,
+    np.sort: lambda a, axis=-1, kind=None: as_tensor(a).sort(axis),
     np.split: _split,
     np.squeeze: lambda a, axis=None: as_tensor(a).squeeze(axis),
     np.stack: lambda arrays, axis=0: functions.stack(arrays, axis),
@@ -395,7 +397,7 @@ LOOKING_UFUNCS = frozenset({np.isnat, np.signbit})
 _LOOKING: set[Any] = (
     {np.allclose, np.array_equal, np.array_equiv, np.isclose, np.isin}
     | {np.iscomplex, np.iscomplexobj, np.isneginf, np.isposinf, np.isreal, np.isrealobj}
-    | {np.argpartition, np.argsort, np.argwhere, np.count_nonzero, np.digitize, np.flatnonzero, np.lexsort, np.nonzero}
+    | {np.argpartition, np.argwhere, np.count_nonzero, np.digitize, np.flatnonzero, np.lexsort, np.nonzero}
     | {np.nanargmax, np.nanargmin, np.searchsorted, np.diag_indices_from, np.tril_indices_from, np.triu_indices_from}
     | {np.can_cast, np.common_type, np.min_scalar_type, np.result_type, np.may_share_memory, np.shares_memory}
     | {np.linalg.matrix_rank, np.einsum_path, np.array2string, np.array_repr, np.array_str}

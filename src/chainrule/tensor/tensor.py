@@ -713,6 +713,35 @@ class Tensor:
         """The index of the smallest element along ``axis``, the first on a tie; without ``axis``, in the flattened tensor."""
         return self._place("argmin", ops.argmin, axis)
 
+    def argsort(self, axis: int | None = -1, *, descending: bool = False) -> Tensor:
+        """The indices, int64, that put the elements in order along ``axis``; None flattens first.
+
+        Equal elements stay in the order in which they are, and nan counts as the largest number.
+        """
+        from chainrule.tensor.sorting import argsort
+
+        return argsort(self, axis, descending)
+
+    def sort(self, axis: int | None = -1, *, descending: bool = False) -> Tensor:
+        """The elements in order along ``axis``; None flattens first. nan counts as the largest number.
+
+        It is a new tensor, and the elements alone: ``argsort`` gives their indices. The gradient of each element goes back to
+        where the element was.
+        """
+        from chainrule.tensor.sorting import sort
+
+        return sort(self, axis, descending)
+
+    def topk(self, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Tensor, Tensor]:
+        """The ``k`` largest elements along ``axis``, or the smallest, in order, and their indices: (..., k), (..., k) int64.
+
+        Raises:
+            UserError: there are fewer than ``k`` elements along ``axis``.
+        """
+        from chainrule.tensor.sorting import topk
+
+        return topk(self, k, axis, largest)
+
     def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Whether any element along ``axis``, all axes by default, is not 0."""
         return self.astype(bool_).sum(axis, keepdims) > 0

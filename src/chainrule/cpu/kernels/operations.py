@@ -13,7 +13,7 @@ from chainrule import ops
 from chainrule.compiler.tasks import HeavyTask, Place
 from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import KernelSteps
-from chainrule.cpu.kernels import contraction, depthwise, gathering, pooling, scan, winograd
+from chainrule.cpu.kernels import contraction, depthwise, gathering, pooling, scan, sorting, winograd
 from chainrule.cpu.kernels import random_bits as random_family
 from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.errors import InternalError
@@ -205,6 +205,13 @@ def _cumsum(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     return steps, {"x": task.inputs[0], "out": task.output}
 
 
+def _argsort(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
+    x, axis = task.node.inputs[0], task.node.attributes["axis"]
+    before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    steps = sorting.argsort(target, x.dtype.name, task.node.attributes["descending"], before, x.shape[axis], after)
+    return steps, {"x": task.inputs[0], "out": task.output}
+
+
 def _random_bits(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     steps = random_family.random_bits(target, task.node.size, task.node.attributes["bits"])
     return steps, {"state": task.inputs[0], "out": task.output}
@@ -224,6 +231,7 @@ _TABLE: dict[object, Lowering] = {
     ops.scatter_add: _scatter_add,
     ops.argmax: _extreme(True),
     ops.argmin: _extreme(False),
+    ops.argsort: _argsort,
     ops.cumsum: _cumsum,
     ops.random_bits: _random_bits,
 }
