@@ -93,12 +93,13 @@ def of_layer(case: cases.Layer) -> dict[str, Array]:
         for batch in earlier:
             module(tensor(batch))
     module.train(case.training)
-    x = tensor(draw(rng, case.shape, case.values), wanted=True)
+    places = case.values == "places"
+    x = tensor(rng.integers(0, 5, case.shape) if places else draw(rng, case.shape, case.values), wanted=not places)
     output = module(torch.nn.functional.pad(x, case.border) if case.border else x)
     upstream = draw(rng, tuple(output.shape))
     output.backward(tensor(upstream))
     found |= {"input": array(x), "upstream": upstream.astype(np.float32), "output": array(output)}
-    found["gradient/input"] = array(x.grad)
+    found |= {"gradient/input": array(x.grad)} if x.grad is not None else {}
     found |= {f"gradient/{name}": array(parameter.grad) for name, parameter in module.named_parameters()}
     return found | {f"after/{name}": array(buffer) for name, buffer in module.named_buffers()}
 

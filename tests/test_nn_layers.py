@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import product
 from typing import Any
@@ -17,7 +18,12 @@ from expected import cases
 # ---- gradients in float64
 
 
-@pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
+DIFFERENTIABLE = [
+    case for case in cases.LAYERS if "padding_idx" not in case.arguments
+]  # a row that does not learn has no slope
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.name)
 def test_gradients_of_a_layer_are_right_to_second_order(case: cases.Layer) -> None:
     layer = getattr(nn, case.layer)(**case.arguments).astype("float64").train(case.training)
     names = [name for name, _ in layer.named_parameters()]
@@ -29,6 +35,10 @@ def test_gradients_of_a_layer_are_right_to_second_order(case: cases.Layer) -> No
         return layer(x)
 
     parameters = [rng.standard_normal(parameter.shape) for parameter in layer.parameters()]
+    if case.values == "places":
+        places = cr.tensor(rng.integers(0, 5, case.shape))
+        cr.gradcheck(lambda *given: run(places, *given), *parameters, order=2)
+        return
     cr.gradcheck(run, rng.standard_normal(case.shape), *parameters, order=2)
 
 
@@ -433,6 +443,8 @@ def test_activations_and_their_slopes_are_right_far_from_0(name: str, compiled: 
 @pytest.mark.parametrize("case", cases.FUNCTIONS, ids=lambda case: case.name)
 def test_gradients_of_a_function_are_right_to_second_order(case: cases.Function) -> None:
     rng, f = np.random.default_rng(5), getattr(F, case.function)
+    if "padding_idx" in case.arguments:  # that row has no gradient, although the result changes with it
+        case = dataclasses.replace(case, arguments={})
     fixed = {place: given_to(kind, shape, rng) for place, (kind, shape) in enumerate(case.inputs) if kind != "normal"}
 
     def run(*inputs: cr.Tensor) -> cr.Tensor:
@@ -473,6 +485,64 @@ def test_pad_with_a_number_and_with_fewer_elements() -> None:
     assert F.pad(cr.tensor([1, 2]), (1, 0), value=9).tolist() == [9, 1, 2]
     with pytest.raises(UserError, match=r"axis 1 of \(2, 0\) takes numbers from 0 to 0, got \(1, 1\)"):
         F.pad(cr.zeros((2, 0)), (1, 1), "replicate")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_vectors_of_zeros_have_a_direction_of_zeros_and_finite_slopes(compiled: bool) -> None:
+    """PyTorch's slopes: the length of zeros is eps, whatever the direction in which they grow."""
+
+    def run(x: cr.Tensor) -> list[Any]:
+        x = x * 1
+        found = [F.normalize(x, p, eps=0.25) for p in (1.0, 2.0, 3.0)]
+        slopes = [cr.grad(one.sum(), [x])[0] for one in found]
+        cosine = F.cosine_similarity(x, [[3.0, 4.0]], eps=0.25)
+        return [*found, *slopes, cosine, *cr.grad(cosine.sum(), [x])]
+
+    found = (cr.compile(run) if compiled else run)(cr.tensor([[0.0, 0.0]], requires_grad=True))
+    expected = [*[[[0.0, 0.0]]] * 3, *[[[4.0, 4.0]]] * 3, [0.0], [[2.4, 3.2]]]
+    for one, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, right, rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_attention_of_a_query_without_keys_is_0(compiled: bool) -> None:
+    rng = np.random.default_rng(0)
+    query, key, value = (cr.tensor(rng.standard_normal((2, 3)), requires_grad=True) for _ in range(3))
+    mask = np.array([[True, False], [False, False]])
+    for taken in (mask, np.where(mask, 0.5, -np.inf)):
+
+        def run(*given: cr.Tensor, taken: Any = taken) -> list[Any]:
+            given = tuple(one * 1 for one in given)
+            output = F.scaled_dot_product_attention(*given, cr.tensor(taken))
+            return [output, *cr.grad((output * output).sum(), given)]
+
+        output, *slopes = (cr.compile(run) if compiled else run)(query, key, value)
+        np.testing.assert_allclose(output, [value.numpy()[0], [0, 0, 0]], rtol=1e-12)
+        np.testing.assert_allclose(slopes[0], np.zeros((2, 3)), atol=1e-12)
+        np.testing.assert_allclose(slopes[2], [2 * value.numpy()[0], [0, 0, 0]], rtol=1e-12)
+
+
+def test_attention_drops_weights_and_keeps_their_mean() -> None:
+    cr.manual_seed(0)
+    query, key, value = cr.zeros((1, 400, 2)), cr.zeros((1, 50, 2)), cr.ones((1, 50, 1))
+    found = F.scaled_dot_product_attention(query, key, value, dropout_p=0.25).numpy()
+    assert found.std() > 0.01
+    assert found.mean() == pytest.approx(1.0, abs=5 * float(found.std()) / 20)
+
+
+def test_an_embedding_learns_the_rows_that_are_used_but_never_its_padding() -> None:
+    cr.manual_seed(0)
+    table = nn.Embedding(5, 3, padding_idx=-1)
+    assert (table.weight.numpy()[4] == 0).all()
+    assert abs(nn.Embedding(100, 50).weight.numpy().std() - 1) < 0.05
+    table([[0, 4], [0, 2]]).sum().backward()
+    assert table.weight.grad is not None
+    np.testing.assert_array_equal(table.weight.grad.numpy()[:, 0], [2, 0, 1, 0, 0])
+    with pytest.raises(UserError, match=r"Embedding: embedding: -1 at \[1\] is out of range: the table has 5 rows"):
+        table([0, -1])
+    run = cr.compile(lambda places: table(places))
+    with pytest.raises(UserError, match=r"embedding: 5 at \[0\] is out of range"):
+        run(np.array([5]))
 
 
 def test_interpolation_takes_integers_where_it_only_copies_and_every_size_exactly() -> None:
@@ -627,6 +697,33 @@ REFUSED = [
         "(2, 3, 4, 4)",
     ),
     (
+        (2, 4, 5, 5),
+        nn.InstanceNorm2d(3),
+        "layer features.0 (InstanceNorm2d) got shape (2, 4, 5, 5) with 4 channels, but num_features=3: pass num_features=4",
+    ),
+    (
+        (3, 3),
+        nn.InstanceNorm2d(3),
+        "layer features.0 (InstanceNorm2d): needs an image (N, C, H, W) or (C, H, W), got (3, 3)",
+    ),
+    (
+        (2, 3, 1, 1),
+        nn.InstanceNorm2d(3),
+        "layer features.0 (InstanceNorm2d): instance_norm: needs several elements in each channel, got (2, 3, 1, 1): one has "
+        "no variance",
+    ),
+    (
+        (2, 3),
+        nn.RMSNorm(4),
+        "layer features.0 (RMSNorm) got shape (2, 3), whose last axes are not normalized_shape=(4,): "
+        "pass normalized_shape=(3,)",
+    ),
+    (
+        (2, 3),
+        nn.Embedding(4, 2),
+        "layer features.0 (Embedding): embedding: needs whole numbers, got float32[2, 3]: convert them, x.astype('int64')",
+    ),
+    (
         (2, 4, 3, 3),
         nn.ChannelShuffle(3),
         "layer features.0 (ChannelShuffle): channel_shuffle: 4 channels do not divide into groups=3",
@@ -727,6 +824,15 @@ def test_batch_norm_of_one_value_works_in_use() -> None:
             lambda: nn.Unflatten(1, (-1, -1)),
             "Unflatten: unflattened_size must be sizes, one of which may be -1, such as (2, -1), got (-1, -1)",
         ),
+        (
+            lambda: nn.Embedding(4, 2, padding_idx=4),
+            "Embedding: padding_idx must be from -4 to 3, as there are 4 rows, got 4",
+        ),
+        (
+            lambda: nn.InstanceNorm2d(3, momentum=2),
+            "InstanceNorm2d: momentum must be from 0 to 1, the share of the new batch, got 2",
+        ),
+        (lambda: nn.RMSNorm(()), "RMSNorm: normalized_shape must be sizes of at least 1, got ()"),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number of at least 1, got 0"),
         (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_channels=4 must divide into num_groups=3"),
         (lambda: nn.Hardtanh(1.0, 1.0), "Hardtanh: max_val must be larger than min_val, got 1.0 and 1.0"),
@@ -849,6 +955,43 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
         (
             lambda x: F.pixel_unshuffle(x, 4),
             "pixel_unshuffle: needs (..., C, H 4, W 4), sizes that divide into 4, got (2, 3, 6, 6)",
+        ),
+        (
+            lambda x: F.instance_norm(x[:, :, 0, 0]),
+            "instance_norm: needs an input (N, C, ...) of at least three axes, got (2, 3)",
+        ),
+        (
+            lambda x: F.instance_norm(x, use_input_stats=False),
+            "instance_norm: use_input_stats=False needs running_mean and running_var",
+        ),
+        (
+            lambda x: F.instance_norm(x, cr.zeros((3,)), cr.ones((3,))),
+            "instance_norm: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "
+            "cr.Buffer(variance), or None for both, or use_input_stats=False",
+        ),
+        (
+            lambda x: F.instance_norm(x, weight=cr.ones((2,))),
+            "instance_norm: weight must have one number for each of the 3 channels, got (2,)",
+        ),
+        (lambda x: F.rms_norm(x, 5), "rms_norm: normalized_shape (5,) does not match the last axes of (2, 3, 6, 6)"),
+        (lambda x: F.normalize(x, p=-1), "normalize: p must be positive, got -1.0"),
+        (
+            lambda x: F.embedding([0, 7], x[0, 0]),
+            "embedding: 7 at [1] is out of range: the table has 6 rows, so numbers go from 0 to 5",
+        ),
+        (lambda x: F.embedding([0, -1], x[0]), "embedding: weight must be a table (n, d), got (3, 6, 6)"),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, x[..., :5, :]),
+            "scaled_dot_product_attention: needs a query (..., L, E), a key (..., S, E) and a value (..., S, V), got "
+            "(2, 3, 6, 6), (2, 3, 6, 6) and (2, 3, 5, 6)",
+        ),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, x, x > 0, is_causal=True),
+            "scaled_dot_product_attention: is_causal is a mask of its own: leave out attn_mask, or combine both in it",
+        ),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, x.astype("int32")),
+            "scaled_dot_product_attention: value must be floats (..., length, features), got int32[2, 3, 6, 6]",
         ),
         (lambda x: F.gelu(x, "quick"), "gelu: approximate must be 'none' or 'tanh', got 'quick'"),
         (lambda x: F.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be larger than min_val, got 2.0 and 1.0"),

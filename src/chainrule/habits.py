@@ -207,14 +207,11 @@ LIBRARY: dict[str, str] = {
 }
 
 LAYERS: dict[str, str] = {
-    "Embedding": "index a parameter with the integers: table[indices]",
     "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
     "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_, each element by clip_grad_value_",
 }
 
 FUNCTIONAL: dict[str, str] = {
-    "embedding": "index a parameter with the integers: table[indices]",
-    "normalize": "write x / cr.maximum(x.norm(axis=1, keepdims=True), 1e-12)",
     "one_hot": "write cr.one_hot(labels, classes)",
 }
 
@@ -243,6 +240,8 @@ _LEFT_OUT: dict[str, str] = {
     "inplace": _IMMUTABLE,
     "last_epoch": "leave it out: to resume, write schedule.load_state_dict(state), or schedule.steps = n",
     "map_location": _ON_THE_CPU,
+    "enable_gqa": "repeat the heads of key and value: x.repeat(n, axis=-3)",
+    "max_norm": "scale the rows between the steps: w.assign(...)",
     "memory_format": "how a tensor lies in memory is no concern here: leave it out",
     "non_blocking": _ON_THE_CPU,
     "out": "tensors are immutable: take the result",
@@ -252,8 +251,10 @@ _LEFT_OUT: dict[str, str] = {
     "retain_graph": "leave it out: the graph stays",
     "return_indices": "only the values: leave it out",
     "set_to_none": "leave it out: a gradient that was cleared is None",
+    "scale_grad_by_freq": "leave it out: each use of a row counts in its gradient",
     "size_average": "write reduction='mean' or reduction='sum'",
     "verbose": "leave it out, and print optimizer.lr",
+    "sparse": "gradients are dense: leave it out",
     "unbiased": "write ddof=1 for unbiased=True, ddof=0 (as it is) for False",
 }
 """Arguments of PyTorch that have no counterpart."""

@@ -18,7 +18,7 @@ class Layer:
     """One layer on one input. ``arguments`` are PyTorch's, but for those in ``torch``, which PyTorch spells differently.
 
     ``values`` says what the input is made of: "normal" numbers, "kinks", where activations bend and maxima tie, or "bends",
-    which has the places where others do.
+    which has the places where others do, or "places": whole numbers from 0 to 4, which have no gradient.
     ``batches`` is how many training passes come before the one that is compared. ``border`` is what PyTorch's F.pad
     (left, right, top, bottom) must do to the input first, for a padding that its layers cannot express.
     """
@@ -314,6 +314,33 @@ LAYERS = (
     layer("batch norm of one image", "BatchNorm2d", (1, 2, 4, 3), num_features=2, batches=1),
     layer("group norm", "GroupNorm", (2, 4, 3, 3), num_groups=2, num_channels=4),
     layer("group norm of features, not affine", "GroupNorm", (3, 6), num_groups=3, num_channels=6, affine=False),
+    layer("instance norm of images", "InstanceNorm2d", (2, 3, 4, 3), num_features=3),
+    layer("instance norm of images, affine", "InstanceNorm2d", (2, 3, 4, 3), num_features=3, affine=True, eps=1e-3),
+    layer("instance norm of one image", "InstanceNorm2d", (3, 4, 3), num_features=3, affine=True),
+    layer(
+        "instance norm, tracked",
+        "InstanceNorm2d",
+        (2, 3, 2, 3),
+        num_features=3,
+        affine=True,
+        track_running_stats=True,
+        batches=2,
+        momentum=0.3,
+    ),
+    layer(
+        "instance norm in use, tracked",
+        "InstanceNorm2d",
+        (2, 3, 2, 3),
+        num_features=3,
+        track_running_stats=True,
+        batches=2,
+        training=False,
+    ),
+    layer("instance norm of signals in use", "InstanceNorm1d", (2, 3, 5), num_features=3, training=False),
+    layer("instance norm of one signal, tracked", "InstanceNorm1d", (3, 5), num_features=3, track_running_stats=True),
+    layer("rms norm", "RMSNorm", (2, 3, 5), normalized_shape=5),
+    layer("rms norm over axes", "RMSNorm", (2, 3, 4), normalized_shape=(3, 4), eps=0.1),
+    layer("rms norm, not affine", "RMSNorm", (4, 6), normalized_shape=6, elementwise_affine=False),
     layer("instance norm", "GroupNorm", (2, 3, 5), num_groups=3, num_channels=3, eps=1e-3),
     layer("layer norm", "LayerNorm", (2, 3, 5), normalized_shape=5),
     layer("layer norm over axes", "LayerNorm", (2, 3, 2, 4), normalized_shape=(3, 2, 4)),
@@ -323,6 +350,8 @@ LAYERS = (
     layer("local response norm, even", "LocalResponseNorm", (2, 5, 4), size=4, alpha=0.3, beta=0.5, k=2.0),
     layer("local response norm, wider than the channels", "LocalResponseNorm", (1, 2, 3, 3), size=5, k=0.5),
     # the rest
+    layer("embedding", "Embedding", (3, 4), values="places", num_embeddings=5, embedding_dim=3),
+    layer("embedding with padding", "Embedding", (7,), values="places", num_embeddings=6, embedding_dim=2, padding_idx=-3),
     layer("dropout in use", "Dropout", (3, 4), training=False),
     layer("dropout of nothing", "Dropout", (3, 4), p=0.0),
     layer("dropout of everything", "Dropout", (3, 4), p=1.0),
@@ -389,6 +418,17 @@ FUNCTIONS = (
     function("unfold", "unfold", (2, 3, 5, 6), kernel_size=3, padding=1),
     function("unfold strided", "unfold", (1, 2, 7, 6), kernel_size=(3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
     function("unfold of one image", "unfold", (2, 4, 4), kernel_size=2),
+    function("normalize", "normalize", (4, 3)),
+    function("normalize by the sum of magnitudes", "normalize", (4, 3), p=1.0, dim=0),
+    function("normalize by the largest", "normalize", (4, 3, 2), p=float("inf"), eps=0.5),
+    function("normalize by another norm", "normalize", (4, 3), p=3.0, dim=-1),
+    function("cosine similarity", "cosine_similarity", (4, 3), (4, 3)),
+    function("cosine similarity, broadcast", "cosine_similarity", (4, 1, 3), (5, 3), dim=-1),
+    function("embedding", "embedding", ("4", (2, 3)), (4, 2), padding_idx=1),
+    function("attention", "scaled_dot_product_attention", (2, 3, 4), (2, 5, 4), (2, 5, 6)),
+    function("attention, masked", "scaled_dot_product_attention", (2, 3, 4), (2, 5, 4), (2, 5, 2), ("mask", (3, 5)), scale=0.7),
+    function("attention, causal", "scaled_dot_product_attention", (2, 2, 4, 3), (2, 2, 5, 3), (2, 2, 5, 3), is_causal=True),
+    function("attention, biased", "scaled_dot_product_attention", (3, 4), (5, 4), (5, 2), (3, 5)),
     function("pad of three axes", "pad", (2, 3, 4), pad=(1, 2, 0, 1, 1, 0), value=0.5),
     function("pad, circular", "pad", (2, 2, 3, 4), pad=(2, 1, 3, 0), mode="circular"),
 )

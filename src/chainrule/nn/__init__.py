@@ -30,6 +30,7 @@ from chainrule.nn.layers.activations import (
 )
 from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.layers.dropout import Dropout, Dropout2d, StochasticDepth
+from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.linear import Identity, Linear
 from chainrule.nn.layers.losses import (
     BCELoss,
@@ -42,7 +43,16 @@ from chainrule.nn.layers.losses import (
     NLLLoss,
     SmoothL1Loss,
 )
-from chainrule.nn.layers.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from chainrule.nn.layers.normalisation import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from chainrule.nn.layers.padding import ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from chainrule.nn.layers.pooling import (
     AdaptiveAvgPool1d,
@@ -84,6 +94,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
+    "Embedding",
     "Flatten",
     "GroupNorm",
     "Hardsigmoid",
@@ -91,6 +102,8 @@ __all__ = [
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
@@ -111,6 +124,7 @@ __all__ = [
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",

@@ -24,8 +24,10 @@ from chainrule.nn.functional.activations import (
     softsign,
     tanh,
 )
+from chainrule.nn.functional.attention import scaled_dot_product_attention
 from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d, unfold
 from chainrule.nn.functional.dropout import dropout, dropout2d, stochastic_depth
+from chainrule.nn.functional.embedding import embedding
 from chainrule.nn.functional.linear import linear
 from chainrule.nn.functional.losses import (
     binary_cross_entropy,
@@ -40,7 +42,18 @@ from chainrule.nn.functional.losses import (
     smooth_l1_loss,
     softmax,
 )
-from chainrule.nn.functional.normalisation import affine, batch_norm, group_norm, layer_norm, local_response_norm, normalised
+from chainrule.nn.functional.normalisation import (
+    affine,
+    batch_norm,
+    cosine_similarity,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalised,
+    normalize,
+    rms_norm,
+)
 from chainrule.nn.functional.padding import pad
 from chainrule.nn.functional.pooling import (
     adaptive_avg_pool1d,
@@ -72,10 +85,12 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout2d",
     "elu",
+    "embedding",
     "flatten",
     "gelu",
     "glu",
@@ -84,6 +99,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
@@ -99,12 +115,15 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "normalised",
+    "normalize",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

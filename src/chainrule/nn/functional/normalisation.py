@@ -6,11 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from chainrule import ops
 from chainrule.arguments import explained, real_number, shape_of, whole_number
 from chainrule.errors import UserError
+from chainrule.graph.dtypes import bfloat16, float32, is_float
 from chainrule.nn.conversion import on_tensors, remark_on_dtype
+from chainrule.ops import compose
 from chainrule.tensor import Cell, Tensor, functions
+from chainrule.tensor.axes import Axes, as_axis
 
 
 @explained
@@ -68,24 +73,27 @@ def batch_norm(
     if running_mean is None or running_var is None or training:
         result, mean, variance = normalised(x, (0, *range(2, x.ndim)), eps)
         if running_mean is not None and running_var is not None:
-            track(running_mean, running_var, mean.reshape(-1), variance.reshape(-1), x.size // x.shape[1], momentum)
+            means = mean.reshape(-1), variance.reshape(-1)
+            track("batch_norm", running_mean, running_var, *means, x.size // x.shape[1], momentum)
     else:
         result = (x - running_mean.reshape(shape)) * _inverse_deviation(running_var.reshape(shape), eps)
     return affine(result, weight, bias, shape)
 
 
-def track(running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
+def track(name: str, running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, count: int, share: Any) -> None:
     """Move running statistics by ``share`` towards those of a batch of ``count`` values per channel.
 
-    ``variance`` is the biased one; the running variance gets the unbiased one, as in PyTorch.
+    ``variance`` is the biased one; the running variance gets the unbiased one, as in PyTorch. ``name`` is the caller's, for
+    messages.
     """
     if not isinstance(running_mean, Cell) or not isinstance(running_var, Cell):
+        other = "training=False" if name == "batch_norm" else "use_input_stats=False"
         raise UserError(
-            "batch_norm: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "
-            "cr.Buffer(variance), or None for both, or training=False"
+            f"{name}: in training the running statistics are assigned, which needs buffers: pass cr.Buffer(mean) and "
+            f"cr.Buffer(variance), or None for both, or {other}"
         )
     if count < 2:
-        raise UserError("batch_norm: one value per channel has no variance to track: train on batches of at least 2")
+        raise UserError(f"{name}: one value per channel has no variance to track: train on batches of at least 2")
     with functions.no_grad():
         running_mean.assign(running_mean * (1 - share) + mean.detach() * share)
         running_var.assign(running_var * (1 - share) + (variance * (count / (count - 1))).detach() * share)
@@ -126,6 +134,96 @@ def group_norm(
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     result, _, _ = normalised(grouped, (2,), real_number("group_norm: eps", eps))
     return affine(result.reshape(x.shape), weight, bias, (1, channels, *(1,) * (x.ndim - 2)))
+
+
+@on_tensors
+def instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each example: (N, C, ...), of at least three axes -> the same shape; weight and bias (C).
+
+    With ``use_input_stats``, by the mean and variance of the channel; the running statistics, if given, must be buffers and
+    move by ``momentum`` towards their means over the batch. Otherwise by the running statistics. Ulyanov, Vedaldi and
+    Lempitsky, "Instance normalization" (2016).
+    """
+    if x.ndim < 3:
+        raise UserError(f"instance_norm: needs an input (N, C, ...) of at least three axes, got {x.shape}")
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise UserError("instance_norm: use_input_stats=False needs running_mean and running_var")
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    if (running_mean is None) is not (running_var is None):
+        raise UserError("instance_norm: pass both running_mean and running_var, or None for both")
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    for name, given in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if given is not None and given.shape != shape[1:2]:
+            raise UserError(
+                f"instance_norm: {name} must have one number for each of the {x.shape[1]} channels, got {given.shape}"
+            )
+    count = math.prod(x.shape[2:])
+    if count < 2:
+        raise UserError(f"instance_norm: needs several elements in each channel, got {x.shape}: one has no variance")
+    result, mean, variance = normalised(x, tuple(range(2, x.ndim)), real_number("instance_norm: eps", eps))
+    if running_mean is not None and running_var is not None:
+        momentum = real_number("instance_norm: momentum", momentum)
+        means = mean.mean(0).reshape(-1), variance.mean(0).reshape(-1)
+        track("instance_norm", running_mean, running_var, *means, count, momentum)
+    return affine(result, weight, bias, shape)
+
+
+@on_tensors
+def rms_norm(
+    x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """x / sqrt(mean of x^2 + eps), the mean over the last axes: (..., *normalized_shape) -> the same shape.
+
+    ``eps`` is by default the distance from 1 to the next number of the dtype of x. Zhang and Sennrich, "Root mean square layer
+    normalization" (2019).
+    """
+    shape = shape_of("rms_norm: normalized_shape", normalized_shape)
+    if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+        raise UserError(f"rms_norm: normalized_shape {shape} does not match the last axes of {x.shape}")
+    if eps is None:
+        eps = 2.0**-7 if x.dtype == bfloat16 else float(np.finfo(x.dtype if is_float(x.dtype) else float32).eps)
+    squares = (x * x).mean(tuple(range(x.ndim - len(shape), x.ndim)), keepdims=True)
+    return affine(x * _inverse_deviation(squares, real_number("rms_norm: eps", eps)), weight, None, shape)
+
+
+@on_tensors
+def normalize(x: Tensor, p: float = 2.0, dim: Axes = 1, eps: float = 1e-12) -> Tensor:
+    """x divided by its norm of order ``p`` along the axis ``dim``, or by ``eps`` where that is larger: (...) -> (...)."""
+    return x / functions.maximum(_norm(x, real_number("normalize: p", p), dim), real_number("normalize: eps", eps))
+
+
+def _norm(x: Tensor, order: float, axis: Axes) -> Tensor:
+    """The norm along an axis, which stays with size 1; where it is 0, its gradient is 0."""
+    if order in (1, 2, math.inf):
+        return x.norm(order, axis, keepdims=True)
+    if order <= 0:
+        raise UserError(f"normalize: p must be positive, got {order}")
+    total = (x.abs() ** order).sum(axis, keepdims=True)
+    nothing = total == 0
+    return functions.where(nothing, 0.0, functions.where(nothing, 1.0, total) ** (1 / order))
+
+
+@on_tensors
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along the axis ``dim``, which vanishes: (..., n, ...) twice -> (..., ...).
+
+    The lengths that it is divided by are at least ``eps``. The shapes broadcast.
+    """
+    eps = real_number("cosine_similarity: eps", eps)
+    nodes = compose.together("cosine_similarity", x1.node, x2.node)
+    axis = as_axis("cosine_similarity", dim, nodes[0].ndim)
+    first, second = (one / functions.maximum(_norm(one, 2.0, axis), eps) for one in map(Tensor, nodes))
+    return (first * second).sum(axis)
 
 
 @on_tensors

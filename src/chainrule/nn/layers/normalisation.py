@@ -12,6 +12,7 @@ from chainrule.arguments import real_number, shape_of, whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import as_dtype
 from chainrule.nn import functional as F
+from chainrule.nn.functional.batches import IMAGE, SIGNAL, on_batch
 from chainrule.nn.functional.normalisation import track
 from chainrule.nn.module import Module, layer_name
 from chainrule.tensor import Buffer, Parameter, Tensor, functions
@@ -25,8 +26,8 @@ def _positive_or_zero(what: str, value: float) -> float:
     return number
 
 
-class _BatchNorm(Module):
-    """Batch normalisation over the axes that a subclass names; documented at ``BatchNorm2d``."""
+class _ChannelNorm(Module):
+    """Base of the normalisations by statistics of channels: arguments, parameters, buffers, the check of the input."""
 
     input_shapes: tuple[tuple[str, ...], ...] = ()
 
@@ -54,6 +55,29 @@ class _BatchNorm(Module):
         self.running_var = Buffer(np.ones(num_features, wide)) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
 
+    def _check(self, x: Tensor) -> None:
+        if all(x.ndim != len(shape) for shape in self.input_shapes):
+            shapes = " or ".join(f"({', '.join(shape)})" for shape in self.input_shapes)
+            raise UserError(f"{layer_name(self)} needs an input {shapes}, got shape {x.shape}")
+        if x.shape[1] != self.num_features:
+            if x.shape[-1] == self.num_features:
+                raise UserError(
+                    f"{layer_name(self)} got shape {x.shape} with num_features={self.num_features}: the channels seem to come "
+                    f"last, but they are the second axis: pass x.transpose{(0, x.ndim - 1, *range(1, x.ndim - 1))}"
+                )
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but num_features={self.num_features}: "
+                f"pass num_features={x.shape[1]}"
+            )
+
+    def extra_repr(self) -> str:
+        """The number of features, eps, momentum, and whether there are weight and bias."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+
+
+class _BatchNorm(_ChannelNorm):
+    """Batch normalisation over the axes that a subclass names; documented at ``BatchNorm2d``."""
+
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, ...) -> the same shape; a UserError in training if a channel has only a single value."""
         self._check(x)
@@ -71,21 +95,6 @@ class _BatchNorm(Module):
             self._track(mean.reshape(-1), variance.reshape(-1), count)
         return F.affine(result, self.weight, self.bias, (1, self.num_features, *(1,) * (x.ndim - 2)))
 
-    def _check(self, x: Tensor) -> None:
-        if all(x.ndim != len(shape) for shape in self.input_shapes):
-            shapes = " or ".join(f"({', '.join(shape)})" for shape in self.input_shapes)
-            raise UserError(f"{layer_name(self)} needs an input {shapes}, got shape {x.shape}")
-        if x.shape[1] != self.num_features:
-            if x.shape[-1] == self.num_features:
-                raise UserError(
-                    f"{layer_name(self)} got shape {x.shape} with num_features={self.num_features}: the channels seem to come "
-                    f"last, but they are the second axis: pass x.transpose{(0, x.ndim - 1, *range(1, x.ndim - 1))}"
-                )
-            raise UserError(
-                f"{layer_name(self)} got shape {x.shape} with {x.shape[1]} channels, but num_features={self.num_features}: "
-                f"pass num_features={x.shape[1]}"
-            )
-
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics towards those of the batch: by ``momentum``, or to the mean of all batches."""
         assert self.running_mean is not None
@@ -95,11 +104,7 @@ class _BatchNorm(Module):
             batches = self.num_batches_tracked + 1
             self.num_batches_tracked.assign(batches)
             share = 1 / batches.astype(mean.dtype) if self.momentum is None else self.momentum
-        track(self.running_mean, self.running_var, mean, variance, count, share)
-
-    def extra_repr(self) -> str:
-        """The number of features, eps, momentum, and whether there are weight and bias."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        track("batch_norm", self.running_mean, self.running_var, mean, variance, count, share)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -118,6 +123,48 @@ class BatchNorm2d(_BatchNorm):
     """
 
     input_shapes = (("N", "C", "H", "W"),)
+
+
+class _InstanceNorm(_ChannelNorm):
+    """Normalisation of each channel of each example; documented at ``InstanceNorm2d``."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, ...) -> the same shape; the batch axis may be missing."""
+        return on_batch(layer_name(self), x, self.input_shapes[0], self._normalised)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        self._check(x)
+        by_its_own = self.training or not self.track_running_stats
+        momentum = 0.0 if self.momentum is None else self.momentum
+        return F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_its_own, momentum, self.eps)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalises each channel of each signal: (N, C, L) -> the same shape. All else is as in ``InstanceNorm2d``."""
+
+    input_shapes = (SIGNAL,)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalises each channel of each image by its own mean and variance: (N, C, H, W) -> the same shape.
+
+    With ``affine`` there are ``weight`` and ``bias`` (num_features). With ``track_running_stats`` there are running statistics,
+    as in ``BatchNorm2d``, by which it normalises after ``eval()``. Ulyanov, Vedaldi and Lempitsky, "Instance normalization"
+    (2016).
+    """
+
+    input_shapes = (IMAGE,)
 
 
 class LayerNorm(Module):
@@ -150,6 +197,41 @@ class LayerNorm(Module):
                 f"pass normalized_shape={x.shape[-len(self.normalized_shape) :]}"
             )
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """The shape that is normalised over, and eps."""
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class RMSNorm(Module):
+    """Divides by the root of the mean of the squares over the last axes, ``normalized_shape``: (..., *normalized_shape).
+
+    ``weight`` has the shape ``normalized_shape``. ``eps`` is by default that of the dtype. Zhang and Sennrich, "Root mean
+    square layer normalization" (2019).
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        shape = shape_of("RMSNorm: normalized_shape", normalized_shape)
+        if not shape or math.prod(shape) < 1:
+            raise UserError(f"RMSNorm: normalized_shape must be sizes of at least 1, got {normalized_shape!r}")
+        self.normalized_shape, self.eps = shape, None if eps is None else _positive_or_zero("RMSNorm: eps", eps)
+        self.weight = Parameter(np.ones(shape, as_dtype(dtype))) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (..., *normalized_shape) -> the same shape; a UserError if the last axes are others."""
+        if x.shape[max(x.ndim - len(self.normalized_shape), 0) :] != self.normalized_shape:
+            raise UserError(
+                f"{layer_name(self)} got shape {x.shape}, whose last axes are not normalized_shape={self.normalized_shape}: "
+                f"pass normalized_shape={x.shape[-len(self.normalized_shape) :]}"
+            )
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         """The shape that is normalised over, and eps."""
