@@ -7,7 +7,7 @@ need neither torch nor this script, only the files that it leaves in `tests/expe
     functions.safetensors   inputs, upstream gradients; outputs and gradients of functions that no layer calls
     losses.safetensors      predictions, targets; losses and gradients
     lenet.safetensors       a batch and weights; the loss, all gradients, the weights after three steps of SGD
-    optimizers.safetensors  a problem; its parameters after each step of each optimizer, and clipped gradients
+    optimizers.safetensors  a problem; its parameters after each step of each optimizer, clipped gradients, averages
     schedules.safetensors   learning rate and momentum of each group at each step
     names.json              names, shapes and dtypes of state dicts; names and defaults of arguments
 
@@ -229,6 +229,25 @@ def of_clipped_values(largest: float) -> dict[str, Array]:
     return {name: array(values[name].grad) for name in cases.PARAMETERS}
 
 
+def of_averages(decay: float, use_buffers: bool) -> dict[str, Array]:
+    """The network before the first step, the batch, and the state of the averages after the last step."""
+    swa = torch.optim.swa_utils
+    rng = generator("averages")
+    model = cases.averaged(torch.nn).double()
+    fill(model, rng)
+    found = {f"before/{name}": array(cell).copy() for name, cell in model.state_dict().items()}
+    batch = {name: draw(rng, shape) for name, shape in cases.AVERAGED_BATCH.items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    averages = swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(decay), use_buffers=use_buffers)
+    for _ in range(cases.AVERAGED_STEPS):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(tensor(batch["x"])), tensor(batch["y"])).backward()
+        optimizer.step()
+        averages.update_parameters(model)
+    found |= {name: values.astype(np.float32) for name, values in batch.items()}
+    return found | {f"after/{name}": array(cell) for name, cell in averages.state_dict().items()}
+
+
 def of_schedule(case: cases.Schedule) -> dict[str, Array]:
     """Learning rate and momentum (beta1 of Adam) of each group after 0, 1, 2, ... steps: (steps, groups)."""
     schedulers = torch.optim.lr_scheduler
@@ -302,8 +321,9 @@ def main() -> None:
     clipped = {f"clipped to {length}": of_clipping(length) for length in cases.CLIPPED_LENGTHS}
     clipped |= {f"clipped to {length} by norm {order}": of_clipping(length, order) for order, length in cases.NORMS}
     clipped |= {f"clipped to values of {largest}": of_clipped_values(largest) for largest in cases.CLIPPED_VALUES}
+    averages = {f"averages, decay {decay}, {buffers}": of_averages(decay, buffers) for decay, buffers in cases.AVERAGES}
     given = {name: values.astype(np.float32) for name, values in problem().items()}
-    save("optimizers.safetensors", {"problem": given, **optimizers, **clipped})
+    save("optimizers.safetensors", {"problem": given, **optimizers, **clipped, **averages})
     save("schedules.safetensors", {case.name: of_schedule(case) for case in cases.SCHEDULES})
     found = names()
     flat = {"states": found["states"], **{f"signatures of {part}": rows for part, rows in found["signatures"].items()}}

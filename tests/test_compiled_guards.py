@@ -219,6 +219,28 @@ def test_gradients_arrive() -> None:
     assert (w.grad.tolist(), x.grad.tolist()) == ([9.0], [12.0])
 
 
+@says("Gradients add up over calls until they are cleared, so several small batches can share one update.")
+def test_gradients_add_up_over_calls() -> None:
+    w = cr.Parameter([2.0])
+    optimizer = optim.SGD([w], lr=0.5)
+    add = cr.compile(lambda x: (w * x).sum().backward())
+
+    @cr.compile
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for expected in (-2.0, -6.0):
+        for value in (1.0, 3.0, 4.0):
+            add(np.array([value], np.float32))
+        assert w.grad is not None
+        assert w.grad.tolist() == [8.0]
+        update()
+        assert w.grad is None
+        assert w.tolist() == [expected]
+    assert (tracings(add), tracings(update)) == (2, 1)
+
+
 @says("`model.train()` and `model.eval()` inside the function take effect at each call.")
 def test_two_functions_that_set_the_mode_and_alternate_are_traced_once_each() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.BatchNorm1d(3))

@@ -347,6 +347,64 @@ def test_radam_takes_five_plain_steps_by_default() -> None:
     assert max(moves[5:]) < 0.1
 
 
+def textbook(name: str, gradients: np.ndarray) -> np.ndarray:
+    """Where the weights are after each gradient, from 0 on, by the formulas of the papers: (steps, weights)."""
+    w, places = np.zeros(gradients.shape[1]), []
+    m, v, largest, product = w * 0, w * 0, w * 0, 1.0
+    for t, g in enumerate(gradients, 1):
+        if name == "dampened":
+            m = 0.9 * m + 0.6 * g if t > 1 else g
+            w = w - 0.1 * m
+        elif name == "Adagrad":
+            v = v + g * g
+            w = w - 0.1 / (1 + (t - 1) * 0.3) * g / (np.sqrt(v + 0.7) + 1e-10)
+        else:
+            m, v = 0.7 * m + 0.3 * g, 0.8 * v + 0.2 * g * g
+            largest = np.maximum(largest, v)
+            correction = 1 - 0.8**t
+            if name == "amsgrad":
+                w = w - 0.1 * m / (1 - 0.7**t) / (np.sqrt(largest / correction) + 1e-8)
+            elif name == "NAdam":
+                now, then = (0.7 * (1 - 0.5 * 0.96 ** (step * 0.3)) for step in (t, t + 1))
+                product *= now
+                move = (1 - now) * g / (1 - product) + then * m / (1 - product * then)
+                w = w - 0.1 * move / (np.sqrt(v / correction) + 1e-8)
+            else:
+                longest = 2 / 0.2 - 1
+                length = longest - 2 * t * 0.8**t / correction
+                root = np.sqrt(max(0.0, (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)))
+                factor = root * np.sqrt(correction) / (np.sqrt(v) + 1e-8) if length > 5 else 1.0
+                w = w - 0.1 * m / (1 - 0.7**t) * factor
+        places.append(w)
+    return np.stack(places)
+
+
+IN_TEXTBOOKS: dict[str, Any] = {
+    "dampened": lambda one: optim.SGD([one], 0.1, 0.9, 0.4),
+    "Adagrad": lambda one: optim.Adagrad([one], 0.1, 0.3, initial_accumulator_value=0.7),
+    "amsgrad": lambda one: optim.Adam([one], 0.1, (0.7, 0.8), amsgrad=True),
+    "NAdam": lambda one: optim.NAdam([one], 0.1, (0.7, 0.8), momentum_decay=0.3),
+    "RAdam": lambda one: optim.RAdam([one], 0.1, (0.7, 0.8)),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("name", IN_TEXTBOOKS)
+def test_in_float64_the_formulas_of_the_papers_are_met_to_the_last_digits(name: str, compiled: bool) -> None:
+    gradients = np.random.default_rng(2).standard_normal((20, 5)) * [1, 3, 1e-3, 100, 0.1]
+    one = cr.Parameter(np.zeros(5))
+    optimizer = IN_TEXTBOOKS[name](one)
+
+    def step(gradient: cr.Tensor) -> None:
+        one.grad = gradient
+        optimizer.step()
+
+    run = cr.compile(step) if compiled else step
+    for gradient, expected in zip(gradients, textbook(name, gradients), strict=True):
+        run(cr.tensor(gradient))
+        np.testing.assert_allclose(one.numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
 def test_dampening_does_not_diminish_the_first_gradient() -> None:
     one = cr.Parameter(np.zeros(1))
     optimizer = optim.SGD([one], lr=1.0, momentum=0.5, dampening=0.75)

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import chainrule as cr
-from chainrule import optim
+from chainrule import nn, optim
 from expected import cases
 
 FOLDER = Path(__file__).parent / "expected"
@@ -90,6 +90,37 @@ def test_gradients_clipped_by_value_agree_with_pytorch(largest: float, dtype: st
         np.testing.assert_allclose(parameter.grad, expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype], err_msg=name)
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize(("decay", "buffers"), cases.AVERAGES)
+def test_averages_of_weights_agree_with_pytorch_by_name_and_number(decay: float, buffers: bool, compiled: bool) -> None:
+    case = f"averages, decay {decay}, {buffers}/"
+    given = {key.removeprefix(case): values for key, values in OPTIMIZERS.items() if key.startswith(case)}
+    model = cases.averaged(nn).astype("float64")
+    model.load_state_dict({key.removeprefix("before/"): values for key, values in given.items() if key.startswith("before/")})
+    optimizer, ema = optim.SGD(model.parameters(), lr=0.1), optim.EMA(model, decay, use_buffers=buffers)
+
+    def step(x: cr.Tensor, y: cr.Tensor) -> None:
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+        ema.update()
+
+    run = cr.compile(step) if compiled else step
+    for _ in range(cases.AVERAGED_STEPS):
+        run(cr.tensor(given["x"], "float64"), cr.tensor(given["y"], "float64"))
+    theirs = {key.removeprefix("after/"): values for key, values in given.items() if key.startswith("after/")}
+    found = ema.state_dict()
+    assert set(found) == set(theirs)
+    for name, values in theirs.items():
+        if buffers and name.endswith("num_batches_tracked"):  # PyTorch averages this count, too, and rounds it down
+            assert found[name] == cases.AVERAGED_STEPS
+        else:
+            np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-7, err_msg=name)
+    again = optim.EMA(cases.averaged(nn).astype("float64"), decay, use_buffers=buffers)
+    again.load_state_dict(theirs)
+    assert again.n_averaged == cases.AVERAGED_STEPS
+
+
 @pytest.mark.parametrize("case", cases.SCHEDULES, ids=lambda case: case.name)
 def test_schedule_sets_pytorchs_values(case: cases.Schedule) -> None:
     groups = [{"params": cr.Parameter(np.zeros(1)), **options} for options in case.groups]
@@ -124,7 +155,7 @@ def public(base: type) -> set[str]:
 def test_every_public_optimizer_and_schedule_has_a_case() -> None:
     assert {case.optimizer for case in cases.OPTIMIZERS} == public(optim.Optimizer)
     assert {case.schedule for case in cases.SCHEDULES} == public(optim.Schedule)
-    assert public(object) - public(optim.Optimizer) - public(optim.Schedule) == {"Optimizer", "Schedule"}
+    assert public(object) - public(optim.Optimizer) - public(optim.Schedule) == {"EMA", "Optimizer", "Schedule"}
 
 
 def test_every_case_has_its_numbers_and_every_number_its_case() -> None:
@@ -133,5 +164,6 @@ def test_every_case_has_its_numbers_and_every_number_its_case() -> None:
     clipped |= {f"clipped to {length} by norm {order}" for order, length in cases.NORMS}
     clipped |= {f"clipped to values of {largest}" for largest in cases.CLIPPED_VALUES}
     assert len(optimizers) == len(cases.OPTIMIZERS)
-    assert {key.partition("/")[0] for key in OPTIMIZERS} == {"problem"} | optimizers | clipped
+    averages = {f"averages, decay {decay}, {buffers}" for decay, buffers in cases.AVERAGES}
+    assert {key.partition("/")[0] for key in OPTIMIZERS} == {"problem"} | optimizers | clipped | averages
     assert {key.partition("/")[0] for key in SCHEDULES} == {case.name for case in cases.SCHEDULES}

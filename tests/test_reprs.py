@@ -158,6 +158,7 @@ class Examples:
             optim.CosineAnnealingLR: lambda: optim.CosineAnnealingLR(self.optimizer, 100),
             optim.CosineAnnealingWarmRestarts: lambda: optim.CosineAnnealingWarmRestarts(self.optimizer, 10, 2),
             optim.CyclicLR: lambda: optim.CyclicLR(self.optimizer, 0.1, 0.5, scale_fn=abs),
+            optim.EMA: lambda: optim.EMA(nn.Linear(300, 200)),
             optim.ExponentialLR: lambda: optim.ExponentialLR(self.optimizer, 0.9),
             optim.LambdaLR: lambda: optim.LambdaLR(self.optimizer, lambda step: 0.9**step),
             optim.MultiStepLR: lambda: optim.MultiStepLR(self.optimizer, [30, 60]),

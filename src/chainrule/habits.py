@@ -134,6 +134,7 @@ OPTIM: dict[str, str] = {
     "LRScheduler": "the base of all schedules is chainrule.optim.Schedule",
     "MultiplicativeLR": "use LambdaLR, with a function of the step that gives the whole factor",
     "LBFGS": "use SGD with momentum, or Adam: there are no optimizers with a line search",
+    "swa_utils": "the averages of the weights are kept by chainrule.optim.EMA(model, decay)",
     "lr_scheduler": "schedules are beside the optimizers: chainrule.optim.StepLR",
 }
 

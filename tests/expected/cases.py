@@ -663,6 +663,19 @@ NORMS = ((1.0, 2.0), (3.0, 0.7), (1.5, 0.4), (0.5, 20.0), (float("inf"), 0.1), (
 CLIPPED_VALUES = (0.05, 100.0)
 """What the elements of the gradients are clipped to: the last is larger than they are."""
 
+# ---- averages of the weights, while a small network with a batch norm is trained
+
+AVERAGES = ((0.9, False), (0.5, False), (0.8, True))
+"""Decays, and whether buffers are averaged, too."""
+AVERAGED_STEPS = 6
+AVERAGED_BATCH = {"x": (8, 3), "y": (8, 2)}
+
+
+def averaged(nn: Any) -> Any:
+    """The network whose weights are averaged."""
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2))
+
+
 # ---- schedules
 
 

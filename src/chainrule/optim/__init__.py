@@ -1,10 +1,11 @@
-"""Optimizers, schedules of the learning rate, gradient clipping."""
+"""Optimizers, schedules of the learning rate, gradient clipping, averages of the weights."""
 
 from typing import TYPE_CHECKING, Any
 
 from chainrule.habits import OPTIM, absent
 from chainrule.optim.adagrad import Adagrad
 from chainrule.optim.adam import Adam, AdamW, NAdam, RAdam
+from chainrule.optim.averaging import EMA
 from chainrule.optim.clipping import clip_grad_norm_, clip_grad_value_
 from chainrule.optim.cycles import CyclicLR, OneCycleLR
 from chainrule.optim.optimizer import Optimizer
@@ -25,6 +26,7 @@ from chainrule.optim.schedules import (
 from chainrule.optim.sgd import SGD
 
 __all__ = [
+    "EMA",
     "SGD",
     "Adagrad",
     "Adam",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chainrule.errors import UserError
+from chainrule.graph.dtypes import float64
 from chainrule.optim.optimizer import Group, Optimizer
 from chainrule.tensor import Tensor, functions
 
@@ -59,9 +60,10 @@ class SGD(Optimizer):
         if not group["dampening"]:
             return gradient
         count = self._slot(parameter, "count")
-        share = functions.where(count > 0, 1 - group["dampening"], 1.0).astype(gradient.dtype)
+        later = functions.full((), 1 - group["dampening"], float64)  # two Python numbers would meet in float32
+        share = functions.where(count > 0, later, 1.0)
         count.assign(count + 1)
-        return gradient * share
+        return gradient * share.astype(gradient.dtype)
 
     def _always(self, group: Group) -> tuple[str, ...]:
         return self.slots if group["dampening"] else self.always
