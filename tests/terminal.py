@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import struct
 import subprocess
-import termios
 from pathlib import Path
 
 from running import COMMAND, ENVIRONMENT
@@ -19,6 +16,10 @@ def on_terminal(
     *arguments: object, width: int, keys: str = "", after: str = "", cwd: Path, **variables: str
 ) -> tuple[int, str]:
     """Run the command on a terminal of so many columns and press ``keys`` once ``after`` has shown up."""
+    import fcntl  # Windows has none of these
+    import pty
+    import termios
+
     control, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
     # the leader of a session that opens a terminal gets it for its own: Ctrl-C on it is for this process

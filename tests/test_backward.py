@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule import nn, ops, optim
 from chainrule.recent import Recent
 from chainrule.tensor import backward
+from systems import needs
 
 F = nn.functional
 
@@ -151,6 +152,7 @@ def test_a_tensor_that_leaked_from_a_trace_is_refused_in_words() -> None:
         leaked[-1].backward(np.ones(3, np.float32))
 
 
+@needs("fork")
 def test_several_threads_and_a_copy_of_the_process_may_go_backward() -> None:
     program = """
 import os, sys, threading

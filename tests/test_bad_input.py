@@ -28,6 +28,7 @@ from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, outcome, pictures, refused
+from systems import name_of_open_file, needs
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,7 @@ def test_fewer_labels_than_images(data: Path, tmp_path: Path) -> None:
     )
 
 
+@needs("links and pipes")
 def test_an_image_that_is_no_image_is_left_out(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
     (folder / "cat" / "notes.png").write_text("no image")
@@ -507,6 +509,7 @@ def test_a_batch_of_one_for_batch_normalisation(data: Path, tmp_path: Path, monk
 # ---- places to write to
 
 
+@needs("links and pipes")
 def test_an_output_folder_that_exists(run: Path, data: Path, tmp_path: Path) -> None:
     before = contents(run)
     assert refused("train", "--data", data, "--out", run) == (
@@ -553,13 +556,13 @@ def test_a_parent_without_permission(data: Path, tmp_path: Path, monkeypatch: py
 
 
 class FullDisk:
-    """From its ``after``-th flush of a file that is named like ``name`` on, nothing can be written any more."""
+    """Nothing can be written any more from the ``after``-th flush on of files below ``folder`` named like ``name``."""
 
-    def __init__(self, name: str, after: int) -> None:
-        self.name, self.left, self.fsync = name, after, os.fsync
+    def __init__(self, folder: Path, name: str, after: int) -> None:
+        self.folder, self.name, self.left, self.fsync = folder, name, after, os.fsync
 
     def __call__(self, handle: int) -> None:
-        self.left -= self.name in os.readlink(f"/proc/self/fd/{handle}")
+        self.left -= self.name in name_of_open_file(handle, self.folder)
         if self.left < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
         self.fsync(handle)
@@ -572,7 +575,7 @@ def test_a_disk_that_fills_up(name: str, after: int, data: Path, finished: Path,
     """The message says so; the checkpoint before is untouched, and from it the run goes on to the same weights."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", FullDisk(name, after))
+        patch.setattr(os, "fsync", FullDisk(tmp_path, name, after))
         options = ("--data", data, "--epochs", 2, "--batch-size", 8, "--checkpoint-every", 4)
         message = refused("train", *options, "--out", run)
     first, _, second = message.partition("\n")
@@ -683,6 +686,7 @@ def test_a_run_folder_that_vanishes_before_a_stop_or_a_result(
     )
 
 
+@needs("shell")
 def test_a_disk_that_is_really_full(data: Path, finished: Path, tmp_path: Path) -> None:
     """A file system with room for one checkpoint and a half, where we may mount one; else a limit on the size of a file."""
     disk = tmp_path / "disk"
@@ -995,6 +999,7 @@ def test_evaluate_on_other_classes_or_sizes(run: Path, tmp_path: Path) -> None:
     assert refused("evaluate", run, "--data", "").startswith("unknown data set ''")
 
 
+@needs("links and pipes")
 def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
     """The others are predicted; what gave no image is counted and named, and the status is 1."""
     good = tmp_path / "good.png"

@@ -24,6 +24,7 @@ from chainrule.cli.console import fitted, loss_text, time_left
 from chainrule.cli.reading import ReadingProgress
 from chainrule.data import MNIST_SAMPLES
 from running import ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, pictures, process, refused
+from systems import needs
 from terminal import on_terminal, plain
 
 LIVE = re.compile(r"loss (\d+\.\d{4})  accuracy (\d+\.\d\d)%  ([\d,]+) images/s  (\d+:\d\d) left")
@@ -44,6 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- on a terminal
 
 
+@needs("signals", "shell", "terminals")
 def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
     """With a live line; Ctrl-C on the keyboard stops it, saved."""
     status, shown = on_terminal("train", width=100, keys="\x03", after=r"images/s .* left", cwd=tmp_path)
@@ -59,6 +61,7 @@ def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [100, 60, 30])
+@needs("shell", "terminals")
 def test_the_live_line_fits_the_terminal(width: int, tmp_path: Path) -> None:
     idx_folder(tmp_path / "patterns", training=320, test=300)
     options = ("--data", "patterns", "--epochs", 2, "--batch-size", 16)
@@ -78,6 +81,7 @@ def test_the_live_line_fits_the_terminal(width: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@needs("shell", "terminals")
 def test_terminals_without_colour(variables: dict[str, str], tmp_path: Path) -> None:
     idx_folder(tmp_path / "patterns")
     status, shown = on_terminal(
@@ -90,6 +94,7 @@ def test_terminals_without_colour(variables: dict[str, str], tmp_path: Path) -> 
         assert "\x1b" not in shown
 
 
+@needs("shell", "terminals")
 def test_messages_stay_whole_where_they_are_to_be_copied(tmp_path: Path) -> None:
     idx_folder(tmp_path / "patterns")
     name = "a-name-that-is-longer-than-the-terminal-is-wide"

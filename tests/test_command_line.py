@@ -11,6 +11,7 @@ import pytest
 
 from chainrule.train import command_line
 from running import refused
+from systems import needs
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *words: str, program: str = "", path: Path | str = "") -> str:
@@ -29,6 +30,7 @@ def script(folder: Path) -> Path:
     return path
 
 
+@needs("file modes")
 def test_a_path_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     script(tmp_path / ".venv/bin")
@@ -40,6 +42,7 @@ def test_a_path_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert called(monkeypatch, "./my tools/chainrule").startswith("'./my tools/chainrule' predict ")
 
 
+@needs("file modes")
 def test_what_the_shell_finds_needs_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = script(tmp_path / "bin")
     line = called(monkeypatch, "chainrule", program=str(found), path=found.parent)

@@ -20,6 +20,7 @@ from chainrule.cpu.codegen.emit import Module
 from chainrule.cpu.codegen.machine_code import assemble
 from chainrule.cpu.codegen.target import host_target
 from chainrule.errors import InternalError
+from systems import needs
 
 TARGET = host_target()
 
@@ -199,6 +200,7 @@ def test_an_error_while_modules_are_generated_ends_the_helpers(monkeypatch: pyte
     assert all(one.poll() is not None for one in made), "no process is left behind"
 
 
+@needs("procfs", "signals")
 def test_a_helper_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, 'tests')\nfrom test_cpu_assembler import *\nall_of(TEXTS[:2], 1)\n"

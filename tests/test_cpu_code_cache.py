@@ -30,6 +30,7 @@ from chainrule.cpu.runtime.executable import Call, Executable, Stage
 from chainrule.errors import InternalError
 from chainrule.recent import Recent
 from kernels import NARROW
+from systems import needs
 
 TARGET = host_target()
 
@@ -144,6 +145,7 @@ def _noting(freed: list[int], original):  # type: ignore[no-untyped-def]
     return noting
 
 
+@needs("procfs")
 def test_memory_stays_constant_over_many_kernels() -> None:
     code = object_codes([scaled_table(number) for number in range(3)], TARGET)
     names = [scaled_table(number).name for number in range(3)]
@@ -349,6 +351,7 @@ def test_an_unusable_folder_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, t
     check([scaled_table(3)])  # a warning would be an error here
 
 
+@needs("full device")
 def test_a_full_disk_is_warned_of_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def full(path: Path) -> int:
@@ -452,6 +455,7 @@ def test_a_thousand_flipped_bits_are_noticed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
+@needs("links and pipes")
 def test_what_is_no_file_is_made_anew(kind: str, folder: Path, tmp_path: Path) -> None:
     compiled: list[int] = []
     check([scaled_table(1, compiled)])
@@ -473,6 +477,7 @@ def test_what_is_no_file_is_made_anew(kind: str, folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o277, 0o777])
+@needs("file modes")
 def test_what_is_kept_is_for_its_owner_alone(mask: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the umask says."""
     inner = folder / "deeper" / "still"
@@ -491,14 +496,14 @@ def test_what_is_kept_is_for_its_owner_alone(mask: int, folder: Path, monkeypatc
     assert oct(file.stat().st_mode & 0o7777) == "0o600"
 
 
-STRANGER = 65534 if os.geteuid() != 65534 else 65533
+STRANGER = 65534 if ownership.user() != 65534 else 65533
 
 
 class Strangers:
     """Lets folders, files and links seem to be somebody else's, whoever runs the tests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.owners: dict[str, int] = {}
+        self.owners: dict[tuple[int, int], int] = {}
         self._lstat, self._fstat = os.lstat, os.fstat
         monkeypatch.setattr(ownership, "os", self)
 
@@ -506,15 +511,14 @@ class Strangers:
         return getattr(os, name)
 
     def lstat(self, path: str) -> os.stat_result:
-        return self._of(str(path), self._lstat(path))
+        return self._of(self._lstat(path))
 
     def fstat(self, handle: int) -> os.stat_result:
-        return self._of(os.readlink(f"/proc/self/fd/{handle}"), self._fstat(handle))
+        return self._of(self._fstat(handle))
 
-    def _of(self, path: str, state: os.stat_result) -> os.stat_result:
-        if path not in self.owners:
-            return state
-        return os.stat_result([*state[:4], self.owners[path], *state[5:]])
+    def _of(self, state: os.stat_result) -> os.stat_result:
+        owner = self.owners.get((state.st_dev, state.st_ino), state.st_uid)
+        return os.stat_result([*state[:4], owner, *state[5:]])
 
 
 def give(path: Path, strangers: Strangers | None) -> None:
@@ -522,10 +526,11 @@ def give(path: Path, strangers: Strangers | None) -> None:
     if strangers is None:
         os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
     else:
-        strangers.owners[str(path)] = STRANGER
+        state = os.lstat(path)
+        strangers.owners[state.st_dev, state.st_ino] = STRANGER
 
 
-@pytest.fixture(params=["pretended", "in earnest"] if os.geteuid() == 0 else ["pretended"])
+@pytest.fixture(params=["pretended", pytest.param("in earnest", marks=needs("superuser"))])
 def strangers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Strangers | None:
     """How ``give`` goes about it; only the superuser can give files away."""
     return Strangers(monkeypatch) if request.param == "pretended" else None
@@ -553,12 +558,14 @@ def refuse(folder: Path, why: str, remedy: str = "Remove it, or set") -> None:
     assert {path: path.read_bytes() for path in files(folder)} == kept
 
 
+@needs("file modes", "superuser")
 def test_a_folder_of_another_user_is_refused(folder: Path, strangers: Strangers | None) -> None:
     check([scaled_table(number) for number in (1, 2)])
     give(folder, strangers)
     refuse(folder, OF_STRANGER.format(place=folder))
 
 
+@needs("file modes", "superuser")
 def test_a_file_of_another_user_is_refused(folder: Path, strangers: Strangers | None) -> None:
     """As the kernels that were patched by another user, with their checksums put right."""
     check([scaled_table(number) for number in (1, 2)])
@@ -567,6 +574,7 @@ def test_a_file_of_another_user_is_refused(folder: Path, strangers: Strangers | 
     refuse(folder, OF_STRANGER.format(place=folder / f"test_table-{key(scaled_table(1))}.o"))
 
 
+@needs("file modes", "superuser")
 def test_what_lies_in_the_folder_of_another_user_is_refused(
     folder: Path, strangers: Strangers | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -579,12 +587,14 @@ def test_what_lies_in_the_folder_of_another_user_is_refused(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
+@needs("file modes")
 def test_a_folder_that_others_may_write_is_refused(mode: int, folder: Path) -> None:
     check([scaled_table(number) for number in (1, 2)])
     folder.chmod(mode)
     refuse(folder, OPEN.format(place=folder, mode=f"{mode:04o}"))
 
 
+@needs("file modes")
 def test_a_file_that_others_may_write_is_refused(folder: Path) -> None:
     check([scaled_table(number) for number in (1, 2)])
     for file in files(folder):
@@ -592,6 +602,7 @@ def test_a_file_that_others_may_write_is_refused(folder: Path) -> None:
     refuse(folder, OPEN.format(place=folder / f"test_table-{key(scaled_table(1))}.o", mode="0666"))
 
 
+@needs("file modes")
 def test_a_folder_in_a_place_that_others_may_change_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +621,7 @@ def test_a_folder_in_a_place_that_others_may_change_is_refused(
     assert compiled == []
 
 
+@needs("file modes")
 def test_a_place_that_a_group_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the group is the user's own, as many systems have one for each user; the folder itself is not given away to it."""
     shared, inner = tmp_path / "shared", tmp_path / "shared" / "cache"
@@ -653,6 +665,7 @@ def test_which_groups_are_private(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not private(1000, 1000)
 
 
+@needs("file modes")
 def test_nothing_is_made_in_a_place_that_others_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o777)
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "a" / "b"))
@@ -660,6 +673,7 @@ def test_nothing_is_made_in_a_place_that_others_may_change(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@needs("links and pipes", "file modes", "superuser")
 def test_a_folder_may_be_behind_links_of_ones_own(
     folder: Path, tmp_path: Path, strangers: Strangers | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,6 +691,7 @@ def test_a_folder_may_be_behind_links_of_ones_own(
     refuse(tmp_path / "further" / "cache", OF_STRANGER.format(place=tmp_path / "link"), "Set")
 
 
+@needs("links and pipes")
 def test_links_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "loop"))
@@ -698,6 +713,7 @@ def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
         check([scaled_table(1)])
 
 
+@needs("file modes")
 def test_where_users_have_no_numbers_all_is_kept_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.setattr(ownership, "user", lambda: None)

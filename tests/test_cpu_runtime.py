@@ -25,6 +25,7 @@ from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.cpu.runtime.runner import runner_module
 from chainrule.errors import InternalError, UserError
 from chainrule.graph import Array
+from systems import needs
 
 COUNTS = [1, 2, 3, 5]
 
@@ -350,6 +351,7 @@ def test_more_threads_than_the_system_gives(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(result, 2)
 
 
+@needs("fork")
 def test_both_sides_of_a_fork_go_on() -> None:
     threads.set_threads(3)
     program, result = back_and_forth(10, 8)

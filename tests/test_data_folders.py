@@ -15,6 +15,7 @@ from PIL import Image
 
 from chainrule.data.image_folders import LeftOut, image_folder, split_image_folder
 from chainrule.errors import UserError
+from systems import needs
 
 
 def save(path: Path, value: int = 0, size: tuple[int, int] = (4, 6), mode: str = "L") -> Path:
@@ -413,6 +414,7 @@ def test_an_image_that_would_fill_the_memory_is_left_out(tmp_path: Path, monkeyp
     assert message.endswith("a/1.png has more than 80 pixels, which could fill the memory: make it smaller")
 
 
+@needs("links and pipes")
 def test_nothing_but_files_is_opened(tmp_path: Path) -> None:
     """A pipe would be waited for, for ever; links in a circle and folders are told apart from images."""
     for number in range(8):

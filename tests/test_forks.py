@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import chainrule
+from systems import needs
 
 FILES = sorted(Path(chainrule.__file__).parent.rglob("*.py"))
 
@@ -21,6 +22,7 @@ def outcome(program: str) -> str:
     return done.stdout or done.stderr
 
 
+@needs("fork", "signals")
 def test_a_child_can_call_a_function_that_another_thread_was_inside_of() -> None:
     program = """
 import os, threading
@@ -54,6 +56,7 @@ print("status", status)
     assert outcome(program) == "status 0\n"
 
 
+@needs("fork")
 def test_every_lock_that_was_told_is_free_in_a_child() -> None:
     program = """
 import os, threading

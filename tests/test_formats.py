@@ -17,6 +17,7 @@ import pytest
 from chainrule.errors import UserError
 from chainrule.formats import leftovers, load_safetensors, save_safetensors, temporary_name, write_atomically
 from chainrule.graph import dtypes
+from systems import name_of_open_file, needs
 
 DTYPES = ["float32", "float64", "bfloat16", "int32", "int64", "uint8", "bool"]
 
@@ -44,7 +45,7 @@ def test_the_file_appears_flushed_and_by_renaming(tmp_path: Path, monkeypatch: p
     fsync, replace = os.fsync, os.replace
 
     def flushed(handle: int) -> None:
-        events.append("flush " + Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        events.append("flush " + name_of_open_file(handle, tmp_path))
         fsync(handle)
 
     def renamed(source: Path, destination: Path) -> None:
@@ -119,6 +120,7 @@ def test_what_can_be_no_file_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert names(tmp_path) == []
 
 
+@needs("links and pipes")
 def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("old")
@@ -129,6 +131,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path / "folder") == ["file"]
 
 
+@needs("full device", "links and pipes", "file modes")
 def test_devices_and_pipes_are_written_and_stay(tmp_path: Path) -> None:
     """To the superuser ``/dev/null`` is a file as any other: to be replaced by a drawing, for everybody."""
     before = os.stat("/dev/null")

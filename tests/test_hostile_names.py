@@ -22,6 +22,7 @@ from chainrule.graph.names import display_width
 from chainrule.train import Config, Evaluation, next_folder
 from chainrule.train.command_line import command_line
 from running import Ended, command, pictures
+from systems import needs
 from test_command import on_terminal
 
 ESCAPE, BIDI, LINE, BELL, C1, BYTE = "\x1b[31;1mred", "a\u202egnp.b", "two\nerror: fake", "\x07\b\r", "\x9b2Jgone", "caf\udce9"
@@ -183,6 +184,7 @@ def test_data_that_changed(folder: Path, run: tuple[Path, Ended], tmp_path: Path
         shutil.rmtree(extra)
 
 
+@needs("shell", "terminals")
 def test_on_a_terminal(folder: Path, run: tuple[Path, Ended], tmp_path: Path) -> None:
     """Where colours and the redrawn line are the command's own: of the names' nothing arrives."""
     for words in (

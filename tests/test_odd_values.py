@@ -23,6 +23,7 @@ from chainrule.errors import UserError
 from chainrule.tensor import engines
 from chainrule.train import Config
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, refused
+from systems import needs
 
 DIGITS = "9" * 5000  # of which Python makes no number
 HUGE = "9" * 30
@@ -127,9 +128,10 @@ def test_odd_values_for_every_parameter_of_a_command(name: str, place: Path) -> 
             ["explain", "w * 2", "w=1", "--svg", "/dev/null/graph.svg"],
             "/dev/null/graph.svg cannot be written (Not a directory): mend that, or choose another place",
         ),
-        (
+        pytest.param(
             ["explain", "w * 2", "w=1", "--svg", "/dev/full"],
             "no space left to write /dev/full: free some space or choose another folder; what was there before is untouched",
+            marks=needs("full device"),
         ),
         (["explain", "w * 2", "w=1", "--step", "inf"], "step: the learning rate must be a finite number, got inf"),
         (

@@ -15,6 +15,7 @@ from PIL import Image
 
 from chainrule.cli.output import Output, OutputError, noticed_output
 from running import COMMAND, ENVIRONMENT, TYPED, done, idx_folder, outcome
+from systems import needs
 
 FULL = "standard output cannot be written (No space left on device)"
 LOST = f"warning: {FULL}: the training goes on without it"
@@ -81,6 +82,7 @@ def ended(running: subprocess.Popen[str]) -> tuple[int, str, str]:
         (">&- 2>&- <&-", (0, "", "")),
     ],
 )
+@needs("full device", "shell")
 def test_commands_whose_output_cannot_be_written(
     redirection: str, expected: tuple[int, str, str], buffered: str, place: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_commands_whose_output_nobody_reads(place: Path) -> None:
 
 
 @pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "> /dev/full 2> /dev/full"])
+@needs("full device", "shell")
 def test_complaints_that_cannot_be_written(redirection: str, place: Path) -> None:
     """The status says so."""
     lines = [["evaluate", place / "none"], ["nonsense"], ["train", "--epochs", "x"], ["explain", "w *", "w=1"]]
@@ -108,6 +111,7 @@ def test_complaints_that_cannot_be_written(redirection: str, place: Path) -> Non
     assert [ended(one) for one in running] == [(2, "", "")] * len(lines)
 
 
+@needs("shell")
 def test_characters_that_the_encoding_does_not_have_are_written_out(place: Path, tmp_path: Path) -> None:
     picture = tmp_path / "höhle.png"
     picture.write_bytes((place / "picture.png").read_bytes())
@@ -132,6 +136,7 @@ def test_characters_that_the_encoding_does_not_have_are_written_out(place: Path,
         ("2>&- > /dev/null", []),
     ],
 )
+@needs("full device", "shell")
 def test_a_training_goes_on_without_its_output(redirection: str, told: list[str], place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     status, out, err = ended(shell(redirection, *training(place, run)))
@@ -139,6 +144,7 @@ def test_a_training_goes_on_without_its_output(redirection: str, told: list[str]
     assert outcome(run) == outcome(place / "whole")
 
 
+@needs("full device", "shell")
 def test_a_disk_that_is_full_for_the_output_and_for_the_run(place: Path, tmp_path: Path) -> None:
     """The checkpoint does not fit either: one sentence for each, and how to go on when there is room again."""
     run = tmp_path / "run"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import systems
 from chainrule.cpu.codegen.availability import architecture
 from chainrule.cpu.runtime import memory
 from chainrule.cpu.runtime.memory import SAME_PLACE, aligned_memory, apart, recycled, whole_pages
+from systems import FACILITIES, missing, needs
 
 
 def python(faked: str, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -219,7 +224,7 @@ def test_the_size_of_a_page_is_that_of_the_system() -> None:
 
 MACOS = """
     import mmap, os, pathlib
-    del os.sched_getaffinity
+    vars(os).pop("sched_getaffinity", None)
     mmap.__dict__.pop("MAP_POPULATE", None)
     read_text = pathlib.Path.read_text
     def without_proc(path, *arguments, **options):
@@ -234,12 +239,14 @@ WINDOWS = f"""
     import concurrent.futures, logging, random, subprocess, tempfile, uuid  # they look at the system once, when they are loaded
     import llvmlite.binding, numpy, PIL.Image, rich.console, safetensors.numpy, sysconfig, typer
     sysconfig.get_config_vars()
-    for name in ("fork", "register_at_fork", "sysconf", "fchmod", "geteuid", "getuid", "set_blocking"):
-        delattr(os, name)
-    del os.O_NOFOLLOW, os.O_NONBLOCK
+    for name in ("fork", "register_at_fork", "sysconf", "fchmod", "geteuid", "getuid", "mkfifo", "set_blocking"):
+        vars(os).pop(name, None)
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        vars(os).pop(name, None)
     for name in ("MAP_PRIVATE", "MAP_ANONYMOUS"):
-        delattr(mmap, name)
-    del signal.SIGHUP
+        vars(mmap).pop(name, None)
+    for name in ("SIGHUP", "SIGKILL"):
+        vars(signal).pop(name, None)
     for name in ("fcntl", "grp", "pwd", "resource", "termios", "pty"):
         sys.modules[name] = None
     locked = set()
@@ -288,3 +295,146 @@ def test_what_other_systems_lack_is_not_needed(faked: str, tmp_path: Path) -> No
     assert any("accuracy" in line for line in shown), shown
     assert (run / "model.safetensors").is_file()
     assert list((tmp_path / "cache").glob("*.o")), "machine code is kept"
+
+
+# ---- what tests need of the system
+
+TESTS = Path(__file__).parent
+FUNCTION = ast.FunctionDef | ast.ClassDef
+
+
+@cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse((TESTS / f"{module}.py").read_text(encoding="utf-8"))
+
+
+@cache
+def definitions(module: str) -> dict[str, list[ast.stmt]]:
+    """The statements that define each name at the top of a file: functions, classes, constants."""
+    found: dict[str, list[ast.stmt]] = {}
+    for statement in parsed(module).body:
+        if isinstance(statement, FUNCTION):
+            found.setdefault(statement.name, []).append(statement)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    found.setdefault(node.id, []).append(statement)
+    return found
+
+
+@cache
+def imports(module: str) -> dict[str, tuple[str, str]]:
+    """The file in tests/ that a name comes from, and its name there, which is "" for a file that is imported as a whole."""
+    found: dict[str, tuple[str, str]] = {}
+    for node in ast.walk(parsed(module)):
+        if isinstance(node, ast.ImportFrom):
+            found |= {one.name: (str(node.module), one.name) for one in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {one.name: (one.name, "") for one in node.names}
+    return {name: (file, there) for name, (file, there) in found.items() if (TESTS / f"{file}.py").exists()}
+
+
+def code_of(statement: ast.stmt) -> str:
+    """Without its docstring."""
+    if isinstance(statement, FUNCTION) and ast.get_docstring(statement) is not None:
+        return "\n".join(ast.unparse(one) for one in [*statement.decorator_list, *statement.body[1:]])
+    return ast.unparse(statement)
+
+
+def uses(module: str, name: str, seen: set[tuple[str, str]]) -> set[str]:
+    """The facilities that the code behind a name uses, and the code that it calls, reads or takes as a fixture."""
+    if (module, name) in seen or module == "systems":
+        return set()
+    seen.add((module, name))
+    if name in imports(module):
+        return uses(*imports(module)[name], seen)
+    facilities: set[str] = set()
+    for statement in [one for key, each in definitions(module).items() if name in ("", key) for one in each]:
+        code = code_of(statement)
+        facilities |= {facility for facility, one in FACILITIES.items() if re.search(one.uses, code)}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name | ast.arg):
+                facilities |= uses(module, node.id if isinstance(node, ast.Name) else node.arg, seen)
+    return facilities
+
+
+def marks(module: str, name: str) -> set[str]:
+    """The facilities that a test says it needs, itself or by a fixture of its file."""
+    (test,) = definitions(module)[name]
+    assert isinstance(test, ast.FunctionDef)
+    fixtures = [one for argument in test.args.args for one in definitions(module).get(argument.arg, [])]
+    decorators = [mark for one in (test, *fixtures) if isinstance(one, FUNCTION) for mark in one.decorator_list]
+    return named_in("needs", decorators)
+
+
+def named_in(function: str, nodes: list[ast.AST]) -> set[str]:
+    """The arguments, all of them strings, of the calls of this function."""
+    calls = [one for node in nodes for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return {one.value for call in calls if ast.unparse(call.func) == function for one in call.args}
+
+
+def test_tests_say_what_they_need_of_the_system() -> None:
+    """And CONTRIBUTING.md lists it."""
+    unmarked: dict[str, set[str]] = {}
+    files: dict[str, list[str]] = {facility: [] for facility in FACILITIES}
+    for module in sorted(path.stem for path in TESTS.glob("test_*.py")):
+        marked = named_in("whole_file_needs", parsed(module).body)
+        for test in [name for name in definitions(module) if name.startswith("test_")]:
+            itself = named_in("whole_file_needs", parsed(module).body) | marks(module, test)
+            if lacking := uses(module, test, set()) - itself:
+                unmarked[f"{module}.py: {test}"] = lacking
+            marked |= itself
+        for facility in marked:
+            files[facility].append(module.removeprefix("test_"))
+    assert unmarked == {}, "mark each of them with systems.needs(...)"
+    contributing = " ".join((TESTS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    for facility, one in FACILITIES.items():
+        assert f"- *{facility}*: {one.sentence} In {', '.join(files[facility])}." in contributing
+
+
+def test_where_a_facility_is_missing_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FACILITIES, "shell", FACILITIES["shell"]._replace(is_here=lambda: True))
+    monkeypatch.setitem(FACILITIES, "fork", FACILITIES["fork"]._replace(is_here=lambda: False))
+    assert needs("shell").args == (False,)
+    mark = needs("fork", "shell")
+    why = "This needs fork, which this system lacks. The call os.fork copies the running process."
+    assert (mark.args, mark.kwargs) == ((True,), {"reason": why})
+    systems.whole_file_needs("shell")
+    with pytest.raises(pytest.skip.Exception, match=f"^{re.escape(why)}$"):
+        systems.whole_file_needs("fork")
+
+
+def test_nothing_is_missing_on_linux() -> None:
+    """So no test is skipped there, but for those that give files away, where an ordinary user runs the tests."""
+    if sys.platform == "linux":
+        assert missing(*FACILITIES) == ([] if os.geteuid() == 0 else ["superuser"])
+    files = [
+        path.name for path in TESTS.rglob("*.py") if re.search(r"\b(skip|skipif|importorskip|xfail)\(", path.read_text("utf-8"))
+    ]
+    assert files == ["systems.py"], "systems.py alone has tests skipped"
+
+
+@pytest.mark.parametrize(
+    ("faked", "lacking", "left_out"),
+    [
+        (MACOS, [], []),
+        (WINDOWS, ["fork", "signals", "terminals", "links and pipes", "superuser"], ["test_signals", "test_train_resume"]),
+    ],
+    ids=["macOS", "Windows"],
+)
+def test_the_tests_can_be_imported_on_other_systems(faked: str, lacking: list[str], left_out: list[str]) -> None:
+    """Where they are faked; what each test needs is asked when its file is imported."""
+    loaded_before = (
+        f"import asyncio, sys\nsys.path.insert(0, {str(TESTS)!r})\nimport conftest, hypothesis.strategies, pytest, xdist"
+    )
+    program = f"""
+    import importlib
+    import systems
+    assert set({lacking!r}) <= set(systems.missing(*systems.FACILITIES)), systems.missing(*systems.FACILITIES)
+    for path in sorted(pathlib.Path({str(TESTS)!r}).glob("test_*.py")):
+        try:
+            importlib.import_module(path.stem)
+        except pytest.skip.Exception:
+            print(path.stem)
+    """
+    assert said(f"{loaded_before}\n{textwrap.dedent(faked)}", program).split() == left_out

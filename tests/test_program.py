@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import mmap
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +32,7 @@ from chainrule.graph import Graph, Node, TensorType, leaf
 from chainrule.ops import Primitive, Spec, run_reference, running_on
 from chainrule.tensor import Tensor, placeholder, tracing
 from specs import CASES, assert_as_reference, drawn
+from systems import needs
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +125,7 @@ def test_two_python_threads_may_run_programs() -> None:
     assert all(np.array_equal(cell.numpy(), np.full(1000, 200)) for cell in cells)
 
 
+@needs("signals")
 def test_ctrl_c_is_heard_within_a_step() -> None:
     code = (
         "import chainrule as cr, numpy as np\n"
@@ -149,9 +151,10 @@ def test_ctrl_c_is_heard_within_a_step() -> None:
 
 def resident_bytes() -> int:
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        return int(file.read().split()[1]) * mmap.PAGESIZE
 
 
+@needs("procfs")
 def test_memory_is_constant_over_ten_thousand_steps() -> None:
     w, v = cr.Parameter(np.ones((40, 30), np.float32)), cr.Buffer(np.zeros((40, 30), np.float32))
 
@@ -197,6 +200,7 @@ def test_a_program_is_freed_as_soon_as_nobody_has_it() -> None:
         gc.enable()
 
 
+@needs("procfs")
 def test_memory_is_bounded_over_fifty_shapes() -> None:
     w = cr.Parameter(np.ones((16, 256), np.float32))
     f = cr.compile(lambda x: ((x @ w).tanh() @ w.T).sum())

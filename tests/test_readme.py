@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from running import done
+from systems import needs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -84,6 +85,7 @@ def test_the_files_it_points_to_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
+@needs("shell", "file modes")
 def test_ci_checks_style_and_types_and_then_runs_exactly_the_test_command(tmp_path: Path) -> None:
     block = README.split("<!-- test command -->")[1].split("<!-- end -->")[0]
     lines = [line[4:] for line in block.splitlines() if line.startswith("    ")]

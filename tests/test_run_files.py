@@ -22,6 +22,7 @@ from chainrule.formats.locks import FileLock
 from chainrule.train import Config, RunFolder, TrainedModel, Trainer, open_datasets
 from chainrule.train.checkpoint import load_checkpoint, load_model, model_description, save_model
 from running import idx_folder, outcome, process, refused
+from systems import needs
 
 FLIPS = 500
 
@@ -273,6 +274,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@needs("signals")
 def test_two_resumes_at_once_are_one_and_a_refusal(place: Path, tmp_path: Path) -> None:
     """The second is told which process has the run; the first goes on as if it were alone, also after a kill of its holder."""
     run, alone = tmp_path / "run", tmp_path / "alone"

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import json
 import os
-import pty
 import re
 import select
 import shlex
@@ -26,6 +25,9 @@ from PIL import Image
 import striking
 from chainrule.formats import load_safetensors
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, metrics, outcome
+from systems import needs, whole_file_needs
+
+whole_file_needs("signals")
 
 SIGNALS = {
     "SIGINT": [signal.SIGINT],
@@ -77,6 +79,8 @@ class Struck:
 
 def struck(moment: str, numbers: list[signal.Signals], output: str, arguments: list[object], **options: Any) -> Struck:
     """Start the command, which is to be struck at that moment."""
+    import pty  # Windows does not have it
+
     ours, theirs = pty.openpty() if "terminal" in output else os.pipe()
     gone = output in ("closed pipe", "terminal that goes away")
     shared = {"terminal": theirs, "pipe": subprocess.PIPE}.get(output, theirs)
@@ -146,6 +150,7 @@ def words(moment: str, numbers: list[signal.Signals], run: Path) -> list[str]:
 
 @pytest.mark.parametrize("numbers", SIGNALS.values(), ids=list(SIGNALS))
 @pytest.mark.parametrize("moment", striking.MOMENTS)
+@needs("terminals", "links and pipes")
 def test_a_signal_at_any_moment(
     moment: str, numbers: list[signal.Signals], place: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -203,6 +208,7 @@ sys.meta_path.insert(0, Finder())
 
 
 @pytest.mark.parametrize("way", ["as a script", "as a module"])
+@needs("fork")
 def test_ctrl_c_while_the_first_modules_are_loaded_leaves_no_traceback(way: str, tmp_path: Path) -> None:
     """Silence until there are words to say it with, and then these words."""
     (tmp_path / "sitecustomize.py").write_text(STRUCK_AT_EACH_IMPORT)
@@ -226,6 +232,7 @@ def test_ctrl_c_while_the_first_modules_are_loaded_leaves_no_traceback(way: str,
 # ---- how soon, and what the shell sees
 
 
+@needs("terminals")
 def test_it_is_heard_at_once_while_native_code_runs(place: Path, tmp_path: Path) -> None:
     """Python's own handlers would wait for the end of the step, here for a second and a half."""
     runs = {
@@ -247,6 +254,8 @@ def test_it_is_heard_at_once_while_native_code_runs(place: Path, tmp_path: Path)
 @contextlib.contextmanager
 def on_terminal(script: str, *arguments: object, cwd: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A shell script on a terminal, with the command and its arguments as $@. Gives it and the terminal's other end."""
+    import pty
+
     control, terminal = pty.openpty()
     opened = os.ttyname(terminal)
     with subprocess.Popen(  # the leader of a session that opens a terminal gets it for its own
@@ -271,6 +280,7 @@ def read_until(control: int, wanted: str) -> str:
     return seen.decode()
 
 
+@needs("shell", "terminals")
 def test_ctrl_c_on_the_keyboard_ends_compiling_at_once(tmp_path: Path) -> None:
     """With nothing in the code cache, so that LLVM is at work in other processes; none of them complains."""
     idx_folder(tmp_path / "patterns")
@@ -291,6 +301,7 @@ def test_ctrl_c_on_the_keyboard_ends_compiling_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
+@needs("shell")
 def test_a_shell_sees_the_signal(name: str, status: int) -> None:
     number = getattr(signal, f"SIG{name}")
     struck_command = [sys.executable, striking.__file__, "import", str(int(number)), "-1", "summary"]
@@ -310,6 +321,7 @@ def test_a_shell_sees_the_signal(name: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "2>&-", ">&- 2>&-", "> /dev/full 2>&1", "2> /dev/full"])
+@needs("full device", "shell")
 def test_a_run_is_trained_and_stopped_whatever_can_be_written(
     redirection: str, place: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -334,6 +346,7 @@ def test_a_run_is_trained_and_stopped_whatever_can_be_written(
 
 
 @pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "2>&-"])
+@needs("full device", "shell")
 def test_a_run_comes_to_its_end_whatever_can_be_written(
     redirection: str, place: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -354,6 +367,7 @@ def test_a_run_comes_to_its_end_whatever_can_be_written(
     assert outcome(tmp_path / "run") == uninterrupted
 
 
+@needs("shell", "terminals")
 def test_a_terminal_that_is_closed(place: Path, tmp_path: Path) -> None:
     """The system sends SIGHUP, and nothing can be written any more: the run is saved."""
     arguments = training(place, str(tmp_path / "run"), epochs=2000)
@@ -368,6 +382,7 @@ def test_a_terminal_that_is_closed(place: Path, tmp_path: Path) -> None:
     assert facts["step"] == rows[-1]
 
 
+@needs("shell", "terminals")
 def test_a_terminal_that_is_closed_after_nohup(place: Path, tmp_path: Path) -> None:
     """Then the run goes on without it, to its end."""
     arguments = training(place, str(tmp_path / "run"), epochs=60)
@@ -402,6 +417,7 @@ def test_nobody_is_waited_for_who_does_not_read(place: Path, tmp_path: Path) -> 
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@needs("shell")
 def test_a_signal_that_was_ignored_stays_ignored(place: Path, uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     """As after nohup."""
     shell = subprocess.run(
@@ -447,6 +463,7 @@ def test_other_programs_keep_their_handlers() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@needs("terminals")
 def test_a_signal_ends_the_other_subcommands(number: signal.Signals, place: Path) -> None:
     run = place / "whole"
     picture = place / "picture.png"
@@ -467,6 +484,7 @@ def test_a_signal_ends_the_other_subcommands(number: signal.Signals, place: Path
     assert outcome(run) == before
 
 
+@needs("shell")
 def test_the_tests_do_not_mind_that_ctrl_c_is_ignored() -> None:
     """As in a shell script's background job, whose children ignore it too unless they are told not to."""
     test = f"{__file__}::{test_a_shell_sees_the_signal.__name__}"

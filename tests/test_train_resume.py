@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from running import FILES, TYPED, idx_folder, metrics, outcome, process, tensors
+from systems import whole_file_needs
+
+whole_file_needs("signals")
 
 EPOCHS, PER_EPOCH = 3, 38  # 600 images in batches of 16, the last one of 8
 STEPS = EPOCHS * PER_EPOCH

@@ -28,6 +28,7 @@ from chainrule.lens import explain_expression
 from chainrule.lens.rendering import equation
 from chainrule.train import Evaluation
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, pictures
+from systems import needs
 from terminal import on_terminal, plain
 
 WIDTHS = (120, 80, 60, 40)
@@ -143,6 +144,7 @@ def test_a_block_per_node_where_a_table_is_too_wide() -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@needs("shell", "terminals")
 def test_a_training_on_a_terminal_of_that_size(width: int, place: Path, tmp_path: Path) -> None:
     """With its live line, which has a bar from 80 columns on."""
     options = ("--data", place / "patterns", "--epochs", 40, "--batch-size", 32, "--out", "run")
@@ -160,6 +162,7 @@ def test_a_training_on_a_terminal_of_that_size(width: int, place: Path, tmp_path
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("arguments", [LECTURE, MATRIX, ["summary"], ["evaluate", "run"], ["train", "-h"], ERRORS[0]])
+@needs("shell", "terminals")
 def test_on_a_real_terminal(arguments: list[str], width: int, place: Path) -> None:
     _, sent = on_terminal(*arguments, width=width, cwd=place)
     assert len(sent) > 100
@@ -284,6 +287,7 @@ def test_examples_of_help_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 40])
+@needs("shell", "terminals")
 def test_the_words_at_ctrl_c_fit_too(width: int, place: Path, tmp_path: Path) -> None:
     options = ("--data", place / "patterns", "--epochs", 5000, "--out", "run")
     _, sent = on_terminal("train", *options, width=width, keys="\x03", after=r"\d left", cwd=tmp_path)
