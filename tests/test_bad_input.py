@@ -892,12 +892,12 @@ def test_metrics_that_were_given_up_stay_given_up(data: Path, tmp_path: Path) ->
     """A run that goes on without its first rows can itself be stopped and resumed."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", FullDisk("checkpoint", 5))
+        patch.setattr(os, "fsync", FullDisk(tmp_path, "checkpoint", 5))
         refused("train", "--data", data, "--epochs", 3, "--batch-size", 8, "--checkpoint-every", 1, "--out", run)
     (run / "metrics.jsonl").unlink()
     for after in (0, 1):  # the save when it is resumed, and the next one
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "fsync", FullDisk("checkpoint", after))
+            patch.setattr(os, "fsync", FullDisk(tmp_path, "checkpoint", after))
             assert "no space left to write" in refused("train", "--resume", run)
     done("train", "--resume", run)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

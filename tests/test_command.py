@@ -252,6 +252,7 @@ def test_predict_shows_a_table(run: Path) -> None:
 def test_predict_without_an_image(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a run on MNIST, the samples that ship; of another, a word on what to give."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reading, "_QUIET", 600.0)  # a busy machine may take more than a second to read three images
     out = done("train", "--limit", 2000, "--epochs", 2, "--out", "digits")
     assert "use it:  chainrule predict digits\n         (on three sample digits; add IMAGE... for files of your own)\n" in out
     lines = done("predict", "digits").splitlines()
