@@ -147,7 +147,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     running.stdout.close()
     stopped, again = running.stderr.read().splitlines()
     running.stderr.close()
-    assert running.wait() == 1
+    assert running.wait() == 141
     assert re.fullmatch(r"Stopped after step \d+ of 480, as nobody reads the output any more; everything is saved\.", stopped)
     assert again == f"Resume with: {TYPED} train --resume run"
     out, err = process("train", "--resume", "run", cwd=tmp_path).communicate()
@@ -215,6 +215,13 @@ def test_help_of_train_names_every_option(option: str) -> None:
     assert f"--{option} " in done("train", "--help")
 
 
+def test_help_names_every_status() -> None:
+    text = done("--help")
+    assert re.findall(r"^ +(\d+)  +\S", text[text.index("Exit status:") :], re.MULTILINE) == [
+        *("0", "1", "2", "70", "129", "130", "141", "143"),
+    ]
+
+
 def test_version() -> None:
     assert done("--version") == f"chainrule {chainrule.__version__}\n"
 
@@ -264,6 +271,27 @@ def test_predict_without_an_image(run: Path, tmp_path: Path, monkeypatch: pytest
         f"no image is given: `chainrule predict {run} IMAGE...` takes files; the samples that ship with chainrule are digits "
         f"of MNIST, and {run} was trained on {run.parent / 'patterns'}"
     )
+
+
+def test_a_name_that_begins_with_a_minus(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken for options gets a word on how names are given; what is none and is no file does not."""
+    monkeypatch.chdir(tmp_path)
+    advice = "If it is the name of a file or a folder, put -- before it: -- "
+    for line in (["predict", run, "-dash.png"], ["predict", run, "-h.png"], ["evaluate", "-run"], ["summary", "-run"]):
+        ended = command(*line)
+        assert (ended.status, f"No such option: {line[-1]}. {advice}{line[-1]}" in ended.err) == (2, True), ended.err
+    for word in ("-x", "--jsn", "--dash.png"):
+        complaint = command("predict", run, word).err
+        assert (f"No such option: {word}" in complaint, "If it is" in complaint) == (True, False)
+    Image.open(run.parent / "2.png").save(tmp_path / "--dash.png")
+    (tmp_path / "-dash.png").write_bytes((tmp_path / "--dash.png").read_bytes())
+    (tmp_path / "-x").symlink_to(tmp_path / "-dash.png")
+    for word in ("-x", "--dash.png"):
+        assert f"{advice}{word}" in command("predict", run, word).err
+    assert command("predict", run, "--top", "many").err.count("If it is") == 0
+    found = json.loads(done("predict", run, "--json", "--", "-dash.png", "--dash.png", "-x"))
+    assert [one["image"] for one in found] == ["-dash.png", "--dash.png", "-x"]
+    assert [one["top"][0]["class"] for one in found] == ["2"] * 3
 
 
 def test_predict_as_json(run: Path) -> None:

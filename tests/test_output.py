@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.cli.output import Output, OutputError, noticed_output
+from chainrule.cli.output import Output, OutputError, UnreadError, noticed_output
 from running import COMMAND, ENVIRONMENT, TYPED, done, idx_folder, outcome
 from systems import needs
 
@@ -91,7 +91,7 @@ def test_commands_whose_output_cannot_be_written(
 
 
 def test_commands_whose_output_nobody_reads(place: Path) -> None:
-    """As in ``chainrule evaluate run | head -1``."""
+    """As in ``chainrule evaluate run | head -1``: the status is that of SIGPIPE."""
     for name, words in others(place).items():
         read, write = os.pipe()
         os.close(read)
@@ -99,7 +99,7 @@ def test_commands_whose_output_nobody_reads(place: Path) -> None:
             [*COMMAND, *map(str, words)], env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE, text=True, check=False
         )
         os.close(write)
-        assert (name, one.returncode, one.stderr) == (name, 1, "")
+        assert (name, one.returncode, one.stderr) == (name, 141, "")
 
 
 @pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "> /dev/full 2> /dev/full"])
@@ -168,7 +168,7 @@ def test_a_training_whose_output_nobody_reads_is_saved(place: Path, tmp_path: Pa
     line = [*COMMAND, *map(str, training(place, run))]
     one = subprocess.run(line, env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert one.returncode == 1
+    assert one.returncode == 141
     assert one.stderr.splitlines() == [
         "Stopped after step 1 of 12, as nobody reads the output any more; everything is saved.",
         f"Resume with: {TYPED} train --resume {run}",
@@ -203,8 +203,9 @@ def test_the_stream_notices_once(capfd: pytest.CaptureFixture[str]) -> None:
     assert output.write("three") == 5, "and leads nowhere from then on"
     assert (stream.getvalue(), output.lost, output.unread) == ("one", True, False)
     output = Output(Full(0, BrokenPipeError(32, "Broken pipe")))
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(UnreadError, match="nobody reads standard output any more") as caught:
         output.write("one")
+    assert caught.value.errno is None, "by which the libraries that print would know it"
     assert (output.lost, output.unread) == (True, True)
     output = Output(Full(0, OSError(28, "No space left on device")))
     output.goes_on = True

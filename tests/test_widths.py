@@ -5,6 +5,9 @@ A line may be wider only where it holds what is to be copied whole: a path, or a
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import os
 import re
 import subprocess
@@ -18,22 +21,31 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chainrule import cli
-from chainrule.cli.console import _MOST_IN_MATRIX
+from chainrule.cli.console import _MOST_IN_MATRIX, confusion_table, worst_classes_table
 from chainrule.cli.help import broken_command
 from chainrule.cli.messages import message_lines
 from chainrule.cli.width import columns, settle
-from chainrule.graph.fitting import Column, fitted_table, table, wrapped
-from chainrule.graph.names import display_width
+from chainrule.graph.fitting import Column, fitted_table, table
+from chainrule.graph.names import display_width, shortened_within
+from chainrule.graph.wrapping import wrapped
 from chainrule.lens import explain_expression
 from chainrule.lens.rendering import equation
 from chainrule.train import Evaluation
-from running import COMMAND, ENVIRONMENT, command, done, idx_folder, pictures
+from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, pictures
 from systems import needs
 from terminal import on_terminal, plain
 
 WIDTHS = (120, 80, 60, 40)
 NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?%?(?![\w.])")
 TO_COPY = re.compile(r"^ *(Resume with:|use it:|test it:|weights:|curves:|run folder:|drawing:|/|\S+ -m chainrule )")
+
+PARTED = re.compile(r"\b(accuracy|loss|seed|step|epoch|rate|of|got|x)$|[=*(]$|\[default:$")
+LONG_NAMES = (
+    "a-class-with-a-very-long-name-that-somebody-made-from-a-spreadsheet",
+    "Felis silvestris catus (domestic short-haired cat, grey)",
+    "dog",
+    "n02123045_tabby_cat_and_more_words_joined_by_underscores",
+)
 
 LECTURE = ["explain", "(w @ x - y)**2", "w=[1,2]", "x=[3,4]", "y=5", "--step", "-0.1"]
 MATRIX = [
@@ -64,6 +76,7 @@ ERRORS = [
 ]
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
+PRINTED += [["evaluate", "long"], ["predict", "long", "0.png", "1.png"]]
 PRINTED += [["--help"], *([name, "--help"] for name in ("train", "evaluate", "predict", "summary", "explain")), ["--version"]]
 
 
@@ -74,6 +87,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(folder)
     idx_folder(folder / "patterns", training=96, test=40)
     done("train", "--data", "patterns", "--epochs", 2, "--batch-size", 8, "--lr", 0.05, "--out", "run")
+    image_folder(folder / "photos", LONG_NAMES)
+    done("train", "--data", "photos", "--epochs", 1, "--out", "long")
     for label, image in enumerate(pictures(4, 4, (12, 12), seed=5)[0]):
         Image.fromarray(image).save(folder / f"{label}.png")
     yield folder
@@ -90,6 +105,13 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, arguments: list[str]) -> 
 def check(text: str, width: int) -> None:
     wide = [line for line in text.splitlines() if display_width(line) > width and not TO_COPY.match(line)]
     assert wide == [], f"wider than {width}"
+    lines = [line.strip() for line in text.splitlines()]
+    parted = [
+        (line, after)
+        for line, after in itertools.pairwise(lines)
+        if re.match(r"[-\d.(]*\d", after) and "  " not in line and PARTED.search(line)
+    ]
+    assert parted == [], "a number is not on the line of what it belongs to"
 
 
 def numbers(text: str) -> list[str]:
@@ -161,6 +183,88 @@ def test_a_training_on_a_terminal_of_that_size(width: int, place: Path, tmp_path
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_the_lines_of_an_epoch(width: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line where it fits, also at 80 columns, else two; whatever the width, steps come with loss and accuracy."""
+    options = ["--data", str(place / "patterns"), "--epochs", "10", "--batch-size", "16", "--out", str(tmp_path / "run")]
+    text = shown(monkeypatch, width, ["train", *options])
+    check(text, width)
+    loss, share = r"\d\.\d{4}", r"\d+\.\d\d%"
+    form = {
+        120: rf"training loss {loss}, accuracy {share}; test loss {loss}, accuracy {share}; \d:\d\d of training",
+        80: rf"loss {loss}, accuracy {share}; test loss {loss}, accuracy {share}",
+        60: rf"loss {loss}, accuracy {share}\n  test loss {loss}, accuracy {share}",
+        40: rf"loss {loss},(?: |\n  )accuracy {share}\n  test loss {loss}, accuracy {share}",
+    }[width]
+    assert len(re.findall(rf"^epoch \d+/10: {form}$", text, re.MULTILINE)) == 10
+    accuracy = f"  accuracy {share}" if width > 40 else ""
+    steps = re.findall(rf"^step \d+/60  .*loss {loss}{accuracy}.*$", text, re.MULTILINE)
+    assert len(steps) == 60
+    assert all(("left" in line) == (width > 40) for line in steps)
+    assert "lenet, 15,116 parameters, 4 classes, float32, seed 0" in " ".join(text.split())
+
+
+def test_long_names_of_classes_are_shortened_in_their_middles_before_columns_go(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confusion = np.array([[5, 0, 0, 3], [0, 6, 0, 2], [0, 0, 8, 0], [1, 0, 0, 7]])
+    found = Evaluation(0.5, confusion, LONG_NAMES)
+
+    def printed(width: int, table: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        stream = io.StringIO()
+        with contextlib.redirect_stdout(stream):
+            worst_classes_table(found) if table == "worst" else confusion_table(found, "chainrule evaluate run --json")
+        return stream.getvalue().splitlines()[2:]
+
+    assert printed(160, "worst")[1].startswith(LONG_NAMES[0] + "  ")
+    assert printed(80, "worst")[:2] == [
+        "class                          images   right  taken for",
+        "a-class-with-a…-a-spreadsheet       8  62.50%  n02123045_tabb…by_underscores (3)",
+    ]
+    assert printed(60, "worst")[-1] == "left out, as it is too narrow here: images"
+    assert printed(40, "worst")[:5] == [
+        "a-class-with…spreadsheet",
+        "  images     8",
+        "  right      62.50%",
+        "  taken for",
+        "    n02123045_ta…underscores (3)",
+    ]
+    assert printed(80, "confusion")[1:3] == [
+        "0 a-class-with-a-very-long-name-th…-somebody-made-from-a-spreadsheet  5  .  .  3",
+        "1 Felis silvestris catus (domestic short-haired cat, grey)            .  6  .  2",
+    ]
+    assert printed(40, "confusion")[3:5] == [
+        "0 a-class-with…a-spreadsheet  5  .  .  3",
+        "1 Felis silves…ed cat, grey)  .  6  .  2",
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_paths_of_images_stay_whole_to_be_copied(width: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those with spaces; where there is no room beside them they stand on lines of their own."""
+    path = "photos/Felis silvestris catus (domestic short-haired cat, grey)/1.png"
+    text = shown(monkeypatch, width, ["predict", "long", path])
+    check(text.replace(path, "path"), width)
+    assert path in text.splitlines()
+    assert text.count("%") == 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_step_with_a_matrix_is_broken_between_its_rows(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, width, MATRIX)
+    for line in text.splitlines():
+        inside = line.count("[") - line.count("]")
+        assert inside in (-1, 0, 1), f"within a row: {line}"
+    if width == 80:
+        assert text.splitlines()[-5:-1] == [
+            "W <- W - 0.01 * de/dW",
+            "  = [[1.2345, -2.3456], [3.25, 4]]",
+            "    - 0.01 * [[0.125579, 0.0381209], [-2.7543, -1.6846]]",
+            "  = [[1.23324, -2.34598], [3.27754, 4.01685]]",
+        ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("arguments", [LECTURE, MATRIX, ["summary"], ["evaluate", "run"], ["train", "-h"], ERRORS[0]])
 @needs("shell", "terminals")
 def test_on_a_real_terminal(arguments: list[str], width: int, place: Path) -> None:
@@ -196,8 +300,6 @@ def test_columns_that_make_no_sense(given: str, found: str, monkeypatch: pytest.
 def test_confusions_are_a_matrix_where_it_fits_and_pairs_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chainrule.cli.console import confusion_table
-
     def printed(classes: list[str], width: int, count: int = 1000) -> list[str]:
         confusion = np.eye(len(classes), dtype=np.int64) * count
         confusion[0, 1], confusion[2, 0] = 3, 14
@@ -226,6 +328,49 @@ def test_lines_are_broken_between_words_only() -> None:
     assert wrapped("a b", None) == ["a b"]
     assert wrapped("x = 1", 4, "  ") == ["  x", "    =", "    1"]
     assert wrapped("日本 日本", 6) == ["日本", "  日本"]
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "lines"),
+    [
+        (
+            "test loss 0.25, accuracy 93.83%; 0:13 of training",
+            24,
+            ["test loss 0.25,", "  accuracy 93.83%;", "  0:13 of training"],
+        ),
+        ("3 epochs of 94 steps of 64 images, seed 0", 24, ["3 epochs of 94 steps of", "  64 images, seed 0"]),
+        ("stopped after step 5 of 9; all is saved", 20, ["stopped after", "  step 5 of 9; all", "  is saved"]),
+        ("an input of 1 x 3 x 32 x 32", 20, ["an input of", "  1 x 3 x 32 x 32"]),
+        ("height x width, such as 32x32", 14, ["height", "  x width,", "  such", "  as 32x32"]),
+        ("trained on (3, 12, 12): give", 20, ["trained", "  on (3, 12, 12):", "  give"]),
+        ("[[1, 2], [3, 4]] - 0.1 * [5, 6]", 18, ["[[1, 2], [3, 4]]", "  - 0.1 * [5, 6]"]),
+        ("w = [[1, 2], [3, 4]]", 14, ["w", "  = [[1, 2],", "  [3, 4]]"]),
+        ("w = [[1, 2], [3, 4]]", 9, ["w", "  = [[1,", "  2],", "  [3, 4]]"]),
+        ("'[1,2' is open: [3, 4]", 16, ["'[1,2' is open:", "  [3, 4]"]),
+        ("give `chainrule train` a folder", 20, ["give", "  `chainrule train`", "  a folder"]),
+        ("[20], 0 to 19, mean |.| 9.5, 5% zeros", 22, ["[20], 0 to 19,", "  mean |.| 9.5,", "  5% zeros"]),
+        ("Batch size. [default: 64]", 20, ["Batch size.", "  [default: 64]"]),
+    ],
+)
+def test_what_belongs_together_stays_together(line: str, width: int, lines: list[str]) -> None:
+    assert wrapped(line, width) == lines
+    assert wrapped(line, None) == [line]
+
+
+@given(st.text("ab1[](), x=-*`日", max_size=60), st.integers(1, 40))
+def test_wrapping_loses_nothing(line: str, width: int) -> None:
+    lines = wrapped(line, width)
+    assert " ".join(lines).split() == line.split()
+    assert all(display_width(one) <= width or " " not in one.strip() for one in lines)
+
+
+def test_a_name_is_shortened_in_its_middle() -> None:
+    assert shortened_within("n02123045_tabby", 20) == "n02123045_tabby"
+    assert shortened_within("n02123045_tabby", 9) == "n021…abby"
+    assert shortened_within("short-haired cat (grey)", 10) == "short…rey)"
+    assert shortened_within("日本日本日本", 7) == "日本…本"
+    for most in range(3, 20):
+        assert display_width(shortened_within("日本 tabby 日本 cat 日本", most)) <= most
 
 
 @settings(max_examples=60, deadline=None)
@@ -260,7 +405,7 @@ def test_a_table_narrows_its_header_then_its_lists_then_loses_columns_then_becom
         ["training time"],
     )
     assert table(given, 20) is None
-    assert fitted_table(given, 20)[1][:5] == ["cat", "  taken for      dog", "    (12), cow (3)", "  training time", "    1:05"]
+    assert fitted_table(given, 20)[1][:5] == ["cat", "  taken for", "    dog (12),", "    cow (3)", "  training time"]
 
 
 def test_an_error_keeps_commands_whole_and_its_caret_in_place() -> None:
@@ -284,6 +429,22 @@ def test_an_error_keeps_commands_whole_and_its_caret_in_place() -> None:
 def test_examples_of_help_can_be_copied() -> None:
     lines = broken_command("chainrule explain \"(w @ x - y)**2\" 'w=[1,2]' 'x=[3,4]' y=5 --step 0.1", 40)
     assert lines == ['  chainrule explain "(w @ x - y)**2" \\', "      'w=[1,2]' 'x=[3,4]' y=5 --step 0.1"]
+    lines = broken_command("chainrule train --data photos/ --augment flip --out runs/photos", 50)
+    assert lines == ["  chainrule train --data photos/ --augment flip \\", "      --out runs/photos"], (
+        "an option with its value"
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("subcommand", ["train", "evaluate", "predict", "summary", "explain"])
+def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, width, [subcommand, "--help"])
+    examples = text[text.index(" Examples:\n") :].splitlines()[1:]
+    continued = False
+    for line in filter(None, examples):
+        assert line.startswith("       " if continued else f"   chainrule {subcommand}")
+        continued = line.endswith(" \\")
+    assert not continued
 
 
 @pytest.mark.parametrize("width", [80, 40])

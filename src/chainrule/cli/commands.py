@@ -17,8 +17,8 @@ import typer
 from chainrule import __version__
 from chainrule.arguments import whole_number, written_whole
 from chainrule.cli.help import Command
-from chainrule.cli.output import Output, OutputError, noticed_output
-from chainrule.cli.parsing import CommandGroup, FormulaCommand
+from chainrule.cli.output import Output, OutputError, UnreadError, noticed_output
+from chainrule.cli.parsing import CommandGroup, FormulaCommand, NamingCommand
 from chainrule.cli.width import columns, settle
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
@@ -33,9 +33,28 @@ if TYPE_CHECKING:
     from chainrule.data import Dataset
     from chainrule.train import RunFolder, TrainedModel, Trainer
 
+_STATUSES = """Exit status:
+
+0    all is done
+
+1    predict could not read some of the images
+
+2    what was typed, or what it names, cannot be used
+
+70   a bug in chainrule
+
+129  stopped, as the terminal has gone (SIGHUP)
+
+130  stopped by Ctrl-C (SIGINT)
+
+141  stopped, as nobody reads the output any more (SIGPIPE)
+
+143  stopped by kill (SIGTERM)"""
+
 app = typer.Typer(
     cls=CommandGroup,
     help="Trains convolutional networks fast on the machine you have, and shows you every gradient.",
+    epilog=_STATUSES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,7 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-UNREAD = 1  # some of the images could not be read; 2 is for what was typed
+UNREAD, REFUSED, BUG, NOT_READ = 1, 2, 70, 128 + 13  # as the help says; the last one as a shell sees SIGPIPE, signal 13
 _MOST_NAMED = 20
 
 
@@ -56,23 +75,23 @@ def main() -> None:
             app(obj=output)
         except UserError as error:
             _complain(str(error))
-            sys.exit(2)
+            sys.exit(REFUSED)
         except InternalError as error:
             _complain(f"{error}\nThis is a bug in chainrule: please report it with this message.")
-            sys.exit(70)
+            sys.exit(BUG)
         except MemoryError as error:
             _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}: smaller sizes would need less")
-            sys.exit(2)
-        except BrokenPipeError:  # the reader of a pipe has seen enough
-            sys.exit(1)
+            sys.exit(REFUSED)
+        except UnreadError:  # the reader of a pipe has seen enough
+            sys.exit(NOT_READ)
         except OutputError as error:
             _complain(f"standard output cannot be written ({error.strerror})")
-            sys.exit(2)
+            sys.exit(REFUSED)
         except OSError as error:  # the system refuses something that no part of chainrule foresaw
             if error.filename is None:
                 raise
             _complain(f"{displayed(error.filename)}: {error.strerror}")
-            sys.exit(2)
+            sys.exit(REFUSED)
         finally:
             warnings.showwarning = usual
 
@@ -245,7 +264,7 @@ def _run(trainer: Trainer, output: Output) -> None:
         tell(f"Stopped after {done}{why}; everything is saved.\n{again}")
         if listener.asked:
             die(listener.asked)
-        raise typer.Exit(1) from None
+        raise typer.Exit(NOT_READ) from None
     except UserError as error:
         if isinstance(error.__cause__, OSError):  # nothing is wrong with the run itself
             raise UserError(f"{error}\nThen {again[0].lower()}{again[1:]}") from error
@@ -284,7 +303,7 @@ def _say(message: str) -> None:
 
 
 @app.command(
-    cls=Command,
+    cls=NamingCommand,
     epilog="Examples:\n\n  chainrule evaluate runs/lenet-mnist-1\n\n"
     "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --json",
 )
@@ -328,7 +347,7 @@ def evaluate(
 
 
 @app.command(
-    cls=Command,
+    cls=NamingCommand,
     epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n  chainrule predict runs/lenet-mnist-1 my-seven.png\n\n"
     "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json",
 )
@@ -418,7 +437,7 @@ def _progress(quiet: bool) -> ReadingProgress:
 
 
 @app.command(
-    cls=Command,
+    cls=NamingCommand,
     epilog="Examples:\n\n  chainrule summary\n\n"
     "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1",
 )
@@ -475,7 +494,7 @@ def explain(
 ) -> None:
     """Every node of an expression: its value, and its upstream, local and downstream gradients."""
     from chainrule.formats import write_atomically
-    from chainrule.graph.fitting import wrapped
+    from chainrule.graph.wrapping import wrapped
     from chainrule.lens import explain_expression
     from chainrule.lens.rendering import equation
 

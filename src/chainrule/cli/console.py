@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,9 @@ from rich.text import Text
 from chainrule.cli.messages import message_lines
 from chainrule.cli.output import Output
 from chainrule.display import displayed
-from chainrule.graph.fitting import wrapped
-from chainrule.graph.names import shortened
+from chainrule.graph.names import display_width, shortened_within
 from chainrule.graph.tables import Contents
+from chainrule.graph.wrapping import wrapped
 from chainrule.nn.summary import Summary
 from chainrule.signals import listener
 from chainrule.train.command_line import command_line
@@ -32,8 +34,12 @@ if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
 _LEAST_BAR = 10  # characters
-_LONGEST_NAME = 16  # of a class beside a matrix
+_READABLE_NAME, _LEAST_NAME = 24, 16  # characters of a class's name that stay, before columns are left out and after
+_BESIDE_NAME = 16  # characters that stand beside a name where each row is a block of lines
 _MOST_IN_MATRIX, _MOST_PAIRS = 12, 10  # classes, and pairs of them that are shown of more
+_CONFUSIONS = "Confusions: a row per class, a column per class that its images were taken for"
+_PAIRS = ("class", "taken for", "images>", "of the class>")
+_WORST = ("class", "images>", "right>", "taken for")
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
 
@@ -51,6 +57,31 @@ def show_table(contents: Contents, show: Console | None = None) -> None:
         show.print(Text(line, "bold"), soft_wrap=True)
     for line in [*rows, *below]:
         show.print(Text(line), soft_wrap=True)
+
+
+def show_named_table(make: Callable[[int], Contents], names: Sequence[str], show: Console) -> None:
+    """The table that ``make`` gives for the most characters of a class's name, shortened in their middles as far as needed.
+
+    To be left out for the sake of names are the columns that matter least, once names would be shorter than is readable.
+    """
+    longest = max(map(display_width, names), default=0)
+    for least, with_least in ((_READABLE_NAME, True), (_LEAST_NAME, False)):
+        room = _most_room(make, show.width, least, longest, with_least)
+        if room:
+            show_table(make(room), show)
+            return
+    show_table(make(max(8, show.width - _BESIDE_NAME)), show)
+
+
+def _most_room(make: Callable[[int], Contents], width: int, least: int, longest: int, with_least: bool = True) -> int:
+    """Most characters of a name, from ``least`` to ``longest``, with which the table fits ``width``; 0 if it never does."""
+
+    def is_too_wide(room: int) -> bool:
+        return not make(room).fits(width, with_least)
+
+    if is_too_wide(least):
+        return 0
+    return least - 1 + bisect.bisect_right(range(least, max(least, longest) + 1), False, key=is_too_wide)
 
 
 def time_left(seconds: float) -> str:
@@ -82,8 +113,8 @@ def _shortened(parts: Sequence[str]) -> Iterator[str]:
         yield "  ".join(parts[first:])
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 class ConsoleWatcher:
@@ -107,12 +138,13 @@ class ConsoleWatcher:
         shape = " x ".join(map(str, training.image_shape))
         parameters = sum(one.size for one in trainer.model.parameters())
         say = self._say
-        say(f"{config.model}, {parameters:,} parameters, {len(trainer.classes)} classes, {config.precision}")
+        classes = _count(len(trainer.classes), "class", "classes")
+        say(f"{config.model}, {parameters:,} parameters, {classes}, {config.precision}, seed {config.seed}")
         say(f"{training.name}: {len(training):,} training images of {shape}, {len(test):,} test images")
         say(
             f"{_count(config.epochs, 'epoch')} of {_count(len(trainer.loader), 'step')} of "
             f"{_count(config.batch_size, 'image')}, {config.optimizer} "
-            f"with learning rate {config.peak_lr:g} ({config.schedule}), seed {config.seed}"
+            f"with learning rate {config.peak_lr:g} ({config.schedule})"
         )
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
@@ -146,7 +178,8 @@ class ConsoleWatcher:
             return
         per_epoch = len(self.trainer.loader)
         if (report.step % per_epoch) % max(1, per_epoch // _LINES_PER_EPOCH) == 0:
-            self._say(fitted(self._parts(report), self.console.width, least=(1, 0)))  # the step says more than the epoch
+            least = (1, 3, 3, 2)  # epoch, speed, time left, accuracy: the step says more than the epoch
+            self._say(fitted(self._parts(report), self.console.width, least))
 
     def _parts(self, report: StepReport) -> list[str]:
         return [
@@ -180,11 +213,18 @@ class ConsoleWatcher:
     def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
         """Leave a line with the losses and accuracies of an epoch."""
         self.close()
-        self._say(
-            f"epoch {epoch}/{self.trainer.config.epochs}: training loss {loss_text(train_loss)}, "
-            f"accuracy {100 * train_accuracy:.2f}%; test loss {loss_text(evaluation.loss)}, "
-            f"accuracy {100 * evaluation.accuracy:.2f}%; {time_left(seconds)} of training"
-        )
+        training = f"loss {loss_text(train_loss)}, accuracy {100 * train_accuracy:.2f}%"
+        test = f"test loss {loss_text(evaluation.loss)}, accuracy {100 * evaluation.accuracy:.2f}%"
+        place, spent = f"epoch {epoch}/{self.trainer.config.epochs}", f"{time_left(seconds)} of training"
+        short = f"{place}: {training}; {test}"
+        line = f"{place}: training {training}; {test}; {spent}"
+        if len(line) <= self.console.width:
+            self._say(line)
+        elif len(short) <= self.console.width:
+            self._say(short)
+        else:
+            for line in (*wrapped(f"{place}: {training}", self.console.width), *wrapped(test, self.console.width, "  ")):
+                self._say(line, whole=True)
 
     def close(self) -> None:
         """Take the live line away."""
@@ -235,19 +275,27 @@ def _how_measured(config: Config) -> str:
 
 def worst_classes_table(evaluation: Evaluation, show: Console | None = None) -> None:
     """The three classes that are recognised worst, and what they are taken for."""
-    rows = [
-        (
-            displayed(row.name),
-            f"{row.images:,}",
-            f"{100 * row.accuracy:.2f}%",
-            ", ".join(f"{displayed(name)} ({count})" for name, count in row.taken_for) or "nothing else",
-        )
-        for row in evaluation.worst_classes()
-    ]
-    header = ("class", "images>", "right>", "taken for")
+    worst = evaluation.worst_classes()
+
+    def contents(room: int) -> Contents:
+        def named(name: str) -> str:
+            return shortened_within(displayed(name), room)
+
+        rows = [
+            (
+                named(row.name),
+                f"{row.images:,}",
+                f"{100 * row.accuracy:.2f}%",
+                ", ".join(f"{named(name)} ({count:,})" for name, count in row.taken_for) or "nothing else",
+            )
+            for row in worst
+        ]
+        return Contents("Worst classes", _WORST, rows, least=("images",), listed=("taken for",))
+
     show = show or console()
     show.print()
-    show_table(Contents("Worst classes", header, rows, least=("images",), listed=("taken for",)), show)
+    names = [displayed(name) for row in worst for name in (row.name, *(name for name, _ in row.taken_for))]
+    show_named_table(contents, names, show)
 
 
 def confusion_table(evaluation: Evaluation, whole: str) -> None:
@@ -258,22 +306,30 @@ def confusion_table(evaluation: Evaluation, whole: str) -> None:
     names = [displayed(name) for name in evaluation.classes]
     if len(names) <= _MOST_IN_MATRIX:
         counts = [[str(count) if count else "." for count in row] for row in evaluation.confusion.tolist()]
-        title = "Confusions: a row per class, a column per class that its images were taken for"
         places = [str(place) for place in range(len(names))]
-        numbered = [shortened(f"{place} {name}", _LONGEST_NAME) for place, name in enumerate(names)]
+        numbered = [f"{place} {name}" for place, name in enumerate(names)]
+        longest = max(map(display_width, numbered))
+
+        def matrix(rows: list[str], columns: list[str], gap: int, room: int) -> Contents:
+            cells = [[shortened_within(name, room), *row] for name, row in zip(rows, counts, strict=True)]
+            return Contents(_CONFUSIONS, ["class", *(f"{name}>" for name in columns)], cells, gap=gap)
+
         for rows, columns, gap in ((names, names, 2), (numbered, places, 2), (names, names, 1), (numbered, places, 1)):
-            cells = [[name, *row] for name, row in zip(rows, counts, strict=True)]
-            contents = Contents(title, ["class", *(f"{name}>" for name in columns)], cells, gap=gap)
-            if contents.fits(show.width):
-                show_table(contents, show)
+            made = functools.partial(matrix, rows, columns, gap)
+            room = _most_room(made, show.width, _LEAST_NAME if columns is places else longest, longest)
+            if room:
+                show_table(made(room), show)
                 return
-    pairs = [
-        (displayed(one), displayed(other), f"{count:,}", f"{share:.1%}") for one, other, count, share in _confused(evaluation)
-    ]
-    contents = Contents(
-        "Confused most often", ("class", "taken for", "images>", "of the class>"), pairs, least=("of the class",)
-    )
-    show_table(contents, show)
+    pairs = _confused(evaluation)
+
+    def contents(room: int) -> Contents:
+        rows = [
+            (*(shortened_within(displayed(name), room) for name in (one, other)), f"{count:,}", f"{share:.1%}")
+            for one, other, count, share in pairs
+        ]
+        return Contents("Confused most often", _PAIRS, rows, least=("of the class",))
+
+    show_named_table(contents, [displayed(name) for one, other, *_ in pairs for name in (one, other)], show)
     for line in wrapped("the whole matrix as JSON:", show.width):
         show.print(Text(line))
     show.print(Text(f"  {whole}"), soft_wrap=True)
@@ -294,11 +350,6 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
     """One row per image: the best classes with their probabilities."""
     if not predictions:
         return
-    count = max(len(one.top) for one in predictions)
-    header = ("image", *(f"{place}." if place > 1 else "best" for place in range(1, count + 1)))
-    rows = [
-        (displayed(one.path), *(f"{displayed(name)}  {100 * share:.1f}%" for name, share in one.top)) for one in predictions
-    ]
     noted: dict[str, list[str]] = {}
     for one in predictions:
         if one.note:
@@ -306,7 +357,19 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
     notes = [
         f"note: {first}{f' and {len(others):,} more' if others else ''}: {note}" for note, (first, *others) in noted.items()
     ]
-    show_table(Contents("", header, rows, notes, most=len(rows)))
+    header = ("image", "best", *(f"{place}." for place in range(2, 1 + max(len(one.top) for one in predictions))))
+
+    def contents(room: int) -> Contents:
+        rows = [
+            (
+                displayed(one.path),
+                *(f"{shortened_within(displayed(name), room)}  {100 * share:.1f}%" for name, share in one.top),
+            )
+            for one in predictions
+        ]
+        return Contents("", header, rows, notes, most=len(rows), copied=("image",))
+
+    show_named_table(contents, [displayed(name) for one in predictions for name, _ in one.top], console())
 
 
 def summary_table(summary: Summary) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from chainrule.cli.width import columns
-from chainrule.graph.fitting import wrapped
+from chainrule.graph.wrapping import wrapped
 
 _PANELS = 80  # columns that the page with panels needs
 
@@ -19,22 +19,30 @@ class Command(TyperCommand):
     """A subcommand whose help fits a narrow terminal."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The page with panels, or a plain one of as many columns as there are."""
-        if columns() < _PANELS:
-            formatter.write("\n".join(narrow_page(self, ctx, columns())) + "\n")
-        else:
-            super().format_help(ctx, formatter)
+        """See ``_write_help``."""
+        _write_help(self, ctx, formatter, super().format_help)
 
 
 class Group(TyperGroup):
     """The command itself, whose help fits a narrow terminal."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The page with panels, or a plain one of as many columns as there are."""
-        if columns() < _PANELS:
-            formatter.write("\n".join(narrow_page(self, ctx, columns())) + "\n")
-        else:
-            super().format_help(ctx, formatter)
+        """See ``_write_help``."""
+        _write_help(self, ctx, formatter, super().format_help)
+
+
+def _write_help(command: Any, ctx: Any, formatter: Any, with_panels: Callable[[Any, Any], None]) -> None:
+    """The page with panels, or a plain one of as many columns as there are."""
+    width = columns()
+    if width < _PANELS:
+        formatter.write("\n".join(narrow_page(command, ctx, width)) + "\n")
+        return
+    epilog, command.epilog = command.epilog, None  # panels would break its lines anywhere, also in the middle of a command
+    try:
+        with_panels(ctx, formatter)
+    finally:
+        command.epilog = epilog
+    formatter.write("\n".join(f" {line}".rstrip() for line in below(epilog or "", width - 2)[1:]) + "\n")
 
 
 def narrow_page(command: Any, ctx: Any, width: int) -> list[str]:
@@ -56,9 +64,19 @@ def narrow_page(command: Any, ctx: Any, width: int) -> list[str]:
         for name, meaning in entries:
             lines += wrapped(name, width, "  ")
             lines += wrapped(meaning, width, "    ", "") if meaning else []
-    for paragraph in filter(None, map(str.strip, (command.epilog or "").split("\n\n"))):
-        shown = broken_command(paragraph, width) if paragraph.startswith("chainrule ") else ["", *wrapped(paragraph, width)]
-        lines += shown
+    return lines + below(command.epilog or "", width)
+
+
+def below(epilog: str, width: int) -> list[str]:
+    """What stands below a page of help: titles, which end with a colon, and under each of them commands or other lines."""
+    lines = []
+    for paragraph in filter(None, map(str.strip, epilog.split("\n\n"))):
+        if paragraph.endswith(":"):
+            lines += ["", paragraph]
+        elif paragraph.startswith("chainrule "):
+            lines += broken_command(paragraph, width)
+        else:
+            lines += wrapped(paragraph, width, "  ", "     ")
     return lines
 
 
@@ -68,8 +86,17 @@ def _without_tags(words: str) -> str:
 
 
 def broken_command(line: str, width: int) -> list[str]:
-    """A command as one can copy it: broken between arguments, with the backslash that continues it."""
-    return list(_continued(re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'])+", line), width))
+    """A command as one can copy it: broken between arguments, with the backslash that continues it.
+
+    What follows an option stays on its line, as it may be the option's value.
+    """
+    words: list[str] = []
+    for word in re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'])+", line):
+        if words and re.fullmatch(r"--[\w-]+", words[-1]) and not word.startswith("-"):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    return list(_continued(words, width))
 
 
 def _continued(words: list[str], width: int) -> Iterator[str]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-from chainrule.graph.fitting import wrapped
+from chainrule.graph.wrapping import wrapped
 
 _COMMAND = re.compile(r"(Then r|R)esume with: ")
 _CARET = re.compile(r" +\^")
-_QUOTED = re.compile(r"`[^`]+`")
-_SPACE = "\0"  # inside of what is not to be broken
 _INDENT = 2
 
 
@@ -34,13 +32,7 @@ def message_lines(message: str, width: int) -> list[str]:
 def _broken(line: str, width: int) -> list[str]:
     text = line.lstrip(" ")
     indent = line[: len(line) - len(text)]
-    joined = _QUOTED.sub(lambda command: _joined(command[0], width), text)
-    return [one.replace(_SPACE, " ") for one in wrapped(joined, width, indent, hanging=indent)]
-
-
-def _joined(command: str, width: int) -> str:
-    """One word, if it fits a line with the punctuation that may follow."""
-    return command.replace(" ", _SPACE) if len(command) < width else command
+    return wrapped(text, width, indent, hanging=indent[:_INDENT])
 
 
 def _cut(line: str, caret: int, width: int) -> tuple[str, str]:

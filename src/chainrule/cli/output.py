@@ -20,15 +20,22 @@ from chainrule.signals import tell
 
 
 class OutputError(OSError):
-    """Standard output cannot be written, for another reason than that nobody reads it."""
+    """Standard output cannot be written."""
+
+
+class UnreadError(OutputError):
+    """Standard output is a pipe that nobody reads any more.
+
+    This is no BrokenPipeError and has no number, as the libraries that print would end the process with a status of theirs.
+    """
 
 
 class Output:
     """A stream that notices when it can no longer be written, and leads nowhere from then on.
 
     Attributes:
-        goes_on: what cannot be written is dropped, with a warning; else it raises OutputError, or BrokenPipeError where
-            nobody reads it.
+        goes_on: what cannot be written is dropped, with a warning; else it raises OutputError, or UnreadError where nobody
+            reads it.
         silent: not even with a warning.
         lost: it could not be written.
         unread: it was a pipe that nobody reads any more.
@@ -67,7 +74,7 @@ class Output:
             if isinstance(error, BrokenPipeError):
                 self.unread = True
                 if not self.goes_on:
-                    raise
+                    raise UnreadError("nobody reads standard output any more") from error
             elif not self.goes_on:
                 raise OutputError(error.errno, error.strerror) from error
             elif not self.silent and error.errno != errno.EIO:  # how a terminal says that it has gone: nobody is there

@@ -4,6 +4,7 @@ a mistake shows what was typed, or what the shell put for a ``*``, as text."""
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -37,6 +38,35 @@ def _clean() -> Iterator[None]:
         if hasattr(error, "format_message") and isinstance(message, str):
             vars(error)["message"] = displayed(message)
         raise
+
+
+class NamingCommand(Command):
+    """A command whose arguments name files or folders."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the line; of a name that begins with a minus say how it is given."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except Exception as error:
+            word = _taken_for_option(error, args)
+            if word:
+                complaint = f"No such option: {word}. If it is the name of a file or a folder, put -- before it: -- {word}"
+                vars(error)["message"] = complaint
+            raise
+
+
+def _taken_for_option(error: Exception, args: Sequence[str]) -> str:
+    """The word of the line that is no option, if it may be a name; else an empty text."""
+    option = getattr(error, "option_name", "")
+    if not option or not hasattr(error, "possibilities"):  # the complaint is another one
+        return ""
+    for word in args[: args.index("--")] if "--" in args else args:
+        is_short = word[:1] == "-" and word[:2] != "--"
+        if is_short and len(word) > 2 and option[1:] in word:  # letters that are options may come before the one that is none
+            return word
+        if word.partition("=")[0] == option and os.path.lexists(word):
+            return word
+    return ""
 
 
 class FormulaCommand(Command):

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from chainrule.display import displayed
-from chainrule.graph.fitting import wrapped
+from chainrule.graph.wrapping import wrapped
 
 _QUIET, _BETWEEN_DRAWINGS, _BETWEEN_LINES = 1.0, 0.1, 10.0
 """Seconds: what takes no longer needs no words; between two drawings of a line; between two lines where none is redrawn."""

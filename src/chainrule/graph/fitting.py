@@ -1,6 +1,6 @@
-"""Text that fits a given width: lines wrapped between words, and tables that narrow as far as needed.
+"""Tables that narrow as far as needed to fit a given width, down to a block of lines for each row.
 
-A word is never broken, so that numbers, paths and names stay whole: a word that is too wide stands on a line of its own.
+A word is never broken, so that numbers, paths and names stay whole.
 """
 
 from __future__ import annotations
@@ -9,36 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.graph.names import display_width
-
-
-def wrapped(line: str, width: int | None, indent: str = "", hanging: str = "  ") -> list[str]:
-    """``line`` broken at spaces into lines of at most ``width`` characters, or left whole if ``width`` is None.
-
-    The first line begins with ``indent``, all others with ``indent + hanging``.
-    """
-    if width is None or display_width(indent + line) <= width:
-        return [indent + line]
-    lines, current = [], indent
-    for word in line.split(" "):
-        joined = f"{current} {word}" if current.strip() else current + word
-        if current.strip() and display_width(joined) > width:
-            lines.append(current.rstrip())
-            joined = indent + hanging + word
-        current = joined
-    return [*lines, current.rstrip()]
+from chainrule.graph.wrapping import wrapped
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its name, its cells, and how it may become narrow.
 
-    ``right`` aligns numbers. ``listed`` cells are lists, ``3 (9), 5 (4)``, and may be broken after a comma.
+    ``right`` aligns numbers. ``listed`` cells are lists, ``3 (9), 5 (4)``, and may be broken after a comma. ``copied`` cells
+    are to be copied, as paths are, and stay whole, even on a line of their own that is too narrow for them.
     """
 
     name: str
     cells: Sequence[str]
     right: bool = False
     listed: bool = False
+    copied: bool = False
 
     def narrowest(self) -> int:
         """Least width in characters, with lists broken after commas and the name between its words."""
@@ -90,6 +76,11 @@ def table(columns: Sequence[Column], width: int | None, ruler: bool = True, gap:
     return header, rows
 
 
+def fits(columns: Sequence[Column], width: int, gap: int = 2) -> bool:
+    """Whether all columns fit side by side into ``width`` characters, if need be with names and lists in several lines."""
+    return _widths(columns, width, gap) is not None
+
+
 def _widths(columns: Sequence[Column], width: int | None, gap: int) -> list[int] | None:
     """The width of each column. If not all fit unbroken, each gets its least width, and columns on the left get the rest."""
     widest = [column.widest() for column in columns]
@@ -138,7 +129,7 @@ def blocks(columns: Sequence[Column], width: int | None) -> list[str]:
     room = max((display_width(column.name) for column in others), default=0)
     lines = []
     for i, name in enumerate(first.cells):
-        lines += wrapped(name, width)
+        lines += wrapped(name, None if first.copied else width)
         for column in others:
             if column.cells[i]:
                 title = column.name + " " * (room - display_width(column.name))

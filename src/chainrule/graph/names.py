@@ -48,3 +48,16 @@ def shortened(line: str, most: int) -> str:
     while display_width(line) > most - 1:
         line = line[:-1]
     return line.rstrip() + "…"
+
+
+def shortened_within(line: str, most: int) -> str:
+    """``line`` if it takes at most ``most`` columns, else its beginning and its end around an ellipsis: ``n02…tabby``."""
+    if display_width(line) <= most:
+        return line
+    first, last = len(line) // 2, len(line) // 2 + 1
+    while first > 0 and last < len(line) and display_width(line[:first]) + 1 + display_width(line[last:]) > most:
+        if display_width(line[:first]) > display_width(line[last:]):
+            first -= 1
+        else:
+            last += 1
+    return f"{line[:first].rstrip()}…{line[last:].lstrip()}"

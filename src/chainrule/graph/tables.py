@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from chainrule.graph.fitting import Column, fitted_table, table, wrapped
+from chainrule.graph.fitting import Column, fits, fitted_table
+from chainrule.graph.wrapping import wrapped
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Contents:
 
     A column name that ends with ">" marks a column of numbers, aligned to the right. Only the first ``most`` rows are shown;
     the others are counted. If the table is too wide, the columns ``least`` are left out, in that order, and the cells of the
-    columns ``listed`` are broken at commas. ``gap`` is the number of spaces between columns.
+    columns ``listed`` are broken at commas; those of the columns ``copied`` are never broken. ``gap`` is the number of spaces
+    between columns.
     """
 
     title: str
@@ -26,6 +28,7 @@ class Contents:
     most: int = 1_000
     least: Sequence[str] = ()
     listed: Sequence[str] = ()
+    copied: Sequence[str] = ()
     gap: int = 2
 
     @property
@@ -45,7 +48,8 @@ class Contents:
         columns = []
         for i, name in enumerate(self.header):
             bare = name.removesuffix(">")
-            columns.append(Column(bare, [row[i] for row in self.shown], right=name.endswith(">"), listed=bare in self.listed))
+            cells, is_number = [row[i] for row in self.shown], name.endswith(">")
+            columns.append(Column(bare, cells, right=is_number, listed=bare in self.listed, copied=bare in self.copied))
         return columns
 
     def parts(self, width: int | None = None, ruler: bool = True) -> tuple[list[str], list[str], list[str]]:
@@ -54,9 +58,10 @@ class Contents:
         below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left_out)}"] if left_out else [])]
         return header, rows, [line for note in below for line in wrapped(note, width)]
 
-    def fits(self, width: int) -> bool:
-        """Whether all columns fit side by side into ``width`` characters."""
-        return table(self.columns, width, gap=self.gap) is not None
+    def fits(self, width: int, with_least: bool = True) -> bool:
+        """Whether the columns, with or without those that may be left out, fit side by side into ``width`` characters."""
+        columns = [column for column in self.columns if with_least or column.name not in self.least]
+        return fits(columns, width, self.gap)
 
     def text(self, width: int | None = None) -> str:
         """The table as lines of at most ``width`` characters; None sets no limit."""

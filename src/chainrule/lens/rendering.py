@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.graph.fitting import Column, fitted_table, wrapped
+from chainrule.graph.fitting import Column, fitted_table
 from chainrule.graph.names import display_width
+from chainrule.graph.wrapping import wrapped
 from chainrule.lens import numbers
 from chainrule.lens.describe import local_text, slope, upstream_text
 from chainrule.lens.rows import Row
@@ -43,7 +44,10 @@ def _block(row: Row, error: str, width: int | None) -> list[str]:
     """``h1 = w @ x = 11 (switcher)``, and below it upstream, local and downstream gradients."""
     formula = f"{row.formula} = " if row.formula else ""
     place = f", layer {row.module}" if row.module else ""
-    lines = wrapped(f"{row.name} = {formula}{numbers.text(row.value)}  ({row.role.value}{place})", width)
+    *first, last = equation(f"{row.name} = {formula}{numbers.text(row.value)}", width)
+    role = f"({row.role.value}{place})"
+    fits = width is None or display_width(f"{last}  {role}") <= width
+    lines = [*first, f"{last}  {role}"] if fits else [*first, last, *wrapped(role, width, "  ")]
     if row.upstream is not None:
         lines += equation(f"upstream {slope(error, row.name)} = {upstream_text(row)}", width, "  ")
     for edge in row.edges:
@@ -58,9 +62,13 @@ def equation(line: str, width: int | None, indent: str = "") -> list[str]:
         return [indent + line]
     first, *others = line.split(" = ")
     lines = wrapped(first, width, indent)
+    whole = len(lines) == 1
     for one in others:
-        if display_width(joined := f"{lines[-1]} = {one}") <= width:
+        joined = f"{lines[-1]} = {one}"
+        if whole and display_width(joined) <= width:
             lines[-1] = joined
         else:
-            lines += wrapped(f"= {one}", width, f"{indent}  ")
+            parts = wrapped(f"= {one}", width, f"{indent}  ")
+            lines += parts
+            whole = len(parts) == 1  # behind a part that took several lines the next one begins a line of its own
     return lines
