@@ -18,6 +18,10 @@ _PANELS = 80  # columns that the page with panels needs
 class Command(TyperCommand):
     """A subcommand whose help fits a narrow terminal."""
 
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The line that stands above the help, and above the complaint about a mistake."""
+        formatter.write("\n".join(_usage(self, ctx, columns())) + "\n")
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """See ``_write_help``."""
         _write_help(self, ctx, formatter, super().format_help)
@@ -25,6 +29,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The command itself, whose help fits a narrow terminal."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The line that stands above the help, and above the complaint about a mistake."""
+        formatter.write("\n".join(_usage(self, ctx, columns())) + "\n")
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """See ``_write_help``."""
@@ -45,10 +53,13 @@ def _write_help(command: Any, ctx: Any, formatter: Any, with_panels: Callable[[A
     formatter.write("\n".join(f" {line}".rstrip() for line in below(epilog or "", width - 2)[1:]) + "\n")
 
 
+def _usage(command: Any, ctx: Any, width: int) -> list[str]:
+    return wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
+
+
 def narrow_page(command: Any, ctx: Any, width: int) -> list[str]:
     """Usage, purpose, subcommands or arguments, options and examples, each name above what it means."""
-    lines = wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
-    lines += ["", *wrapped(command.help or "", width)]
+    lines = [*_usage(command, ctx, width), "", *wrapped(command.help or "", width)]
     named = {"Arguments:": [], "Options:": []}  # type: dict[str, list[tuple[str, str]]]
     for one in command.get_params(ctx):
         kind = "Options:" if one.param_type_name == "option" else "Arguments:"
