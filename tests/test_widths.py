@@ -39,7 +39,7 @@ WIDTHS = (120, 80, 60, 40)
 NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?%?(?![\w.])")
 TO_COPY = re.compile(r"^ *(Resume with:|use it:|test it:|weights:|curves:|run folder:|drawing:|/|\S+ -m chainrule )")
 
-PARTED = re.compile(r"\b(accuracy|loss|seed|step|epoch|rate|of|got|x)$|[=*(]$|\[default:$")
+PARTED = re.compile(r"\b(accuracy|loss|seed|step|epoch|rate|got|x)$|[=*(]$|\[default:$")
 LONG_NAMES = (
     "a-class-with-a-very-long-name-that-somebody-made-from-a-spreadsheet",
     "Felis silvestris catus (domestic short-haired cat, grey)",
