@@ -60,6 +60,14 @@ def done(*arguments: object) -> str:
     return ended.out
 
 
+def noted(*arguments: object) -> tuple[str, str]:
+    """Run the command in this process, expect success, and return what it printed, and what it said of its data beside that."""
+    ended = command(*arguments)
+    assert ended.status == 0, ended
+    assert ended.err, "nothing is said"
+    return ended.out, ended.err
+
+
 def refused(*arguments: object) -> str:
     """Run the command in this process, expect that it complains about what it was given, and return the message."""
     ended = command(*arguments)

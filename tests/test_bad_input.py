@@ -27,7 +27,7 @@ from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
-from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, outcome, pictures, refused
+from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, noted, outcome, pictures, refused
 from systems import name_of_open_file, needs
 
 
@@ -220,9 +220,13 @@ def test_an_image_that_is_no_image_is_left_out(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
     (folder / "cat" / "notes.png").write_text("no image")
     (folder / "dog" / "notes.txt").write_text("no image")
-    out = done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
-    assert "left out: 1 of 21 images\n  cat/notes.png is no image of a format that is read, whatever its name says\n" in out
-    assert "not read: 1 other entry\n  dog/notes.txt has no name of an image\n" in out
+    said = (
+        "left out: 1 of 21 images\n  cat/notes.png is no image of a format that is read, whatever its name says\n"
+        "not read: 1 other entry\n  dog/notes.txt has no name of an image\n"
+    )
+    out, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert err == said == (tmp_path / "run/notes.txt").read_text()
+    assert "notes" not in out
     for name in ("one.png", "two.png"):
         (folder / "dog" / name).symlink_to(name)
     for number in range(12):
@@ -241,8 +245,8 @@ def test_an_image_that_is_damaged_is_left_out_and_the_run_goes_on_only_with_the_
     whole = wrong.read_bytes()
     wrong.write_bytes(whole[:100])
     options = ("--data", folder, "--batch-size", 4, "--epochs", 2, "--checkpoint-every", 1)
-    out = done("train", *options, "--out", tmp_path / "whole")
-    assert "left out: 1 of 60 images\n  cat/20.png is damaged (image file is truncated" in out
+    out, err = noted("train", *options, "--out", tmp_path / "whole")
+    assert err.startswith("left out: 1 of 60 images\n  cat/20.png is damaged (image file is truncated")
     assert "53 training images" in out
     run, save = tmp_path / "run", trainer.Trainer.save
 
@@ -253,13 +257,13 @@ def test_an_image_that_is_damaged_is_left_out_and_the_run_goes_on_only_with_the_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.Trainer, "save", mended)
-        assert refused("train", *options, "--out", run) == "stopped"
+        assert command("train", *options, "--out", run).err == f"{err}error: stopped\n"
     assert refused("train", "--resume", run) == (
         f"the data are not those of {run / 'checkpoint.safetensors'}: training images 53 then, 54 now: "
         "put the data back as they were, or begin a new run"
     )
     wrong.write_bytes(whole[:100])
-    done("train", "--resume", run)
+    assert noted("train", "--resume", run)[1] == err == (run / "notes.txt").read_text()
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
@@ -271,10 +275,49 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_class_without_images(tmp_path: Path) -> None:
+    """It is left out, as long as there are two others."""
     folder = image_folder(tmp_path / "photos")
     (folder / "owl").mkdir()
-    assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
-        f"{folder / 'owl'} is a class folder without images (.png, .jpg, ...): add images or remove the folder"
+    (folder / "ape").mkdir()
+    (folder / "ape" / "1.HEIC").write_text("x")
+    out, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    empty = "is a class folder without images (.png, .jpg, ...)"
+    heic = "is a photo in a format that is not read: save it as JPEG"
+    assert err == (
+        f"left out: 2 of 4 classes\n  ape {empty}; its 1.HEIC {heic}\n  owl {empty}\n"
+        f"not read: 1 other entry\n  ape/1.HEIC {heic}\n"
+    )
+    assert "2 classes" in out
+    assert noted("evaluate", tmp_path / "run")[1] == err
+    shutil.rmtree(folder / "dog")
+    (folder / "dog").mkdir()
+    assert refused("train", "--data", folder, "--out", tmp_path / "other") == (
+        f"{folder / 'ape'} {empty}; its 1.HEIC {heic}, which leaves a single class, 'cat': add images; "
+        "a classifier needs at least 2 classes"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_class_with_a_single_image(tmp_path: Path) -> None:
+    """It is trained on, and not tested, which is said; the run goes on, and is evaluated, with the same classes."""
+    folder = image_folder(tmp_path / "photos")
+    for name in ("emu", "owl"):
+        (folder / name).mkdir()
+        shutil.copy(folder / "cat" / "0.png", folder / name / "1.png")
+    out, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert err == ("warning: 2 classes have no image to test on: how well they are recognised stays unknown\n  emu\n  owl\n")
+    assert "4 classes" in out
+    assert "20 training images of 1 x 12 x 12, 2 test images" in out
+    found, said = noted("evaluate", tmp_path / "run", "--json")
+    assert (json.loads(found)["classes"], said) == (["cat", "dog", "emu", "owl"], err)
+    assert noted("train", "--resume", tmp_path / "run")[1] == err
+    shutil.rmtree(folder / "emu")
+    for name in ("cat", "dog"):
+        for number in range(2, 20):
+            (folder / name / f"{number}.png").unlink(missing_ok=True)
+    (folder / "dog" / "1.png").rename(folder / "dog" / "only.png")
+    assert refused("train", "--data", folder, "--out", tmp_path / "other") == (
+        f"{folder} test: no class has an image to test on, as none has more than one: add images"
     )
 
 
@@ -311,7 +354,9 @@ def test_a_file_as_data(tmp_path: Path) -> None:
 
 def photo(path: Path, height: int, width: int, mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, (width, height), 7 if mode == "L" else (9, 8, 7)).save(path)
+    image = Image.new(mode, (width, height), 7 if mode == "L" else (9, 8, 7))
+    image.paste(200 if mode == "L" else (200, 90, 7), (0, 0, width // 2, height))
+    image.save(path)
 
 
 def image_options(run: Path) -> tuple[str, str]:
@@ -325,14 +370,14 @@ def test_a_size_is_proposed_for_photos_used_and_kept(tmp_path: Path) -> None:
     for number in range(8):
         photo(folder / "ab"[number % 2] / f"{number}.jpg", 1200, 1600)
     run = tmp_path / "run"
-    out = done("train", "--data", folder, "--epochs", 1, "--out", run)
-    assert out.startswith(
-        f"{folder}: 1200 x 1600 pixels, trained at 64 x 64; --image-size HxW chooses another\nlenet, 389,646 parameters"
-    )
+    out, err = noted("train", "--data", folder, "--epochs", 1, "--out", run)
+    assert err == f"{folder}: 1200 x 1600 pixels, trained at 64 x 64; --image-size HxW chooses another\n"
+    assert out.startswith("lenet, 389,646 parameters")
     assert "6 training images of 3 x 64 x 64, 2 test images" in out
     assert image_options(run) == ("64x64", "RGB")
     assert sum(path.stat().st_size for path in run.iterdir()) < 10e6
-    assert "pixels, trained" not in done("train", "--resume", run), "it was said"
+    done("train", "--resume", run)  # which says it no more
+    assert (run / "notes.txt").read_text() == err
     done("evaluate", run)
     assert "cannot" not in done("predict", run, folder / "a" / "0.jpg")
 
@@ -353,23 +398,25 @@ def test_the_size_that_is_proposed(sizes: list[tuple[int, int]], proposed: str, 
     for number in range(3):
         for name in ("cat", "dog"):
             photo(tmp_path / "photos" / name / f"{number}.png", *sizes[number % len(sizes)])
-    out = done("train", "--data", tmp_path / "photos", "--model", "mlp", "--epochs", 1, "--out", tmp_path / "run")
-    assert image_options(tmp_path / "run") == (proposed, "RGB")
-    own = proposed == "x".join(map(str, sizes[0]))
-    text = f"pixels, trained at {proposed.replace('x', ' x ')}; --image-size HxW chooses another"
-    assert (text in out) is not own
+    ended = command("train", "--data", tmp_path / "photos", "--model", "mlp", "--epochs", 1, "--out", tmp_path / "run")
+    assert (ended.status, image_options(tmp_path / "run")) == (0, (proposed, "RGB"))
+    if proposed == "x".join(map(str, sizes[0])):
+        assert ended.err == ""
+        return
+    text = f"pixels, trained at {proposed.replace('x', ' x ')}; --image-size HxW chooses another\n"
+    assert ended.err.startswith(f"{tmp_path / 'photos'}: ")
+    assert ended.err.endswith(text)
     if len(sizes) == 3:
-        assert "40 x 50 to 1000 x 3000 pixels, trained" in out
+        assert "40 x 50 to 1000 x 3000 pixels, trained" in ended.err
 
 
 def test_grey_and_coloured_photos_together(tmp_path: Path) -> None:
     for number in range(4):
         photo(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png", 20, 20, "L" if number == 1 else "RGB")
-    out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
-    assert "1 of 4 images are grey: all are read as colour (RGB); --image-mode L takes grey\n" in out
+    _, err = noted("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
+    assert err == "1 of 4 images is grey: all are read as colour (RGB); --image-mode L takes grey\n"
     assert image_options(tmp_path / "run") == ("20x20", "RGB")
     out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "grey", "--image-mode", "L")
-    assert "are grey" not in out
     assert "images of 1 x 20 x 20" in out
 
 
@@ -378,9 +425,67 @@ def test_strokes_on_nothing_are_said_to_lie_on_white(tmp_path: Path) -> None:
         path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGBA", (20, 20), (0, 0, 0, 0 if number < 2 else 255)).save(path)
-    out = done("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
-    assert "2 images are transparent in parts, where white is put behind\n" in out
-    assert "6 images are blank: all of their pixels are alike\n" in out
+    _, err = noted("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run")
+    blank = "6 images are blank: all pixels of each are alike\n  a/0.png\n  a/2.png\n  a/4.png\n  b/1.png\n  b/3.png\n"
+    assert err == (
+        "2 images are transparent in parts, where white is put behind\n"
+        f"{blank}  and 1 more, named in notes.txt of the run folder\n"
+    )
+    assert (tmp_path / "run/notes.txt").read_text() == (
+        "2 images are transparent in parts, where white is put behind\n"
+        "  a/0.png is transparent in parts, where white is put behind\n"
+        f"  b/1.png is transparent in parts, where white is put behind\n{blank}  b/5.png\n"
+    )
+
+
+def test_a_single_image_that_is_blank_or_transparent(tmp_path: Path) -> None:
+    """Of one colour, which is not one level."""
+    folder = image_folder(tmp_path / "photos", shape=(12, 12, 3))
+    Image.new("RGBA", (12, 12), (200, 30, 40, 128)).save(folder / "cat" / "red.png")
+    _, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert err == (
+        "1 image is transparent in parts, where white is put behind\n"
+        "1 image is blank: all of its pixels are alike\n  cat/red.png\n"
+    )
+
+
+def test_values_of_12_bits_in_16_are_said_to_be_nearly_black(tmp_path: Path) -> None:
+    """They are read as they stand: only a person knows what they are."""
+    folder, rng = image_folder(tmp_path / "photos"), np.random.default_rng(0)
+    for number, most in enumerate((4096, 4096, 65536)):
+        Image.fromarray(rng.integers(0, most, (12, 12)).astype(np.uint16)).save(folder / "cat" / f"deep{number}.tif")
+    eighth = "values stay below an eighth of what 16 bits hold; if they have 12 bits, multiply them by 16"
+    _, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
+    assert err == f"2 images are nearly black: their {eighth}\n"
+    assert f"  cat/deep1.tif is nearly black: its {eighth}\n" in (tmp_path / "run/notes.txt").read_text()
+    Image.new("RGBA", (12, 12), (0, 0, 0, 9)).save(folder / "dog" / "ink.png")
+    (folder / "cat" / "deep1.tif").unlink()
+    _, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "other", "--image-mode", "L")
+    assert err.startswith(
+        f"1 image is transparent in parts, where white is put behind; 1 image is nearly black: its {eighth}\n"
+    )
+    (found,) = json.loads(done("predict", tmp_path / "run", folder / "cat" / "deep0.tif", "--json"))
+    assert found["note"] == f"nearly black: its {eighth}"
+
+
+@pytest.mark.parametrize(
+    ("options", "cost"),
+    [
+        (("--image-size", "80x80"), ""),
+        (("--image-size", "128x128"), "takes about 77 MB of memory and 17,751,048 multiply-adds per image, 4 times as many"),
+        (
+            ("--image-size", "128x192", "--model", "mlp", "--image-mode", "L", "--batch-size", 2),
+            "takes about 458 MB of memory and 12,714,496 multiply-adds per image, 6 times as many",
+        ),
+    ],
+)
+def test_what_a_large_size_costs_is_said(options: tuple[object, ...], cost: str, tmp_path: Path) -> None:
+    for number in range(8):
+        photo(tmp_path / "photos" / "ab"[number % 2] / f"{number}.jpg", 120, 160)
+    ended = command("train", "--data", tmp_path / "photos", "--epochs", 1, "--out", tmp_path / "run", *options)
+    model = "mlp" if "mlp" in options else "lenet"
+    said = f"{model} at {str(options[1]).replace('x', ' x ')} {cost} as at the proposed 64 x 64\n" if cost else ""
+    assert (ended.status, ended.err) == (0, said)
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,9 +529,9 @@ def test_images_that_would_fill_the_memory_are_decoded_when_they_are_needed(
     """With the same result."""
     folder = image_folder(tmp_path / "photos")
     (folder / "cat" / "x.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:90])
-    done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "kept")
+    noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "kept")
     monkeypatch.setattr(opening, "_MOST_KEPT", 0)
-    assert "x.png is damaged" in done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "again")
+    assert "x.png is damaged" in noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "again")[1]
     assert outcome(tmp_path / "kept") == outcome(tmp_path / "again")
 
 
@@ -1036,8 +1141,7 @@ def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
     assert (ended.status, ended.out) == (1, "")
     ended = command("predict", run, *[tmp_path / "text.png"] * 30)
     assert ended.err.splitlines()[0] == "error: 30 of 30 images cannot be read:"
-    assert len(ended.err.splitlines()) == 22
-    assert ended.err.endswith("\n  ... and 10 more\n")
+    assert len(ended.err.splitlines()) == 31, "each is named"
     assert command("predict", run).status == 2
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.data.image_folders import LeftOut, image_folder, split_image_folder
+from chainrule.data import image_files
+from chainrule.data.folder_contents import LeftOut, look_at
+from chainrule.data.image_folders import image_folder, split_image_folder
 from chainrule.errors import UserError
 from systems import needs
 
@@ -140,9 +144,9 @@ def test_what_is_transparent_lies_on_white(mode: str, tmp_path: Path) -> None:
     for wanted in ("L", "RGB"):
         found = image_folder(tmp_path, mode=wanted).images([0])[0]
         assert all(np.array_equal(channel, STROKE) for channel in found)
-    assert image_folder(tmp_path).read().transparent == 1
+    assert image_folder(tmp_path).read().transparent == [tmp_path / "a" / "1.png"]
     Image.new("RGBA", (3, 2), (1, 2, 3, 255)).save(tmp_path / "a" / "1.png")
-    assert image_folder(tmp_path).read().transparent == 0
+    assert image_folder(tmp_path).read().transparent == []
 
 
 def test_half_transparent_is_half_white(tmp_path: Path) -> None:
@@ -309,7 +313,13 @@ def test_missing_empty_and_misplaced_folders(tmp_path: Path) -> None:
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "1.doc").write_text("")
     assert refused(image_folder, tmp_path) == (
-        f"{tmp_path / 'dog'} is a class folder without images (.png, .jpg, ...): add images or remove the folder"
+        f"{tmp_path / 'dog'} is a class folder without images (.png, .jpg, ...); its 1.doc has no name of an image, which "
+        "leaves a single class, 'cat': add images; a classifier needs at least 2 classes"
+    )
+    (tmp_path / "cat" / "1.png").unlink()
+    assert refused(image_folder, tmp_path) == (
+        f"{tmp_path / 'cat'} is a class folder without images (.png, .jpg, ...), which leaves no class: add images; "
+        "a classifier needs at least 2 classes"
     )
 
 
@@ -366,7 +376,9 @@ def test_of_many_files_that_are_left_out_a_few_are_named(tmp_path: Path) -> None
             (tmp_path / "a" / f"{number:02}.png").write_text("x")
     message, data = left_out(tmp_path)
     assert message.startswith(f"{tmp_path}, left out: 9 of 20 images\n  a/00.png is no image ")
-    assert message.endswith("a/04.png is no image of a format that is read, whatever its name says\n  and 4 more")
+    named, _, rest = message.rpartition("\n  ")
+    assert named.endswith("a/04.png is no image of a format that is read, whatever its name says")
+    assert rest == "and 4 more, named in the attribute left_out of the data set"
     assert len(data.left_out) == 9
 
 
@@ -572,9 +584,235 @@ def test_plain_folder_holds_out_a_tenth_of_each_class(tmp_path: Path) -> None:
     assert test.name == f"{tmp_path} test"
 
 
-def test_a_single_image_cannot_be_split(tmp_path: Path) -> None:
+def test_a_single_image_is_trained_on(tmp_path: Path) -> None:
+    words = "no image to test on: how well"
     save(tmp_path / "cat" / "1.png")
     assert refused(split_image_folder, tmp_path) == (
-        f"{tmp_path / 'cat'} holds a single image, too few to hold one out for testing: add images, "
-        "or make train/ and test/ folders"
+        f"{tmp_path} test: no class has an image to test on, as none has more than one: add images"
     )
+    save(tmp_path / "dog" / "1.png")
+    save(tmp_path / "dog" / "2.png")
+    for split, labels in (("train", [0, 1]), ("test", [1])):
+        with pytest.warns(UserWarning, match="no image to test on") as warned:
+            data = split_image_folder(tmp_path, split)
+        assert [str(one.message) for one in warned] == [
+            f"{tmp_path}, warning: 1 class has {words} it is recognised stays unknown\n  cat"
+        ]
+        assert (data.classes, data.labels.tolist()) == (["cat", "dog"], labels)
+    assert image_folder(tmp_path).labels.tolist() == [0, 1, 1], "where nothing is held out there is nothing to say"
+
+
+def test_empty_class_folders_of_splits(tmp_path: Path) -> None:
+    """One without training images is left out of both; one without test images is not tested."""
+    train, test = tmp_path / "train", tmp_path / "test"
+    for path in (train / "cat" / "1.png", train / "dog" / "1.png", test / "cat" / "1.png", test / "ant" / "1.png"):
+        save(path)
+    (train / "ant").mkdir()
+    (test / "dog").mkdir()
+    (train / "ant" / "notes.txt").write_text("x")
+    contents = look_at(tmp_path)
+    assert (contents.classes, contents.untested) == (["cat", "dog"], ["dog"])
+    assert [(file.path, file.label) for file in contents.files] == [
+        (train / "cat" / "1.png", 0),
+        (train / "dog" / "1.png", 1),
+        (test / "cat" / "1.png", 0),
+    ]
+    notes = [note.text() for note in contents.notes()]
+    assert notes == [
+        "left out: 1 of 3 classes\n  train/ant is a class folder without images (.png, .jpg, ...); its notes.txt has no name "
+        "of an image",
+        "warning: 1 class has no image to test on: how well it is recognised stays unknown\n  dog",
+        "not read: 2 other entries\n  train/ant/notes.txt has no name of an image\n  test/ant holds 1 image to test on, of a "
+        "class that has none to train on",
+    ]
+    assert [note.text() for note in look_at(tmp_path, "test").notes()][-1].startswith(
+        "not read: 1 other entry\n  test/ant holds"
+    )
+    (test / "cat" / "1.png").unlink()
+    assert refused(look_at, tmp_path) == f"{test}: no class has an image to test on: add images"
+
+
+# ---- formats
+
+
+def test_every_format_that_pillow_knows_is_read_or_has_a_reason() -> None:
+    """A new one is read; one that is to be left out needs a sentence."""
+    Image.init()
+    endings = image_files.image_endings()
+    for ending, name in Image.EXTENSION.items():
+        left_out = name in image_files._NOT_READ or (name not in Image.OPEN and name != "MPO")
+        assert (ending in endings) is not left_out, (ending, name)
+        reason = image_files.why_not_read(ending)
+        assert (
+            reason.endswith(
+                (": save it as PNG", ": save pictures of it as PNG", ": save images as PNG", ": save its image as PNG")
+            )
+            is left_out
+        )
+    assert {".png", ".jpg", ".ico", ".tga", ".psd", ".mpo", ".icns", ".dds", ".xbm", ".sgi"} <= endings
+    assert not endings & {
+        ".eps",
+        ".ps",
+        ".pdf",
+        ".wmf",
+        ".emf",
+        ".mpg",
+        ".fli",
+        ".h5",
+        ".grib",
+        ".iim",
+        ".svg",
+        ".heic",
+        ".txt",
+    }
+    readers = set(image_files._readers())
+    assert not readers & {"EPS", "WMF", "IPTC", "MPEG", "FLI", "BUFR", "GRIB", "HDF5"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("1.eps", "is a document (PostScript), which another program would have to draw: save it as PNG"),
+        ("1.PDF", "is a document (PDF), which another program would have to draw: save it as PNG"),
+        ("1.emf", "is a drawing (WMF), which only Windows can draw: save it as PNG"),
+        ("1.svg", "is a drawing (SVG), which another program would have to draw: save it as PNG"),
+        ("1.mpeg", "is a video: save pictures of it as PNG"),
+        ("1.mov", "is a video: save pictures of it as PNG"),
+        ("1.flc", "is an animation (FLI): save pictures of it as PNG"),
+        ("1.h5", "holds measurements, not an image of a format that is read: save images as PNG"),
+        ("1.iim", "is a record of news agencies (IPTC), which may hold a file of any kind: save its image as PNG"),
+        ("1.palm", "is of a format that Pillow does not read here: save it as PNG"),
+        ("1.heif", "is a photo in a format that is not read: save it as JPEG"),
+        ("1.txt", "has no name of an image"),
+        ("png", "has no name of an image"),
+    ],
+)
+def test_what_is_left_out_is_said_with_its_reason(name: str, reason: str, tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / name).write_text("x")
+    assert image_folder(tmp_path).left_out == [LeftOut(tmp_path / "a" / name, reason)]
+
+
+@pytest.mark.filterwarnings("ignore:.* image format is deprecated:DeprecationWarning")
+def test_every_format_that_pillow_writes_comes_back(tmp_path: Path) -> None:
+    """Of the formats that are read: grey or in colour, whichever the format has, in 32 x 32 pixels."""
+    Image.init()
+    came_back = set()
+    for ending in sorted(image_files.image_endings()):
+        name = Image.EXTENSION[ending]
+        if name not in Image.SAVE:
+            continue
+        folder = tmp_path / ending[1:]
+        (folder / "a").mkdir(parents=True)
+        for mode in ("RGB", "L", "RGBA", "1", "F"):
+            image = Image.new("RGB", (32, 32), (200, 200, 200) if mode != "1" else (255, 255, 255)).convert(mode)
+            try:
+                image.save(folder / "a" / f"1{ending}")
+            except (OSError, ValueError, KeyError):
+                continue
+            break
+        if mode == "F":  # of which no levels are known
+            continue
+        found = image_folder(folder, mode="L").images([0])[0, 0]
+        assert found.shape == ((1024, 1024) if name == "ICNS" else (32, 32)), ending
+        assert np.abs(found.astype(int) - (255 if mode == "1" else 200)).max() <= 2, (ending, mode)
+        came_back.add(name)
+    assert came_back >= {
+        "BMP",
+        "DDS",
+        "DIB",
+        "GIF",
+        "ICO",
+        "IM",
+        "JPEG",
+        "MSP",
+        "PCX",
+        "PNG",
+        "PPM",
+        "QOI",
+        "SGI",
+        "TGA",
+        "TIFF",
+    }
+
+
+def test_formats_without_a_signature_are_looked_for_by_name_alone(tmp_path: Path) -> None:
+    """They would take any file for one of theirs."""
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (5, 4), (10, 20, 30)).save(tmp_path / "a" / "1.tga")
+    assert image_folder(tmp_path).images([0])[0, :, 0, 0].tolist() == [10, 20, 30]
+    (tmp_path / "a" / "1.tga").rename(tmp_path / "a" / "1.png")
+    assert "1.png, which is no image of a format that is read" in refused(image_folder, tmp_path)
+
+
+def test_all_of_one_colour_is_blank(tmp_path: Path) -> None:
+    """Whatever the colour, and by whatever compression."""
+    for number, colour in enumerate([(200, 30, 40), (0, 0, 0), (255, 255, 255), (7, 7, 8)]):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), colour).save(tmp_path / "a" / f"{number}.jpg")
+    noisy = noisy_jpeg(tmp_path / "a" / "noisy.jpg")
+    reading = image_folder(tmp_path, size=(8, 8)).read()
+    assert [path.name for path in reading.blank] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert noisy not in reading.blank
+
+
+def test_16_bits_that_are_hardly_filled(tmp_path: Path) -> None:
+    """Grey and in colour, with and without transparency; what is black all over is blank, no more."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    grey = rng.integers(1, 8191, (6, 5)).astype(np.uint16)
+    grey[0, 0], bright = 8191, grey.copy()
+    bright[0, 0] = 8192
+    Image.fromarray(grey).save(folder / "grey.png")
+    Image.fromarray(grey).save(folder / "grey.tif")
+    Image.fromarray(grey).save(folder / "grey.pgm")
+    Image.fromarray(bright).save(folder / "bright.tif")
+    Image.fromarray(np.zeros((6, 5), np.uint16)).save(folder / "black.tif")
+    Image.fromarray(np.full((6, 5), 9, np.uint8)).save(folder / "of8bits.png")
+    ink = np.where(rng.random((6, 5)) < 0.5, grey, 60_000).astype(np.uint16)
+    Image.fromarray(ink).save(folder / "ink.png", transparency=60_000)
+    for name, most in (("colour.png", 4096), ("bright.png", 65_536)):
+        (folder / name).write_bytes(png_of_16_bits(rng.integers(0, most, (6, 5, 3)).astype(">u2")))
+    reading = image_folder(tmp_path).read()
+    assert [path.name for path in reading.unfilled] == ["colour.png", "grey.pgm", "grey.png", "grey.tif", "ink.png"]
+    grey_again = image_folder(tmp_path, mode="L").images([4])[0, 0]
+    assert grey_again.max() == round(8191 * 255 / 65_535), "nothing is rescaled silently"
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Big-endian colours (H, W, 3) as a PNG, which Pillow reads and does not write."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_12_bits_that_a_file_says_it_has_are_scaled(tmp_path: Path) -> None:
+    """A TIFF may pack them, two values in three bytes: their range is known, and nothing is to be said."""
+    levels, (height, width) = [0, 16, 2048, 4095], (2, 2)
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in zip(levels[::2], levels[1::2], strict=True))
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 12),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, height),
+        (279, len(packed)),
+    ]
+    start = 8 + len(packed)
+    directory = (
+        struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.tif").write_bytes(b"II*\0" + struct.pack("<I", start) + packed + directory)
+    reading = image_folder(tmp_path).read()
+    assert reading.dataset.images([0])[0, 0].tolist() == [[0, 1], [128, 255]]
+    assert reading.unfilled == []

@@ -17,7 +17,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, free: int, **options: Any) -> str:
     """What is said where so many bytes are free; "" if it fits. Of the model: weights, numbers a batch leaves, images kept."""
     monkeypatch.setattr(room, "available_memory", lambda: free)
     weights, activations = options.pop("counts", (1_000_000, 2_000_000))
-    monkeypatch.setattr(room, "_count", lambda *_: (weights, activations))
+    monkeypatch.setattr(room, "_count", lambda *_: (weights, activations, 0))
     try:
         room.check_room(Config(image_size="40x50", **options), (3, 40, 50), 10, 100, options.get("kept", 0))
     except UserError as error:
@@ -71,8 +71,8 @@ def test_the_parts_of_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trace_counts_what_training_takes() -> None:
-    """LeNet on MNIST: 61,706 weights; the numbers of a batch grow with it."""
-    weights, activations = room._count(Config(), (1, 28, 28), 10, 1)
-    assert weights == 61_706
+    """LeNet on MNIST: 61,706 weights and 416,520 multiply-adds for an image; the numbers of a batch grow with it."""
+    weights, activations, multiply_adds = room._count(Config(), (1, 28, 28), 10, 1)
+    assert (weights, multiply_adds) == (61_706, 416_520)
     assert activations > 784 + 6 * 28 * 28 + 16 * 10 * 10
-    assert room._count(Config(), (1, 28, 28), 10, 64) == (weights, 64 * activations)
+    assert room._count(Config(), (1, 28, 28), 10, 64) == (weights, 64 * activations, multiply_adds)

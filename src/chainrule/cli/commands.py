@@ -29,7 +29,6 @@ from chainrule.tensor.engines import check_engine, is_reference
 from chainrule.train.config import AUGMENTATIONS, MOST_COUNTED, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
-    from chainrule.cli.reading import ReadingProgress
     from chainrule.data import Dataset
     from chainrule.train import RunFolder, TrainedModel, Trainer
 
@@ -63,7 +62,6 @@ app = typer.Typer(
 )
 
 UNREAD, REFUSED, BUG, NOT_READ = 1, 2, 70, 128 + 13  # as the help says; the last one as a shell sees SIGPIPE, signal 13
-_MOST_NAMED = 20
 
 
 def main() -> None:
@@ -207,8 +205,8 @@ def train(
 
 def _train(context: typer.Context, out: Path | None, resume: Path | None, held: contextlib.ExitStack) -> None:
     """What ``train`` does; the lock on the run's folder is ``held`` to its end."""
-    from chainrule.cli.console import console
-    from chainrule.cli.reading import ReadingProgress, say_notes
+    from chainrule.cli.reading import ALL_IN_FILE, ReadingProgress, beside, say_notes
+    from chainrule.formats import write_atomically
     from chainrule.train import RunFolder, Trainer, open_datasets
 
     output: Output = context.obj
@@ -224,9 +222,9 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         config = Config(**options)
         folder = RunFolder.new(out, config) if out is not None else RunFolder.numbered(config)
     held.callback(lambda: folder.lock.release())  # that of the folder which it has then
-    with ReadingProgress(console()) as progress:
+    with ReadingProgress(beside()) as progress:
         opened = open_datasets(folder.config, progress)
-    say_notes(opened.notes, console())
+    say_notes(opened.notes, beside(), ALL_IN_FILE)
     folder.config = opened.config
     trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
@@ -234,6 +232,8 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     else:
         folder.make()
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
+    if opened.notes and not folder.notes.exists():
+        write_atomically(folder.notes, "".join(f"{note.text()}\n" for note in opened.notes))
     _run(trainer, output)
 
 
@@ -321,7 +321,7 @@ def evaluate(
     _check_environment()
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
-    test = _test_images(folder.config.data if data is None else data, trained, quiet=as_json)
+    test = _test_images(folder.config.data if data is None else data, trained)
     if test.image_shape != trained.image_shape:
         raise UserError(
             f"{test.name} has images {test.image_shape} (C, H, W), {displayed(run)} was trained on {trained.image_shape}: "
@@ -365,13 +365,14 @@ def predict(
 ) -> None:
     """The most probable classes of images."""
     from chainrule.cli.console import prediction_table
+    from chainrule.cli.reading import ReadingProgress, beside
     from chainrule.train import RunFolder, TrainedModel
 
     whole_number("top", top, 1, MOST_COUNTED)
     _check_environment()
     folder = RunFolder.open(run)
     trained = TrainedModel(folder)
-    with _progress(quiet=as_json) as progress:
+    with ReadingProgress(beside()) as progress:
         predictions = trained.predict(images or _samples(folder), top, invert, progress)
     unread = [one for one in predictions if one.error]
     if as_json:
@@ -391,10 +392,8 @@ def predict(
             predictions = [replace(one, path=Path(one.path).name) for one in predictions]
         prediction_table([one for one in predictions if not one.error])
     if unread:
-        named = [f"{displayed(one.path)} {one.error}" for one in unread[:_MOST_NAMED]]
-        more = [f"... and {len(unread) - _MOST_NAMED:,} more"] if len(unread) > _MOST_NAMED else []
-        lines = [f"{len(unread):,} of {len(predictions):,} images cannot be read:", *named, *more]
-        _complain("\n  ".join(lines))
+        named = [f"{displayed(one.path)} {one.error}" for one in unread]
+        _complain("\n  ".join([f"{len(unread):,} of {len(predictions):,} images cannot be read:", *named]))
         raise typer.Exit(UNREAD)
 
 
@@ -411,26 +410,15 @@ def _samples(run: RunFolder) -> Sequence[Path]:
     return MNIST_SAMPLES
 
 
-def _test_images(data: str, trained: TrainedModel, quiet: bool) -> Dataset:
-    """Images to test on; a folder's are converted to what the model takes. ``quiet`` leaves standard output alone."""
-    from chainrule.cli.reading import say_notes
+def _test_images(data: str, trained: TrainedModel) -> Dataset:
+    """Images to test on; a folder's are converted to what the model takes."""
+    from chainrule.cli.reading import ReadingProgress, beside, say_notes
     from chainrule.train import open_test_images
 
-    with _progress(quiet) as progress:
+    with ReadingProgress(beside()) as progress:
         test, notes = open_test_images(data, trained.image_shape, progress)
-    if not quiet:
-        say_notes(notes, progress.console)
+    say_notes(notes, beside())
     return test
-
-
-def _progress(quiet: bool) -> ReadingProgress:
-    """What shows how far files are read; ``quiet`` leaves standard output alone."""
-    from rich.console import Console
-
-    from chainrule.cli.console import console
-    from chainrule.cli.reading import ReadingProgress
-
-    return ReadingProgress(Console(stderr=True, highlight=False) if quiet else console(), silent=quiet)
 
 
 # ---- summary

@@ -1,4 +1,4 @@
-"""One image file as the pixels that a person sees. Pillow is imported only when a file is read.
+"""One image file as the pixels that a person sees. Pillow is imported only when a file is to be read.
 
 It is turned as its EXIF orientation says, laid on white where it is transparent, and brought to 8 bits. Training and prediction
 read through this one place, so a model meets what it was trained on.
@@ -27,19 +27,36 @@ if TYPE_CHECKING:
 CHANNELS = {"L": 1, "RGB": 3}
 """Channels of the modes that images are read in: grey and colour."""
 
-SUFFIXES = frozenset(
-    (
-        *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".pbm", ".pcx"),
-        *(".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp"),
-    )
-)
-"""How names of image files end, in small letters. What a file is its content says, whatever its name."""
+TRANSPARENT = "transparent in parts, where white is put behind"
+_EIGHTH = "values stay below an eighth of what 16 bits hold; if they have 12 bits, multiply them by 16"
+UNFILLED, SEVERAL_UNFILLED = f"nearly black: its {_EIGHTH}", f"nearly black: their {_EIGHTH}"
+"""What is said of an image for which ``Decoded`` says so."""
 
-# Not everything that Pillow reads: some of its readers run other programs on a file, and some take any content for theirs.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "DIB", "PCX", "QOI")
+_NOT_READ = {
+    "EPS": "is a document (PostScript), which another program would have to draw: save it as PNG",
+    "PDF": "is a document (PDF), which another program would have to draw: save it as PNG",
+    "WMF": "is a drawing (WMF), which only Windows can draw: save it as PNG",
+    "MPEG": "is a video: save pictures of it as PNG",
+    "FLI": "is an animation (FLI): save pictures of it as PNG",
+    "IPTC": "is a record of news agencies (IPTC), which may hold a file of any kind: save its image as PNG",
+    **dict.fromkeys(("BUFR", "GRIB", "HDF5"), "holds measurements, not an image of a format that is read: save images as PNG"),
+}
+"""Formats that Pillow knows and that are not read, and why. Of these it decodes some by other programs, which a file from
+outside could lead astray; in some it looks for any other format, and so for those; and some it only knows by name."""
+
+_NOT_KNOWN = {
+    **dict.fromkeys((".heic", ".heif"), "is a photo in a format that is not read: save it as JPEG"),
+    **dict.fromkeys((".svg", ".svgz"), "is a drawing (SVG), which another program would have to draw: save it as PNG"),
+    **dict.fromkeys((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"), "is a video: save pictures of it as PNG"),
+}
+"""Endings of names that Pillow does not know by itself, of files that people take for images."""
+
+_READ_AS = {"MPO": "JPEG"}
+"""Formats that a reader of another name reads: files of several photos, of which the first is an ordinary one."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
-_DEEPEST = 65_535
+_DEEPEST, _DEEPEST_OF_12_BITS = 65_535, 4_095
+_FILLED = 8  # a picture of 16 bits whose values are all below one in so many of the range is nearly black
 _MOST_CHUNKS = 100_000  # of a PNG; photos have hundreds
 _ORIENTATION = 274  # the EXIF tag
 _WHITE = (255, 255, 255, 255)
@@ -63,10 +80,41 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels uint8 (H, W, C), and whether parts of the image were transparent, where white shows now."""
+    """Pixels uint8 (H, W, C), and what is to be known of them.
+
+    ``transparent``: parts of the image were, and white shows there now. ``unfilled``: its values have 16 bits and yet lie in
+    the lowest eighth of the range, so that it is nearly black; often they are of 12 bits, which no such file says.
+    """
 
     pixels: NDArray[np.uint8]
     transparent: bool
+    unfilled: bool = False
+
+    @property
+    def blank(self) -> bool:
+        """Whether all pixels have the same colour."""
+        return bool((self.pixels == self.pixels[:1, :1]).all())
+
+
+def image_endings() -> frozenset[str]:
+    """How names of image files end, in small letters: those that Pillow has registered for the formats that are read here, so
+    that formats of its plugins count. What a file is its content says, whatever its name."""
+    formats = set(_readers())
+    return frozenset(ending for ending, name in _pillow().EXTENSION.items() if _READ_AS.get(name, name) in formats)
+
+
+def why_not_read(ending: str) -> str:
+    """Why a file whose name ends like this, in small letters, is not taken for an image."""
+    return _known_of(ending) or "has no name of an image"
+
+
+def _known_of(ending: str) -> str:
+    """Why no image is read from a file whose name ends like this; "" for what may be one, and for what nobody takes for one."""
+    if ending in image_endings():
+        return ""
+    name = _pillow().EXTENSION.get(ending, "")
+    other = "is of a format that Pillow does not read here: save it as PNG" if name else ""
+    return _NOT_READ.get(name) or _NOT_KNOWN.get(ending) or other
 
 
 def read_header(path: Path) -> Header:
@@ -89,14 +137,16 @@ def decode(path: Path, size: tuple[int, int] | None, mode: str) -> Decoded:
             # A JPEG of many pixels comes at a half, a quarter or an eighth of them, several times as fast. Twice what is
             # asked for is left, so that resizing still averages over pixels.
             image.draft("L" if mode == "L" else None, (2 * width, 2 * height))
-        seen, transparent = _on_white(_eight_bits(image))
+        bits = _bits(image)
+        image, unfilled = _eight_bits(image, bits)
+        seen, transparent = _on_white(image)
         pixels = seen.convert(mode)
         if size is not None:
             pixels = pixels.resize((width, height), Resampling.BILINEAR)
         if turn is not None:
             pixels = pixels.transpose(turn)
         decoded: NDArray[np.uint8] = np.asarray(pixels)
-        return Decoded(decoded.reshape(*decoded.shape[:2], CHANNELS[mode]), transparent)
+        return Decoded(decoded.reshape(*decoded.shape[:2], CHANNELS[mode]), transparent, unfilled)
 
 
 def _is_grey(image: Image) -> bool:
@@ -119,19 +169,44 @@ def _on_white(image: Image) -> tuple[Image, bool]:
     return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, _WHITE), picture), True
 
 
-def _eight_bits(image: Image) -> Image:
-    """Grey levels of 16 bits on the scale of 8: Pillow itself would clip them, so that almost every pixel becomes white."""
+def _bits(image: Image) -> int:
+    """Bits of a stored value: 12 or 16 where Pillow's decoder is told so, else 8. To be asked before pixels are decoded."""
+    tiles = getattr(image, "tile", [])  # of (decoder, place, offset, what the decoder is told)
+    told = [word for tile in tiles for word in (tile[3] if isinstance(tile[3], tuple) else tile[3:]) if isinstance(word, str)]
+    if any(word.startswith("I;12") for word in told):
+        return 12
+    return 16 if image.mode.startswith("I") or any(";16" in word for word in told) else 8
+
+
+def _eight_bits(image: Image, bits: int) -> tuple[Image, bool]:
+    """The image in 8 bits, and whether it was one of 16 that are not filled. Grey levels are scaled: Pillow itself would clip
+    them, so that almost every pixel becomes white. Colours it scales when it decodes them."""
     if not image.mode.startswith("I"):
-        return image
+        ink_is_high = image.mode == "CMYK"  # there 0 is white
+        return image, bits == 16 and not ink_is_high and _unfilled(max(_largest(image)), 256)
     from PIL import Image as Pillow
 
     deep = np.asarray(image).astype(np.int64)
-    level = (np.clip(deep, 0, _DEEPEST) * 255 + _DEEPEST // 2) // _DEEPEST
+    deepest = _DEEPEST_OF_12_BITS if bits == 12 else _DEEPEST
+    level = (np.clip(deep, 0, deepest) * 255 + deepest // 2) // deepest
     grey = Pillow.fromarray(level.astype(np.uint8))
     nothing = image.info.get("transparency")
+    ink = deep
     if isinstance(nothing, int):  # the level that stands for no ink
+        ink = deep[deep != nothing]
         grey.putalpha(Pillow.fromarray(np.where(deep == nothing, 0, 255).astype(np.uint8)))
-    return grey
+    return grey, bits == 16 and _unfilled(int(ink.max(initial=0)), _DEEPEST + 1)
+
+
+def _unfilled(largest: int, levels: int) -> bool:
+    return 0 < largest < levels // _FILLED  # what is all black is blank, and nothing could be made of it
+
+
+def _largest(image: Image) -> Iterator[int]:
+    """The largest value of each channel, but for the one that says how transparent it is."""
+    for name, band in zip(image.getbands(), image.split(), strict=True):
+        if name not in "Aa":
+            yield int(band.getextrema()[1])  # type: ignore[arg-type]
 
 
 def _turn(image: Image, file: BinaryIO) -> Any:
@@ -189,13 +264,26 @@ def _sideways() -> frozenset[Any]:
     return frozenset(_turns()[number] for number in (5, 6, 7, 8))
 
 
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of the formats that this Pillow was built with."""
+def _pillow() -> Any:
+    """Pillow with all of its readers."""
     from PIL import Image as Pillow
 
     Pillow.init()
-    return tuple(name for name in _FORMATS if name in Pillow.OPEN)
+    return Pillow
+
+
+def _readers() -> list[str]:
+    """The formats that are read, those that Pillow looks for first in front."""
+    pillow = _pillow()
+    return [name for name in pillow.ID if name in pillow.OPEN and name not in _NOT_READ]
+
+
+def _formats(ending: str) -> list[str]:
+    """The formats that a file whose name ends like this may be of. Some have no signature by which Pillow could tell them, so
+    that it would take any file for one: those are looked for only in files that have the name of such a one."""
+    pillow = _pillow()
+    named = pillow.EXTENSION.get(ending)
+    return [name for name in _readers() if pillow.OPEN[name][1] is not None or name == named]
 
 
 @contextmanager
@@ -207,14 +295,15 @@ def _opened(path: Path) -> Iterator[tuple[Image, BinaryIO]]:
     try:
         _check_regular(path)
         # Not by its name, or Pillow maps some files into memory, and then scrambles a TIFF that is to be turned on its side.
-        with open(path, "rb") as file, Pillow.open(file, formats=_formats()) as image:
+        with open(path, "rb") as file, Pillow.open(file, formats=_formats(path.suffix.lower())) as image:
             if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
                 raise UnreadableImage(path, f"has grey levels of 32 bits (mode {image.mode}): convert it to 8 or 16 bits")
             yield image, file
     except (UnreadableImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(path, "is no image of a format that is read, whatever its name says") from error
+        known = _known_of(path.suffix.lower())
+        raise UnreadableImage(path, known or "is no image of a format that is read, whatever its name says") from error
     except Pillow.DecompressionBombError as error:
         most = 2 * (Pillow.MAX_IMAGE_PIXELS or 0)
         raise UnreadableImage(path, f"has more than {most:,} pixels, which could fill the memory: make it smaller") from error

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
-from chainrule.data.image_files import CHANNELS
-from chainrule.data.image_folders import FolderContents, ImageFile, ImageFolder, Reading, Watch, common_mode, look_at
+from chainrule.data.folder_contents import FolderContents, ImageFile, Note, Watch, common_mode, look_at
+from chainrule.data.image_files import CHANNELS, SEVERAL_UNFILLED, TRANSPARENT, UNFILLED
+from chainrule.data.image_folders import ImageFolder, Reading, split_of
 from chainrule.data.named import folder_of_images
 from chainrule.display import displayed
 from chainrule.train.config import Config
-from chainrule.train.room import available_memory, check_room
+from chainrule.train.room import Cost, available_memory, check_room, cost_of, size_text
 
 _SMALL = 96
 """Images of one size, no side longer than this, are taken as they are."""
@@ -27,15 +28,18 @@ _MOST_KEPT = 0.25
 
 _MOST_KEPT_UNKNOWN = 2 << 30
 
+_DEAR = 4
+"""A chosen size of images that takes at least so many times the multiply-adds of the proposed one is remarked on."""
+
 
 @dataclass(frozen=True)
 class Opened:
-    """The data of a training; ``config`` says also what was decided about them, and ``notes`` are sentences on it."""
+    """The data of a training. ``config`` says also what was decided about them; ``notes`` are for a person to read."""
 
     config: Config
     training: Dataset
     test: Dataset
-    notes: Sequence[str] = ()
+    notes: Sequence[Note] = ()
 
 
 @explained
@@ -57,24 +61,26 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
         check_room(config, training.image_shape, len(training.classes), config.limit or len(training), 0)
         return Opened(config, training, test)
     contents = look_at(folder, watch=watch)
-    notes = []
+    notes: list[Note] = []
     mode = config.image_mode or common_mode(contents.files)
     size = config.size
     if size is None:
         size = proposed_size(contents.files)
         if any(file.header.size != size for file in contents.files):
-            notes.append(
-                f"{displayed(folder)}: {_range(contents.files)} pixels, trained at {size[0]} x {size[1]}; "
-                "--image-size HxW chooses another"
-            )
+            sizes = f"{_range(contents.files)} pixels, trained at {size[0]} x {size[1]}"
+            notes.append(Note(f"{displayed(folder)}: {sizes}; --image-size HxW chooses another"))
     if not config.image_mode:
         notes += _mixed(contents.files)
     config = dataclasses.replace(config, image_size=f"{size[0]}x{size[1]}", image_mode=mode)
     contents.limited(config.limit)
-    folders = [contents.split(split, size, mode) for split in ("train", "test")]
+    folders = [split_of(contents, split, size, mode) for split in ("train", "test")]
     keep = [_fits(one) for one in folders]
     kept = sum(_nbytes(one) for one, stays in zip(folders, keep, strict=True) if stays)
-    check_room(config, folders[0].image_shape, len(contents.classes), len(folders[0]), kept)
+    shape, classes, images = folders[0].image_shape, len(contents.classes), len(folders[0])
+    cost = check_room(config, shape, classes, images, kept)
+    usual = proposed_size(contents.files)
+    if (shape[1], shape[2]) != usual:
+        notes += _dear(config, shape, cost, kept, usual, cost_of(config, (shape[0], *usual), classes, images))
     readings = [one.read(stays, watch) for one, stays in zip(folders, keep, strict=True)]
     damaged = [file for reading in readings for file in reading.damaged]
     contents.check([*contents.unreadable, *damaged])
@@ -83,15 +89,15 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
 
 
 @explained
-def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> tuple[Dataset, list[str]]:
-    """The test split of ``data``, and sentences on what was left out; a folder's images are brought to ``image_shape``."""
+def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> tuple[Dataset, list[Note]]:
+    """The test split of ``data``, and what a person should know of it; a folder's images are brought to ``image_shape``."""
     folder = folder_of_images(data)
     if folder is None:
         return load_dataset(data, "test"), []
     contents = look_at(folder, "test", watch)
     channels, height, width = image_shape
     mode = next(name for name, count in CHANNELS.items() if count == channels)
-    images = contents.split("test", (height, width), mode)
+    images = split_of(contents, "test", (height, width), mode)
     reading = images.read(_fits(images), watch)
     return reading.dataset, _told(contents, [reading])
 
@@ -108,27 +114,56 @@ def proposed_size(files: Sequence[ImageFile]) -> tuple[int, int]:
     return side, side
 
 
+def _dear(
+    config: Config, shape: tuple[int, int, int], cost: Cost, kept: int, usual: tuple[int, int], usual_cost: Cost
+) -> list[Note]:
+    """What a chosen size of images costs, if that is much more than what would have been proposed."""
+    times = cost.multiply_adds / max(1, usual_cost.multiply_adds)
+    if times < _DEAR:
+        return []
+    memory = f"about {size_text(cost.of_weights + cost.of_batch + kept)} of memory"
+    work = (
+        f"{cost.multiply_adds:,} multiply-adds per image, {times:,.0f} times as many as at the proposed {usual[0]} x {usual[1]}"
+    )
+    return [Note(f"{config.model} at {shape[1]} x {shape[2]} takes {memory} and {work}")]
+
+
 def _range(files: Sequence[ImageFile]) -> str:
     sizes = sorted({file.header.size for file in files}, key=lambda size: (size[0] * size[1], size))
     first, last = (f"{size[0]} x {size[1]}" for size in (sizes[0], sizes[-1]))
     return first if first == last else f"{first} to {last}"
 
 
-def _mixed(files: Sequence[ImageFile]) -> list[str]:
+def _mixed(files: Sequence[ImageFile]) -> list[Note]:
     grey = sum(file.header.mode == "L" for file in files)
     if grey in (0, len(files)):
         return []
-    return [f"{grey:,} of {len(files):,} images are grey: all are read as colour (RGB); --image-mode L takes grey"]
+    are = "is" if grey == 1 else "are"
+    return [Note(f"{grey:,} of {len(files):,} images {are} grey: all are read as colour (RGB); --image-mode L takes grey")]
 
 
-def _told(contents: FolderContents, readings: Sequence[Reading]) -> list[str]:
+_ODD = {
+    "transparent": (f"is {TRANSPARENT}", f"are {TRANSPARENT}"),
+    "unfilled": (f"is {UNFILLED}", f"are {SEVERAL_UNFILLED}"),
+    "blank": ("is blank: all of its pixels are alike", "are blank: all pixels of each are alike"),
+}
+"""What is said of one image, and of several, for each attribute of ``Reading`` that lists some."""
+
+
+def _told(contents: FolderContents, readings: Sequence[Reading]) -> list[Note]:
     notes = contents.notes([file for reading in readings for file in reading.damaged])
-    for count, what in (
-        (sum(reading.transparent for reading in readings), "transparent in parts, where white is put behind"),
-        (sum(reading.blank for reading in readings), "blank: all of their pixels are alike"),
-    ):
-        if count:
-            notes.append(f"{count:,} {'image is' if count == 1 else 'images are'} {what}")
+    odd = {name: sorted(path for reading in readings for path in getattr(reading, name)) for name in _ODD}
+    said = {
+        name: f"{len(paths):,} {'image' if len(paths) == 1 else 'images'} {_ODD[name][len(paths) > 1]}"
+        for name, paths in odd.items()
+        if paths
+    }
+    converted = [name for name in ("transparent", "unfilled") if name in said]
+    if converted:
+        each = [f"{contents.shown(path)} {_ODD[name][0]}" for name in converted for path in odd[name]]
+        notes.append(Note("; ".join(said[name] for name in converted), tuple(each), shown=0))
+    if "blank" in said:
+        notes.append(Note(said["blank"], tuple(map(contents.shown, odd["blank"]))))
     return notes
 
 

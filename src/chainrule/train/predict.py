@@ -11,8 +11,8 @@ import numpy as np
 
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import Normalize
-from chainrule.data.image_files import Decoded, UnreadableImage, decode
-from chainrule.data.image_folders import Watch
+from chainrule.data.folder_contents import Watch
+from chainrule.data.image_files import TRANSPARENT, UNFILLED, Decoded, UnreadableImage, decode
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.models import build
@@ -101,7 +101,7 @@ class TrainedModel:
         with functions.no_grad(), precision(self.precision):
             probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
         predictions = {
-            place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded.transparent, invert))
+            place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded, invert))
             for (place, decoded), row, image in zip(images.items(), probabilities, pixels, strict=True)
         }
         return [
@@ -113,14 +113,14 @@ class TrainedModel:
         best = np.argsort(-row, kind="stable")[: max(1, top)]
         return tuple((self.classes[i], float(row[i])) for i in best)
 
-    def _doubt(self, image: np.ndarray[Any, Any], transparent: bool, inverted: bool) -> str:
-        behind = "transparent in parts, where white is put behind" if transparent else ""
-        if image.min() == image.max():
-            return "; ".join(part for part in (behind, "nothing is seen on it: all pixels are alike") if part)
+    def _doubt(self, image: np.ndarray[Any, Any], decoded: Decoded, inverted: bool) -> str:
+        converted = [*([TRANSPARENT] if decoded.transparent else []), *([UNFILLED] if decoded.unfilled else [])]
+        if decoded.blank:
+            return "; ".join([*converted, "nothing is seen on it: all pixels are alike"])
         border = np.concatenate([image[:, 0].ravel(), image[:, -1].ravel(), image[:, :, 0].ravel(), image[:, :, -1].ravel()])
         trained, light = "but the model was trained on light strokes on black", ""
         if self._dark_background and border.mean() > 127:
             light = (
                 f"dark background, {trained}: leave --invert out" if inverted else f"light background, {trained}: try --invert"
             )
-        return "; ".join(part for part in (behind, light) if part)
+        return "; ".join([*converted, *([light] if light else [])])

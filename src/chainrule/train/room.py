@@ -1,13 +1,15 @@
-"""Whether a training fits into the memory of this machine, found before anything large is made."""
+"""What a training takes, and whether that fits into the memory of this machine, found before anything large is made."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.cpu.runtime.memory import built_in_memory
 from chainrule.errors import UserError
 from chainrule.graph import Graph
 from chainrule.models import build
+from chainrule.nn.summary import multiply_adds
 from chainrule.tensor import placeholder, tracing
 from chainrule.train.config import Config
 
@@ -21,32 +23,47 @@ written: measured as the peak of trainings with 150 to 550 MB of weights, which 
 _GROUP = Path("/sys/fs/cgroup")
 
 
-def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, images: int, kept: int) -> None:
-    """UserError if training cannot fit. ``images`` is how many there are to train on, ``kept`` the bytes of images that are to
-    stay in memory. What the system does not say how much memory it has is not refused anything.
-    """
-    free = available_memory()
-    if free is None:
-        return
+@dataclass(frozen=True)
+class Cost:
+    """What a training takes: numbers in its weights, bytes in memory of what goes with the weights and of a batch, and
+    multiply-adds of one image on its way through the model."""
+
+    weights: int
+    of_weights: int
+    of_batch: int
+    multiply_adds: int
+
+
+def cost_of(config: Config, image_shape: tuple[int, int, int], classes: int, images: int) -> Cost:
+    """The cost of training on ``images`` images, from a trace that allocates nothing."""
     batch = min(config.batch_size, images)
-    weights, activations = _count(config, image_shape, classes, batch)
+    weights, activations, multiply_adds = _count(config, image_shape, classes, batch)
     each = 8 if config.dtype == "float64" else 4
     of_weights = weights * each * (_BESIDE_STATE + _OF_STATE * _STATE[config.optimizer])
-    of_batch = activations * each
-    needed = of_weights + of_batch + kept
-    if needed <= free:
-        return
-    parts = f"{_size(of_weights)} for {weights:,} weights and what goes with them, {_size(of_batch)} for a batch of {batch}"
+    return Cost(weights, of_weights, activations * each, multiply_adds)
+
+
+def check_room(config: Config, image_shape: tuple[int, int, int], classes: int, images: int, kept: int) -> Cost:
+    """What the training costs; a UserError if it cannot fit. ``images`` is how many there are to train on, ``kept`` the bytes
+    of images that are to stay in memory. Where the system does not say how much memory it has, nothing is refused.
+    """
+    cost, free = cost_of(config, image_shape, classes, images), available_memory()
+    needed = cost.of_weights + cost.of_batch + kept
+    if free is None or needed <= free:
+        return cost
+    batch = min(config.batch_size, images)
+    parts = f"{size_text(cost.of_weights)} for {cost.weights:,} weights and what goes with them, "
+    parts += f"{size_text(cost.of_batch)} for a batch of {batch}"
     remedies = ["a smaller --image-size"] if config.image_size else []
-    remedies += ["a smaller --batch-size"] if of_weights + kept <= free else []
+    remedies += ["a smaller --batch-size"] if cost.of_weights + kept <= free else []
     raise UserError(
-        f"{config.model} on images of {image_shape[1]} x {image_shape[2]} needs about {_size(needed)} of memory ({parts}), "
-        f"and {_size(free)} are free: {' or '.join(remedies) or 'smaller images'} would help"
+        f"{config.model} on images of {image_shape[1]} x {image_shape[2]} needs about {size_text(needed)} of memory ({parts}), "
+        f"and {size_text(free)} are free: {' or '.join(remedies) or 'smaller images'} would help"
     )
 
 
-def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batch: int) -> tuple[int, int]:
-    """Numbers in the weights, and in what a batch leaves on its way through the model, from a trace that allocates nothing."""
+def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batch: int) -> tuple[int, int, int]:
+    """Numbers in the weights, and in what a batch leaves on its way through the model; multiply-adds of one image."""
     channels, height, width = image_shape
     with tracing():
         model = build(config.model, channels, classes, (height, width))
@@ -57,7 +74,7 @@ def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batc
     for node in graph.nodes:
         if any(one in reached for one in node.inputs):
             reached.add(node)
-    return weights, sum(node.size for node in reached)
+    return weights, sum(node.size for node in reached), sum(map(multiply_adds, graph.nodes)) // batch
 
 
 def available_memory() -> int | None:
@@ -88,5 +105,6 @@ def _left_in_group(folder: Path) -> int | None:
         return None
 
 
-def _size(nbytes: int) -> str:
+def size_text(nbytes: int) -> str:
+    """Bytes as messages have them: 36 MB, 1.5 GB."""
     return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.0f} MB"

@@ -7,6 +7,7 @@
     model.safetensors       the weights after the latest epoch, for evaluate, predict and other programs
     curves.svg              loss and accuracy as a picture
     result.json             written at the end: the final figures and the confusion matrix
+    notes.txt               what a person should know of the images of a folder, with every file that is left out
     .lock                   held by the process that trains
 
 The folder appears with its configuration in it, by renaming, so a run that was killed at any moment can be resumed.
@@ -29,6 +30,8 @@ from chainrule.formats import cannot_write, leftovers, temporary_name, write_ato
 from chainrule.formats.locks import FileLock
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
+
+NOTES = "notes.txt"
 
 _NUMBERS = {
     "train": ("step", "epoch", "images", "loss", "accuracy", "lr", "images_per_second"),
@@ -55,6 +58,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.curves = self.path / "curves.svg"
         self.result = self.path / "result.json"
+        self.notes = self.path / NOTES
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"

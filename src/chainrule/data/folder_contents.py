@@ -1,0 +1,369 @@
+"""What a folder of image files holds, one folder per class: looked at by names and headers, before any pixel is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chainrule.data.image_files import Header, UnreadableImage, image_endings, read_header, why_not_read
+from chainrule.data.sampling import spread
+from chainrule.display import displayed
+from chainrule.errors import UserError
+
+TEST_FOLDERS = ("test", "val", "valid")
+
+_ONE_IN = 10
+_MOST_NAMED = 5
+_NO_MATTER = "is no folder"
+_NO_IMAGES = "is a class folder without images (.png, .jpg, ...)"
+
+Watch = Callable[[str, int, int], None]
+"""Told while files are read: what is done, such as "reading photos train", how many files are done, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image of a class, and what its header says."""
+
+    path: Path
+    label: int
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something in a class folder that is not used, and why: "is damaged (...)"."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a person should know of images that were read: a sentence, and what it is about, one entry after another.
+
+    ``shown`` is how many of the entries go with the sentence where there is little room; with 0 it stands alone.
+    """
+
+    title: str
+    entries: tuple[str, ...] = ()
+    shown: int = _MOST_NAMED
+
+    def text(self, rest: str = "") -> str:
+        """The sentence, and below it all of the entries, or, if ``rest`` says where the others are, the first of them."""
+        count = self.shown if rest else len(self.entries)
+        more = len(self.entries) - count if count else 0
+        words = [f"and {more:,} more, {rest}"] if more > 0 else []
+        return "\n  ".join([self.title, *self.entries[:count], *words])
+
+
+@dataclass
+class FolderContents:
+    """What a folder of images holds, as names and headers tell: the images of each split, and what is left out.
+
+    ``classes`` are those that have images to train on, ``empty`` the class folders that have none, and ``untested`` the classes
+    without an image to test on. ``unreadable`` files have the name of an image; ``others`` have not, or are folders below a
+    class. ``looked_at`` counts the images whose headers were read or were to be.
+    """
+
+    root: Path
+    classes: list[str]
+    splits: dict[str, list[ImageFile]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    candidates: Counter[Path] = field(default_factory=Counter)
+    unreadable: list[LeftOut] = field(default_factory=list)
+    others: list[LeftOut] = field(default_factory=list)
+    empty: list[LeftOut] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
+    looked_at: int = 0
+
+    @property
+    def files(self) -> list[ImageFile]:
+        """The images of all splits."""
+        return [file for files in self.splits.values() for file in files]
+
+    def limited(self, count: int) -> None:
+        """Keep so many training images, spread over all of them."""
+        files = self.splits["train"]
+        if 0 < count < len(files):
+            self.splits["train"] = [files[place] for place in spread(count, len(files))]
+            self.names["train"] = f"{count:,} of {self.names['train']}"
+
+    def check(self, unreadable: Sequence[LeftOut]) -> None:
+        """UserError if of a class's files half or more cannot be read: then it is not a few of them that are damaged."""
+        for folder, wrong in Counter(one.path.parent for one in unreadable).items():
+            count = self.candidates[folder]
+            if 2 * wrong >= count:
+                first = next(one for one in unreadable if one.path.parent == folder)
+                raise UserError(
+                    f"{displayed(folder)}: {wrong} of {_count(count, 'image')} cannot be read, such as "
+                    f"{displayed(first.path.name)}, which {first.reason}: repair or remove them, or remove the folder"
+                )
+
+    def notes(self, damaged: Sequence[LeftOut] = (), others: bool = True) -> list[Note]:
+        """What is left out, and why, for a person. ``damaged`` are files whose headers were whole; ``others`` includes what has
+        no name of an image."""
+        unreadable = [*self.unreadable, *damaged]
+        found = []
+        if self.empty:
+            total = len(self.classes) + len(self.empty)
+            found.append(Note(f"left out: {len(self.empty):,} of {_count(total, 'class', 'classes')}", self.told(self.empty)))
+        if self.untested:
+            one = len(self.untested) == 1
+            words = (
+                f"warning: {'1 class has' if one else f'{len(self.untested):,} classes have'} no image to test on: how well "
+                f"{'it is' if one else 'they are'} recognised stays unknown"
+            )
+            found.append(Note(words, tuple(map(displayed, self.untested))))
+        if unreadable:
+            found.append(Note(f"left out: {len(unreadable):,} of {_count(self.looked_at, 'image')}", self.told(unreadable)))
+        if others and self.others:
+            found.append(Note(f"not read: {_count(len(self.others), 'other entry', 'other entries')}", self.told(self.others)))
+        return found
+
+    def told(self, left_out: Iterable[LeftOut]) -> tuple[str, ...]:
+        """Each by its path below the folder, with its reason."""
+        return tuple(f"{self.shown(one.path)} {one.reason}" for one in left_out)
+
+    def shown(self, path: Path) -> str:
+        """A path below the folder, as it is displayed."""
+        return displayed(_below(path, self.root))
+
+
+def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch | None = None) -> FolderContents:
+    """Look through a folder of images in either of two forms, without decoding any.
+
+    ``path``/train/class/image.png with ``path``/test (or val, or valid) beside it: both must hold the same classes.
+    ``path``/class/image.png: the test split is a tenth of each class (at least one image), spread over the file names
+    in order by a fixed rule that knows no seed; the training split is the rest.
+
+    Files that give no image are left out. They count where images are held out, so mending one moves no other image from one
+    split to the other. A class folder without images to train on is left out; a class with a single one is not tested. ``only``
+    looks at the headers of one split alone.
+
+    Raises:
+        UserError: the folder is missing or empty, of a class hardly any image can be read, class folders are without images and
+            fewer than two classes remain, the splits have different classes, or there is nothing to test on; the message names
+            the file or folder.
+    """
+    root = Path(path)
+    if not has_splits(root):
+        return _held_out(root, only, watch)
+    beside = [root / name for name in TEST_FOLDERS if (root / name).is_dir()]
+    if not beside:
+        raise UserError(
+            f"{displayed(root)} holds train/ but none of test/, val/, valid/: add one, or pass {displayed(root / 'train')} "
+            "itself to have a tenth of it held out"
+        )
+    train, test = root / "train", beside[0]
+    (classes, beside_train), (others, beside_test) = (_class_folders(folder) for folder in (train, test))
+    difference = sorted(set(classes) ^ set(others))
+    if difference:
+        holder, other = (train, test) if difference[0] in classes else (test, train)
+        raise UserError(
+            f"{displayed(holder)} holds the class {difference[0]!r} but {displayed(other)} does not: both need the same classes"
+        )
+    contents = FolderContents(root, classes, names={"train": str(train), "test": str(test)}, others=beside_train + beside_test)
+    training = _classes_with_images(train, contents, tell=only != "test")
+    testing = {name: _candidates(test / name, contents, tell=only != "train") for name in classes}
+    for name in sorted(set(classes) - set(training)):
+        if testing[name]:
+            reason = f"holds {_count(len(testing[name]), 'image')} to test on, of a class that has none to train on"
+            contents.others.append(LeftOut(test / name, reason))
+    _note_untested(contents, testing, "")
+    return _read_headers(contents, {"train": training, "test": {name: testing[name] for name in training}}, only, watch)
+
+
+def _held_out(root: Path, only: str | None, watch: Watch | None) -> FolderContents:
+    classes, beside = _class_folders(root)
+    contents = FolderContents(root, classes, names={split: f"{root} {split}" for split in ("train", "test")}, others=beside)
+    training: dict[str, list[Path]] = {}
+    testing: dict[str, list[Path]] = {}
+    for name, images in _classes_with_images(root, contents).items():
+        test = set(spread(max(1, len(images) // _ONE_IN), len(images)).tolist()) if len(images) > 1 else set()
+        training[name] = [file for number, file in enumerate(images) if number not in test]
+        testing[name] = [file for number, file in enumerate(images) if number in test]
+    _note_untested(contents, testing, ", as none has more than one")
+    return _read_headers(contents, {"train": training, "test": testing}, only, watch)
+
+
+def look_at_all(root: Path) -> FolderContents:
+    """All images of a folder of classes, under the split "train"."""
+    classes, beside = _class_folders(root)
+    contents = FolderContents(root, classes, names={"train": str(root)}, others=beside)
+    return _read_headers(contents, {"train": _classes_with_images(root, contents)}, None, None)
+
+
+def _classes_with_images(folder: Path, contents: FolderContents, tell: bool = True) -> dict[str, list[Path]]:
+    """The candidates of each class that has any. The other classes are taken from the ``contents``, as long as two are left."""
+    found = {name: _candidates(folder / name, contents, tell) for name in contents.classes}
+    contents.classes = [name for name, images in found.items() if images]
+    contents.empty = [LeftOut(folder / name, _why_empty(folder / name)) for name, images in found.items() if not images]
+    if contents.empty and len(contents.classes) < 2:
+        first = contents.empty[0]
+        left = f"a single class, {contents.classes[0]!r}" if contents.classes else "no class"
+        raise UserError(
+            f"{displayed(first.path)} {first.reason}, which leaves {left}: add images; a classifier needs at least 2 classes"
+        )
+    return {name: images for name, images in found.items() if images}
+
+
+def _note_untested(contents: FolderContents, testing: Mapping[str, Sequence[Path]], why: str) -> None:
+    """Note the classes without an image to test on. A UserError, which says ``why``, if that is all of them."""
+    contents.untested = [name for name in contents.classes if not testing[name]]
+    if len(contents.untested) == len(contents.classes):
+        raise UserError(f"{displayed(contents.names['test'])}: no class has an image to test on{why}: add images")
+
+
+def _why_empty(folder: Path) -> str:
+    """Why a class folder has no images, with the first file that is none."""
+    entries = sorted(_entries(folder), key=lambda entry: entry.name)
+    first = f"; its {displayed(entries[0].name)} {_no_image(entries[0])}" if entries else ""
+    return _NO_IMAGES + first
+
+
+def _read_headers(
+    contents: FolderContents, paths: dict[str, dict[str, list[Path]]], only: str | None, watch: Watch | None
+) -> FolderContents:
+    """Fill in the images of each split, by the paths of each class."""
+    labels = {name: label for label, name in enumerate(contents.classes)}
+    files = {
+        split: [(path, labels[name]) for name, images in of_split.items() for path in images]
+        for split, of_split in paths.items()
+        if only in (None, split)
+    }
+    done, contents.looked_at = 0, sum(map(len, files.values()))
+    for split, files_of_split in files.items():
+        found = contents.splits[split] = []
+        for path, label in files_of_split:
+            try:
+                found.append(ImageFile(path, label, read_header(path)))
+            except UnreadableImage as error:
+                contents.unreadable.append(LeftOut(path, error.reason))
+            done += 1
+            if watch is not None:
+                watch(f"looking at {displayed(contents.root)}", done, contents.looked_at)
+    if only is None:  # of a tenth of a class, one damaged file may be half
+        contents.check(contents.unreadable)
+    for split, images in contents.splits.items():
+        if not images:
+            reasons = reasons_of(contents.unreadable, contents.root)
+            raise UserError(f"{displayed(contents.names[split])}: no image can be read: {reasons}")
+    return contents
+
+
+def has_splits(root: Path) -> bool:
+    """Whether a folder holds train/class/, rather than a class that happens to be called "train"."""
+    return (root / "train").is_dir() and any(map(_is_folder, _entries(root / "train")))
+
+
+def common_mode(files: Iterable[ImageFile]) -> str:
+    """What holds all images: "RGB" if one has colours."""
+    return "RGB" if any(file.header.mode == "RGB" for file in files) else "L"
+
+
+def common_size(files: Sequence[ImageFile]) -> tuple[int, int]:
+    """(height, width) of all images; a UserError that names the first that has another."""
+    first = files[0]
+    size = first.header.size
+    for file in files:
+        if file.header.size != size:
+            raise UserError(
+                f"{displayed(file.path)} is {pixels_text(file.header.size)} (height × width), but {displayed(first.path)} is "
+                f"{pixels_text(size)}: pass size={size} (--image-size {size[0]}x{size[1]}) to resize all images"
+            )
+    return size
+
+
+def _class_folders(root: Path) -> tuple[list[str], list[LeftOut]]:
+    """Names of the class folders, sorted, and what beside them looks as if it were to be used, but is not."""
+    if not root.exists():
+        raise UserError(f"{displayed(root)} does not exist: expected a folder that holds one folder of images per class")
+    if not root.is_dir():
+        raise UserError(f"{displayed(root)} is a file: expected a folder that holds one folder of images per class")
+    entries, endings = sorted(_entries(root), key=lambda entry: entry.name), image_endings()
+    reasons = {entry.name: _no_class(entry, root, endings) for entry in entries}
+    classes = [name for name, reason in reasons.items() if not reason]
+    if not classes:
+        loose = [name for name in reasons if _suffix(name) in endings]
+        if loose:
+            raise UserError(
+                f"{displayed(root)} holds images ({displayed(loose[0])}) but no class folders: put each image into a folder "
+                "named after its class"
+            )
+        found = "holds no class folders" if entries else "is empty"
+        raise UserError(f"{displayed(root)} {found}: expected one folder of images per class")
+    left_out = [LeftOut(root / name, reason) for name, reason in reasons.items() if reason not in ("", _NO_MATTER)]
+    return classes, left_out
+
+
+def _no_class(entry: os.DirEntry[str], root: Path, endings: frozenset[str]) -> str:
+    """Why something is no class folder; "" if it is one."""
+    if entry.is_symlink():
+        if not os.path.exists(entry.path):  # which a link in a circle does not either
+            return "is a link that leads nowhere"
+        here = Path(os.path.realpath(root))
+        if Path(os.path.realpath(entry.path)) in (here, *here.parents):
+            return "is a link to a folder that it is in itself"
+    if _is_folder(entry):
+        return ""
+    return "lies in no class folder" if _suffix(entry.name) in endings else _NO_MATTER
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, but for what is hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{displayed(folder)} cannot be read ({error.strerror}): mend that, or remove the folder") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _candidates(folder: Path, contents: FolderContents, tell: bool = True) -> list[Path]:
+    """What has the name of an image in a class folder, sorted by name. The others go to ``contents``, if one is to ``tell``."""
+    entries, endings = sorted(_entries(folder), key=lambda entry: entry.name), image_endings()
+    paths = [folder / entry.name for entry in entries if _suffix(entry.name) in endings]
+    if tell:
+        contents.others += [
+            LeftOut(folder / entry.name, _no_image(entry)) for entry in entries if _suffix(entry.name) not in endings
+        ]
+    contents.candidates[folder] = len(paths)
+    return paths
+
+
+def _no_image(entry: os.DirEntry[str]) -> str:
+    return "is a folder within a class" if _is_folder(entry) else why_not_read(_suffix(entry.name))
+
+
+def reasons_of(left_out: Sequence[LeftOut], root: str | Path) -> str:
+    """The first few of them by name, with their reasons, and how many more there are: where it is all of something."""
+    more = len(left_out) - _MOST_NAMED
+    shown = [f"{displayed(_below(one.path, root))} {one.reason}" for one in left_out[:_MOST_NAMED]]
+    return "; ".join([*shown, *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def _below(path: Path, root: str | Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {many or one + 's'}"
+
+
+def pixels_text(size: tuple[int, ...]) -> str:
+    """A size as messages have it: 28×28."""
+    return "×".join(str(n) for n in size)
