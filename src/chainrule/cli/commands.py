@@ -23,6 +23,7 @@ from chainrule.cli.width import columns, settle
 from chainrule.display import displayed
 from chainrule.errors import InternalError, UserError, unknown_value
 from chainrule.models import MODELS
+from chainrule.models.own import is_own
 from chainrule.signals import die, listener, tell
 from chainrule.tensor.backend import backend
 from chainrule.tensor.engines import check_engine, is_reference
@@ -150,7 +151,9 @@ NOTHING_YET = "Stopped; nothing had been trained yet."
 )
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help=f"Model: {' or '.join(MODELS)}.")] = _DEFAULT.model,
+    model: Annotated[
+        str, typer.Option(help="Model, one of those that `chainrule models` lists, or FILE.py:FUNCTION.")
+    ] = _DEFAULT.model,
     data: Annotated[
         str, typer.Option(help="mnist, or a folder: class/image.png, four IDX files, or CIFAR-10's binary files.")
     ] = _DEFAULT.data,
@@ -226,6 +229,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         opened = open_datasets(folder.config, progress)
     say_notes(opened.notes, beside(), ALL_IN_FILE)
     folder.config = opened.config
+    _say_whose_code(folder.config)
     trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
         trainer.resume()
@@ -235,6 +239,17 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     if opened.notes and not folder.notes.exists():
         write_atomically(folder.notes, "".join(f"{note.text()}\n" for note in opened.notes))
     _run(trainer, output)
+
+
+def _say_whose_code(config: Config) -> None:
+    """A word about a network of somebody's own, whose file is run."""
+    if is_own(config.model):
+        _tell(
+            "note: ",
+            "bold",
+            f"the network is made by running {displayed(config.model)} (SHA-256 {config.model_digest[:12]}...), which may do "
+            "whatever a program can: run only code that you trust",
+        )
 
 
 def _only_resume(context: typer.Context) -> None:
@@ -320,6 +335,7 @@ def evaluate(
 
     _check_environment()
     folder = RunFolder.open(run)
+    _say_whose_code(folder.config)
     trained = TrainedModel(folder)
     test = _test_images(folder.config.data if data is None else data, trained)
     if test.image_shape != trained.image_shape:
@@ -371,6 +387,7 @@ def predict(
     whole_number("top", top, 1, MOST_COUNTED)
     _check_environment()
     folder = RunFolder.open(run)
+    _say_whose_code(folder.config)
     trained = TrainedModel(folder)
     with ReadingProgress(beside()) as progress:
         predictions = trained.predict(images or _samples(folder), top, invert, progress)
@@ -426,23 +443,55 @@ def _test_images(data: str, trained: TrainedModel) -> Dataset:
 
 @app.command(
     cls=NamingCommand,
-    epilog="Examples:\n\n  chainrule summary\n\n"
+    epilog="Examples:\n\n  chainrule models\n\n  chainrule models resnet\n\n  chainrule models --json",
+)
+def models(
+    text: Annotated[str, typer.Argument(help="Only models whose name contains this text.", show_default=False)] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """The models that there are: parameters, multiply-adds, images, receptive fields, papers."""
+    from chainrule.cli.console import models_table
+
+    chosen = {name: entry for name, entry in MODELS.items() if text.lower() in name}
+    if not chosen:
+        raise unknown_value("model", text, MODELS)
+    if as_json:
+        facts = ("image", "classes", "least", "parameters", "multiply_adds", "receptive_field", "paper")
+        rows = [{"name": name, **{fact: getattr(entry, fact) for fact in facts}} for name, entry in chosen.items()]
+        typer.echo(json.dumps(rows))
+        return
+    models_table(chosen)
+
+
+@app.command(
+    cls=NamingCommand,
+    epilog="Examples:\n\n  chainrule summary\n\n  chainrule summary resnet18\n\n"
     "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1",
 )
 def summary(
     model: Annotated[str, typer.Argument(help="Name of a model, or folder of a run.")] = "lenet",
-    image: Annotated[str, typer.Option("--input", help="Size of one image: channels x height x width.")] = "1x28x28",
-    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="Size of one image: channels x height x width. By default what the model is usually trained on.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Number of classes. By default the model's usual number.", show_default=False)
+    ] = None,
 ) -> None:
     """Layers of a model with output shapes, parameters, multiply-adds and receptive fields."""
     from chainrule.models import build
     from chainrule.tensor import tracing
     from chainrule.train import RunFolder, TrainedModel
 
-    if model in MODELS:
-        shape = _image_shape(image)
+    if model in MODELS or is_own(model):
+        usual = MODELS[model] if model in MODELS else MODELS["lenet"]
+        shape = usual.image if image is None else _image_shape(image)
         with tracing():  # which takes no memory, whatever the size
-            network = build(model, shape[0], classes, (shape[1], shape[2]))
+            network = build(model, shape[0], usual.classes if classes is None else classes, (shape[1], shape[2]))
     elif Path(model).is_dir():
         trained = TrainedModel(RunFolder.open(model))
         network, shape = trained.model, trained.image_shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from chainrule.display import displayed
 from chainrule.graph.names import display_width, shortened_within
 from chainrule.graph.tables import Contents
 from chainrule.graph.wrapping import wrapped
+from chainrule.models import Entry
 from chainrule.nn.summary import Summary
 from chainrule.signals import listener
 from chainrule.train.command_line import command_line
@@ -371,6 +372,38 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
         return Contents("", header, rows, notes, most=len(rows), copied=("image",))
 
     show_named_table(contents, [displayed(name) for one in predictions for name, _ in one.top], console())
+
+
+def models_table(entries: Mapping[str, Entry]) -> None:
+    """A row for each model: what it costs, what it takes, and who described it first."""
+    rows = [
+        (
+            name,
+            _rounded(entry.parameters),
+            _rounded(entry.multiply_adds),
+            "x".join(map(str, entry.image)),
+            str(entry.least),
+            "all" if entry.receptive_field is None else str(entry.receptive_field),
+            entry.paper,
+        )
+        for name, entry in entries.items()
+    ]
+    header = ("model", "weights>", "mult-adds>", "image", "least>", "field>", "first described in")
+    notes = [
+        "weights: numbers that are trained; mult-adds: multiplications, each with its addition, for one image of the size in "
+        "the column image (channels x height x width); least: smallest height and width; field: height of the receptive field "
+        "in pixels, the part of the image that a unit in front of the classifier sees."
+    ]
+    show_table(Contents("", header, rows, notes, most=len(rows), least=("first described in", "field", "least", "image")))
+
+
+def _rounded(number: int) -> str:
+    """Three digits and a letter: 61.7k, 11.7M, 1.81G."""
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            value = number / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}{letter}"
+    return str(number)
 
 
 def summary_table(summary: Summary) -> None:

@@ -9,8 +9,8 @@ from chainrule.errors import UserError
 
 
 @explained
-def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    """LeNet-5: images (N, channels, *size) of at least 12 x 12 -> scores (N, classes). It has 61,706 parameters for MNIST."""
+def lenet(num_classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
+    """LeNet-5: images (N, channels, *size) of at least 12 x 12 -> scores (N, num_classes). For MNIST, 61,706 parameters."""
     size = pixels(size)
     if min(size) < 12:
         raise UserError(
@@ -29,5 +29,5 @@ def lenet(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)
         nn.ReLU(),
         nn.Linear(120, 84),
         nn.ReLU(),
-        nn.Linear(84, classes),
+        nn.Linear(84, num_classes),
     )

@@ -7,8 +7,8 @@ from chainrule.arguments import explained, pixels, whole_number
 
 
 @explained
-def mlp(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    """Linear layers of 512, 256 and ``classes`` units with ReLU between: images (N, channels, *size) -> scores (N, classes)."""
+def mlp(num_classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
+    """Linear layers of 512, 256 and ``num_classes`` units: images (N, channels, *size) -> scores (N, num_classes)."""
     height, width = pixels(size)
     return nn.Sequential(
         nn.Flatten(),
@@ -16,5 +16,5 @@ def mlp(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) 
         nn.ReLU(),
         nn.Linear(512, 256),
         nn.ReLU(),
-        nn.Linear(256, classes),
+        nn.Linear(256, num_classes),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.arguments import explained, real_number
 from chainrule.errors import UserError, unknown_value
-from chainrule.tensor import Parameter, random
+from chainrule.tensor import Parameter, functions, random
 
 
 @explained
@@ -45,6 +45,29 @@ def uniform_(parameter: Parameter, low: float, high: float) -> None:
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0) -> None:
     """Assign normally distributed random numbers."""
     parameter.assign(random.normal(_parameter(parameter).shape, mean=mean, std=std, dtype=parameter.dtype))
+
+
+@explained
+def trunc_normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> None:
+    """Assign normal random numbers from within [a, b]: what falls outside is drawn again.
+
+    Raises:
+        UserError: fewer than one in ten numbers would fall inside.
+    """
+    mean, std = real_number("trunc_normal_: mean", mean), real_number("trunc_normal_: std", std)
+    shape = _parameter(parameter).shape
+    inside = (math.erf((b - mean) / std / math.sqrt(2)) - math.erf((a - mean) / std / math.sqrt(2))) / 2 if std > 0 else 0.0
+    if not inside > 0.1:
+        raise UserError(
+            f"trunc_normal_: {100 * max(inside, 0.0):.1f}% of normal numbers of mean {mean} and deviation {std} are within "
+            f"{a} and {b}: give bounds that hold more"
+        )
+    drawn = random.normal(shape, mean=mean, std=std, dtype=parameter.dtype)
+    left = 1 - inside
+    while left > 1e-12:  # the share that is still outside; then what remains is moved to the bounds
+        again = random.normal(shape, mean=mean, std=std, dtype=parameter.dtype)
+        drawn, left = functions.where((drawn < a) | (drawn > b), again, drawn), left * (1 - inside)
+    parameter.assign(drawn.clip(a, b))
 
 
 @explained

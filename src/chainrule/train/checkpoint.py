@@ -20,6 +20,7 @@ from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.formats.schema import Field, different, number, several, shown, text, validated, whole
 from chainrule.models import MODELS
+from chainrule.models.own import is_own
 from chainrule.nn import Module
 from chainrule.optim import Optimizer
 from chainrule.tensor.random import default_generator
@@ -73,6 +74,11 @@ def _object(value: Any) -> str | None:
     return None if isinstance(value, dict) else "an object"
 
 
+def _model(value: Any) -> str | None:
+    known = isinstance(value, str) and (value in MODELS or is_own(value))
+    return None if known else f"one of {', '.join(sorted(MODELS))}, or FILE.py:FUNCTION"
+
+
 _REMEDY = "it was edited or damaged; use another copy"
 
 _SUMS = (Field("loss", number(0)), Field("correct", whole()), Field("images", whole()))
@@ -93,7 +99,8 @@ _CHECKPOINT = (
 """What the metadata of a checkpoint say."""
 
 _MODEL = (
-    Field("model", text(sorted(MODELS))),
+    Field("model", _model),
+    Field("model_digest", text()),
     Field("image_shape", several(whole(1, 1 << 20), "whole numbers of at least 1", 3)),
     Field("classes", different(several(text(), "texts", least=2))),
     Field("mean", several(number(), "finite numbers", least=1)),

@@ -12,7 +12,8 @@ from typing import Any
 from chainrule.arguments import explained, explained_methods, real_number, whole_number, written_whole
 from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
 from chainrule.errors import UserError, unknown_value
-from chainrule.models import MODELS
+from chainrule.models import check_name
+from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
 
 OPTIMIZERS = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
@@ -31,14 +32,16 @@ AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
 class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
 
-    ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel
-    for grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as
-    "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they are empty, nobody has
-    decided yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0
-    saves twice a minute and after each epoch.
+    ``model`` is a name, or ``FILE.py:FUNCTION``, whose path is made absolute and whose SHA-256 is noted as ``model_digest``.
+    ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel for
+    grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as "32x32"
+    (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they are empty, nobody has decided
+    yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0 saves twice a
+    minute and after each epoch.
     """
 
     model: str = "lenet"
+    model_digest: str = ""
     data: str = "mnist"
     epochs: int = 3
     batch_size: int = 64
@@ -58,8 +61,11 @@ class Config:
     checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
+        check_name(self.model)
+        if is_own(self.model) and not self.model_digest:
+            object.__setattr__(self, "model", located(self.model))
+            object.__setattr__(self, "model_digest", digest(self.model))
         for what, value, known in (
-            ("model", self.model, MODELS),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("precision", self.precision, PRECISIONS),
@@ -100,6 +106,11 @@ class Config:
         self.size  # noqa: B018 - checks it
         if self.augment not in ("auto", "none"):
             parse_augmentations(self.augment)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name; for a network of one's own, that of its function."""
+        return self.model.rpartition(":")[2]
 
     @property
     def peak_lr(self) -> float:

@@ -14,13 +14,14 @@ from chainrule.data.image_files import CHANNELS, SEVERAL_UNFILLED, TRANSPARENT, 
 from chainrule.data.image_folders import ImageFolder, Reading, split_of
 from chainrule.data.named import folder_of_images
 from chainrule.display import displayed
+from chainrule.models import MODELS, Entry
 from chainrule.train.config import Config
 from chainrule.train.room import Cost, available_memory, check_room, cost_of, size_text
 
 _SMALL = 96
 """Images of one size, no side longer than this, are taken as they are."""
 
-_SIDES = (64, 32, 28)
+_SIDES = (300, 288, 240, 224, 192, 160, 128, 96, 64, 32, 28)
 """Sides of the squares that others are resized to: the first that most of them fill."""
 
 _MOST_KEPT = 0.25
@@ -65,7 +66,7 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     mode = config.image_mode or common_mode(contents.files)
     size = config.size
     if size is None:
-        size = proposed_size(contents.files)
+        size = proposed_size(contents.files, MODELS.get(config.model))
         if any(file.header.size != size for file in contents.files):
             sizes = f"{_range(contents.files)} pixels, trained at {size[0]} x {size[1]}"
             notes.append(Note(f"{displayed(folder)}: {sizes}; --image-size HxW chooses another"))
@@ -102,15 +103,20 @@ def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch 
     return reading.dataset, _told(contents, [reading])
 
 
-def proposed_size(files: Sequence[ImageFile]) -> tuple[int, int]:
-    """What images are trained at when nobody says: their own size where it is one and small, else a square of 64 pixels, or
-    less where most images are smaller. The models that there are learn little more from more, and their first linear layer
-    grows with the number of pixels."""
+def proposed_size(files: Sequence[ImageFile], model: Entry | None = None) -> tuple[int, int]:
+    """What images are trained at when nobody says: their own size where it is one and small, else a square, of 64 pixels or
+    what ``model`` is usually trained at, whichever is more, or less where most images are smaller; never less than ``model``
+    takes.
+
+    Models for small images learn little more from more pixels, and the first linear layer of some grows with their number.
+    """
     sizes = {file.header.size for file in files}
-    if len(sizes) == 1 and max(next(iter(sizes))) <= _SMALL:
+    least = 1 if model is None else model.least
+    if len(sizes) == 1 and least <= min(next(iter(sizes))) <= max(next(iter(sizes))) <= _SMALL:
         return next(iter(sizes))
     usual = statistics.median(min(file.header.size) for file in files)
-    side = next((side for side in _SIDES if side <= usual), _SIDES[-1])
+    most = max(_SIDES[-3], 0 if model is None else model.image[1])
+    side = next((side for side in _SIDES if least <= side <= min(usual, most)), max(least, _SIDES[-1]))
     return side, side
 
 

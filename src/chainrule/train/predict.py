@@ -56,7 +56,8 @@ class TrainedModel:
         self.image_shape: tuple[int, int, int] = tuple(facts["image_shape"])
         self.normalise = Normalize(facts["mean"], facts["std"])
         channels, height, width = self.image_shape
-        self.model: Module = build(facts["model"], channels, len(self.classes), (height, width)).astype(facts["dtype"])
+        model = build(facts["model"], channels, len(self.classes), (height, width), facts["model_digest"])
+        self.model: Module = model.astype(facts["dtype"])
         load_model(run.model, self.model)
         self.model.eval()
         self.dtype, self.precision = facts["dtype"], run.config.precision

@@ -66,7 +66,7 @@ def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batc
     """Numbers in the weights, and in what a batch leaves on its way through the model; multiply-adds of one image."""
     channels, height, width = image_shape
     with tracing():
-        model = build(config.model, channels, classes, (height, width))
+        model = build(config.model, channels, classes, (height, width), config.model_digest)
         image = placeholder((batch, *image_shape))
         graph = Graph(model(image).node)
         weights = sum(parameter.size for parameter in model.parameters())

@@ -28,6 +28,7 @@ from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.formats.locks import FileLock
+from chainrule.models.own import is_own
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 
@@ -122,7 +123,14 @@ class RunFolder:
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{displayed(config)} cannot be read ({displayed(error)})") from None
-        return cls(target, Config.from_json(text, config))
+        run = cls(target, Config.from_json(text, config))
+        file = Path(run.config.model.rpartition(":")[0])
+        if is_own(run.config.model) and file.resolve().is_relative_to(target.resolve()):
+            raise UserError(
+                f"{displayed(target)} names {displayed(file)} as the code of its model, which lies in the folder "
+                "itself: nothing in a run folder is run, as whoever sent it to you could run code here"
+            )
+        return run
 
     # ---- metrics
 
@@ -204,6 +212,6 @@ def next_folder(config: Config, parent: str | os.PathLike[str] = "runs") -> Path
     name = Path(config.data).name or "data"
     data = "".join(one if displayed(one) == one else "_" for one in name)  # a name that can be typed
     number = 1
-    while (Path(parent) / f"{config.model}-{data}-{number}").exists():
+    while (Path(parent) / f"{config.model_name}-{data}-{number}").exists():
         number += 1
-    return Path(parent) / f"{config.model}-{data}-{number}"
+    return Path(parent) / f"{config.model_name}-{data}-{number}"

@@ -115,7 +115,8 @@ class Trainer:
             workers=config.workers,
         )
         self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
-        self.model = build(config.model, channels, len(self.classes), (height, width)).astype(config.dtype).train()
+        self.model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
+        self.model = self.model.astype(config.dtype).train()
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
@@ -461,6 +462,7 @@ def describe(config: Config, dataset: Dataset, mean: list[float], std: list[floa
     """What is needed to use the weights: kept beside them."""
     return {
         "model": config.model,
+        "model_digest": config.model_digest,
         "image_shape": list(dataset.image_shape),
         "classes": list(dataset.classes),
         "mean": mean,
