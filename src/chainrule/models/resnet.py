@@ -46,7 +46,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3 x 3 convolution between two of 1 x 1, beside a shortcut: (N, inputs, H, W) -> (N, 4 width, H / stride, W / stride)."""
+    """A 3 x 3 convolution between two of 1 x 1, and a shortcut: (N, inputs, H, W) -> (N, 4 width, H / stride, W / stride)."""
 
     expansion: ClassVar[int] = 4
 

@@ -36,8 +36,8 @@ class Config:
     ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel for
     grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as "32x32"
     (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they are empty, nobody has decided
-    yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0 saves twice a
-    minute and after each epoch.
+    yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0 saves twice
+    a minute and after each epoch.
     """
 
     model: str = "lenet"
