@@ -62,7 +62,6 @@ class Entry:
 
 
 _DIGIT, _SMALL, _PHOTO = (1, 28, 28), (3, 32, 32), (3, 224, 224)
-_NO_AUXILIARY = {"options": (("aux_logits", False),), "auxiliary": ("aux1.", "aux2.")}
 
 MODELS: dict[str, Entry] = {
     "mlp": Entry(mlp, _DIGIT, 10, 1, 535_818, 535_040, None, "Rumelhart et al. 1986", sized=True),
@@ -85,7 +84,18 @@ MODELS: dict[str, Entry] = {
     "efficientnet_b1": Entry(efficientnet_b1, (3, 240, 240), 1_000, 1, 7_794_184, 686_802_832, None, "Tan, Le 2019"),
     "efficientnet_b2": Entry(efficientnet_b2, (3, 288, 288), 1_000, 1, 9_109_994, 1_087_529_456, None, "Tan, Le 2019"),
     "efficientnet_b3": Entry(efficientnet_b3, (3, 300, 300), 1_000, 1, 12_233_232, 1_827_141_392, None, "Tan, Le 2019"),
-    "googlenet": Entry(googlenet, _PHOTO, 1_000, 15, 6_624_904, 1_498_376_192, 379, "Szegedy et al. 2015", **_NO_AUXILIARY),
+    "googlenet": Entry(
+        googlenet,
+        _PHOTO,
+        1_000,
+        15,
+        6_624_904,
+        1_498_376_192,
+        379,
+        "Szegedy et al. 2015",
+        options=(("aux_logits", False),),
+        auxiliary=("aux1.", "aux2."),
+    ),
     "densenet121": Entry(densenet121, _PHOTO, 1_000, 29, 7_978_856, 2_834_161_664, 2071, "Huang et al. 2017"),
     "resnet18": Entry(resnet18, _PHOTO, 1_000, 1, 11_689_512, 1_814_073_344, 435, "He et al. 2015"),
     "resnet34": Entry(resnet34, _PHOTO, 1_000, 1, 21_797_672, 3_663_761_408, 899, "He et al. 2015"),
