@@ -87,7 +87,9 @@ def main() -> None:
             distances = [np.linalg.norm(rough[path] - value) / (np.linalg.norm(value) or 1) for path, value in exact.items()]
             arrays[f"{name}/{form}/distances"] = np.array(distances, np.float32)
         print(name)
-    save_file(arrays, TESTS / "expected" / "models.safetensors", {"torch": torch.__version__, "torchvision": torchvision.__version__})
+    save_file(
+        arrays, TESTS / "expected" / "models.safetensors", {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    )
     rows = [f'"{name}": {json.dumps(table, separators=(",", ":"))}' for name, table in tables.items()]
     (TESTS / "expected" / "models.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")
 

@@ -36,10 +36,7 @@ def model(name: str) -> nn.Module:
 def filled(made: nn.Module, dtype: str) -> nn.Module:
     made = made.astype(dtype)
     made.load_state_dict(
-        {
-            path: value if value.dtype == np.int64 else zoo.value(path, value.shape)
-            for path, value in made.state_dict().items()
-        }
+        {path: value if value.dtype == np.int64 else zoo.value(path, value.shape) for path, value in made.state_dict().items()}
     )
     return made
 

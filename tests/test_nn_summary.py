@@ -20,7 +20,7 @@ layer  kind       output shape      parameters  multiply-adds  receptive field
 3      Conv2d     1 x 16 x 10 x 10       2,416        240,000          14 x 14
 4      ReLU       1 x 16 x 10 x 10           0              0          14 x 14
 5      MaxPool2d  1 x 16 x 5 x 5             0              0          16 x 16
-6      Flatten    1 x 400                    0              0          28 x 28
+6      Flatten    1 x 400                    0              0          16 x 16
 7      Linear     1 x 120               48,120         48,000          28 x 28
 8      ReLU       1 x 120                    0              0          28 x 28
 9      Linear     1 x 84                10,164         10,080          28 x 28

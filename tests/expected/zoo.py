@@ -1,4 +1,4 @@
-"""The models as they are held against PyTorch's: on which images, with which weights, and which numbers are kept of each tensor.
+"""The models as they are held against PyTorch's: their images, their weights, and which numbers are kept of each tensor.
 
 ``scripts/models_from_torch.py`` runs them in PyTorch and torchvision, ``test_models_agreement.py`` in chainrule. Nothing here
 knows either.

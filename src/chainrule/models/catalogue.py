@@ -104,7 +104,7 @@ MODELS: dict[str, Entry] = {
     "resnet152": Entry(resnet152, _PHOTO, 1_000, 1, 60_192_808, 11_513_626_624, 1451, "He et al. 2015"),
     "resnext50_32x4d": Entry(resnext50_32x4d, _PHOTO, 1_000, 1, 25_028_904, 4_230_479_872, 427, "Xie et al. 2017"),
     "wide_resnet50_2": Entry(wide_resnet50_2, _PHOTO, 1_000, 1, 68_883_240, 11_398_021_120, 427, "Zagoruyko, Komodakis 2016"),
-    "convnext_tiny": Entry(convnext_tiny, _PHOTO, 1_000, 32, 28_589_128, 4_455_531_264, None, "Liu et al. 2022"),
+    "convnext_tiny": Entry(convnext_tiny, _PHOTO, 1_000, 32, 28_589_128, 4_455_531_264, 1688, "Liu et al. 2022"),
     "vgg11": Entry(vgg11, _PHOTO, 1_000, 32, 132_863_336, 7_609_090_048, 150, "Simonyan, Zisserman 2014"),
     "vgg11_bn": Entry(vgg11_bn, _PHOTO, 1_000, 32, 132_868_840, 7_609_090_048, 150, "Simonyan, Zisserman 2014"),
     "vgg13": Entry(vgg13, _PHOTO, 1_000, 32, 133_047_848, 11_308_466_176, 156, "Simonyan, Zisserman 2014"),

@@ -88,7 +88,7 @@ def _function(name: str, expected: str) -> Callable[..., Any]:
         raise UserError(
             f"model {displayed(name)}: {wanted} is a {type(function).__name__}: name a function that makes the network"
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _module(file: str, expected: str) -> types.ModuleType:

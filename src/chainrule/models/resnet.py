@@ -107,7 +107,9 @@ class ResNet(nn.Module):
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, BasicBlock | Bottleneck):
-                    init.constant_((module.bn2 if isinstance(module, BasicBlock) else module.bn3).weight, 0.0)
+                    last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+                    assert last.weight is not None
+                    init.constant_(last.weight, 0.0)
 
     def _stage(
         self, block: type[BasicBlock] | type[Bottleneck], width: int, count: int, stride: int, groups: int, base_width: int

@@ -7,7 +7,8 @@ f + (r - 1) j with jump j s (Araujo, Norris and Sim, "Computing receptive fields
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import Graph, Node
@@ -151,46 +152,92 @@ def _work_by_module(graph: Graph) -> dict[str, int]:
     return work
 
 
-Fields = tuple[Field, Field]
+@dataclass(frozen=True)
+class _View:
+    """What units of a node see along the height and the width of the image, and where these lie in the node.
+
+    ``strides``: how many elements of the node, in row-major order, are between neighbours along the height, and the width;
+    ``sizes``: how many neighbours there are. None once every unit sees the whole image. A reshape leaves both as they are.
+    """
+
+    height: Field
+    width: Field
+    strides: tuple[int, int] | None
+    sizes: tuple[int, int]
 
 
-def _receptive_fields(graph: Graph, image: Node) -> dict[Node, Fields]:
+def _receptive_fields(graph: Graph, image: Node) -> dict[Node, tuple[Field, Field]]:
     """The receptive field, along height and width, of each node's units; empty if the input is no image (N, C, H, W)."""
     if image.ndim != 4:
         return {}
     whole = (Field(image.shape[2], 1), Field(image.shape[3], 1))
-    fields: dict[Node, Fields] = {image: (Field(1, 1), Field(1, 1))}
+    views = {image: _View(Field(1, 1), Field(1, 1), (image.shape[3], 1), (image.shape[2], image.shape[3]))}
     for node in graph.nodes:
-        below = [fields[input_node] for input_node in node.inputs if input_node in fields]
+        below = [(place, views[input_node]) for place, input_node in enumerate(node.inputs) if input_node in views]
         if not below:
             continue
-        widest = tuple(max((field[axis] for field in below), key=lambda f: f.size) for axis in (0, 1))
-        fields[node] = _through(node, (widest[0], widest[1]), whole)
-    return fields
+        height = max((view.height for _, view in below), key=lambda field: field.size)
+        width = max((view.width for _, view in below), key=lambda field: field.size)
+        located = [(place, view) for place, view in below if view.strides is not None]
+        strides, sizes = _located(node, *located[0]) if len(located) == len(below) else (None, (1, 1))
+        fields = _through_window(node, (height, width)) if strides is not None else whole
+        views[node] = _View(*fields, strides, sizes)
+    return {node: (view.height, view.width) for node, view in views.items()}
 
 
-def _through(node: Node, field: Fields, whole: Fields) -> Fields:
-    """The receptive field after ``node``, given the ``field`` of its input, and that of the ``whole`` image."""
+def _located(node: Node, place: int, view: _View) -> tuple[tuple[int, int] | None, tuple[int, int]]:
+    """Strides and sizes of height and width in ``node``, given those in its input ``place``; None where it mixes all pixels."""
+    assert view.strides is not None
+    a, operation, before = node.attributes, node.operation, node.inputs[place].shape
+    if operation.name == "reshape":
+        return view.strides, view.sizes
+    axes = list(range(len(before)))  # what becomes of each axis of the input: an axis of the node, or None if it is summed over
+    kept: list[int | None] = [*axes]
+    if operation.name == "transpose":
+        kept = [a["axes"].index(axis) for axis in axes]
+    elif operation.name == "broadcast":
+        kept = [axis for axis in range(node.ndim) if axis not in a["axes"]]
+    elif operation.name == "matmul":
+        kept[-1 if place == 0 else max(len(before) - 2, 0)] = None
+    elif isinstance(operation, Primitive) and operation.reduces:
+        gone = a["axes"] if "axes" in a else (a["axis"],)
+        kept = [None if axis in gone else axis - sum(other < axis for other in gone) for axis in axes]
+    strides, sizes = [], []
+    for stride, size in zip(view.strides, view.sizes, strict=True):
+        axis = next((axis for axis in axes if _holds(before, axis, stride, size)), None)
+        new = None if axis is None else kept[axis]
+        if axis is None or new is None:
+            return None, (1, 1)
+        inside = stride // math.prod(before[axis + 1 :])
+        strides.append(math.prod(node.shape[new + 1 :]) * inside)
+        sizes.append(size if node.shape[new] == before[axis] else node.shape[new])
+    return (strides[0], strides[1]), (sizes[0], sizes[1])
+
+
+def _holds(shape: tuple[int, ...], axis: int, stride: int, size: int) -> bool:
+    """Whether the axis of a row-major array holds all ``size`` elements that are ``stride`` apart."""
+    step = math.prod(shape[axis + 1 :])
+    return step <= stride and stride * size <= step * shape[axis]
+
+
+def _through_window(node: Node, field: tuple[Field, Field]) -> tuple[Field, Field]:
+    """The fields behind ``node``, if it slides a window over the image; else the same fields."""
     a = node.attributes
     if node.operation.name == "conv2d":
-        kernel, stride, dilation = node.inputs[1].shape[2:], a["stride"], a["dilation"]
-    elif node.operation.name in ("max_pool2d", "sum_pool2d"):
-        kernel, stride, dilation = a["window"], a["stride"], a.get("dilation", (1, 1))
-    elif node.operation.name == "conv2d_input_gradient":  # at most ceil(reach / stride) input units add to an output unit
+        return _windowed(field, node.inputs[1].shape[2:], a["stride"], a["dilation"])
+    if node.operation.name in ("max_pool2d", "sum_pool2d"):
+        return _windowed(field, a["window"], a["stride"], a.get("dilation", (1, 1)))
+    if node.operation.name == "conv2d_input_gradient":  # at most ceil(reach / stride) input units add to an output unit
         reach = [
             -(-(d * (k - 1) + 1) // s) for k, s, d in zip(node.inputs[1].shape[2:], a["stride"], a["dilation"], strict=True)
         ]
-        return _windowed(field, (reach[0], reach[1]), (1, 1), (1, 1))
-    elif node.operation.role.value in ("mover", "distributor") and node.ndim < 4 and node.inputs[0].ndim == 4:
-        return whole  # flattened, or summed over the image: each unit sees the whole image from here on
-    elif node.operation.name == "matmul" and node.inputs[0].ndim <= 2:
-        return whole
-    else:
-        return field
-    return _windowed(field, (kernel[0], kernel[1]), stride, dilation)
+        return _windowed(field, reach, (1, 1), (1, 1))
+    return field
 
 
-def _windowed(field: Fields, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Fields:
+def _windowed(
+    field: tuple[Field, Field], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[Field, Field]:
     height, width = (
         Field(f.size + d * (k - 1) * f.jump, f.jump * s) for f, k, s, d in zip(field, kernel, stride, dilation, strict=True)
     )
