@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from chainrule.models import MODELS, build
 from chainrule.tensor import tracing
 
 CLASSES = 7
+TABLES = json.loads((Path(__file__).parent / "expected" / "models.json").read_text())
 
 
 def on_images(name: str, side: int) -> nn.Module:
@@ -57,10 +59,10 @@ def test_the_smallest_images_work_and_smaller_ones_are_refused(name: str) -> Non
             model.summary((1, channels, least - 1, least - 1))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in TABLES])  # the others: test_models_agreement.py
 def test_a_compiled_step_learns_and_an_evaluation_gives_scores(name: str) -> None:
     entry = MODELS[name]
-    side = max(entry.least, 32 if entry.image[1] <= 32 else 48)  # so that each normalisation has more than a few values
+    side = max(entry.least, 28)
     cr.manual_seed(0)
     model = build(name, 2, CLASSES, (side, side))
     for module in model.modules():
