@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import errno
 import json
 import os
@@ -598,10 +599,11 @@ def test_weights_that_diverge_in_the_last_step(data: Path, tmp_path: Path, monke
 def test_a_batch_of_one_for_batch_normalisation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last batch of each epoch holds 48 - 47 images; what was saved before stays."""
 
-    def normalised(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+    def normalised(num_classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+        inputs = channels * size[0] * size[1]
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes))
 
-    monkeypatch.setitem(MODELS, "normalised", normalised)
+    monkeypatch.setitem(MODELS, "normalised", dataclasses.replace(MODELS["mlp"], make=normalised))
     options = ("--model", "normalised", "--data", data, "--checkpoint-every", 1, "--batch-size", 47)
     message = refused("train", *options, "--out", tmp_path / "run")
     assert message == (

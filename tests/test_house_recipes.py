@@ -301,12 +301,20 @@ from __future__ import annotations
 from chainrule import nn
 
 
-def linear(channels: int = 1, classes: int = 10, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes))
+def linear(num_classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], num_classes))
 """
             ),
-            "models/__init__.py": added(
-                "\n\nfrom chainrule.models.linear import linear  # noqa: E402\n\nMODELS['linear'] = linear\n"
+            "models/catalogue.py": both(
+                in_front_of("from chainrule.models.mlp", "from chainrule.models.linear import linear\n"),
+                in_front_of(
+                    '    "lenet": Entry(',
+                    '    "linear": Entry(linear, _DIGIT, 10, 1, 7_850, 7_840, None, "nobody", sized=True),\n',
+                ),
+            ),
+            "models/__init__.py": both(
+                in_front_of("from chainrule.models.mlp", "from chainrule.models.linear import linear\n"),
+                in_front_of('    "mlp",', '    "linear",\n'),
             ),
         },
         """

@@ -43,7 +43,7 @@ def filled(made: nn.Module, dtype: str) -> nn.Module:
 
 
 def computed(made: nn.Module, name: str, dtype: str, compiled: bool) -> dict[str, np.ndarray]:
-    """Scores and gradients of all parameters, and of the images, in float64; ``compiled`` in a step that updates the weights."""
+    """Scores and gradients of parameters and images, in float64; ``compiled`` in a step that updates the weights."""
     images = cr.tensor(zoo.images(name, 3).astype(dtype), requires_grad=True)
     upstream = cr.tensor(zoo.upstream(name).astype(dtype))
     optimizer = optim.SGD(list(made.parameters()), 1e-3)

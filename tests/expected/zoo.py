@@ -27,13 +27,13 @@ def side(name: str) -> int:
     return SIDES.get(name, _SIDE)
 
 
-SEEDS = {"shufflenet_v2_x1_0": 1}
-"""Where the images with seed 0 bring a value of a ReLU so close to 0 that float32 and float64 may disagree on its sign."""
+SEEDS = {"shufflenet_v2_x1_0": "1"}
+"""Other images, where the first ones bring a value of a ReLU so close to 0 that float32 and float64 may disagree on its sign."""
 
 
 def images(name: str, channels: int) -> Array:
     """A batch (N, C, H, W) for a model, of numbers that float32 holds exactly."""
-    rng = np.random.default_rng(zlib.crc32(f"images of {name} {SEEDS.get(name, 0)}".encode()))
+    rng = np.random.default_rng(zlib.crc32(f"images of {name}{SEEDS.get(name, '')}".encode()))
     shape = (BATCH, channels, side(name), side(name))
     return rng.standard_normal(shape).astype(np.float32).astype(np.float64)
 

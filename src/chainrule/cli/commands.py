@@ -442,7 +442,7 @@ def _test_images(data: str, trained: TrainedModel) -> Dataset:
 
 
 @app.command(
-    cls=NamingCommand,
+    cls=Command,
     epilog="Examples:\n\n  chainrule models\n\n  chainrule models resnet\n\n  chainrule models --json",
 )
 def models(
