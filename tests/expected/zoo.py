@@ -28,7 +28,7 @@ def side(name: str) -> int:
 
 
 SEEDS = {"shufflenet_v2_x1_0": "1"}
-"""Other images, where the first ones bring a value of a ReLU so close to 0 that float32 and float64 may disagree on its sign."""
+"""Other images, where the first bring a value of a ReLU so close to 0 that float32 and float64 may disagree on its sign."""
 
 
 def images(name: str, channels: int) -> Array:

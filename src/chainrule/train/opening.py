@@ -79,7 +79,7 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     kept = sum(_nbytes(one) for one, stays in zip(folders, keep, strict=True) if stays)
     shape, classes, images = folders[0].image_shape, len(contents.classes), len(folders[0])
     cost = check_room(config, shape, classes, images, kept)
-    usual = proposed_size(contents.files)
+    usual = proposed_size(contents.files, MODELS.get(config.model))
     if (shape[1], shape[2]) != usual:
         notes += _dear(config, shape, cost, kept, usual, cost_of(config, (shape[0], *usual), classes, images))
     readings = [one.read(stays, watch) for one, stays in zip(folders, keep, strict=True)]
