@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule import cli
 from chainrule.cli.output import Output, OutputError, UnreadError, noticed_output
-from running import COMMAND, ENVIRONMENT, TYPED, done, idx_folder, outcome
+from chainrule.display import displayed
+from running import COMMAND, ENVIRONMENT, TYPED, WIDE, done, idx_folder, noted, outcome, pictures
 from systems import needs
 
 FULL = "standard output cannot be written (No space left on device)"
@@ -122,6 +127,102 @@ def test_characters_that_the_encoding_does_not_have_are_written_out(place: Path,
     status, out, err = ended(shell("", "explain", "ö", "w=1", PYTHONIOENCODING="ascii:strict"))
     assert (status, out) == (2, "")
     assert "unknown name '\\xf6'" in err
+
+
+GREEK, KANJI, ROCKET, BYTE = "ελληνικά", "写真", "👩\u200d🚀", "caf\udce9"
+FOREIGN = (GREEK, KANJI, ROCKET, BYTE, "naïve")
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with classes and files of names beyond Latin-1, some no images, and a run on them; all lie below such a name."""
+    root = tmp_path_factory.mktemp("foreign") / f"λ{BYTE}"
+    images, labels = pictures(50, len(FOREIGN), (12, 12))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = root / "data" / FOREIGN[label] / f"{number}{FOREIGN[label]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    for name in FOREIGN:
+        (root / "data" / name / f"broken{name}.png").write_text("no image")
+        (root / "data" / name / f"{name}.txt").write_text("no image")
+    (root / "data" / f"empty{GREEK}").mkdir()
+    noted("train", "--data", root / "data", "--epochs", 1, "--batch-size", 8, "--out", root / f"run{KANJI}")
+    return root
+
+
+FOREIGN_LINES: dict[str, tuple[list[str], int]] = {
+    "train": (["train", "--data", "DATA", "--epochs", "1", "--out", "NEW"], 0),
+    "resume": (["train", "--resume", "RUN"], 0),
+    "evaluate": (["evaluate", "RUN"], 0),
+    "evaluate as JSON": (["evaluate", "RUN", "--json"], 0),
+    "evaluate on it": (["evaluate", "RUN", "--data", "DATA"], 0),
+    "predict": (["predict", "RUN", "GOOD"], 0),
+    "predict as JSON": (["predict", "RUN", "GOOD", "--json"], 0),
+    "predict what is no image": (["predict", "RUN", "GOOD", "BROKEN"], 1),
+    "predict without an image": (["predict", "RUN"], 2),
+    "summary": (["summary", "RUN"], 0),
+    "explain": (["explain", f"{GREEK} * 2", f"{GREEK}=1", "--svg", "DRAWING"], 0),
+    "explain with a mistake": (["explain", f"w * {GREEK}", "w=1"], 2),
+    "an unknown model": (["train", "--model", KANJI], 2),
+    "no such data": (["train", "--data", f"{ROCKET}{BYTE}"], 2),
+    "no number": (["train", "--epochs", GREEK], 2),
+    "an unknown option": (["predict", "RUN", f"--{KANJI}{BYTE}"], 2),
+    "an unknown subcommand": ([f"{ROCKET}{BYTE}"], 2),
+    "a folder that exists": (["train", "--data", "DATA", "--out", "RUN"], 2),
+    "help": (["train", "--help"], 0),
+}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin1", "utf-8"])
+@pytest.mark.parametrize("case", FOREIGN_LINES)
+def test_names_beyond_the_encoding_in_every_subcommand(case: str, encoding: str, foreign: Path, tmp_path: Path) -> None:
+    """What the encoding has is written as it is, the rest is written out; JSON stays JSON."""
+    words, status = FOREIGN_LINES[case]
+    places = {
+        "DATA": [foreign / "data"],
+        "RUN": [foreign / f"run{KANJI}"],
+        "NEW": [tmp_path / f"new{ROCKET}{BYTE}"],
+        "GOOD": [foreign / "data" / name / f"{number}{name}.png" for number, name in enumerate(FOREIGN)],
+        "BROKEN": [foreign / "data" / name / f"broken{name}.png" for name in FOREIGN],
+        "DRAWING": [tmp_path / f"{GREEK}{BYTE}.svg"],
+    }
+    line = [str(one) for word in words for one in places.get(word, [word])]
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", write_through=True) for _ in range(2)]
+    with (
+        mock.patch.object(sys, "argv", ["chainrule", *line]),
+        mock.patch.dict(os.environ, WIDE),
+        contextlib.redirect_stdout(streams[0]),
+        contextlib.redirect_stderr(streams[1]),
+    ):
+        try:
+            cli.main()
+            ended: Any = 0
+        except SystemExit as exit:
+            ended = exit.code or 0
+    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)  # type: ignore[attr-defined]
+    assert ended == status, err
+    if "--json" in words:
+        json.loads(out)
+        return
+    named = [one for one in FOREIGN if any(one in word for word in line)]
+    shown = out + err
+    for name in named if case not in ("summary", "resume", "evaluate", "no number") else []:
+        written = displayed(name).encode(encoding, "backslashreplace").decode(encoding)
+        assert written in shown or repr(name)[1:-1].encode(encoding, "backslashreplace").decode(encoding) in shown
+    if case == "predict what is no image":
+        for name in FOREIGN:
+            written = displayed(name).encode(encoding, "backslashreplace").decode(encoding)
+            assert f"broken{written}.png is no image of a format that is read" in err
+            assert f"{written}.png" in out
+
+
+def test_a_signal_is_answered_in_the_encoding(foreign: Path, tmp_path: Path) -> None:
+    """Which is written past Python's streams."""
+    code = f"from chainrule.signals import tell; tell({'saved in ' + GREEK + ' naïve'!r})"
+    for encoding in ("ascii", "latin1", "utf-8"):
+        environment = {**ENVIRONMENT, "PYTHONIOENCODING": encoding}
+        ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+        assert ran.stderr == f"saved in {GREEK} naïve\n".encode(encoding, "backslashreplace")
 
 
 # ---- trainings

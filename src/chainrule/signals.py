@@ -158,7 +158,7 @@ def tell(message: str) -> None:
             said = _fitted(message, handle) + "\n" if stream is sys.__stderr__ else ""
             text = (_BARE_LINE + _CURSOR if redraws else "") + said
             if text and _takes_more(handle):
-                os.write(handle, text.encode(errors="replace"))
+                os.write(handle, text.encode(stream.encoding or "utf-8", "backslashreplace"))
         except (OSError, ValueError):  # closed, or its terminal has gone
             continue
 
