@@ -273,6 +273,7 @@ def test_predict_without_an_image(run: Path, tmp_path: Path, monkeypatch: pytest
     )
 
 
+@needs("links and pipes")
 def test_a_name_that_begins_with_a_minus(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken for options gets a word on how names are given; what is none and is no file does not."""
     monkeypatch.chdir(tmp_path)

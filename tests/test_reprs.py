@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import data, graph, lens, nn, ops, optim, train
+from chainrule import data, graph, lens, models, nn, ops, optim, train
 from chainrule.compiler.report import PassReport, PassReports
 from chainrule.cpu.runtime.limits import Limits
 from chainrule.cpu.runtime.profile import KernelRow, ProgramProfile
@@ -62,6 +62,26 @@ ARGUMENTS: dict[type, tuple[Any, ...]] = {
     nn.MaxPool2d: (2,),
     nn.ModuleList: ([nn.ReLU()],),
     nn.Sequential: (nn.Linear(3, 4), nn.ReLU()),
+    nn.AdaptiveAvgPool1d: (4,),
+    nn.AdaptiveMaxPool1d: (4,),
+    nn.AdaptiveMaxPool2d: (4,),
+    nn.AvgPool1d: (3,),
+    nn.ChannelShuffle: (2,),
+    nn.ConvTranspose1d: (3, 8, 3),
+    nn.Embedding: (10, 4),
+    nn.InstanceNorm1d: (8,),
+    nn.InstanceNorm2d: (8,),
+    nn.LocalResponseNorm: (5,),
+    nn.MaxPool1d: (3,),
+    nn.PixelShuffle: (2,),
+    nn.PixelUnshuffle: (2,),
+    nn.RMSNorm: (8,),
+    nn.ReflectionPad2d: (1,),
+    nn.ReplicationPad2d: (1,),
+    nn.ZeroPad2d: (1,),
+    nn.StochasticDepth: (0.1, "row"),
+    nn.Unflatten: (1, (2, 4)),
+    nn.Upsample: (None, 2),
 }
 
 
@@ -147,6 +167,7 @@ class Examples:
             graph.originating_from: lambda: graph.originating_from(self.w.node.origin),
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
+            models.Entry: lambda: models.MODELS["lenet"],
             lens.Row: lambda: self.explanation().rows[0],
             lens.Step: lambda: lens.Step(LARGE, LARGE, LARGE),
             lens.Summand: lambda: lens.Summand("h1", LARGE),

@@ -156,16 +156,21 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
     Arguments for parameters annotated as ``bool`` must be True or False.
     """
-    call, flags = _name_of(function), _flags_of(function)
+    own_name, flags = _name_of(function), _flags_of(function)
+
+    def name(args: tuple[Any, ...]) -> str:
+        """The name of the call in messages: for a constructor that a class inherits, that of the class which is made."""
+        inherits = args and getattr(type(args[0]), "__init__", None) is called and function.__name__ == "__init__"
+        return type(args[0]).__name__ if inherits else own_name
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
         try:
             if flags:
-                _check_flags(call, flags, args, options)
+                _check_flags(name(args), flags, args, options)
             return function(*args, **options)
         except TypeError:
-            misfit = misfit_of(function, args, options)
+            misfit = misfit_of(function, args, options, name(args))
             if misfit is None:
                 raise
             error = misfit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chainrule.models.alexnet import alexnet
@@ -43,7 +43,7 @@ class Entry:
     ``auxiliary`` are beginnings of names in other people's files of weights that it has no use for.
     """
 
-    make: Callable[..., Module]
+    make: Callable[..., Module] = field(repr=False)
     image: tuple[int, int, int]
     classes: int
     least: int
