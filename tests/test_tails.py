@@ -25,6 +25,9 @@ Function = Callable[[cr.Tensor], cr.Tensor]
 TINY, LARGE = (1e-30, 1e-10, 1e-5, 1e-3), (150.0, 1e10, 1e30)
 
 
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
 def s(x: Array) -> Array:
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, small) / (1 + small)
@@ -54,6 +57,12 @@ def by_tanh(x: Array) -> tuple[Array, Array, Array]:
     t, slope, curvature = c * (x + 0.044715 * x**3), c * (1 + 3 * 0.044715 * x * x), c * 6 * 0.044715 * x
     d = s(t) * s(-t)
     return x * s(t), s(t) + x * d * slope, 2 * d * slope + x * (d * (s(-t) - s(t)) * slope**2 + d * curvature)
+
+
+def mish(x: Array) -> tuple[Array, Array, Array]:
+    """x tanh(softplus(x))."""
+    t, d = np.tanh(softplus(x)), sech2(softplus(x))
+    return x * t, t + x * d * s(x), 2 * d * s(x) + x * d * s(x) * (s(-x) - 2 * t * s(x))
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,70 @@ TAILS: dict[str, Tail] = {
         growth=2,
     ),
     "softplus": Tail(lambda x: cr.Tensor(ops.softplus(x.node)), lambda x: (softplus(x), s(x), s(x) * s(-x))),
+    "nn softplus": Tail(lambda x: F.softplus(x, threshold=1e30), lambda x: (softplus(x), s(x), s(x) * s(-x))),
+    "logsigmoid": Tail(F.logsigmoid, lambda x: (-softplus(-x), s(-x), -s(x) * s(-x))),
+    "softsign": Tail(
+        F.softsign, lambda x: (x / (1 + abs(x)), 1 / (1 + abs(x)) ** 2, -2 * np.sign(x) / (1 + abs(x)) ** 3)
+    ),
+    "elu": Tail(
+        lambda x: F.elu(x, 1.5),
+        lambda x: (
+            np.where(x > 0, x, 1.5 * np.expm1(np.minimum(x, 0))),
+            np.where(x > 0, 1, 1.5 * np.exp(np.minimum(x, 0))),
+            np.where(x > 0, 0, 1.5 * np.exp(np.minimum(x, 0))),
+        ),
+    ),
+    "celu": Tail(
+        lambda x: F.celu(x, 2.0),
+        lambda x: (
+            np.where(x > 0, x, 2 * np.expm1(np.minimum(x, 0) / 2)),
+            np.where(x > 0, 1, np.exp(np.minimum(x, 0) / 2)),
+            np.where(x > 0, 0, np.exp(np.minimum(x, 0) / 2) / 2),
+        ),
+    ),
+    "selu": Tail(
+        F.selu,
+        lambda x: (
+            SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))),
+            SELU_SCALE * np.where(x > 0, 1, SELU_ALPHA * np.exp(np.minimum(x, 0))),
+            SELU_SCALE * np.where(x > 0, 0, SELU_ALPHA * np.exp(np.minimum(x, 0))),
+        ),
+    ),
+    "hardtanh": Tail(F.hardtanh, lambda x: (np.clip(x, -1, 1), abs(x) < 1, 0 * x)),
+    "hardsigmoid": Tail(F.hardsigmoid, lambda x: (np.clip(x / 6 + 0.5, 0, 1), np.where(abs(x) < 3, 1 / 6, 0), 0 * x)),
+    "hardswish": Tail(
+        F.hardswish,
+        lambda x: (
+            x * np.clip(x / 6 + 0.5, 0, 1),
+            np.where(abs(x) < 3, x / 3 + 0.5, x > 0),
+            np.where(abs(x) < 3, 1 / 3, 0),
+        ),
+    ),
+    "mish": Tail(F.mish, mish),
+    "glu": Tail(
+        lambda x: F.glu(cr.stack([x * 0 + 2, x], axis=1), 1)[:, 0],
+        lambda x: (2 * s(x), 2 * s(x) * s(-x), -2 * s(x) * s(-x) * np.tanh(x / 2)),
+    ),
+    "prelu": Tail(
+        lambda x: F.prelu(x, cr.tensor([0.25]).astype(x.dtype)),
+        lambda x: (np.where(x > 0, x, 0.25 * x), np.where(x > 0, 1, 0.25), 0 * x),
+    ),
+    "huber_loss": Tail(
+        lambda x: F.huber_loss(x, x.detach() * 0, reduction="none", delta=2.0),
+        lambda x: (
+            np.where(abs(x) < 2, x * x / 2, 2 * (abs(x) - 1)),
+            np.where(abs(x) < 2, x, 2 * np.sign(x)),
+            np.where(abs(x) < 2, 1, 0),
+        ),
+    ),
+    "kl_div of log_softmax": Tail(
+        of_two(
+            lambda z: F.kl_div(
+                F.log_softmax(z, 1), cr.zeros(z.shape, z.dtype) + cr.tensor([1.0, 0.0, 0.0]), reduction="none"
+            )[:, 0]
+        ),
+        expected_of_label(0),
+    ),
     "log1p": Tail(cr.log1p, lambda x: (np.log1p(x), 1 / (1 + x), -1 / (1 + x) ** 2), low=-0.9),
     "expm1": Tail(lambda x: cr.expm1(-x), lambda x: (np.expm1(-x), -np.exp(-x), np.exp(-x)), low=-80),
     "binary cross-entropy of 0": bce(0.0),
@@ -211,6 +284,11 @@ def test_large_inputs_give_the_limits(name: str) -> None:
 def test_every_activation_and_loss_is_here() -> None:
     no_tails = {"adaptive_avg_pool2d", "affine", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d", "dropout"}
     no_tails |= {"flatten", "group_norm", "layer_norm", "linear", "max_pool2d", "normalised"}
+    no_tails |= {"adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d", "max_pool1d", "interpolate"}
+    no_tails |= {"channel_shuffle", "pad", "pixel_shuffle", "pixel_unshuffle", "unfold", "embedding", "conv_transpose1d"}
+    no_tails |= {"dropout2d", "stochastic_depth", "instance_norm", "local_response_norm", "rms_norm", "normalize"}
+    no_tails |= {"cosine_similarity", "scaled_dot_product_attention"}
+    no_tails |= {"binary_cross_entropy"}  # of probabilities, whose slopes grow without bound
     there = {name for name in F.__all__ if inspect.isfunction(getattr(F, name))} - no_tails
     tried = " ".join([*TAILS, "binary_cross_entropy_with_logits", "cross_entropy"])
     assert not {name for name in there if name not in tried}
