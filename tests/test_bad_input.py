@@ -31,6 +31,8 @@ from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, roo
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, noted, outcome, pictures, refused
 from systems import name_of_open_file, needs
 
+KNOWN = ", ".join(sorted(MODELS))
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -60,8 +62,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("model", "lennet", "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
-        ("model", "resnet18", "unknown model 'resnet18': Known: lenet, mlp"),
+        ("model", "lennet", f"unknown model 'lennet': did you mean 'lenet'? Known: {KNOWN}"),
+        ("model", "transformer", f"unknown model 'transformer': Known: {KNOWN}"),
         ("optimizer", "sdg", "unknown optimizer 'sdg': did you mean 'sgd'? Known: adam, adamw, rmsprop, sgd"),
         (
             "schedule",
@@ -847,8 +849,7 @@ def test_no_run_folder(tmp_path: Path) -> None:
         assert refused(*arguments, tmp_path / "empty") == f"{tmp_path / 'empty'} is no run folder: it holds no config.json"
     assert refused("predict", tmp_path / "none", "x.png").startswith("there is no run folder ")
     assert (
-        refused("summary", "lenett")
-        == "unknown model 'lenett': did you mean 'lenet'? Known: lenet, mlp, or the folder of a run"
+        refused("summary", "lenett") == f"unknown model 'lenett': did you mean 'lenet'? Known: {KNOWN}, or the folder of a run"
     )
 
 
@@ -878,7 +879,7 @@ def test_resume_with_other_options(option: list[Any], run: Path) -> None:
         ("{}", "model is missing"),
         ("[1]", "model is missing"),
         ("5", "argument of type 'int' is not iterable"),
-        ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'? Known: lenet, mlp"),
+        ({"model": "lennet"}, f"unknown model 'lennet': did you mean 'lenet'? Known: {KNOWN}"),
         ({"epochs": "two"}, "epochs must be a whole number of at least 1, got 'two'"),
         ({"augment": 7}, "augment must be a text, got 7"),
         ({"colour": "red"}, f"Config: unknown argument 'colour': Known: {', '.join(sorted(Config.__dataclass_fields__))}"),
@@ -1081,6 +1082,8 @@ def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
         ("__init__.py", "importlib.import_module"),  # parts of the package by names that it has
         ("train/trainer.py", "compile"),  # chainrule's own
         ("tensor/compiled.py", "compile"),
+        ("models/own.py", "exec"),  # a network of somebody's own, whose file was named, and is no part of a run folder
+        ("models/own.py", "compile"),
     }
 
 

@@ -58,7 +58,7 @@ def build(name: str, channels: int, classes: int, size: tuple[int, int], digest:
     check_name(name)
     entry = MODELS[name]
     try:
-        if min(height, width) < entry.least:
+        if min(height, width) < entry.least and not entry.sized:  # those look for themselves
             raise UserError(f"it needs at least {entry.least} x {entry.least} pixels: use larger images, or a smaller model")
         return entry.model(channels, classes, (height, width))
     except UserError as error:

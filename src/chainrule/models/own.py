@@ -23,6 +23,8 @@ _loaded: dict[tuple[str, str], types.ModuleType] = {}  # by path and digest: one
 
 def is_own(name: str) -> bool:
     """Whether a model's name is that of a function in a file: ``my_nets.py:make_net``."""
+    if not isinstance(name, str):
+        return False
     file, colon, function = name.rpartition(":")
     return bool(colon) and file.endswith(".py") and bool(function)
 
