@@ -40,5 +40,5 @@ def settle() -> None:
 
 
 def _size(text: str) -> int:
-    """Of a terminal; 0 for what is none."""
+    """The width of a terminal in characters; 0 for what is none."""
     return min(_MOST, written_whole(text) or 0) if text.isascii() else 0

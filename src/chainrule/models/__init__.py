@@ -36,6 +36,7 @@ from chainrule.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_
 from chainrule.nn import Module
 
 
+@explained
 def check_name(name: str) -> None:
     """UserError, with the nearest names, unless ``name`` is one of ``MODELS`` or has the form ``FILE.py:FUNCTION``."""
     if name not in MODELS and not is_own(name):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chainrule.arguments import explained, explained_methods
 from chainrule.models.alexnet import alexnet
 from chainrule.models.cifar_resnet import resnet9, resnet20, resnet32, resnet56
 from chainrule.models.convnext import convnext_tiny
@@ -32,6 +33,7 @@ from chainrule.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_
 from chainrule.nn import Module
 
 
+@explained_methods
 @dataclass(frozen=True)
 class Entry:
     """A model and what is known of it.
@@ -60,6 +62,8 @@ class Entry:
         sized = {"size": size} if self.sized else {}
         return self.make(num_classes=classes, channels=channels, **sized, **dict(self.options))
 
+
+Entry.__init__ = explained(Entry.__init__)  # type: ignore[method-assign]
 
 _DIGIT, _SMALL, _PHOTO = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 

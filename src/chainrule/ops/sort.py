@@ -19,7 +19,7 @@ def _argsort_shape(x: TensorType, *, axis: int, descending: bool) -> TensorType:
 
 
 def _argsort_reference(x: Array, *, axis: int, descending: bool) -> Any:
-    """Of equal numbers the first comes first, also in descending order: the ascending order of the reversed axis, reversed."""
+    """Equal numbers keep their order, also in descending order: it is the ascending order of the reversed axis, reversed."""
     if not descending:
         return np.argsort(x, axis, kind="stable")
     return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)

@@ -21,7 +21,7 @@ OPTIMIZERS = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
 
 _MOST = 3.4e38  # of a float32
 MOST_COUNTED = 1_000_000_000
-"""Of epochs, images and steps: what is more is a slip, and would train for longer than anybody waits."""
+"""The largest number of epochs, images or steps: a larger one is a slip, and would train for longer than anybody waits."""
 
 SCHEDULES = ("one-cycle", "cosine", "step", "warm-up", "constant")
 AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
