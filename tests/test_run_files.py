@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from chainrule.errors import ChainruleWarning, UserError
 from chainrule.formats import load_safetensors, locks, save_safetensors
 from chainrule.formats.locks import FileLock
+from chainrule.models import MODELS
 from chainrule.train import Config, RunFolder, TrainedModel, Trainer, open_datasets
 from chainrule.train.checkpoint import load_checkpoint, load_model, model_description, save_model
 from running import idx_folder, outcome, process, refused
@@ -238,7 +239,8 @@ def test_what_is_said_of_a_wrong_field_of_a_checkpoint(change: dict[str, Any], t
         ({"classes": ["a", "a"]}, "classes must be a list without anything twice, got ['a', 'a']"),
         ({"std": [0.0]}, "std must be a list of at least 1 numbers above 0, got [0.0]"),
         ({"mean": [0.1, 0.2]}, "mean has 2 numbers, image_shape has 1 channels"),
-        ({"model": "lenett"}, "model must be one of lenet, mlp, got 'lenett'"),
+        ({"model": "lenett"}, f"model must be one of {', '.join(sorted(MODELS))}, or FILE.py:FUNCTION, got 'lenett'"),
+        ({"model_digest": "x"}, "model_digest must be a SHA-256 in hexadecimal digits, or empty, got 'x'"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64, got 'float16'"),
     ],
 )

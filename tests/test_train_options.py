@@ -309,5 +309,5 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
     given = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), value)]
     written = config(train(*given))
     assert written.pop("checksum")
-    assert written == {**options, "data": str(data)}
-    assert set(options) | {"data"} == set(Config.__dataclass_fields__)
+    assert written == {**options, "data": str(data), "model_digest": ""}
+    assert set(options) | {"data", "model_digest"} == set(Config.__dataclass_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
 # ---- a model with buffers and random numbers, stopped at every step
 
 
-def _noisy(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
+def _noisy(num_classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """Batch normalisation has buffers, dropout draws from the random counter."""
     return nn.Sequential(
         nn.Conv2d(channels, 3, 3),
@@ -184,7 +185,7 @@ def _noisy(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
         nn.ReLU(),
         nn.Flatten(),
         nn.Dropout(0.3),
-        nn.Linear(3 * (size[0] - 2) * (size[1] - 2), classes),
+        nn.Linear(3 * (size[0] - 2) * (size[1] - 2), num_classes),
     )
 
 
@@ -208,7 +209,7 @@ class Stopper:
 
 @pytest.fixture
 def noisy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(MODELS, "noisy", _noisy)
+    monkeypatch.setitem(MODELS, "noisy", dataclasses.replace(MODELS["mlp"], make=_noisy))
     splits = [ArrayDataset(*pictures(count, 3, (6, 6), seed), name=name) for count, seed, name in ((20, 1, "a"), (9, 2, "b"))]
 
     def trainer(folder: RunFolder) -> Trainer:

@@ -8,6 +8,7 @@ what run it is: its options and facts about its data.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -79,6 +80,11 @@ def _model(value: Any) -> str | None:
     return None if known else f"one of {', '.join(sorted(MODELS))}, or FILE.py:FUNCTION"
 
 
+def _digest(value: Any) -> str | None:
+    fits = isinstance(value, str) and re.fullmatch(r"([0-9a-f]{64})?", value)
+    return None if fits else "a SHA-256 in hexadecimal digits, or empty"
+
+
 _REMEDY = "it was edited or damaged; use another copy"
 
 _SUMS = (Field("loss", number(0)), Field("correct", whole()), Field("images", whole()))
@@ -100,7 +106,7 @@ _CHECKPOINT = (
 
 _MODEL = (
     Field("model", _model),
-    Field("model_digest", text()),
+    Field("model_digest", _digest),
     Field("image_shape", several(whole(1, 1 << 20), "whole numbers of at least 1", 3)),
     Field("classes", different(several(text(), "texts", least=2))),
     Field("mean", several(number(), "finite numbers", least=1)),
