@@ -18,7 +18,7 @@ BATCH = 2
 ENTRIES = 12
 """Elements kept of each tensor, beside its norm."""
 
-SIDES = {"alexnet": 67, "efficientnet_b3": 48, "googlenet": 48, "densenet121": 48, "lenet": 28, "mlp": 12}
+SIDES = {"alexnet": 67, "efficientnet_b3": 48, "googlenet": 48, "densenet121": 65, "lenet": 28, "mlp": 12}
 _SIDE = 37
 """Height and width of the images, where ``SIDES`` has none: odd, so that strides leave something over."""
 
