@@ -64,7 +64,7 @@ ERRORS = [
     ["explain", "w", "w=[1,2"],
     ["explain", "w", "--nonsense"],
     ["explain"],
-    ["train", "--model", "resnet18"],
+    ["train", "--model", "resnet19"],
     ["train", "--lr", "-1"],
     ["train", "--data", "nowhere"],
     ["train", "--epochs", "many"],
@@ -99,6 +99,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, arguments: list[str]) -> 
     """What the command prints where COLUMNS says ``width``."""
     monkeypatch.setattr("running.WIDE", {"COLUMNS": str(width)})
     ended = command(*arguments)
+    assert (ended.status != 0) == (arguments in ERRORS), "an error here is refused at once, and nothing else is"
     return ended.out + ended.err
 
 
