@@ -429,12 +429,12 @@ ROWS: list[tuple[str, str]] = [
     (
         "lin.load_state_dict(None)",
         "load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a "
-        "NoneType: chainrule.formats.load_safetensors(path)[0]",
+        "NoneType: chainrule.models.load_weights(model, path) loads",
     ),
     (
         "lin.load_state_dict([1, 2])",
         "load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a "
-        "list: chainrule.formats.load_safetensors(path)[0]",
+        "list: chainrule.models.load_weights(model, path) loads",
     ),
     ("lin.load_state_dict({})", "load_state_dict: the state does not fit this Linear:"),
     ('lin.load_state_dict({"weight": "a", "bias": "b"})', "load_state_dict: the state does not fit this Linear:"),
@@ -443,12 +443,12 @@ ROWS: list[tuple[str, str]] = [
     (
         "lin.load_state_dict(lin)",
         "load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a "
-        "Linear: chainrule.formats.load_safetensors(path)[0]",
+        "Linear: chainrule.models.load_weights(model, path) loads",
     ),
     (
         'lin.load_state_dict("model.pt")',
         "load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a str: "
-        "chainrule.formats.load_safetensors(path)[0] reads",
+        "chainrule.models.load_weights(model, path) loads",
     ),
     ("lin.apply(3)", "apply: needs a function of a module, got a int"),
     ('lin.train("yes")', "train: mode must be True or False, got 'yes'"),

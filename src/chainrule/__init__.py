@@ -156,6 +156,7 @@ __all__ = [
     "isinf",
     "isnan",
     "lens",
+    "load",
     "log",
     "log1p",
     "log2",
@@ -182,6 +183,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "save",
     "set_threads",
     "sigmoid",
     "sign",
@@ -216,15 +218,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # the names in ``_LATER``; a test compares the two
     from chainrule import data, formats, lens, models, nn, optim, train
     from chainrule.lens.explain import explain
+    from chainrule.nn.saving import load, save
 
 _LATER = {
     "data": "chainrule.data",
     "explain": "chainrule.lens.explain",
     "formats": "chainrule.formats",
     "lens": "chainrule.lens",
+    "load": "chainrule.nn.saving",
     "models": "chainrule.models",
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",
+    "save": "chainrule.nn.saving",
     "train": "chainrule.train",
 }
 """Public names that are imported when first used, and their modules, so that ``import chainrule`` stays fast."""

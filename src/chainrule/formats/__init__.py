@@ -2,8 +2,10 @@
 
 from chainrule.formats.atomic import cannot_write, leftovers, temporary_name, write_atomically
 from chainrule.formats.safetensors_files import load_safetensors, save_safetensors
+from chainrule.formats.weight_files import WeightFile
 
 __all__ = [
+    "WeightFile",
     "cannot_write",
     "leftovers",
     "load_safetensors",

@@ -33,6 +33,7 @@ def save_safetensors(
 
     A checksum of all of it is added to the metadata, and ``load_safetensors`` verifies it: disks and copies do flip bits.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
     if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
@@ -50,7 +51,11 @@ def save_safetensors(
     if CHECKSUM in said:
         raise UserError(f"save_safetensors: the metadata cannot have {CHECKSUM!r}, which is added here: leave it out")
     said[CHECKSUM] = checksum(arrays, said)
-    write_atomically(path, _with_metadata(save(arrays), said))
+    try:
+        content = save(arrays)
+    except SafetensorError as error:  # a dtype that the format lacks
+        raise UserError(f"save_safetensors: {error}: convert the array to another") from None
+    write_atomically(path, _with_metadata(content, said))
 
 
 @explained
@@ -60,36 +65,51 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, st
     Raises:
         UserError: there is no such file, or it is cut off, damaged (if it has a checksum, by a single bit) or of another kind.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"load_safetensors: path must be the path of a file, got {path!r}")
     source = Path(path)
-    if not source.is_file():
-        raise UserError(f"{displayed(source)} does not exist: expected a safetensors file")
-    try:
-        with safe_open(str(source), framework="numpy") as file:
+    with opened_safetensors(source) as file:
+        try:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = dict(file.metadata() or {})
-    except AttributeError as error:  # module 'numpy' has no attribute 'float8_e4m3fn'
-        raise UserError(
-            f"{displayed(source)} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to another"
-        ) from error
-    except (SafetensorError, KeyError, ValueError) as error:
-        size = source.stat().st_size
-        raise UserError(
-            f"{displayed(source)} ({size:,} bytes) is no whole safetensors file ({error}): "
-            "it was cut off, damaged or is of another kind; "
-            "use another copy"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{displayed(source)} cannot be read: {error.strerror or error}") from error
+        except AttributeError as error:  # module 'numpy' has no attribute 'float8_e4m3fn'
+            raise UserError(
+                f"{displayed(source)} holds numbers of a type that NumPy lacks ({str(error).split()[-1]}): convert them to "
+                "another"
+            ) from error
+        except (KeyError, ValueError) as error:
+            raise _no_whole_file(source, error) from error
+        metadata = dict(file.metadata() or {})
     expected = metadata.pop(CHECKSUM, None)
     if expected is not None and expected != checksum(tensors, metadata):
         raise UserError(
             f"{displayed(source)} is damaged: its checksum says that what it holds is not what was written; use another copy"
         )
     return tensors, metadata
+
+
+def opened_safetensors(path: Path) -> Any:
+    """The file as the safetensors library opens it, with its header checked and its tensors yet to be read.
+
+    Raises:
+        UserError: there is no such file, or it is cut off, damaged or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"{displayed(path)} does not exist: expected a safetensors file")
+    try:
+        return safe_open(str(path), framework="numpy")
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _no_whole_file(path, error) from error
+    except OSError as error:
+        raise UserError(f"{displayed(path)} cannot be read: {error.strerror or error}") from error
+
+
+def _no_whole_file(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{displayed(path)} ({path.stat().st_size:,} bytes) is no whole safetensors file ({error}): "
+        "it was cut off, damaged or is of another kind; use another copy"
+    )
 
 
 def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> list[bytes | memoryview]:

@@ -33,6 +33,7 @@ from chainrule.models.resnet import (
 from chainrule.models.shufflenet import shufflenet_v2_x1_0
 from chainrule.models.squeezenet import squeezenet1_0, squeezenet1_1
 from chainrule.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
+from chainrule.models.weights import Fit, Loaded, classifier, load_weights, nearest_model
 from chainrule.nn import Module
 
 
@@ -69,9 +70,12 @@ def build(name: str, channels: int, classes: int, size: tuple[int, int], digest:
 __all__ = [
     "MODELS",
     "Entry",
+    "Fit",
+    "Loaded",
     "alexnet",
     "build",
     "check_name",
+    "classifier",
     "convnext_tiny",
     "densenet121",
     "efficientnet_b0",
@@ -80,11 +84,13 @@ __all__ = [
     "efficientnet_b3",
     "googlenet",
     "lenet",
+    "load_weights",
     "mlp",
     "mobilenet_small",
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
+    "nearest_model",
     "resnet9",
     "resnet18",
     "resnet18_small",

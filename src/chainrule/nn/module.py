@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ import numpy as np
 
 from chainrule.arguments import explained, explained_methods, flag, misfit_of, shape_of
 from chainrule.errors import UserError
+from chainrule.formats import save_safetensors
 from chainrule.graph import current_module, inside_module, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, is_float
 from chainrule.habits import MODULE, absent
 from chainrule.nn.conversion import as_input
+from chainrule.nn.fitting import Misfit
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
 from chainrule.tensor.watched import MISSING, Watched, changed, note
 
@@ -306,8 +309,11 @@ class Module(Watched):
                     module._cells[name] = converted[cell]
         return self
 
-    def _cells_by_every_name(self) -> dict[str, Cell]:
-        """Every parameter and buffer under all of its paths. It has two in a layer used at two places, as in PyTorch."""
+    def state_cells(self) -> dict[str, Cell]:
+        """Every parameter and buffer under all of its paths: the entries of ``state_dict()``.
+
+        It has two in a layer that is used at two places, as in PyTorch.
+        """
         named: dict[str, Cell] = {}
         stack: list[tuple[str, Module, tuple[Module, ...]]] = [("", self, ())]
         while stack:
@@ -325,7 +331,17 @@ class Module(Watched):
 
         What the model holds at two places appears under both paths, as in PyTorch, so that either library can load it.
         """
-        return {name: cell.numpy() for name, cell in self._cells_by_every_name().items()}
+        return {name: cell.numpy() for name, cell in self.state_cells().items()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write every parameter and buffer into a safetensors file, atomically, by their names in ``state_dict()``.
+
+        Any program that reads safetensors reads it; ``chainrule.models.load_weights(model, path)`` loads it.
+
+        Raises:
+            UserError: the file cannot be written; what was there before is untouched.
+        """
+        save_safetensors(path, self.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Assign every parameter and buffer from ``state``; nothing is assigned unless everything fits.
@@ -334,33 +350,32 @@ class Module(Watched):
         ``strict=False`` tolerates missing and unexpected names, but never wrong shapes.
 
         Raises:
-            UserError: the state does not fit; the message lists everything that is wrong.
+            UserError: the state does not fit; the message lists everything that is wrong, in groups where that is much.
         """
         if not isinstance(state, Mapping):
             raise UserError(
                 f"load_state_dict: the state must be a dict of names and arrays, as state_dict() gives it, got a "
-                f"{type(state).__name__}: chainrule.formats.load_safetensors(path)[0] reads the state of a file"
+                f"{type(state).__name__}: chainrule.models.load_weights(model, path) loads a file"
             )
-        cells = self._cells_by_every_name()
+        cells = self.state_cells()
         both = [name for name in cells if name in state]
         given = {cells[name] for name in both}
-        wrong = []
-        if strict:
-            missing = [name for name, cell in cells.items() if cell not in given]
-            unexpected = [name for name in state if name not in cells]
-            wrong += [f"missing: {', '.join(missing)}"] if missing else []
-            wrong += [f"unexpected: {', '.join(map(str, unexpected))}"] if unexpected else []
-        for name in both:
-            have, shape = cells[name].shape, tuple(np.shape(state[name]))
-            if have != shape:
-                wrong.append(f"{name}: the model has shape {have}, the state {shape}")
+        missing = [name for name, cell in cells.items() if cell not in given] if strict else []
+        unexpected = [str(name) for name in state if name not in cells] if strict else []
+        shapes: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
+        differ: list[str] = []
         values: dict[Cell, tuple[str, Tensor]] = {}
-        for name in both if not wrong else ():  # all values are converted before any is assigned
-            cell = cells[name]
-            value = tensor(state[name], cell.dtype)
-            first, same = values.setdefault(cell, (name, value))
-            if not np.array_equal(same.numpy(), value.numpy(), equal_nan=True):
-                wrong.append(f"{first} and {name} differ in the state, but are one {type(cell).__name__.lower()} of the model")
+        for name in both:  # all values are converted before any is assigned; each is asked for once, as it may be in a file
+            cell, found = cells[name], state[name]
+            if np.shape(found) != cell.shape:
+                shapes.append((name, cell.shape, np.shape(found)))
+            elif not (missing or unexpected or shapes):
+                value = tensor(found, cell.dtype)
+                first, same = values.setdefault(cell, (name, value))
+                if first != name and not np.array_equal(same.numpy(), value.numpy(), equal_nan=True):
+                    kind = type(cell).__name__.lower()
+                    differ.append(f"{first} and {name} differ in the state, but are one {kind} of the model")
+        wrong = [*Misfit(tuple(missing), tuple(unexpected), tuple(shapes)).lines("state"), *differ]
         if wrong:
             raise UserError(f"load_state_dict: the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(wrong))
         for cell, (_, value) in values.items():

@@ -1,0 +1,264 @@
+"""Weights from files: of chainrule, torchvision, timm or Hugging Face, into a model whose parameters have the same names."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.arguments import explained
+from chainrule.display import displayed
+from chainrule.errors import UserError
+from chainrule.formats import WeightFile
+from chainrule.models.catalogue import MODELS
+from chainrule.nn import Module
+from chainrule.nn.fitting import Misfit, Shape, compared, grouped
+from chainrule.tensor import tracing
+
+_COUNTS = "num_batches_tracked"  # of batch normalisation: only used without a momentum, so files may lack it
+_SPECIAL = ("float32", "float64", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What ``load_weights`` took from a file: ``notes`` are sentences on what a person should know of it, ``missing`` the
+    entries of the model that kept their values, ``unexpected`` the entries of the file that were left out."""
+
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a file fits a model of the catalogue: of its ``entries`` parameters and buffers, ``fitting`` have their names
+    and shapes in the file, which is for so many ``classes`` and images of so many ``channels``."""
+
+    name: str
+    classes: int
+    channels: int
+    fitting: int
+    entries: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything fits."""
+        return self.fitting == self.entries
+
+
+def _shapes(model: Module) -> dict[str, Shape]:
+    return {name: cell.shape for name, cell in model.state_cells().items()}
+
+
+class _Renamed(Mapping[str, Any]):
+    """Some entries of a file under the names of a model, read when they are asked for."""
+
+    def __init__(self, file: WeightFile, names: Mapping[str, str]) -> None:
+        self._file, self._names = file, names
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        return self._file[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@explained
+def load_weights(
+    model: Module,
+    path: str | os.PathLike[str] | WeightFile,
+    strict: bool = True,
+    new_classifier: bool = False,
+) -> Loaded:
+    """Assign every parameter and buffer of ``model`` from a file; nothing is assigned unless everything fits.
+
+    ``path`` is a safetensors file, an index of shards (``*.safetensors.index.json``) or a folder that holds either. Numbers are
+    converted to the dtype of the parameter. If all names of the model stand in the file behind a prefix (``model.``,
+    ``module.``), what has it is taken. Counts of batches (``num_batches_tracked``) may be missing.
+
+    ``new_classifier`` leaves the last layer of the model as it is, for other classes than those of the file.
+    ``strict=False`` tolerates missing and unexpected names, but never wrong shapes.
+
+    Raises:
+        UserError: the file cannot be read, or does not fit; the message lists what is missing, unexpected and of another shape,
+            and names the model of the catalogue that fits.
+    """
+    if not isinstance(model, Module):
+        raise UserError(f"load_weights: needs the model, an nn.Module, got a {type(model).__name__}")
+    file = path if isinstance(path, WeightFile) else WeightFile(path)
+    shapes = _shapes(model)
+    prefix = _prefix(_under_prefixes(file), shapes)
+    names = {name.removeprefix(prefix): name for name in file if name.startswith(prefix)}
+    notes = []
+    if prefix:
+        others = [name for name in file if not name.startswith(prefix)]
+        notes.append(
+            f"names in the file begin with {displayed(prefix)!r}, which is left out"
+            + (f"; what does not is not used: {grouped(list(map(displayed, others)))}" if others else "")
+        )
+    unused = [name for name in names if name not in shapes and _has_no_use(name, shapes)]
+    for name in unused:
+        del names[name]
+    auxiliary = [name for name in unused if not name.endswith(_COUNTS)]
+    if auxiliary:
+        notes.append(f"not used, as the model has no auxiliary classifiers: {grouped(auxiliary)}")
+    last = classifier(model)
+    if new_classifier:
+        notes.append(_left_alone(last, names, file, shapes))
+        names = {name: there for name, there in names.items() if not _belongs(name, last)}
+    misfit = _misfit(model, {name: file.shapes[there] for name, there in names.items()}, last if new_classifier else None)
+    kept = tuple(name for name in misfit.missing if name.endswith(_COUNTS))
+    misfit = Misfit(tuple(name for name in misfit.missing if name not in kept), misfit.unexpected, misfit.shapes)
+    lacking, surplus = misfit.missing, misfit.unexpected
+    if not strict:
+        misfit = Misfit(shapes=misfit.shapes)
+    if misfit:
+        raise _does_not_fit(file, model, misfit, last)
+    _check_numbers(file, model, names)
+    file.verify()
+    model.load_state_dict(_Renamed(file, {name: there for name, there in names.items() if name in shapes}), strict=False)
+    missing = tuple(name for name in shapes if new_classifier and _belongs(name, last)) + lacking + kept
+    return Loaded(tuple(notes), missing, (*surplus, *unused))
+
+
+def _misfit(model: Module, given: Mapping[str, Shape], without: str | None) -> Misfit:
+    """How the entries of a file differ from the model's, but for its last layer, if that is named.
+
+    A parameter that the model holds at several places needs to be in the file under one of its names.
+    """
+    cells = {name: cell for name, cell in model.state_cells().items() if without is None or not _belongs(name, without)}
+    has = {cell for name, cell in cells.items() if name in given}
+    return compared({name: cell.shape for name, cell in cells.items() if name in given or cell not in has}, given, cells)
+
+
+def classifier(model: Module) -> str:
+    """The path of the last layer that has parameters, which gives the scores: "fc", "classifier.6".
+
+    Raises:
+        UserError: the model has no parameters.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if not names:
+        raise UserError(f"this {type(model).__name__} has no parameters, so there is no classifier")
+    return names[-1].rpartition(".")[0]
+
+
+def _belongs(name: str, layer: str) -> bool:
+    return name.rpartition(".")[0] == layer
+
+
+def _left_alone(last: str, names: Mapping[str, str], file: WeightFile, shapes: Mapping[str, Shape]) -> str:
+    there = [file.shapes[names[name]][:1] for name in names if _belongs(name, last)]
+    here = next(shape[0] for name, shape in shapes.items() if _belongs(name, last))
+    other = f"the file's is for {there[-1][0]:,} classes" if there and there[-1] else "the file has none"
+    return f"the classifier {last} has new weights, for {here:,} classes: {other}"
+
+
+def _has_no_use(name: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether an entry of a file is one that no model needs: a count of batches, or of a classifier that only trains others."""
+    if name.endswith(_COUNTS):
+        return True
+    beginnings = {start for entry in MODELS.values() for start in entry.auxiliary}
+    return any(name.startswith(start) and not any(one.startswith(start) for one in shapes) for start in beginnings)
+
+
+def _under_prefixes(file: Iterable[str]) -> dict[str, set[str]]:
+    """The names of a file without each of the prefixes that many of them have, and without any."""
+    names = set(file)
+    found = {"": names}
+    for depth in (1, 2, 3):
+        starts = Counter(".".join(parts[:depth]) + "." for parts in (name.split(".") for name in names) if len(parts) > depth)
+        for start, _ in starts.most_common(4):
+            found[start] = {name.removeprefix(start) for name in names if name.startswith(start)}
+    return found
+
+
+def _prefix(under: Mapping[str, set[str]], model: Collection[str]) -> str:
+    """What stands in front of the model's names in a file, such as ``model.``; empty if nothing does."""
+    wanted = set(model)
+    return max(under, key=lambda start: (len(wanted & under[start]), -len(start)))
+
+
+def _does_not_fit(file: WeightFile, model: Module, misfit: Misfit, last: str) -> UserError:
+    kind, place = type(model).__name__, displayed(file.path)
+    if not misfit.missing and not misfit.unexpected and all(_belongs(name, last) for name, _, _ in misfit.shapes):
+        _, have, given = misfit.shapes[0]
+        if have[1:] == given[1:]:
+            return UserError(
+                f"{place} is for {given[0]:,} classes, this {kind} has {have[0]:,}: build the model for {given[0]:,} classes, "
+                "or load with new_classifier=True, which leaves its last layer as it is"
+            )
+    lines = [f"{place} does not fit this {kind}:", *("  " + displayed(line) for line in misfit.lines("file"))]
+    fit = nearest_model(file)
+    if fit is not None and fit.whole:
+        of = f"{fit.classes:,} classes" + (f" and {fit.channels} channels" if fit.channels != MODELS[fit.name].image[0] else "")
+        lines.append(f"It fits {fit.name} of {of}: use that model")
+    elif fit is not None:
+        lines.append(f"Nearest is {fit.name}: {fit.fitting:,} of its {fit.entries:,} entries have their names and shapes in it")
+    else:
+        lines.append("No model of the catalogue is near: give the network that it was made for, as FILE.py:FUNCTION")
+    return UserError("\n".join(lines))
+
+
+def _check_numbers(file: WeightFile, model: Module, names: Mapping[str, str]) -> None:
+    """UserError for whole numbers where the model has floats: those of a quantised network mean something else."""
+    floats = {name for name, parameter in model.named_parameters() if parameter.dtype.kind != "i"}
+    whole = [name for name in floats if name in names and file.dtypes[names[name]] not in _SPECIAL]
+    if whole:
+        raise UserError(
+            f"{displayed(file.path)} holds {file.dtypes[names[whole[0]]]} numbers for {displayed(grouped(sorted(whole)))}: it "
+            "is of a quantised network; use the file of the network before that, with float32, float16 or bfloat16"
+        )
+
+
+@explained
+def nearest_model(file: WeightFile) -> Fit | None:
+    """The model of the catalogue whose names and shapes the file's are, or most nearly; None if less than a third are.
+
+    The number of classes, and of channels of the images, may be another.
+    """
+    total = sum(int(np.prod(shape, dtype=np.int64)) for shape in file.shapes.values())
+    under = _under_prefixes(file.shapes)
+    best: Fit | None = None
+    for name in sorted(MODELS, key=lambda name: abs(MODELS[name].parameters - total)):
+        fit = _fit(name, file.shapes, under)
+        if fit.whole:
+            return fit
+        if best is None or fit.fitting / fit.entries > best.fitting / best.entries:
+            best = fit
+    return best if best is not None and 3 * best.fitting >= best.entries else None
+
+
+def _fit(name: str, file: Mapping[str, Shape], under: Mapping[str, set[str]]) -> Fit:
+    shapes, last = _of_catalogue(name)
+    prefix = _prefix(under, shapes)
+    first = next(iter(shapes))
+    entry = MODELS[name]
+    fitting, classes, channels = 0, entry.classes, entry.image[0]
+    for path, shape in shapes.items():
+        found = file.get(prefix + path)
+        fits = found == shape
+        if not fits and found is not None and len(found) == len(shape):
+            if _belongs(path, last) and found[1:] == shape[1:]:
+                fits, classes = True, found[0]
+            elif path == first and len(shape) == 4 and found[:1] + found[2:] == shape[:1] + shape[2:]:
+                fits, channels = True, found[1]
+        fitting += fits
+    return Fit(name, classes, channels, fitting, len(shapes))
+
+
+@functools.cache
+def _of_catalogue(name: str) -> tuple[dict[str, Shape], str]:
+    """The shapes of a model's state by name, counts of batches aside, and its classifier: all in about 2 s for all models."""
+    entry = MODELS[name]
+    with tracing():  # which takes no memory for the weights
+        model = entry.model(entry.image[0], entry.classes, entry.image[1:])
+    return {path: shape for path, shape in _shapes(model).items() if not path.endswith(_COUNTS)}, classifier(model)
