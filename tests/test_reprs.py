@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import data, graph, lens, models, nn, ops, optim, train
+from chainrule import data, formats, graph, lens, models, nn, ops, optim, train
 from chainrule.compiler.report import PassReport, PassReports
 from chainrule.cpu.runtime.limits import Limits
 from chainrule.cpu.runtime.profile import KernelRow, ProgramProfile
@@ -125,6 +125,10 @@ class Examples:
         made.model, made.image_shape, made.classes = nn.Sequential(), (1, 28, 28), ["a", "b"]
         return made
 
+    def weights(self) -> formats.WeightFile:
+        models.lenet().save(self.folder / "lenet.safetensors")
+        return formats.WeightFile(self.folder / "lenet.safetensors")
+
     def of(self, kind: type) -> Any:
         special: dict[type, Callable[[], Any]] = {
             ArenaPlan: lambda: self.program().plan(),
@@ -167,7 +171,10 @@ class Examples:
             graph.originating_from: lambda: graph.originating_from(self.w.node.origin),
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
+            formats.WeightFile: self.weights,
             models.Entry: lambda: models.MODELS["lenet"],
+            models.Fit: lambda: models.nearest_model(self.weights()),
+            models.Loaded: lambda: models.load_weights(models.lenet(), self.weights()),
             lens.Row: lambda: self.explanation().rows[0],
             lens.Step: lambda: lens.Step(LARGE, LARGE, LARGE),
             lens.Summand: lambda: lens.Summand("h1", LARGE),

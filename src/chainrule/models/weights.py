@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arguments import explained
+from chainrule.arguments import explained, explained_methods
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import WeightFile
@@ -24,6 +24,7 @@ _COUNTS = "num_batches_tracked"  # of batch normalisation: only used without a m
 _SPECIAL = ("float32", "float64", "float16", "bfloat16")
 
 
+@explained_methods
 @dataclass(frozen=True)
 class Loaded:
     """What ``load_weights`` took from a file: ``notes`` are sentences on what a person should know of it, ``missing`` the
@@ -34,6 +35,7 @@ class Loaded:
     unexpected: tuple[str, ...] = ()
 
 
+@explained_methods
 @dataclass(frozen=True)
 class Fit:
     """How well a file fits a model of the catalogue: of its ``entries`` parameters and buffers, ``fitting`` have their names
@@ -53,6 +55,10 @@ class Fit:
 
 def _shapes(model: Module) -> dict[str, Shape]:
     return {name: cell.shape for name, cell in model.state_cells().items()}
+
+
+for _class in (Loaded, Fit):
+    _class.__init__ = explained(_class.__init__)  # type: ignore[method-assign]
 
 
 class _Renamed(Mapping[str, Any]):
@@ -139,6 +145,7 @@ def _misfit(model: Module, given: Mapping[str, Shape], without: str | None) -> M
     return compared({name: cell.shape for name, cell in cells.items() if name in given or cell not in has}, given, cells)
 
 
+@explained
 def classifier(model: Module) -> str:
     """The path of the last layer that has parameters, which gives the scores: "fc", "classifier.6".
 
