@@ -61,8 +61,6 @@ from chainrule.tensor.functions import (
     from_dlpack,
     full,
     full_like,
-    grad,
-    gradcheck,
     isfinite,
     isinf,
     isnan,
@@ -76,7 +74,6 @@ from chainrule.tensor.functions import (
     mean,
     min,
     minimum,
-    no_grad,
     norm,
     one_hot,
     ones,
@@ -108,9 +105,9 @@ from chainrule.tensor.functions import (
     zeros,
     zeros_like,
 )
+from chainrule.tensor.graphs import grad, gradcheck, no_grad, trace
 from chainrule.tensor.random import manual_seed
 from chainrule.tensor.tensor import Tensor, tensor
-from chainrule.tensor.tracing import trace
 
 __all__ = [
     "Buffer",

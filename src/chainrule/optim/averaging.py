@@ -12,7 +12,7 @@ from chainrule.arguments import explained, explained_methods, real_number, whole
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import float32, float64, is_float, promote
 from chainrule.ops import is_tracing
-from chainrule.tensor import Buffer, Cell, Parameter, functions, tensor
+from chainrule.tensor import Buffer, Cell, Parameter, functions, no_grad, tensor
 from chainrule.tensor.watched import Watched, WatchedDict
 
 _COUNT = "n_averaged"
@@ -75,7 +75,7 @@ class EMA(Watched):
         """Take the present weights into the averages; call it once after each ``optimizer.step()``."""
         if self._applied:
             raise UserError("EMA: the averages themselves are in the model now: call update() outside of applied()")
-        with functions.no_grad():
+        with no_grad():
             past = self._count.astype(float64)
             decay = functions.full((), self.decay, float64)
             if self.warmup:

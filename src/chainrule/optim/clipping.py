@@ -9,7 +9,7 @@ from chainrule.arguments import explained, members_of, real_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import float64, promote
 from chainrule.optim.optimizer import PASS_PARAMETERS
-from chainrule.tensor import Tensor, functions
+from chainrule.tensor import Tensor, functions, no_grad
 
 
 @explained
@@ -29,7 +29,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     power = real_number("clip_grad_norm_: norm_type", norm_type)
     if not power > 0:
         raise UserError(f"clip_grad_norm_: norm_type must be above 0, such as 1, 2 or math.inf, got {norm_type}")
-    with functions.no_grad():
+    with no_grad():
         gradients = _with_gradients("clip_grad_norm_", parameters)
         if not gradients:
             return functions.zeros(())
@@ -56,7 +56,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     largest = real_number("clip_grad_value_: clip_value", clip_value)
     if not largest >= 0:
         raise UserError(f"clip_grad_value_: clip_value must be at least 0, got {clip_value}")
-    with functions.no_grad():
+    with no_grad():
         for parameter, gradient in _with_gradients("clip_grad_value_", parameters):
             parameter.grad = gradient.clip(-largest, largest)
 

@@ -22,7 +22,7 @@ from chainrule.graph import INPUT
 from chainrule.graph.dtypes import DType, float32, float64, promote
 from chainrule.habits import OPTIMIZER, absent
 from chainrule.ops import is_tracing
-from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, functions, tensor
+from chainrule.tensor import Buffer, Cell, Parameter, Tensor, Updates, no_grad, tensor
 from chainrule.tensor.engines import has_native_code, runs_natively
 from chainrule.tensor.watched import Watched, WatchedDict, WatchedList
 
@@ -229,7 +229,7 @@ class Optimizer(Watched, ABC):
             yield from slots.values()
 
     def _step(self) -> None:
-        with functions.no_grad():
+        with no_grad():
             for group in self.groups:
                 for parameter in group.parameters:
                     if parameter.requires_grad and parameter.grad is not None:

@@ -234,6 +234,10 @@ class Cell(Tensor):
     def _leaf(self, value: Array | TensorType, wants_grad: bool) -> Node:
         return leaf(value, self._operation, requires_grad=wants_grad, label=self._name, owner=weakref.ref(self))
 
+    def _gradient_leaf(self) -> Tensor | None:
+        """A leaf that stands, in a trace, for the gradient from before; None if there is none."""
+        return Tensor(leaf(self._type)) if self.has_gradient else None
+
     def assign(self, value: Any) -> None:
         """Make the numbers of ``value``, converted to this dtype, the value of this cell.
 

@@ -1,29 +1,23 @@
-"""Functions of tensors under NumPy's names, ``no_grad``, and functions that compute and check gradients."""
+"""Functions of tensors under NumPy's names."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import reduce
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule import grad as gradients
 from chainrule import ops
 from chainrule.arguments import as_whole, explained, members_of, real_number, shape_of, whole_number
 from chainrule.errors import UserError
-from chainrule.graph import COMPILED, Array, Node, leaf
+from chainrule.graph import Array, leaf
 from chainrule.graph.dtypes import as_dtype, float32, promote
 from chainrule.ops import compose
 from chainrule.tensor import einsum as contractions
 from chainrule.tensor import indexing
 from chainrule.tensor.axes import Axes, as_axis
-from chainrule.tensor.backward import differentiable_nodes, refuse_compiled
-from chainrule.tensor.operands import operands
-from chainrule.tensor.tensor import Tensor, _binary, as_tensor
+from chainrule.tensor.operands import binary, operands
+from chainrule.tensor.tensor import Tensor, as_tensor
 from chainrule.tensor.tracing import verify
 
 # ---- making
@@ -334,13 +328,13 @@ def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Tenso
 @explained
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of each pair; on a tie the gradient goes to ``x``."""
-    return _binary("maximum", ops.maximum, x, y)
+    return Tensor(binary("maximum", ops.maximum, x, y))
 
 
 @explained
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of each pair; on a tie the gradient goes to ``x``."""
-    return _binary("minimum", ops.minimum, x, y)
+    return Tensor(binary("minimum", ops.minimum, x, y))
 
 
 @explained
@@ -409,7 +403,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None) -> Tensor:
     Raises:
         UserError: the shapes do not fit, or an index is outside of its axis.
     """
-    return indexing.take_along_axis(as_tensor(x), indices, axis)
+    return Tensor(indexing.take_along_axis(as_tensor(x).node, as_tensor(indices).node, axis))
 
 
 @explained
@@ -471,7 +465,7 @@ def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
         if outside.size:
             raise UserError(f"one_hot: index {outside.flat[0]} is not from 0 to {classes - 1}, as there are {classes} classes")
 
-    verify(given, check)
+    verify(given.node, check)
     return rows
 
 
@@ -479,79 +473,3 @@ def one_hot(indices: Any, classes: int, dtype: Any = float32) -> Tensor:
 def stop_gradient(x: Any) -> Tensor:
     """The same numbers, through which no gradient passes."""
     return as_tensor(x).detach()
-
-
-# ---- gradients
-
-
-@explained
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """A context in which no graph is kept, and so no gradient can be computed: for evaluation and updates."""
-    with ops.history("nothing"):
-        yield
-
-
-@explained
-def grad(
-    output: Tensor, inputs: Tensor | Iterable[Tensor], upstream: Any = None, *, create_graph: bool = False
-) -> list[Tensor | None]:
-    """The gradient of ``output`` with respect to each of ``inputs``, of its shape; None for one that it does not depend on.
-
-    ``upstream`` is the gradient of the error with respect to ``output``, of its shape; it is required unless ``output`` is a
-    single number. If a parameter among the inputs was assigned after ``output`` was computed, the gradient is with respect to
-    the value it had then. ``create_graph=True`` makes the gradients differentiable themselves. The graph is not freed, and no
-    ``.grad`` is changed.
-
-    Raises:
-        UserError: an input asks for no gradient, or the graph was freed.
-    """
-    if not isinstance(output, Tensor):
-        raise UserError(f"grad: output must be a tensor, got a {type(output).__name__}")
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs) if isinstance(inputs, Iterable) else [inputs]
-    for place, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            raise UserError(f"grad: input {place} must be a tensor, got a {type(x).__name__}")
-        if not x.requires_grad:
-            raise UserError(f"grad: input {place}, {x.node.type}, asks for no gradient: make it with requires_grad=True")
-    owned = [node for node in differentiable_nodes(output.node) if node.owner is not None]
-    if any(x.node.operation is not COMPILED for x in inputs):  # otherwise theirs are asked for
-        refuse_compiled("grad", owned)
-    # A parameter that was assigned between two uses has several nodes; its gradient is the sum of theirs.
-    nodes = [[node for node in owned if node.owner is not None and node.owner() is x] or [x.node] for x in inputs]
-    seed = None if upstream is None else as_tensor(upstream, output.dtype).node
-    with ops.history("gradients" if create_graph else "nothing"):
-        arriving = iter(gradients.backprop(output.node, [node for of_input in nodes for node in of_input], seed))
-        results: list[Tensor | None] = []
-        for of_input in nodes:
-            parts = [Tensor(node) for node in islice(arriving, len(of_input)) if node is not None]
-            results.append(reduce(operator.add, parts) if parts else None)
-    return results
-
-
-@explained
-def gradcheck(
-    f: Callable[..., Tensor], *inputs: Any, order: int = 1, tolerance: float = 1e-5, seed: int = 0
-) -> gradients.Gradcheck:
-    """Compare the gradients of ``f`` at ``inputs`` with finite differences, in float64.
-
-    Returns the largest relative error, and the number of elements at a kink (such as max(0, x) at x = 0), where any slope
-    between the left and the right one is accepted. ``order=2`` checks the gradient of the gradient too. ``seed`` is for the
-    random directions.
-
-    Raises:
-        UserError: a relative error is larger than ``tolerance``; the message names the worst element.
-    """
-
-    if not callable(f):
-        raise UserError(f"gradcheck: f must be a function of tensors, got a {type(f).__name__}")
-    tolerance = real_number("gradcheck: tolerance", tolerance)
-
-    def of_nodes(*nodes: Node) -> Node:
-        output: Any = f(*map(Tensor, nodes))
-        if not isinstance(output, Tensor):
-            raise UserError(f"gradcheck: f must return a tensor, got a {type(output).__name__}")
-        return output.node
-
-    arrays: list[Array] = [as_tensor(x).numpy() for x in inputs]
-    return gradients.gradcheck(of_nodes, *arrays, order=order, tolerance=tolerance, seed=seed)

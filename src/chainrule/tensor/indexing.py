@@ -1,6 +1,7 @@
 """``tensor[key]`` as in NumPy: whole numbers, slices, ``...``, None, and arrays of integers or bools.
 
-Numbers and slices become one ``slice`` (with a ``flip`` for negative steps), all index arrays together become one ``gather``.
+Functions take and give nodes. Numbers and slices become one ``slice`` (with a ``flip`` for negative steps), all index arrays
+together one ``gather``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from chainrule.graph import Node, leaf
 from chainrule.graph.dtypes import bool_, int64, is_integer
 from chainrule.ops import compose
 from chainrule.tensor.axes import as_axis
-from chainrule.tensor.tensor import Tensor, as_tensor
+from chainrule.tensor.operands import node_of
 from chainrule.tensor.tracing import verify
 
 
@@ -29,14 +30,14 @@ class _Places:
     mask_size: int | None = None
 
 
-def index(x: Tensor, key: Any) -> Tensor:
+def index(x: Node, key: Any) -> Node:
     """``x[key]``, as in NumPy.
 
     Raises:
         UserError: ``key`` has the wrong dtype, too many entries, or an index outside its axis.
     """
     keys = _expanded(x, key if isinstance(key, tuple) else (key,))
-    node, arrays, shape, kept = x.node, {}, [], []  # type: Node, dict[int, Node], list[int], list[int]
+    node, arrays, shape, kept = x, {}, [], []  # type: Node, dict[int, Node], list[int], list[int]
     start, stop, step, backwards = [0] * x.ndim, list(x.shape), [1] * x.ndim, []  # type: list[int], list[int], list[int], list[int]
     axis = 0
     for entry in keys:
@@ -54,8 +55,7 @@ def index(x: Tensor, key: Any) -> Tensor:
         elif isinstance(entry, _Places):
             if entry.mask_size not in (None, size):
                 raise UserError(
-                    f"a bool index of size {entry.mask_size} does not fit axis {axis} of {x.node.type}, which has {size} "
-                    "elements"
+                    f"a bool index of size {entry.mask_size} does not fit axis {axis} of {x.type}, which has {size} elements"
                 )
             arrays[axis] = _from_zero(entry.node, size, axis)
             shape.append(size)
@@ -63,7 +63,7 @@ def index(x: Tensor, key: Any) -> Tensor:
         else:
             place = entry + size if entry < 0 else entry
             if not 0 <= place < size:
-                raise UserError(f"index {entry} is outside axis {axis} of {x.node.type}, which has {size} elements")
+                raise UserError(f"index {entry} is outside axis {axis} of {x.type}, which has {size} elements")
             start[axis], stop[axis] = place, place + 1
         axis += 1
     if start != [0] * x.ndim or tuple(stop) != x.shape or step != [1] * x.ndim:
@@ -72,36 +72,36 @@ def index(x: Tensor, key: Any) -> Tensor:
         node = ops.flip(node, axes=tuple(backwards))
     node = compose.to_shape(node, tuple(shape))
     if not arrays:
-        return Tensor(node)
+        return node
     chosen = [i for i, entry in enumerate(keys) if isinstance(entry, int | _Places)]
     adjacent = chosen[-1] - chosen[0] == len(chosen) - 1
-    return Tensor(_gathered(node, {kept.index(axis): array for axis, array in arrays.items()}, adjacent))
+    return _gathered(node, {kept.index(axis): array for axis, array in arrays.items()}, adjacent)
 
 
-def take_along_axis(x: Tensor, indices: Any, axis: int | None) -> Tensor:
+def take_along_axis(x: Node, indices: Node, axis: int | None) -> Node:
     """``z[i, j, k] = x[i, indices[i, j, k], k]`` for ``axis`` 1, as in NumPy; None flattens ``x`` first.
 
     Raises:
         UserError: ``indices`` are no integers, have another number of axes than ``x``, or other sizes along its other axes.
     """
     if axis is None:
-        x, axis = Tensor(compose.to_shape(x.node, (x.size,))), 0
-    place, given = as_axis("take_along_axis", axis, x.ndim), as_tensor(indices)
-    fits = given.ndim == x.ndim and all(
+        x, axis = compose.to_shape(x, (x.size,)), 0
+    place = as_axis("take_along_axis", axis, x.ndim)
+    fits = indices.ndim == x.ndim and all(
         size == other or 1 in (size, other)
-        for i, (size, other) in enumerate(zip(x.shape, given.shape, strict=True))
+        for i, (size, other) in enumerate(zip(x.shape, indices.shape, strict=True))
         if i != place
     )
-    if not fits or not is_integer(given.dtype):
+    if not fits or not is_integer(indices.dtype):
         raise UserError(
-            f"take_along_axis: indices must be integers in the shape of {x.node.type}, of any size along axis {place}, got "
-            f"{given.node.type}"
+            f"take_along_axis: indices must be integers in the shape of {x.type}, of any size along axis {place}, got "
+            f"{indices.type}"
         )
     numbered = [np.arange(size).reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for axis, size in enumerate(x.shape)]
-    return index(x, tuple(given if i == place else numbers for i, numbers in enumerate(numbered)))
+    return index(x, tuple(indices if i == place else numbers for i, numbers in enumerate(numbered)))
 
 
-def _expanded(x: Tensor, keys: tuple[Any, ...]) -> list[Any]:
+def _expanded(x: Node, keys: tuple[Any, ...]) -> list[Any]:
     """``keys`` with ``...`` filled in: an int, slice or ``_Places`` for each axis of ``x``, and None for each new axis."""
     expanded: list[Any] = []
     for entry in keys:
@@ -115,16 +115,15 @@ def _expanded(x: Tensor, keys: tuple[Any, ...]) -> list[Any]:
         raise UserError("an index can have only one ... (ellipsis)")
     used = sum(entry is not None and entry is not Ellipsis for entry in expanded)
     if used > x.ndim:
-        raise UserError(f"{used} indices for {x.node.type}, which has {x.ndim} axes")
+        raise UserError(f"{used} indices for {x.type}, which has {x.ndim} axes")
     fill = [slice(None)] * (x.ndim - used)
     place = next((i for i, entry in enumerate(expanded) if entry is Ellipsis), None)
     return expanded + fill if place is None else [*expanded[:place], *fill, *expanded[place + 1 :]]
 
 
 def _array_keys(key: Any) -> list[_Places]:
-    if isinstance(key, Tensor):
-        node = key.node
-    else:
+    node = node_of(key)
+    if node is None:
         try:
             array = np.asarray(key)
         except ValueError:
@@ -174,7 +173,7 @@ def _from_zero(indices: Node, size: int, axis: int) -> Node:
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise UserError(f"index {value[place]} at {list(place)} is outside axis {axis}, which has {size} elements")
 
-    verify(Tensor(indices), check)
+    verify(indices, check)
     wide = compose.to_dtype(indices, int64)
     return ops.where(ops.less(wide, ops.zeros_like(wide)), ops.add(wide, ops.full(wide.type, size)), wide)
 

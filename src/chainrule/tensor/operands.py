@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import UserError
 from chainrule.graph import Array, Node, leaf, topological_order
 from chainrule.graph.dtypes import DType, as_dtype, float32, float64, is_float, is_integer, promote, promote_with_number
-from chainrule.ops import compose
+from chainrule.ops import Primitive, compose
 from chainrule.tensor.tracing import active_trace
 
 
@@ -21,7 +21,7 @@ def array_of(data: Any, dtype: Any = None) -> Array:
     Raises:
         UserError: the data is no regular array of numbers, does not fit the dtype, or contains tensors that ask for gradients.
     """
-    if _node_of(data) is not None:
+    if node_of(data) is not None:
         data = data.numpy()
     elif isinstance(data, list | tuple) and _asks_for_gradient(data):
         raise UserError("tensor: a list of tensors that ask for gradients would lose them: use stack() or concatenate()")
@@ -46,7 +46,7 @@ def _asks_for_gradient(data: Sequence[Any]) -> bool:
     return any(
         _asks_for_gradient(member)
         if isinstance(member, list | tuple)
-        else (node := _node_of(member)) is not None and node.requires_grad
+        else (node := node_of(member)) is not None and node.requires_grad
         for member in data
     )
 
@@ -74,8 +74,13 @@ def operands(name: str, a: Any, b: Any, floats: bool = False) -> tuple[Node, Nod
     return compose.to_dtype(first, dtype), compose.to_dtype(second, dtype)
 
 
+def binary(name: str, primitive: Primitive, a: Any, b: Any, floats: bool = False) -> Node:
+    """``primitive`` of two operands, which are converted to one dtype and broadcast; ``name`` is for messages."""
+    return primitive(*compose.together(name, *operands(name, a, b, floats)))
+
+
 def _operand(name: str, data: Any) -> Node:
-    node = _node_of(data)
+    node = node_of(data)
     if node is not None:
         return node
     try:
@@ -84,8 +89,10 @@ def _operand(name: str, data: Any) -> Node:
         raise UserError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
 
 
-def _node_of(data: Any) -> Node | None:
-    """The node of a tensor; None for anything else."""
+def node_of(data: Any) -> Node | None:
+    """The node of a tensor, or ``data`` itself if it is one; None for anything else."""
+    if isinstance(data, Node):
+        return data
     node = getattr(data, "node", None)
     return node if isinstance(node, Node) else None
 

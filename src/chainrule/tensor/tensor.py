@@ -35,11 +35,12 @@ from chainrule.graph.dtypes import (
 )
 from chainrule.habits import TENSOR, absent
 from chainrule.ops import compose
-from chainrule.tensor import rearranging, totals
+from chainrule.tensor import rearranging, sorting, totals
 from chainrule.tensor.axes import Axes, as_axes, as_axis
 from chainrule.tensor.backward import gradients
 from chainrule.tensor.engines import runs_natively
-from chainrule.tensor.operands import array_of, operands
+from chainrule.tensor.indexing import index
+from chainrule.tensor.operands import array_of, binary, operands
 from chainrule.tensor.tracing import active_trace, beginning
 
 if TYPE_CHECKING:
@@ -385,45 +386,45 @@ class Tensor:
     # ---- arithmetic
 
     def __add__(self, other: Any) -> Tensor:
-        return _binary("add", ops.add, self, other)
+        return Tensor(binary("add", ops.add, self, other))
 
     def __sub__(self, other: Any) -> Tensor:
-        return _binary("subtract", ops.subtract, self, other)
+        return Tensor(binary("subtract", ops.subtract, self, other))
 
     def __mul__(self, other: Any) -> Tensor:
-        return _binary("multiply", ops.multiply, self, other)
+        return Tensor(binary("multiply", ops.multiply, self, other))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return _binary("divide", ops.divide, self, other, floats=True)
+        return Tensor(binary("divide", ops.divide, self, other, floats=True))
 
     def __floordiv__(self, other: Any) -> Tensor:
         """The exact quotient rounded down, as in NumPy; an integer divided by 0 gives 0. No gradient passes."""
-        return _binary("floor_divide", ops.floor_divide, self, other)
+        return Tensor(binary("floor_divide", ops.floor_divide, self, other))
 
     def __mod__(self, other: Any) -> Tensor:
         """``x - (x // y) * y``, with the sign of y. Its gradient is 1 for x and -(x // y) for y."""
-        return _binary("remainder", ops.remainder, self, other)
+        return Tensor(binary("remainder", ops.remainder, self, other))
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return self // other, self % other
 
     def __radd__(self, other: Any) -> Tensor:
-        return _binary("add", ops.add, other, self)
+        return Tensor(binary("add", ops.add, other, self))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _binary("subtract", ops.subtract, other, self)
+        return Tensor(binary("subtract", ops.subtract, other, self))
 
     def __rmul__(self, other: Any) -> Tensor:
-        return _binary("multiply", ops.multiply, other, self)
+        return Tensor(binary("multiply", ops.multiply, other, self))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary("divide", ops.divide, other, self, floats=True)
+        return Tensor(binary("divide", ops.divide, other, self, floats=True))
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return _binary("floor_divide", ops.floor_divide, other, self)
+        return Tensor(binary("floor_divide", ops.floor_divide, other, self))
 
     def __rmod__(self, other: Any) -> Tensor:
-        return _binary("remainder", ops.remainder, other, self)
+        return Tensor(binary("remainder", ops.remainder, other, self))
 
     def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return other // self, other % self
@@ -463,22 +464,22 @@ class Tensor:
     # ---- comparison and logic
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _binary("equal", ops.equal, self, other)
+        return Tensor(binary("equal", ops.equal, self, other))
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return Tensor(ops.logical_not(_binary("not_equal", ops.equal, self, other).node))
+        return Tensor(ops.logical_not(binary("not_equal", ops.equal, self, other)))
 
     def __lt__(self, other: Any) -> Tensor:
-        return _binary("less", ops.less, self, other)
+        return Tensor(binary("less", ops.less, self, other))
 
     def __le__(self, other: Any) -> Tensor:
-        return _binary("less_equal", ops.less_equal, self, other)
+        return Tensor(binary("less_equal", ops.less_equal, self, other))
 
     def __gt__(self, other: Any) -> Tensor:
-        return _binary("greater", ops.less, other, self)
+        return Tensor(binary("greater", ops.less, other, self))
 
     def __ge__(self, other: Any) -> Tensor:
-        return _binary("greater_equal", ops.less_equal, other, self)
+        return Tensor(binary("greater_equal", ops.less_equal, other, self))
 
     __hash__ = object.__hash__
 
@@ -490,16 +491,16 @@ class Tensor:
         return self.round(0 if decimals is None else decimals)
 
     def __and__(self, other: Any) -> Tensor:
-        return _binary("logical_and", ops.logical_and, self, other)
+        return Tensor(binary("logical_and", ops.logical_and, self, other))
 
     def __or__(self, other: Any) -> Tensor:
-        return _binary("logical_or", ops.logical_or, self, other)
+        return Tensor(binary("logical_or", ops.logical_or, self, other))
 
     def __rand__(self, other: Any) -> Tensor:
-        return _binary("logical_and", ops.logical_and, other, self)
+        return Tensor(binary("logical_and", ops.logical_and, other, self))
 
     def __ror__(self, other: Any) -> Tensor:
-        return _binary("logical_or", ops.logical_or, other, self)
+        return Tensor(binary("logical_or", ops.logical_or, other, self))
 
     def __invert__(self) -> Tensor:
         return Tensor(ops.logical_not(self.node))
@@ -508,7 +509,7 @@ class Tensor:
 
     def isnan(self) -> Tensor:
         """Whether each element is nan. Integers never are."""
-        return ~_binary("isnan", ops.equal, self, self)
+        return ~Tensor(binary("isnan", ops.equal, self, self))
 
     def isinf(self) -> Tensor:
         """Whether each element is inf or -inf. Integers never are."""
@@ -607,9 +608,9 @@ class Tensor:
         """Each element limited to [low, high]; no gradient passes where it is at a limit or outside."""
         clipped = self
         if low is not None:
-            clipped = _binary("clip", ops.maximum, low, clipped)
+            clipped = Tensor(binary("clip", ops.maximum, low, clipped))
         if high is not None:
-            clipped = _binary("clip", ops.minimum, high, clipped)
+            clipped = Tensor(binary("clip", ops.minimum, high, clipped))
         return clipped
 
     def astype(self, dtype: Any) -> Tensor:
@@ -718,9 +719,7 @@ class Tensor:
 
         Equal elements stay in the order in which they are, and nan counts as the largest number.
         """
-        from chainrule.tensor.sorting import argsort
-
-        return argsort(self, axis, descending)
+        return Tensor(sorting.argsort(self.node, axis, descending))
 
     def sort(self, axis: int | None = -1, *, descending: bool = False) -> Tensor:
         """The elements in order along ``axis``; None flattens first. nan counts as the largest number.
@@ -728,9 +727,7 @@ class Tensor:
         It is a new tensor, and the elements alone: ``argsort`` gives their indices. The gradient of each element goes back to
         where the element was.
         """
-        from chainrule.tensor.sorting import sort
-
-        return sort(self, axis, descending)
+        return Tensor(sorting.sort(self.node, axis, descending))
 
     def topk(self, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Tensor, Tensor]:
         """The ``k`` largest elements along ``axis``, or the smallest, in order, and their indices: (..., k), (..., k) int64.
@@ -738,9 +735,8 @@ class Tensor:
         Raises:
             UserError: there are fewer than ``k`` elements along ``axis``.
         """
-        from chainrule.tensor.sorting import topk
-
-        return topk(self, k, axis, largest)
+        values, places = sorting.topk(self.node, k, axis, largest)
+        return Tensor(values), Tensor(places)
 
     def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Whether any element along ``axis``, all axes by default, is not 0."""
@@ -902,9 +898,7 @@ class Tensor:
         return self.split(sizes=max(1, -(-self.shape[axis] // parts)), axis=axis)
 
     def __getitem__(self, key: Any) -> Tensor:
-        from chainrule.tensor.indexing import index
-
-        return index(self, key)
+        return Tensor(index(self.node, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise UserError("tensors are immutable: build a new one with where(), or assign a whole parameter with .assign()")
@@ -975,11 +969,6 @@ def placeholder(shape: Sequence[int], dtype: Any = float32, requires_grad: bool 
 
 
 # ---- results of methods
-
-
-def _binary(name: str, primitive: ops.Primitive, a: Any, b: Any, floats: bool = False) -> Tensor:
-    """``primitive`` of two operands, which are converted to one dtype and broadcast; ``name`` is for messages."""
-    return Tensor(primitive(*compose.together(name, *operands(name, a, b, floats))))
 
 
 def _several(what: str, given: tuple[Any, ...]) -> tuple[int, ...]:

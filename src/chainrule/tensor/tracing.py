@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chainrule import ops
-from chainrule.arguments import explained
-from chainrule.errors import UserError
-from chainrule.graph import Graph, Node, leaf
+from chainrule.graph import Node
 
 if TYPE_CHECKING:
     from chainrule.tensor.cells import Cell
@@ -63,12 +61,10 @@ class Trace:
 
     def gradient(self, cell: Cell) -> Tensor | None:
         """The gradient that a cell has now; None if it has none."""
-        from chainrule.tensor.tensor import Tensor
-
         if cell in self.gradients:
             return self.gradients[cell]
         if cell not in self.gradient_reads:
-            self.gradient_reads[cell] = Tensor(leaf(cell.type)) if cell.has_gradient else None
+            self.gradient_reads[cell] = cell._gradient_leaf()
         return self.gradient_reads[cell]
 
     def write(self, cell: Cell, node: Node) -> None:
@@ -116,38 +112,12 @@ def tracing() -> Iterator[Trace]:
         _active.trace = before
 
 
-def verify(x: Tensor, check: Callable[[Any], None]) -> None:
-    """Call ``check`` with the numbers of ``x``, so that it can raise a UserError about them.
+def verify(node: Node, check: Callable[[Any], None]) -> None:
+    """Call ``check`` with the numbers of ``node``, so that it can raise a UserError about them.
 
-    In a traced function that happens each time the program runs: before the run if ``x`` is an input, otherwise after it.
+    In a traced function that happens each time the program runs: before the run if ``node`` is an input, otherwise after it.
     """
-    if x.node.value is not None:
-        check(x.node.value)
+    if node.value is not None:
+        check(node.value)
     elif _active.trace is not None:
-        _active.trace.checks.append((x.node, check))
-
-
-@explained
-def trace(f: Callable[..., Tensor], *inputs: Tensor) -> Graph:
-    """The graph of ``f(*inputs)``, made without computing any value.
-
-    ``inputs`` give shapes and dtypes; their numbers are not read. ``f`` returns a tensor or a tuple or list of tensors, which
-    become the outputs of the graph.
-
-    Raises:
-        UserError: an argument or a result is not a tensor, or ``f`` reads the numbers of one.
-    """
-    from chainrule.tensor.tensor import Tensor, placeholder
-
-    if not callable(f):
-        raise UserError(f"trace: f must be a function of tensors, got a {type(f).__name__}")
-    for place, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            raise UserError(f"trace: input {place} must be a tensor, got a {type(x).__name__}: pass cr.tensor(data)")
-    with tracing():
-        output: Any = f(*(placeholder(x.shape, x.dtype) for x in inputs))
-    outputs = output if isinstance(output, tuple | list) else (output,)
-    for result in outputs:
-        if not isinstance(result, Tensor):
-            raise UserError(f"trace: f must return a tensor or several, got a {type(result).__name__}")
-    return Graph(*(result.node for result in outputs))
+        _active.trace.checks.append((node, check))

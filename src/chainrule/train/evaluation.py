@@ -15,7 +15,7 @@ from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import Tensor, compile, functions
+from chainrule.tensor import Tensor, compile, no_grad
 
 Matrix = np.ndarray[Any, Any]
 
@@ -90,7 +90,7 @@ def judge(model: Module, contraction: str = "float32") -> Judge:
 
     @compile
     def judged(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-        with functions.no_grad(), precision(contraction):
+        with no_grad(), precision(contraction):
             scores = model(images)
             return F.cross_entropy(scores, labels, reduction="sum"), scores.argmax(1)
 

@@ -19,7 +19,7 @@ from chainrule.models import build
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import functions, tensor
+from chainrule.tensor import no_grad, tensor
 from chainrule.train.checkpoint import load_model, model_description
 from chainrule.train.command_line import command_line
 from chainrule.train.run_folder import RunFolder
@@ -99,7 +99,7 @@ class TrainedModel:
         if invert:
             pixels = 255 - pixels
         scaled = self.normalise(pixels, np.random.default_rng(0))
-        with functions.no_grad(), precision(self.precision):
+        with no_grad(), precision(self.precision):
             probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
         predictions = {
             place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded, invert))

@@ -28,9 +28,8 @@ from chainrule.formats import write_atomically
 from chainrule.models import build
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import Tensor, compile
+from chainrule.tensor import Tensor, compile, no_grad
 from chainrule.tensor.engines import is_reference
-from chainrule.tensor.functions import no_grad
 from chainrule.tensor.random import manual_seed
 from chainrule.train.checkpoint import Progress, Run, Sums, load_checkpoint, save_checkpoint, save_model
 from chainrule.train.command_line import command_line

@@ -35,7 +35,7 @@ def embedding(x: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tens
                 f"from 0 to {rows - 1}"
             )
 
-    verify(x, check)
+    verify(x.node, check)
     found = Tensor(ops.gather(weight.node, x.node, axis=0))
     if padding_idx is None:
         return found

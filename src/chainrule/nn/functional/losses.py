@@ -117,7 +117,7 @@ def binary_cross_entropy(x: Tensor, target: Any, weight: Any = None, *, reductio
     t = _alike("binary_cross_entropy", x, target)
     if not is_float(x.dtype):
         raise UserError(f"binary_cross_entropy: needs a float, got {x.node.type}: cast to float32 first")
-    verify(x, _check_probabilities)
+    verify(x.node, _check_probabilities)
     never, surely = x == 0, x == 1
     log_of_x = functions.where(never, x * 1e12 - 100.0, functions.where(never, 1.0, x).log().clip(-100.0))
     log_of_rest = functions.where(surely, (1.0 - x) * 1e12 - 100.0, (-functions.where(surely, 0.0, x)).log1p().clip(-100.0))
@@ -269,7 +269,7 @@ def check_labels(name: str, labels: Tensor, scores: tuple[int, ...], ignore_inde
         if labels.shape == scores and name == "cross_entropy":
             one_hot = ": are they one-hot rows? Pass labels.argmax(1), or labels.astype('float32') as probabilities"
         raise UserError(f"{name}: scores {scores} need labels of shape {expected}, got {labels.shape}{one_hot}")
-    verify(labels, lambda value: _check_label_values(name, value, scores, ignore_index))
+    verify(labels.node, lambda value: _check_label_values(name, value, scores, ignore_index))
 
 
 def _float_labels(name: str, labels: Tensor, scores: tuple[int, ...]) -> str:

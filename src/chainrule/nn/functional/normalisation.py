@@ -14,7 +14,7 @@ from chainrule.errors import UserError
 from chainrule.graph.dtypes import bfloat16, float32, is_float
 from chainrule.nn.conversion import on_tensors, remark_on_dtype
 from chainrule.ops import compose
-from chainrule.tensor import Cell, Tensor, functions
+from chainrule.tensor import Cell, Tensor, functions, no_grad
 from chainrule.tensor.axes import Axes, as_axis
 
 
@@ -94,7 +94,7 @@ def track(name: str, running_mean: Tensor, running_var: Tensor, mean: Tensor, va
         )
     if count < 2:
         raise UserError(f"{name}: one value per channel has no variance to track: train on batches of at least 2")
-    with functions.no_grad():
+    with no_grad():
         running_mean.assign(running_mean * (1 - share) + mean.detach() * share)
         running_var.assign(running_var * (1 - share) + (variance * (count / (count - 1))).detach() * share)
 

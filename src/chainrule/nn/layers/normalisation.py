@@ -15,7 +15,7 @@ from chainrule.nn import functional as F
 from chainrule.nn.functional.batches import IMAGE, SIGNAL, on_batch
 from chainrule.nn.functional.normalisation import track
 from chainrule.nn.module import Module, layer_name
-from chainrule.tensor import Buffer, Parameter, Tensor, functions
+from chainrule.tensor import Buffer, Parameter, Tensor, no_grad
 
 
 def _positive_or_zero(what: str, value: float) -> float:
@@ -100,7 +100,7 @@ class _BatchNorm(_ChannelNorm):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        with functions.no_grad():
+        with no_grad():
             batches = self.num_batches_tracked + 1
             self.num_batches_tracked.assign(batches)
             share = 1 / batches.astype(mean.dtype) if self.momentum is None else self.momentum
