@@ -170,6 +170,32 @@ def test_the_imports_of_a_file_are_found_wherever_they_stand(tmp_path: Path, mon
     assert part_of(file) == "nn"
 
 
+# ---- circles
+
+
+def modules_loaded_by(file: Path) -> set[str]:
+    """The modules of chainrule that a file imports at run time, inside functions too; not what only type checkers see."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    unseen = {
+        id(inner)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for inner in ast.walk(block)
+    }
+    lines = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in unseen and node.module]
+    return {str(node.module) for node in lines} | {f"{node.module}.{one.name}" for node in lines for one in node.names}
+
+
+def test_only_what_numpy_itself_calls_closes_a_circle_among_the_files_of_tensor() -> None:
+    files = {f"chainrule.tensor.{file.stem}": file for file in FILES if part_of(file) == "tensor" and file.stem != "__init__"}
+    below = {module: modules_loaded_by(file) & files.keys() for module, file in files.items()}
+    assert below["chainrule.tensor.functions"] >= {"chainrule.tensor.tensor", "chainrule.tensor.indexing"}
+    for _ in files:  # what is reached by one file more each time
+        below = {module: reached.union(*(below[other] for other in reached)) for module, reached in below.items()}
+    circle = {module.rpartition(".")[2] for module, reached in below.items() if module in reached}
+    assert circle == {"tensor", "functions", "numpy_protocols"}  # Tensor.__array_function__ needs functions, which need Tensor
+
+
 # ---- what an import loads, and how long it takes
 
 

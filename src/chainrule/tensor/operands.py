@@ -97,6 +97,14 @@ def node_of(data: Any) -> Node | None:
     return node if isinstance(node, Node) else None
 
 
+def as_node(data: Any, dtype: DType | None = None) -> Node:
+    """``data`` as a node, of ``dtype`` if that is given, as ``as_tensor`` makes a tensor of it."""
+    node = node_of(data)
+    if node is None:
+        return leaf(array_of(data, dtype))
+    return node if dtype is None else compose.to_dtype(node, dtype)
+
+
 def _common(first: Node, second: Node) -> DType:
     """The dtype for two operands whose dtypes differ. A weak scalar of a trace takes the dtype of the other operand."""
     trace = active_trace()

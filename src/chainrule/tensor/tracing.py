@@ -14,6 +14,7 @@ from chainrule.graph import Node
 if TYPE_CHECKING:
     from chainrule.tensor.cells import Cell
     from chainrule.tensor.guards import Notes
+    from chainrule.tensor.handle import Handle
     from chainrule.tensor.tensor import Tensor
 
 
@@ -80,7 +81,7 @@ class Trace:
         self.views[cell] = beginning(value, cell if cell.requires_grad else None, cell.name)
 
 
-def beginning(node: Node, owner: Tensor | None, label: str = "") -> Node:
+def beginning(node: Node, owner: Handle | None, label: str = "") -> Node:
     """A node with the value of ``node`` that acts as a leaf of the trace: gradients that reach it go no further back.
 
     They arrive at ``owner``; if that is None, the node asks for none.
