@@ -63,9 +63,9 @@ def prepare(moment: str, hit: Callable[..., None]) -> None:
     if moment == "import":
         sys.meta_path.insert(0, _Import(hit))
         return
-    import chainrule.cli.commands  # noqa: F401 - it makes a configuration of its own
+    import chainrule.cli.commands.train  # noqa: F401 - it makes a configuration of its own
     from chainrule import lens, models, train
-    from chainrule.cli.console import ConsoleWatcher
+    from chainrule.cli.watching import ConsoleWatcher
     from chainrule.train import config, opening, trainer
 
     at_step: Callable[..., bool] = lambda trained, *_: trained.progress.step == _STEP - 1  # noqa: E731

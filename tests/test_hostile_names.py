@@ -211,12 +211,12 @@ def test_tables_in_a_program_are_harmless_and_straight() -> None:
 
 def test_warnings_of_pillow_are_not_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """They name no file, and speak of what stands beside the pixels."""
-    from chainrule.cli import commands
+    from chainrule.cli.saying import warn
 
-    monkeypatch.setattr(warnings, "showwarning", commands._warn)
+    monkeypatch.setattr(warnings, "showwarning", warn)
     for place, expected in ((f"x{os.sep}PIL{os.sep}TiffImagePlugin.py", ""), ("x/other.py", "warning: said\n")):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.showwarning = commands._warn
+            warnings.showwarning = warn
             warnings.warn_explicit("said", UserWarning, place, 1)
         assert capsys.readouterr().err == expected

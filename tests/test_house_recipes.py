@@ -362,18 +362,24 @@ with tempfile.TemporaryDirectory() as folder:
     ),
     "A subcommand": Toy(
         {
-            "cli/commands.py": added(
-                """
+            "cli/commands/names.py": new(
+                """\"\"\"The toy: a subcommand that prints names.\"\"\"
+
+from __future__ import annotations
+
+from chainrule.cli.app import app
+
 
 @app.command()
 def names() -> None:
     \"\"\"The names of the models.\"\"\"
-    from chainrule.cli.console import list_models
+    from chainrule.cli.tables import list_models
 
     list_models()
 """
             ),
-            "cli/console.py": added(
+            "cli/commands/__init__.py": in_front_of(', "explain")', ', "names"'),
+            "cli/tables.py": added(
                 """
 
 def list_models() -> None:

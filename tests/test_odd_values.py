@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,8 +16,9 @@ import typer.main
 
 import chainrule as cr
 from chainrule import ops
-from chainrule.cli import commands
-from chainrule.cli.console import ConsoleWatcher
+from chainrule.cli import commands  # noqa: F401 - which the app has once they are loaded
+from chainrule.cli.app import app
+from chainrule.cli.watching import ConsoleWatcher
 from chainrule.cpu.codegen.cores import available_cores
 from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.errors import UserError
@@ -45,7 +47,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a relative path does no harm; and a training that begins is long enough after its first step."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ConsoleWatcher, "should_stop", lambda self: True)
-    monkeypatch.setattr(commands, "tell", lambda message: None)
+    monkeypatch.setattr("chainrule.cli.commands.train.tell", lambda message: None)
 
 
 def odd_values(place: Path) -> list[str]:
@@ -76,9 +78,9 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
 
 def lines_with(name: str, place: Path, value: str) -> Iterator[list[str]]:
     """A command line for every parameter of a command, with ``value`` for it."""
-    app: Any = typer.main.get_command(commands.app)
-    assert set(app.commands) == set(COMMANDS)
-    for parameter in app.commands[name].params:
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) == set(COMMANDS)
+    for parameter in group.commands[name].params:
         if getattr(parameter, "is_flag", False):
             continue
         called = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
@@ -151,7 +153,7 @@ def numbers_of_commands(kind: type) -> set[tuple[str, str]]:
     return {
         (name, "--" + option.replace("_", "-"))
         for name in COMMANDS
-        for option, hint in get_type_hints(getattr(commands, name)).items()
+        for option, hint in get_type_hints(getattr(import_module(f"chainrule.cli.commands.{name}"), name)).items()
         if hint in (kind, kind | None)
     }
 
@@ -282,7 +284,7 @@ def test_memory_that_there_is_not_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     def too_much(text: str) -> Any:
         raise MemoryError("Unable to allocate 1. TiB")
 
-    monkeypatch.setattr(commands, "_image_shape", too_much)
+    monkeypatch.setattr("chainrule.cli.commands.summary._image_shape", too_much)
     assert (
         refused("summary", "--input", "1x1x1")
         == "there is not enough memory (Unable to allocate 1. TiB): smaller sizes would need less"

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chainrule import cli
-from chainrule.cli.console import _MOST_IN_MATRIX, confusion_table, worst_classes_table
 from chainrule.cli.help import broken_command
 from chainrule.cli.messages import message_lines
+from chainrule.cli.tables import _MOST_IN_MATRIX, confusion_table, worst_classes_table
 from chainrule.cli.width import columns, settle
 from chainrule.graph.fitting import Column, fitted_table, table
 from chainrule.graph.names import display_width, shortened_within

@@ -1,0 +1,193 @@
+"""The live line of a training, and what is shown at its end. Readable without colour and without a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from chainrule.cli.console import console, counted, fitted, loss_text, show_table, time_left
+from chainrule.cli.messages import message_lines
+from chainrule.cli.output import Output
+from chainrule.cli.tables import worst_classes_table
+from chainrule.display import displayed
+from chainrule.graph.tables import Contents
+from chainrule.graph.wrapping import wrapped
+from chainrule.signals import listener
+from chainrule.train.command_line import command_line
+from chainrule.train.config import Config
+from chainrule.train.evaluation import Evaluation
+from chainrule.train.trainer import StepReport
+
+if TYPE_CHECKING:
+    from chainrule.train.trainer import Trainer
+
+_LEAST_BAR = 10  # characters
+_LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
+
+
+def _shortened(parts: Sequence[str]) -> Iterator[str]:
+    """The line with all of its parts, without the first, and without the first two; the others matter more than a bar."""
+    for first in range(max(1, min(3, len(parts) - 3))):
+        yield "  ".join(parts[first:])
+
+
+class ConsoleWatcher:
+    """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere.
+
+    From the first step on, a signal asks it to stop; ``last_words`` are for Ctrl-C after that, which ends the process at once.
+    Where nobody reads its output any more it stops, too.
+    """
+
+    def __init__(self, trainer: Trainer, output: Output, last_words: str) -> None:
+        self.trainer, self.output, self.last_words = trainer, output, last_words
+        self.console = console()
+        self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
+        self._live: Live | None = None
+        self._shown = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        trainer, config = self.trainer, self.trainer.config
+        training, test = trainer.loader.dataset, trainer.test_loader.dataset
+        shape = " x ".join(map(str, training.image_shape))
+        parameters = sum(one.size for one in trainer.model.parameters())
+        say = self._say
+        classes = counted(len(trainer.classes), "class", "classes")
+        say(f"{config.model}, {parameters:,} parameters, {classes}, {config.precision}, seed {config.seed}")
+        say(f"{training.name}: {len(training):,} training images of {shape}, {len(test):,} test images")
+        say(
+            f"{counted(config.epochs, 'epoch')} of {counted(len(trainer.loader), 'step')} of "
+            f"{counted(config.batch_size, 'image')}, {config.optimizer} "
+            f"with learning rate {config.peak_lr:g} ({config.schedule})"
+        )
+        if trainer.progress.step:
+            say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
+        self._say_beside(f"run folder: {displayed(trainer.folder.path)}", "(Ctrl-C saves and stops)")
+
+    def _say(self, message: str, whole: bool = False) -> None:
+        """Lines, broken between words; ``whole`` leaves that to the terminal, so that they can be copied."""
+        clean = displayed(message, lines=True)
+        shown = clean if whole else "\n".join(message_lines(clean, self.console.width))
+        self.console.print(shown, markup=False, soft_wrap=True)
+
+    def _say_beside(self, first: str, second: str) -> None:
+        """``first``, which can be copied, and ``second`` beside it or, where there is no room, below it."""
+        joined = f"{first}   {second}"
+        self._say(joined if len(joined) <= self.console.width else first, whole=True)
+        if len(joined) > self.console.width:
+            self._say(second)
+
+    def should_stop(self) -> bool:
+        """Whether a signal, or a reader that has gone, asked the run to stop."""
+        return listener.asked != 0 or self.output.unread
+
+    def on_step(self, report: StepReport) -> None:
+        """Redraw the live line, or, without a terminal, print some lines an epoch."""
+        listener.after_step(self.last_words)  # before the first step is done there is nothing to lose
+        now = time.monotonic()
+        if self._redraws:
+            if now - self._shown > 0.1:
+                self._draw(self._parts(report), report.step)
+                self._shown = now
+            return
+        per_epoch = len(self.trainer.loader)
+        if (report.step % per_epoch) % max(1, per_epoch // _LINES_PER_EPOCH) == 0:
+            least = (1, 3, 3, 2)  # epoch, speed, time left, accuracy: the step says more than the epoch
+            self._say(fitted(self._parts(report), self.console.width, least))
+
+    def _parts(self, report: StepReport) -> list[str]:
+        return [
+            f"step {report.step}/{report.steps}",
+            f"epoch {report.epoch}/{self.trainer.config.epochs}",
+            f"loss {loss_text(report.loss)}",
+            f"accuracy {100 * report.accuracy:.2f}%",
+            f"{report.images_per_second:,.0f} images/s",
+            f"{time_left(report.seconds_left)} left",
+        ]
+
+    def _draw(self, parts: Sequence[str], done: int) -> None:
+        """One line that never wraps: a bar, and the words for which there is room beside it; a narrow line has words alone."""
+        if self._live is None:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        width = self.console.width - len("^C")  # which a terminal shows behind it
+        shortest = fitted(parts, width, least=(0, 0, 2, 1))  # without step, epoch, speed, and then accuracy
+        line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), shortest)
+        row = Table.grid(padding=(0, 1))
+        room = min(20, width - len(line) - 1)
+        bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= _LEAST_BAR else []
+        row.add_row(*bar, Text(line, no_wrap=True, overflow="ellipsis"))
+        self._live.update(row, refresh=True)
+
+    def on_evaluation(self, images: int, total: int) -> None:
+        """Show how far the evaluation of an epoch is."""
+        if self._redraws:
+            self._draw([f"testing: {images:,} of {total:,} images"], self.trainer.progress.step)
+
+    def on_epoch(self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float) -> None:
+        """Leave a line with the losses and accuracies of an epoch."""
+        self.close()
+        training = f"loss {loss_text(train_loss)}, accuracy {100 * train_accuracy:.2f}%"
+        test = f"test loss {loss_text(evaluation.loss)}, accuracy {100 * evaluation.accuracy:.2f}%"
+        place, spent = f"epoch {epoch}/{self.trainer.config.epochs}", f"{time_left(seconds)} of training"
+        short = f"{place}: {training}; {test}"
+        line = f"{place}: training {training}; {test}; {spent}"
+        if len(line) <= self.console.width:
+            self._say(line)
+        elif len(short) <= self.console.width:
+            self._say(short)
+        else:
+            for line in (*wrapped(f"{place}: {training}", self.console.width), *wrapped(test, self.console.width, "  ")):
+                self._say(line, whole=True)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """The table of the epochs, the worst classes, and what to do next."""
+        rows = [row for row in self.trainer.folder.read_metrics() if row["kind"] == "test"]
+        if rows:
+            figures = [
+                (
+                    str(row["epoch"]),
+                    loss_text(row["train_loss"]),
+                    f"{100 * row['train_accuracy']:.2f}%",
+                    loss_text(row["loss"]),
+                    f"{100 * row['accuracy']:.2f}%",
+                    time_left(row["seconds"]),
+                )
+                for row in rows
+            ]
+            header = ("epoch>", "training loss>", "training accuracy>", "test loss>", "test accuracy>", "training time>")
+            least = ("training time", "training accuracy", "training loss")
+            self.console.print()
+            show_table(Contents("Epochs", header, figures, least=least), self.console)
+            self._say(_how_measured(self.trainer.config))
+        worst_classes_table(evaluation, self.console)
+        folder = self.trainer.folder
+        self._say(
+            f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
+        )
+        sampled = self.trainer.config.data == "mnist"  # whose sample images ship with the package
+        use = command_line("predict", folder.path, *([] if sampled else ["IMAGE..."]))
+        weights, drawing = displayed(folder.model), displayed(folder.curves)
+        self._say(f"weights: {weights}\ncurves:  {drawing}\nuse it:  {use}", whole=True)
+        if sampled:
+            self._say("         (on three sample digits; add IMAGE... for files of your own)")
+        self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
+
+
+def _how_measured(config: Config) -> str:
+    """Why the figures of training and test are not quite of the same thing."""
+    changed = "images as they are" if config.augment == "none" else "augmented images"
+    smoothed = f"; losses are without the label smoothing of {config.label_smoothing:g}" if config.label_smoothing else ""
+    return f"training: mean over the epoch, on {changed}; test: after the epoch{smoothed}"
