@@ -378,7 +378,7 @@ def names() -> None:
     list_models()
 """
             ),
-            "cli/commands/__init__.py": in_front_of(', "explain")', ', "names"'),
+            "cli/commands/__init__.py": added("from chainrule.cli.commands import names as names\n"),
             "cli/tables.py": added(
                 """
 

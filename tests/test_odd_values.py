@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,7 +15,7 @@ import typer.main
 
 import chainrule as cr
 from chainrule import ops
-from chainrule.cli import commands  # noqa: F401 - which the app has once they are loaded
+from chainrule.cli import commands
 from chainrule.cli.app import app
 from chainrule.cli.watching import ConsoleWatcher
 from chainrule.cpu.codegen.cores import available_cores
@@ -153,7 +152,7 @@ def numbers_of_commands(kind: type) -> set[tuple[str, str]]:
     return {
         (name, "--" + option.replace("_", "-"))
         for name in COMMANDS
-        for option, hint in get_type_hints(getattr(import_module(f"chainrule.cli.commands.{name}"), name)).items()
+        for option, hint in get_type_hints(getattr(getattr(commands, name), name)).items()
         if hint in (kind, kind | None)
     }
 

@@ -1,9 +1,12 @@
-"""The subcommands, a file each: what a person types, and how it is answered. Everything else is in the library."""
+"""The subcommands, a file each: what a person types, and how it is answered. Everything else is in the library.
 
-from importlib import import_module
+Each adds itself to the app as it is loaded, so the help lists them in the order of these lines.
+"""
 
-ORDER = ("train", "evaluate", "predict", "models", "summary", "explain")
-"""The subcommands as the help lists them: a module with a function of that name, each added to the app as it is loaded."""
-
-for _name in ORDER:
-    import_module(f"chainrule.cli.commands.{_name}")
+# isort: off
+from chainrule.cli.commands import train as train
+from chainrule.cli.commands import evaluate as evaluate
+from chainrule.cli.commands import predict as predict
+from chainrule.cli.commands import models as models
+from chainrule.cli.commands import summary as summary
+from chainrule.cli.commands import explain as explain
