@@ -30,8 +30,8 @@ class _Pool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxPool2d(_Pool):
-    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW)."""
+class _MaxPool(_Pool):
+    """Base of the pooling layers that take the largest element."""
 
     def __init__(
         self,
@@ -42,68 +42,55 @@ class MaxPool2d(_Pool):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.dilation, self.ceil_mode = size_for_axes("MaxPool2d: dilation", dilation, 2, 1), ceil_mode
+        self.dilation = size_for_axes(f"{type(self).__name__}: dilation", dilation, self.spatial_axes, 1)
+        self.ceil_mode = ceil_mode
+
+
+class _AvgPool(_Pool):
+    """Base of the pooling layers that take the mean."""
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+
+class MaxPool2d(_MaxPool):
+    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, H, W) -> (N, C, OH, OW)."""
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
-class MaxPool1d(_Pool):
+class MaxPool1d(_MaxPool):
     """The largest element of each window of a signal: (N, C, L) -> (N, C, OL)."""
 
     spatial_axes = 1
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-        self.dilation, self.ceil_mode = size_for_axes("MaxPool1d: dilation", dilation, 1, 1), ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, L) -> (N, C, OL)."""
         return F.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
-class AvgPool2d(_Pool):
+class AvgPool2d(_AvgPool):
     """The mean of each window: (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, H, W), float -> (N, C, OH, OW)."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
-class AvgPool1d(_Pool):
+class AvgPool1d(_AvgPool):
     """The mean of each window of a signal: (N, C, L) -> (N, C, OL)."""
 
     spatial_axes = 1
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, L), float -> (N, C, OL)."""
@@ -145,33 +132,29 @@ class AdaptiveMaxPool2d(_AdaptivePool2d):
         return F.adaptive_max_pool2d(x, self.output_size)
 
 
-class AdaptiveAvgPool1d(Module):
-    """Average pooling of a signal to a given output size: (N, C, L) -> (N, C, output_size)."""
+class _AdaptivePool1d(Module):
+    """Base of the adaptive pools of signals: the output size, a number."""
 
     def __init__(self, output_size: int | Sequence[int]) -> None:
         super().__init__()
-        self.output_size = single("AdaptiveAvgPool1d: output_size", output_size, 1)
+        self.output_size = single(f"{type(self).__name__}: output_size", output_size, 1)
+
+    def extra_repr(self) -> str:
+        """The output size."""
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(_AdaptivePool1d):
+    """Average pooling of a signal to a given output size: (N, C, L) -> (N, C, output_size)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, L), float -> (N, C, output_size)."""
         return F.adaptive_avg_pool1d(x, self.output_size)
 
-    def extra_repr(self) -> str:
-        """The output size."""
-        return f"output_size={self.output_size}"
 
-
-class AdaptiveMaxPool1d(Module):
+class AdaptiveMaxPool1d(_AdaptivePool1d):
     """The largest elements of windows of a signal, to a given output size: (N, C, L) -> (N, C, output_size)."""
-
-    def __init__(self, output_size: int | Sequence[int]) -> None:
-        super().__init__()
-        self.output_size = single("AdaptiveMaxPool1d: output_size", output_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, L), float -> (N, C, output_size)."""
         return F.adaptive_max_pool1d(x, self.output_size)
-
-    def extra_repr(self) -> str:
-        """The output size."""
-        return f"output_size={self.output_size}"
