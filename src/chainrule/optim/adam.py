@@ -27,9 +27,20 @@ class _Adaptive(Optimizer):
     slots: tuple[str, ...] = ("count", "mean", "square")
     always: tuple[str, ...] = slots
 
-    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        decoupled_weight_decay: bool,
+        maximize: bool,
+        **others: Any,
+    ) -> None:
         first, second = _two_betas(type(self).__name__, betas)
-        super().__init__(params, {"lr": lr, "beta1": first, "beta2": second, **options})
+        options = {"lr": lr, "beta1": first, "beta2": second, "eps": eps, "weight_decay": weight_decay, **others}
+        super().__init__(params, {**options, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
 
     def _unfolded(self, options: dict[str, Any]) -> dict[str, Any]:
         if "betas" not in options:
@@ -91,8 +102,7 @@ class Adam(_Adaptive):
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        options = {"eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize}
-        super().__init__(params, lr, betas, {**options, "decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(params, lr, betas, eps, weight_decay, decoupled_weight_decay, maximize, amsgrad=amsgrad)
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         value, gradient = self._decayed(group, parameter, gradient)
@@ -158,8 +168,7 @@ class NAdam(_Adaptive):
         *,
         maximize: bool = False,
     ) -> None:
-        options = {"eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay, "maximize": maximize}
-        super().__init__(params, lr, betas, {**options, "decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(params, lr, betas, eps, weight_decay, decoupled_weight_decay, maximize, momentum_decay=momentum_decay)
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         value, gradient = self._decayed(group, parameter, gradient)
@@ -198,8 +207,7 @@ class RAdam(_Adaptive):
         *,
         maximize: bool = False,
     ) -> None:
-        options = {"eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, lr, betas, {**options, "decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(params, lr, betas, eps, weight_decay, decoupled_weight_decay, maximize)
 
     def _update(self, group: Group, parameter: Tensor, gradient: Tensor) -> None:
         value, gradient = self._decayed(group, parameter, gradient)
