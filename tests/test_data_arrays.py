@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.data.dataset import ArrayDataset
-from chainrule.data.sampling import spread
+from chainrule.data.sampling import evenly_drawn
 from chainrule.errors import UserError
 
 PIXELS = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3)
@@ -110,14 +110,14 @@ def test_ragged_images_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("count", "total"), [(1, 1), (1, 9), (3, 10), (7, 7), (100, 1234)])
-def test_spread_takes_one_of_each_stretch(count: int, total: int) -> None:
-    chosen = spread(count, total)
+def test_evenly_drawn_takes_an_item_from_each_stretch(count: int, total: int) -> None:
+    chosen = evenly_drawn(count, total)
     edges = np.arange(count + 1) * total // count
     assert ((edges[:-1] <= chosen) & (chosen < edges[1:])).all()
 
 
-def test_spread_never_changes() -> None:
-    assert spread(5, 50).tolist() == [9, 18, 29, 36, 43]
+def test_what_is_evenly_drawn_never_changes() -> None:
+    assert evenly_drawn(5, 50).tolist() == [9, 18, 29, 36, 43]
 
 
 # ---- one image by its number

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chainrule.arguments import explained, whole_number
 from chainrule.data.arguments import height_and_width
 from chainrule.data.dataset import Dataset, Images
-from chainrule.data.sampling import spread
+from chainrule.data.sampling import evenly_drawn
 from chainrule.errors import UserError
 
 Transform: TypeAlias = Callable[[Images, np.random.Generator], Images]
@@ -144,7 +144,7 @@ def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
     that normalising it gives 0.
     """
     measured = min(len(dataset), _MOST_MEASURED)
-    indices = spread(measured, len(dataset))
+    indices = evenly_drawn(measured, len(dataset))
     channels, height, width = dataset.image_shape
     count = measured * height * width
     shift = np.zeros((1, channels, 1, 1))

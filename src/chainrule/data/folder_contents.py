@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chainrule.data.image_files import Header, UnreadableImage, image_endings, read_header, why_not_read
-from chainrule.data.sampling import spread
+from chainrule.data.sampling import evenly_drawn
 from chainrule.display import displayed
 from chainrule.errors import UserError
 
@@ -86,10 +86,10 @@ class FolderContents:
         return [file for files in self.splits.values() for file in files]
 
     def limited(self, count: int) -> None:
-        """Keep so many training images, spread over all of them."""
+        """Keep ``count`` training images, drawn evenly from all of them; all of them for 0."""
         files = self.splits["train"]
         if 0 < count < len(files):
-            self.splits["train"] = [files[place] for place in spread(count, len(files))]
+            self.splits["train"] = [files[place] for place in evenly_drawn(count, len(files))]
             self.names["train"] = f"{count:,} of {self.names['train']}"
 
     def check(self, unreadable: Sequence[LeftOut]) -> None:
@@ -183,7 +183,7 @@ def _held_out(root: Path, only: str | None, watch: Watch | None) -> FolderConten
     training: dict[str, list[Path]] = {}
     testing: dict[str, list[Path]] = {}
     for name, images in _classes_with_images(root, contents).items():
-        test = set(spread(max(1, len(images) // _ONE_IN), len(images)).tolist()) if len(images) > 1 else set()
+        test = set(evenly_drawn(max(1, len(images) // _ONE_IN), len(images)).tolist()) if len(images) > 1 else set()
         training[name] = [file for number, file in enumerate(images) if number not in test]
         testing[name] = [file for number, file in enumerate(images) if number in test]
     _note_untested(contents, testing, ", as none has more than one")

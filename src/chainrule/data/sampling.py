@@ -1,4 +1,4 @@
-"""A fixed choice of some items out of many, spread over all of them."""
+"""A fixed choice of some items out of many, evenly from beginning to end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def spread(count: int, total: int) -> NDArray[np.int64]:
-    """Numbers of ``count`` items out of ``total``, increasing: one from each of ``count`` equal stretches.
+def evenly_drawn(count: int, total: int) -> NDArray[np.int64]:
+    """The places of ``count`` items out of ``total``, ascending: a place from each of ``count`` equal stretches.
 
     The place within a stretch is drawn, always in the same way. A fixed stride would meet patterns: MNIST's training
     images come from two sources in turn, and every sixth image is 6 % darker than the average.

@@ -188,11 +188,11 @@ def _contracted(first: _Term, second: _Term, needed: Collection[Label]) -> _Term
         return _Term(compose.to_shape(product, tuple(sizes[label] for label in labels)), labels)
     every = (*labels, *inner)
     shape = tuple(sizes[label] for label in every)
-    a, b = (_spread(term, every, shape) for term in (first, second))
+    a, b = (_along(term, every, shape) for term in (first, second))
     return _Term(ops.multiply(a, b), every).summed(labels)
 
 
-def _spread(term: _Term, labels: Sequence[Label], shape: tuple[int, ...]) -> Node:
+def _along(term: _Term, labels: Sequence[Label], shape: tuple[int, ...]) -> Node:
     """The node of ``term`` repeated along the axes of ``labels`` that it lacks."""
     node = term.in_order([label for label in labels if label in term.labels])
     missing = tuple(axis for axis, label in enumerate(labels) if label not in term.labels)

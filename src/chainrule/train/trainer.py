@@ -21,7 +21,7 @@ import numpy as np
 from chainrule import optim
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import ArrayDataset, Dataset, Loader, Normalize, mean_std
-from chainrule.data.sampling import spread
+from chainrule.data.sampling import evenly_drawn
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import write_atomically
@@ -427,10 +427,10 @@ def _shortest(path: Path) -> Path:
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:
-    """``limit`` images, spread over the data set; all of them for 0."""
+    """``limit`` images, drawn evenly from the whole data set; all of them for 0."""
     if not limit or limit >= len(dataset):
         return dataset
-    places = spread(limit, len(dataset))
+    places = evenly_drawn(limit, len(dataset))
     return ArrayDataset(dataset.images(places), dataset.labels[places], dataset.classes, f"{limit:,} of {dataset.name}")
 
 
@@ -442,7 +442,7 @@ def data_facts(training: Dataset, test: Dataset, mean: list[float], std: list[fl
         "training images": len(training),
         "test images": len(test),
         "mean of the pixels": [float(f"{value:.9g}") for value in mean],  # another processor may round the last digits
-        "spread of the pixels": [float(f"{value:.9g}") for value in std],
+        "standard deviation of the pixels": [float(f"{value:.9g}") for value in std],
         "checksum of the training labels": zlib.crc32(training.labels.astype("<i8").tobytes()),
         "checksum of the test labels": zlib.crc32(test.labels.astype("<i8").tobytes()),
     }

@@ -124,11 +124,11 @@ def _nearest(x: Tensor, sizes: tuple[int, ...], steps: tuple[float, ...], exact:
         want == have * n and step * n == 1 for want, have, n, step in zip(sizes, x.shape[2:], times, steps, strict=True)
     ]
     if all(repeated):  # each element several times in a row: no indices, and a gradient that is a sum
-        apart, spread = list(x.shape[:2]), list(x.shape[:2])
+        with_ones, with_copies = list(x.shape[:2]), list(x.shape[:2])
         for have, n in zip(x.shape[2:], times, strict=True):
-            apart += [have, 1]
-            spread += [have, n]
-        return x.reshape(apart).broadcast_to(spread).reshape(*x.shape[:2], *sizes)
+            with_ones += [have, 1]
+            with_copies += [have, n]
+        return x.reshape(with_ones).broadcast_to(with_copies).reshape(*x.shape[:2], *sizes)
     for axis, (want, step) in enumerate(zip(sizes, steps, strict=True), 2):
         have = x.shape[axis]
         places = np.floor((np.arange(want) + (0.5 if exact else 0.0)) * step + 1e-9)  # a step of 1/49, 49 times, is less than 1
