@@ -1,6 +1,6 @@
 """Batch transforms: callables ``(images (B,C,H,W), rng) -> images`` that a Loader applies in order.
 
-Each takes uint8 (0 to 255) or float32 images and leaves its argument as it is; random ones draw all from ``rng``.
+Each takes uint8 (0 to 255) or float32 images and does not change its argument; what is random is drawn from ``rng`` alone.
 Put RandomCrop and RandomShift before Normalize: what they fill in is 0, which is black before and the mean after it.
 """
 
@@ -28,7 +28,7 @@ class Normalize:
     """Subtract the mean and divide by the standard deviation, per channel: float32 (B,C,H,W).
 
     uint8 images are first scaled to 0..1, so ``mean`` and ``std`` are on that scale; float32 images are taken as they
-    are. ``mean`` and ``std`` are one number per channel, or one for a single channel.
+    are. ``mean`` and ``std`` have a number for each channel; for a single channel they may be plain numbers.
 
     Raises:
         UserError: lengths differ, a value is not finite, a std is not above 0; when called, the number of channels does
@@ -118,7 +118,7 @@ class RandomFlip:
 
 
 class RandomShift:
-    """Move each image by up to ``pixels`` whole pixels, vertically and horizontally; what comes in is 0."""
+    """Move each image by up to ``pixels`` whole pixels, vertically and horizontally; the pixels that this uncovers become 0."""
 
     @explained
     def __init__(self, pixels: int) -> None:
@@ -138,10 +138,10 @@ class RandomShift:
 
 @explained
 def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, over at most 10,000 images spread evenly: for ``Normalize``.
+    """Mean and standard deviation of each channel, for ``Normalize``, measured on at most 10,000 images drawn evenly.
 
-    On the scale 0..1 for uint8 images, as they are for float32 ones. A channel that never changes gets a std of 1, so
-    that normalising it gives 0.
+    uint8 images are measured on the scale 0..1, float32 images as they are. A channel that is the same everywhere gets a
+    standard deviation of 1, so that normalising it gives 0.
     """
     measured = min(len(dataset), _MOST_MEASURED)
     indices = evenly_drawn(measured, len(dataset))
@@ -155,7 +155,7 @@ def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
         if images.dtype == np.uint8:
             scale = 255.0
         if start == 0:
-            # Sums of differences from a typical value: sums of squares of large, near values would lose digits.
+            # Differences from a typical value are summed: squares of large values that are nearly equal would lose digits.
             shift = images.mean(axis=(0, 2, 3), dtype=np.float64, keepdims=True)
         difference = images - shift
         total += difference.sum(axis=(0, 2, 3))
@@ -167,13 +167,13 @@ def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
 
 
 def _cut(images: Images, top: NDArray[np.int64], left: NDArray[np.int64], size: tuple[int, int], padding: int) -> Images:
-    """Window ``size`` of each image, padded with zeros; (top, left) is its corner, one per image, in padded pixels."""
+    """A window of ``size`` of each image, padded with zeros; its corner is at ``top``, ``left`` (B,), in padded pixels."""
     count, channels, rows, columns = images.shape
     padded = np.zeros((count, channels, rows + 2 * padding, columns + 2 * padding), images.dtype)
     padded[:, :, padding : padding + rows, padding : padding + columns] = images
     height, width = size
     result = np.empty((count, channels, height, width), images.dtype)
-    # A copy per image is faster here than one gather: each moves whole rows.
+    # Copying image by image is faster than indexing all at once, as each copy moves whole rows.
     for image, window, y, x in zip(padded, result, top.tolist(), left.tolist(), strict=True):
         window[:] = image[:, y : y + height, x : x + width]
     return result

@@ -1,4 +1,4 @@
-"""What a data set is, and the one that lies in memory."""
+"""What a data set is, and ``ArrayDataset``, whose images lie in memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Images: TypeAlias = NDArray[Any]
 Labels: TypeAlias = NDArray[np.int64]
 """Class numbers (B,), counted from 0."""
 
-# Class names are made up as "0", "1", ... when none are given; one stray label must not make a billion of them.
+# Class names that are not given are "0", "1", ...: a single wrong label must not make a billion of them.
 _MOST_UNNAMED_CLASSES = 100_000
 
 
 @explained_methods
 class Dataset(ABC):
-    """Labelled images of one size. Labels are at hand without decoding images; images are read by number.
+    """Labelled images of the same size. The labels are known without decoding an image; images are read by their numbers.
 
     Attributes:
         name: where the images come from, for messages.
         classes: name of each class; ``labels`` index it.
-        labels: int64 (N,), one class number per image.
+        labels: int64 (N,), the class number of each image.
         image_shape: (channels, height, width) of every image.
-        in_memory: whether ``images`` only copies, and reads and decodes nothing.
+        in_memory: whether ``images`` only copies pixels, instead of reading and decoding files.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Dataset(ABC):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Images, int]:
-        """One image (C,H,W) and its class number; a negative index counts from the end. Several images at once: ``images``."""
+        """An image (C,H,W) and its class number; a negative index counts from the end. ``images`` gives several at once."""
         number = as_whole(index)
         if number is None:
             raise UserError(
@@ -61,7 +61,7 @@ class Dataset(ABC):
         return self.images([place])[0], int(self.labels[place])
 
     def __iter__(self) -> Iterator[tuple[Images, int]]:
-        """Each image with its class number, one by one; a ``Loader`` gives batches."""
+        """Each image with its class number, in order; a ``Loader`` gives batches."""
         return (self[number] for number in range(len(self)))
 
     @abstractmethod
@@ -145,7 +145,7 @@ def _checked_images(images: ArrayLike, name: str) -> Images:
             f"{name}: images are {pixels.dtype}: expected uint8 (pixels 0 to 255) or floating point; "
             "convert them with .astype(np.uint8) or .astype(np.float32)"
         )
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes inf and is reported below
+    with np.errstate(over="ignore"):  # a value that is too large for float32 becomes inf, which is reported below
         pixels = pixels.astype(np.float32, copy=False)
     finite = np.isfinite(pixels)
     if not finite.all():

@@ -1,4 +1,4 @@
-"""What a folder of image files holds, one folder per class: looked at by names and headers, before any pixel is decoded."""
+"""What a folder holds that has a folder of image files for each class, told by names and headers before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_MATTER = "is no folder"
 _NO_IMAGES = "is a class folder without images (.png, .jpg, ...)"
 
 Watch = Callable[[str, int, int], None]
-"""Told while files are read: what is done, such as "reading photos train", how many files are done, and of how many."""
+"""Called while files are read with what is being done, such as "reading photos train", the files done, and all files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that a person should know of images that were read: a sentence, and what it is about, one entry after another.
+    """Something that a person should know about images that were read: a sentence, and a list of what it is about.
 
-    ``shown`` is how many of the entries go with the sentence where there is little room; with 0 it stands alone.
+    Where there is little room, only the first ``shown`` entries follow the sentence.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Note:
     shown: int = _MOST_NAMED
 
     def text(self, rest: str = "") -> str:
-        """The sentence, and below it all of the entries, or, if ``rest`` says where the others are, the first of them."""
+        """The sentence and below it the entries: all, or only the first if ``rest`` says where the others can be read."""
         count = self.shown if rest else len(self.entries)
         more = len(self.entries) - count if count else 0
         words = [f"and {more:,} more, {rest}"] if more > 0 else []
@@ -62,11 +62,11 @@ class Note:
 
 @dataclass
 class FolderContents:
-    """What a folder of images holds, as names and headers tell: the images of each split, and what is left out.
+    """What the names and headers in a folder of images say: the images of each split, and what is left out.
 
     ``classes`` are those that have images to train on, ``empty`` the class folders that have none, and ``untested`` the classes
-    without an image to test on. ``unreadable`` files have the name of an image; ``others`` have not, or are folders below a
-    class. ``looked_at`` counts the images whose headers were read or were to be.
+    without an image to test on. ``unreadable`` files are named like images; ``others`` are not, or are folders in a class
+    folder. ``looked_at`` counts the files whose headers were to be read.
     """
 
     root: Path
@@ -93,7 +93,7 @@ class FolderContents:
             self.names["train"] = f"{count:,} of {self.names['train']}"
 
     def check(self, unreadable: Sequence[LeftOut]) -> None:
-        """UserError if of a class's files half or more cannot be read: then it is not a few of them that are damaged."""
+        """UserError if half of a class's files or more cannot be read: more is wrong then than a few damaged files."""
         for folder, wrong in Counter(one.path.parent for one in unreadable).items():
             count = self.candidates[folder]
             if 2 * wrong >= count:
@@ -104,8 +104,8 @@ class FolderContents:
                 )
 
     def notes(self, damaged: Sequence[LeftOut] = (), others: bool = True) -> list[Note]:
-        """What is left out, and why, for a person. ``damaged`` are files whose headers were whole; ``others`` includes what has
-        no name of an image."""
+        """What is left out, and why, in words. ``damaged`` are files whose headers were whole; with ``others``, files that are
+        not named like images are mentioned too."""
         unreadable = [*self.unreadable, *damaged]
         found = []
         if self.empty:
@@ -125,7 +125,7 @@ class FolderContents:
         return found
 
     def told(self, left_out: Iterable[LeftOut]) -> tuple[str, ...]:
-        """Each by its path below the folder, with its reason."""
+        """The path of each below the folder, with the reason why it is left out."""
         return tuple(f"{self.shown(one.path)} {one.reason}" for one in left_out)
 
     def shown(self, path: Path) -> str:
@@ -137,15 +137,15 @@ def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch 
     """Look through a folder of images in either of two forms, without decoding any.
 
     ``path``/train/class/image.png with ``path``/test (or val, or valid) beside it: both must hold the same classes.
-    ``path``/class/image.png: the test split is a tenth of each class (at least one image), spread over the file names
-    in order by a fixed rule that knows no seed; the training split is the rest.
+    ``path``/class/image.png: the test split is a tenth of each class (at least one image), drawn evenly from its sorted
+    file names by a fixed rule without a seed; the training split is the rest.
 
-    Files that give no image are left out. They count where images are held out, so mending one moves no other image from one
-    split to the other. A class folder without images to train on is left out; a class with a single one is not tested. ``only``
-    looks at the headers of one split alone.
+    Files that give no image are left out. They are counted when images are held out for testing, so mending a file moves no
+    other image to another split. A class folder without images to train on is left out; a class with a single image is not
+    tested. With ``only``, headers of that split alone are read.
 
     Raises:
-        UserError: the folder is missing or empty, of a class hardly any image can be read, class folders are without images and
+        UserError: the folder is missing or empty, hardly any image of a class can be read, class folders are without images and
             fewer than two classes remain, the splits have different classes, or there is nothing to test on; the message names
             the file or folder.
     """
@@ -198,7 +198,7 @@ def look_at_all(root: Path) -> FolderContents:
 
 
 def _classes_with_images(folder: Path, contents: FolderContents, tell: bool = True) -> dict[str, list[Path]]:
-    """The candidates of each class that has any. The other classes are taken from the ``contents``, as long as two are left."""
+    """The files of each class that may be images. Classes without any go from ``contents``, as long as two are left."""
     found = {name: _candidates(folder / name, contents, tell) for name in contents.classes}
     contents.classes = [name for name, images in found.items() if images]
     contents.empty = [LeftOut(folder / name, _why_empty(folder / name)) for name, images in found.items() if not images]
@@ -212,14 +212,14 @@ def _classes_with_images(folder: Path, contents: FolderContents, tell: bool = Tr
 
 
 def _note_untested(contents: FolderContents, testing: Mapping[str, Sequence[Path]], why: str) -> None:
-    """Note the classes without an image to test on. A UserError, which says ``why``, if that is all of them."""
+    """Note the classes without an image to test on. If no class has such an image, a UserError says ``why``."""
     contents.untested = [name for name in contents.classes if not testing[name]]
     if len(contents.untested) == len(contents.classes):
         raise UserError(f"{displayed(contents.names['test'])}: no class has an image to test on{why}: add images")
 
 
 def _why_empty(folder: Path) -> str:
-    """Why a class folder has no images, with the first file that is none."""
+    """Why a class folder has no images, naming the first file in it that is not an image."""
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
     first = f"; its {displayed(entries[0].name)} {_no_image(entries[0])}" if entries else ""
     return _NO_IMAGES + first
@@ -246,7 +246,7 @@ def _read_headers(
             done += 1
             if watch is not None:
                 watch(f"looking at {displayed(contents.root)}", done, contents.looked_at)
-    if only is None:  # of a tenth of a class, one damaged file may be half
+    if only is None:  # the test split has a tenth of a class, of which a single damaged file may be half
         contents.check(contents.unreadable)
     for split, images in contents.splits.items():
         if not images:
@@ -261,12 +261,12 @@ def has_splits(root: Path) -> bool:
 
 
 def common_mode(files: Iterable[ImageFile]) -> str:
-    """What holds all images: "RGB" if one has colours."""
+    """The mode that suits all images: "RGB" if any has colours, else "L"."""
     return "RGB" if any(file.header.mode == "RGB" for file in files) else "L"
 
 
 def common_size(files: Sequence[ImageFile]) -> tuple[int, int]:
-    """(height, width) of all images; a UserError that names the first that has another."""
+    """(height, width) of all images; a UserError names the first image of another size."""
     first = files[0]
     size = first.header.size
     for file in files:
@@ -279,7 +279,7 @@ def common_size(files: Sequence[ImageFile]) -> tuple[int, int]:
 
 
 def _class_folders(root: Path) -> tuple[list[str], list[LeftOut]]:
-    """Names of the class folders, sorted, and what beside them looks as if it were to be used, but is not."""
+    """The sorted names of the class folders, and what lies beside them, looks as if it should be used, and is not."""
     if not root.exists():
         raise UserError(f"{displayed(root)} does not exist: expected a folder that holds one folder of images per class")
     if not root.is_dir():
@@ -301,9 +301,9 @@ def _class_folders(root: Path) -> tuple[list[str], list[LeftOut]]:
 
 
 def _no_class(entry: os.DirEntry[str], root: Path, endings: frozenset[str]) -> str:
-    """Why something is no class folder; "" if it is one."""
+    """Why an entry of a folder is no class folder; "" if it is a class folder."""
     if entry.is_symlink():
-        if not os.path.exists(entry.path):  # which a link in a circle does not either
+        if not os.path.exists(entry.path):  # a link that leads back to itself does not either
             return "is a link that leads nowhere"
         here = Path(os.path.realpath(root))
         if Path(os.path.realpath(entry.path)) in (here, *here.parents):
@@ -314,7 +314,7 @@ def _no_class(entry: os.DirEntry[str], root: Path, endings: frozenset[str]) -> s
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, but for what is hidden."""
+    """The entries of a folder, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
@@ -325,7 +325,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # a link that leads back to itself
         return False
 
 
@@ -334,7 +334,7 @@ def _suffix(name: str) -> str:
 
 
 def _candidates(folder: Path, contents: FolderContents, tell: bool = True) -> list[Path]:
-    """What has the name of an image in a class folder, sorted by name. The others go to ``contents``, if one is to ``tell``."""
+    """The entries of a class folder that are named like images, sorted. With ``tell``, the others are noted in ``contents``."""
     entries, endings = sorted(_entries(folder), key=lambda entry: entry.name), image_endings()
     paths = [folder / entry.name for entry in entries if _suffix(entry.name) in endings]
     if tell:
@@ -350,7 +350,7 @@ def _no_image(entry: os.DirEntry[str]) -> str:
 
 
 def reasons_of(left_out: Sequence[LeftOut], root: str | Path) -> str:
-    """The first few of them by name, with their reasons, and how many more there are: where it is all of something."""
+    """The first few of what was left out, with the reasons, and how many more there are: for when nothing else remains."""
     more = len(left_out) - _MOST_NAMED
     shown = [f"{displayed(_below(one.path, root))} {one.reason}" for one in left_out[:_MOST_NAMED]]
     return "; ".join([*shown, *([f"and {more:,} more"] if more > 0 else [])])
@@ -365,5 +365,5 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def pixels_text(size: tuple[int, ...]) -> str:
-    """A size as messages have it: 28×28."""
+    """A size as messages write it: 28×28."""
     return "×".join(str(n) for n in size)

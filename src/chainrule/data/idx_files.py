@@ -1,6 +1,6 @@
 """The IDX file format of MNIST and its relatives: a magic number, the dimensions, then the elements, big-endian.
 
-Layout: two zero bytes, one byte for the element type, one for the number of dimensions, four bytes per dimension.
+Layout: two zero bytes, a byte for the type of the elements, a byte for the number of dimensions, four bytes per dimension.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def idx(
     images_path: str | os.PathLike[str], labels_path: str | os.PathLike[str], classes: Sequence[str] | None = None
 ) -> ArrayDataset:
-    """Data set of an IDX file of images (N,H,W) or (N,C,H,W) and one of labels (N,), gzip or plain.
+    """Data set of two IDX files, gzip or plain: images (N,H,W) or (N,C,H,W), and labels (N,).
 
     Unsigned bytes are pixels 0 to 255; floating-point elements are taken as they are; other integers must be 0 to 255.
     Without ``classes`` they are named "0", "1", ... up to the largest label.
@@ -88,7 +88,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def parse_idx(data: bytes, name: str) -> NDArray[Any]:
-    """Array that the bytes of an IDX file hold; ``name`` is the file's, for messages. Raises UserError."""
+    """The array that the bytes of an IDX file hold. Errors (UserError) call the file ``name``."""
     dtype = _ELEMENT_TYPES.get(data[2]) if len(data) >= 4 and data[:2] == b"\0\0" else None
     if dtype is None or data[3] == 0:
         raise UserError(f"{displayed(name)} is no IDX file: it starts with the bytes {data[:4].hex(' ') or '(none)'}")
@@ -111,7 +111,7 @@ def parse_idx(data: bytes, name: str) -> NDArray[Any]:
 def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     """Write an array (uint8, int8, int16, int32, float32 or float64) as an IDX file; gzip if the name ends in .gz.
 
-    The file appears only when complete, and equal arrays give equal bytes.
+    The file appears only when it is complete, and equal arrays give equal bytes.
 
     Raises:
         UserError: IDX has no such element type or number of dimensions, or the file cannot be written.
@@ -143,7 +143,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
 
 
 def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Signed pixels 0 to 255 as uint8. The type alone decides, so that train and test are scaled alike."""
+    """Pixels of a signed type as uint8. The type alone decides, so that train and test are scaled alike."""
     wrong = (images < 0) | (images > 255)
     if wrong.any():
         place = tuple(int(i) for i in np.unravel_index(np.argmax(wrong), wrong.shape))

@@ -1,7 +1,7 @@
-"""One image file as the pixels that a person sees. Pillow is imported only when a file is to be read.
+"""An image file as the pixels that a person sees. Pillow is imported only when a file is to be read.
 
-It is turned as its EXIF orientation says, laid on white where it is transparent, and brought to 8 bits. Training and prediction
-read through this one place, so a model meets what it was trained on.
+The image is turned as its EXIF orientation says, laid on white where it is transparent, and brought to 8 bits. Training and
+prediction both read images here, so a model is shown what it was trained on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CHANNELS = {"L": 1, "RGB": 3}
-"""Channels of the modes that images are read in: grey and colour."""
+"""The number of channels of each mode in which images are read: grey (L) and colour (RGB)."""
 
 TRANSPARENT = "transparent in parts, where white is put behind"
 _EIGHTH = "values stay below an eighth of what 16 bits hold; if they have 12 bits, multiply them by 16"
 UNFILLED, SEVERAL_UNFILLED = f"nearly black: its {_EIGHTH}", f"nearly black: their {_EIGHTH}"
-"""What is said of an image for which ``Decoded`` says so."""
+"""What a person is told about an image for each attribute of ``Decoded`` that is true."""
 
 _NOT_READ = {
     "EPS": "is a document (PostScript), which another program would have to draw: save it as PNG",
@@ -41,29 +41,29 @@ _NOT_READ = {
     "IPTC": "is a record of news agencies (IPTC), which may hold a file of any kind: save its image as PNG",
     **dict.fromkeys(("BUFR", "GRIB", "HDF5"), "holds measurements, not an image of a format that is read: save images as PNG"),
 }
-"""Formats that Pillow knows and that are not read, and why. Of these it decodes some by other programs, which a file from
-outside could lead astray; in some it looks for any other format, and so for those; and some it only knows by name."""
+"""Formats that Pillow knows and that are not read, with the reason. Pillow decodes some of them by other programs, which a file
+from outside could lead astray; some contain files of any other format, the former included; others it knows only by name."""
 
 _NOT_KNOWN = {
     **dict.fromkeys((".heic", ".heif"), "is a photo in a format that is not read: save it as JPEG"),
     **dict.fromkeys((".svg", ".svgz"), "is a drawing (SVG), which another program would have to draw: save it as PNG"),
     **dict.fromkeys((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"), "is a video: save pictures of it as PNG"),
 }
-"""Endings of names that Pillow does not know by itself, of files that people take for images."""
+"""Endings of names that people take for those of images, and that Pillow alone does not know."""
 
 _READ_AS = {"MPO": "JPEG"}
-"""Formats that a reader of another name reads: files of several photos, of which the first is an ordinary one."""
+"""Formats that are read under the name of another: files of several photos, of which the first is an ordinary JPEG."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 _DEEPEST, _DEEPEST_OF_12_BITS = 65_535, 4_095
-_FILLED = 8  # a picture of 16 bits whose values are all below one in so many of the range is nearly black
+_FILLED = 8  # a picture of 16 bits whose values are all below this fraction (1/8) of the range is nearly black
 _MOST_CHUNKS = 100_000  # of a PNG; photos have hundreds
 _ORIENTATION = 274  # the EXIF tag
 _WHITE = (255, 255, 255, 255)
 
 
 class UnreadableImage(UserError):  # noqa: N818 - what is wrong, not that something is
-    """A file that gives no image; ``reason`` says why, without the file's name."""
+    """A file that gives no image; ``reason`` says why, without naming the file."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{displayed(path)} {reason}")
@@ -72,7 +72,7 @@ class UnreadableImage(UserError):  # noqa: N818 - what is wrong, not that someth
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of its image before any pixel is decoded: (height, width) as it is seen, upright, and "L" or "RGB"."""
+    """What a file says about its image before a pixel is decoded: (height, width) once it is upright, and "L" or "RGB"."""
 
     size: tuple[int, int]
     mode: str
@@ -80,10 +80,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels uint8 (H, W, C), and what is to be known of them.
+    """Pixels, uint8 (H, W, C), and what a person should know about them.
 
-    ``transparent``: parts of the image were, and white shows there now. ``unfilled``: its values have 16 bits and yet lie in
-    the lowest eighth of the range, so that it is nearly black; often they are of 12 bits, which no such file says.
+    ``transparent``: parts of the image were transparent, and are white now. ``unfilled``: its values have 16 bits but lie in
+    the lowest eighth of their range, so that it is nearly black; often they have 12 bits, which the file does not say.
     """
 
     pixels: NDArray[np.uint8]
@@ -97,8 +97,8 @@ class Decoded:
 
 
 def image_endings() -> frozenset[str]:
-    """How names of image files end, in small letters: those that Pillow has registered for the formats that are read here, so
-    that formats of its plugins count. What a file is its content says, whatever its name."""
+    """How names of image files end, in small letters: the endings that Pillow, with its plugins, has registered for the formats
+    that are read here. What is in a file is told by its content, whatever its name."""
     formats = set(_readers())
     return frozenset(ending for ending, name in _pillow().EXTENSION.items() if _READ_AS.get(name, name) in formats)
 
@@ -109,7 +109,7 @@ def why_not_read(ending: str) -> str:
 
 
 def _known_of(ending: str) -> str:
-    """Why no image is read from a file whose name ends like this; "" for what may be one, and for what nobody takes for one."""
+    """Why no image is read from a file whose name ends like this; "" if it may be an image, or nobody takes it for an image."""
     if ending in image_endings():
         return ""
     name = _pillow().EXTENSION.get(ending, "")
@@ -118,7 +118,7 @@ def _known_of(ending: str) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """The header of an image file; UnreadableImage if it has none."""
+    """The header of an image file; UnreadableImage if the file is not an image that can be read."""
     with _opened(path) as (image, file):
         width, height = image.size
         if _turn(image, file) in _sideways():
@@ -134,8 +134,8 @@ def decode(path: Path, size: tuple[int, int] | None, mode: str) -> Decoded:
         turn = _turn(image, file)
         if size is not None:
             width, height = size if turn in _sideways() else size[::-1]
-            # A JPEG of many pixels comes at a half, a quarter or an eighth of them, several times as fast. Twice what is
-            # asked for is left, so that resizing still averages over pixels.
+            # A large JPEG is decoded at a half, a quarter or an eighth of its size, several times as fast. At least twice the
+            # size that is asked for is left, so that resizing still averages over pixels.
             image.draft("L" if mode == "L" else None, (2 * width, 2 * height))
         bits = _bits(image)
         image, unfilled = _eight_bits(image, bits)
@@ -157,9 +157,9 @@ def _is_grey(image: Image) -> bool:
 
 
 def _on_white(image: Image) -> tuple[Image, bool]:
-    """What is seen of an image on white paper, and whether it is transparent anywhere."""
+    """The image as it looks on white paper, and whether it is transparent anywhere."""
     if not image.has_transparency_data:
-        # By way of RGBA, as Pillow warns of what it finds in some palettes otherwise.
+        # Converted to RGBA first, as Pillow warns about some palettes otherwise.
         return (image.convert("RGBA") if image.mode == "P" else image), False
     from PIL import Image as Pillow
 
@@ -170,8 +170,8 @@ def _on_white(image: Image) -> tuple[Image, bool]:
 
 
 def _bits(image: Image) -> int:
-    """Bits of a stored value: 12 or 16 where Pillow's decoder is told so, else 8. To be asked before pixels are decoded."""
-    tiles = getattr(image, "tile", [])  # of (decoder, place, offset, what the decoder is told)
+    """Bits of a stored value: 12 or 16 if Pillow's decoder is told so, else 8. Known only before pixels are decoded."""
+    tiles = getattr(image, "tile", [])  # each tile is (decoder, place, offset, what the decoder is told)
     told = [word for tile in tiles for word in (tile[3] if isinstance(tile[3], tuple) else tile[3:]) if isinstance(word, str)]
     if any(word.startswith("I;12") for word in told):
         return 12
@@ -179,8 +179,8 @@ def _bits(image: Image) -> int:
 
 
 def _eight_bits(image: Image, bits: int) -> tuple[Image, bool]:
-    """The image in 8 bits, and whether it was one of 16 that are not filled. Grey levels are scaled: Pillow itself would clip
-    them, so that almost every pixel becomes white. Colours it scales when it decodes them."""
+    """The image in 8 bits, and whether it had 16 bits that are ``unfilled``. Grey levels are scaled here, as Pillow would clip
+    them, so that almost every pixel became white; colours Pillow scales when it decodes them."""
     if not image.mode.startswith("I"):
         ink_is_high = image.mode == "CMYK"  # there 0 is white
         return image, bits == 16 and not ink_is_high and _unfilled(max(_largest(image)), 256)
@@ -199,25 +199,25 @@ def _eight_bits(image: Image, bits: int) -> tuple[Image, bool]:
 
 
 def _unfilled(largest: int, levels: int) -> bool:
-    return 0 < largest < levels // _FILLED  # what is all black is blank, and nothing could be made of it
+    return 0 < largest < levels // _FILLED  # an image that is all black is blank, whatever its bits
 
 
 def _largest(image: Image) -> Iterator[int]:
-    """The largest value of each channel, but for the one that says how transparent it is."""
+    """The largest value of each channel, except for the channel of transparency."""
     for name, band in zip(image.getbands(), image.split(), strict=True):
         if name not in "Aa":
             yield int(band.getextrema()[1])  # type: ignore[arg-type]
 
 
 def _turn(image: Image, file: BinaryIO) -> Any:
-    """What turns a stored image as it was held: a transposition of Pillow's, or None. To be asked before pixels are decoded."""
+    """The transposition (of Pillow) that turns a stored image upright, or None. Known only before pixels are decoded."""
     if image.format == "TIFF":  # Pillow turns it itself
         return None
     try:
-        if image.format == "PNG" and "exif" not in image.info:  # where Pillow would decode the pixels to see what follows
+        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode the pixels to see what follows them
             return _turns().get(_late_orientation(file))
         return _turns().get(image.getexif().get(_ORIENTATION))
-    except Exception:  # damaged EXIF data say nothing of the pixels
+    except Exception:  # damaged EXIF data do not mean that the pixels are damaged
         return None
 
 
@@ -273,7 +273,7 @@ def _pillow() -> Any:
 
 
 def _readers() -> list[str]:
-    """The formats that are read, those that Pillow looks for first in front."""
+    """The formats that are read, beginning with those that Pillow tries first."""
     pillow = _pillow()
     return [name for name in pillow.ID if name in pillow.OPEN and name not in _NOT_READ]
 

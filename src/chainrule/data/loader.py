@@ -1,8 +1,8 @@
 """Batches of a data set, prepared ahead, in an order that depends on nothing but the seed and the epoch.
 
-Where that is much work, as to read and decode files, threads do it while a step runs. Where it is little, the loop does it
-itself between steps, several batches at a time: threads would take the step's processors and Python's lock from it, and each
-batch alone would find its code and data gone from the caches.
+Where preparing them is much work, such as reading and decoding files, threads do it while a step runs. Where it is little, the
+loop does it itself between steps, several batches at a time: threads would take processors and Python's lock from the step, and
+single batches would have to bring their code and data back into the caches each time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Loader:
 
     Args:
         dataset: where the images come from.
-        batch_size: images per batch; the last one of an epoch may be smaller.
+        batch_size: images per batch; the last batch of an epoch may be smaller.
         shuffle: a new order in each epoch; otherwise the data set's.
         seed: 0 to 2**64-1.
         transforms: callables ``(images, rng) -> images`` on whole batches, applied in order. Images that are still
@@ -102,7 +102,7 @@ class Loader:
 
     @property
     def cursor(self) -> dict[str, int]:
-        """The next batch that a loop would deliver: ``{"seed", "epoch", "batch"}``, plain ints counted from 0."""
+        """Where the next loop begins: ``{"seed": ..., "epoch": ..., "batch": ...}``, plain ints that count from 0."""
         return {"seed": self._seed, "epoch": self._epoch, "batch": self._batch}
 
     def seek(self, cursor: Mapping[str, int]) -> None:
@@ -161,7 +161,7 @@ class Loader:
             except Exception:
                 while ready:
                     yield ready.popleft()
-                raise  # the error of the batch after these
+                raise  # raised once these batches have been delivered, as it belongs to the next
             first += len(ready)
             while ready:
                 yield ready.popleft()
@@ -201,7 +201,7 @@ class Loader:
 
 
 def _shown(transform: Transform) -> str:
-    """A function by its name, an object by its representation."""
+    """How ``repr`` shows a transform: a function by its name, any other object by its own ``repr``."""
     return getattr(transform, "__name__", None) or repr(transform)
 
 

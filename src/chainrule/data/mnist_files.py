@@ -43,7 +43,7 @@ def mnist(split: str = "train") -> ArrayDataset:
 
 
 def _unpack(name: str) -> bytes:
-    """The original bytes of one of the four IDX files, verified."""
+    """The original bytes of an IDX file of MNIST, unpacked and verified."""
     path = FOLDER / f"{name}.xz"
     try:
         data = lzma.decompress(path.read_bytes())

@@ -16,7 +16,7 @@ from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
 
 KNOWN = {"mnist": mnist}
-"""Data sets with a name: functions of the split."""
+"""Data sets that are known by name, and the functions that read them, given the split."""
 
 _IDX_PREFIXES = {"train": "train", "test": "t10k"}
 
@@ -35,8 +35,8 @@ def load_dataset(
         spec: "mnist", or the path of a folder that holds
             - four IDX files named as MNIST's (train-images-idx3-ubyte, ..., gzip or plain);
             - the binary version of CIFAR-10 (data_batch_1.bin, ...);
-            - train/ and test/ (or val/, valid/), each with one folder of images per class;
-            - one folder of images per class: a tenth of each class is then the test split (``split_image_folder``).
+            - train/ and test/ (or val/, valid/), each with a folder of images for each class;
+            - a folder of images for each class: a tenth of each class is then the test split (``split_image_folder``).
         split: "train" or "test".
         size: (height, width) to resize images to; image folders only.
         mode: "L" or "RGB" to convert images to; image folders only.
@@ -94,7 +94,7 @@ def _no_conversion(spec: str | Path, size: object, mode: object) -> None:
 
 
 def _idx_names(prefix: str, kind: str) -> list[str]:
-    """Names that the same file goes by: with a hyphen or a dot before "idx", plain or gzip."""
+    """The names under which the same file is distributed: with a hyphen or a dot before "idx", plain or gzip."""
     dimensions = 3 if kind == "images" else 1
     return [f"{prefix}-{kind}{sep}idx{dimensions}-ubyte{end}" for end in ("", ".gz") for sep in ("-", ".")]
 
@@ -113,7 +113,7 @@ def _idx_folder(folder: Path, split: str) -> Dataset:
     files = {
         (prefix, kind): _idx_file(folder, prefix, kind) for prefix in _IDX_PREFIXES.values() for kind in ("images", "labels")
     }
-    # Both splits have the same classes, also when the largest label occurs in only one of them.
+    # Both splits have the same classes, even if the largest label occurs only in the training or only in the test split.
     paths = [files[prefix, "labels"] for prefix in _IDX_PREFIXES.values()]
     classes = max((check_labels(read_idx(path), None, displayed(path))[1] for path in paths), key=len)
     prefix = _IDX_PREFIXES[split]

@@ -17,7 +17,7 @@ from chainrule.errors import UserError
 
 @explained
 def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequence[bytes | memoryview]) -> None:
-    """Replace ``path`` by ``content``, or its parts. At every moment, also after a crash, the file is the old one or the new.
+    """Replace ``path`` by ``content``, bytes or parts of them. Even after a crash there is the old file or the new.
 
     A symbolic link stays: its target is replaced. A device or a pipe (``/dev/stdout``) is written to directly.
 
@@ -28,7 +28,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequen
     parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
     try:
         kind = _kind(target)
-        if kind is not None and not stat.S_ISREG(kind):  # to replace a device would take it from everybody
+        if kind is not None and not stat.S_ISREG(
+            kind
+        ):  # renaming a file to the name of a device would remove the device for everybody
             with open(target, "wb") as file:
                 file.writelines(parts)
             return
@@ -52,9 +54,9 @@ def _kind(target: Path) -> int | None:
     """The mode bits of the file ``target``; None if there is none. A UserError if no file can have this path."""
     try:
         kind = target.stat().st_mode
-    except ValueError:  # a character 0, which no system takes
+    except ValueError:  # the path contains the character 0, which no system allows
         raise UserError(f"{displayed(target)} cannot be the name of a file: choose another place") from None
-    except OSError:  # if this is no file that is yet to be made, writing it tells why
+    except OSError:  # unless the file is only missing, writing it will say what is wrong
         return None
     if stat.S_ISDIR(kind):
         raise UserError(f"{displayed(target)} is a folder: give the name of a file")

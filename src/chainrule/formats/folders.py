@@ -1,4 +1,4 @@
-"""A folder that a process works in for long, and that somebody may rename or remove meanwhile."""
+"""A folder that a process works in for long, and that may be renamed or removed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 class HeldFolder:
-    """The folder that is at ``path`` now, kept open so that it is known again wherever it is renamed to.
+    """The folder that is at ``path`` now. It is kept open, so that it can be told where it is after it was renamed.
 
-    Windows renames and removes no folder in which a file is open, so nothing is to be known there. ``close`` it in the end.
+    Windows renames and removes no folder in which a file is open, so nothing needs to be kept there. ``close`` ends it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -18,17 +18,17 @@ class HeldFolder:
         self._handle: int | None = None
         try:
             self._handle = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
-        except OSError:  # of a folder that may not be listed
+        except OSError:  # we may not list the folder
             self._handle = None
 
     def in_place(self) -> bool:
-        """Whether it is still at its path; true where that cannot be told."""
+        """Whether the folder is still at its path; true where the system does not tell."""
         if self._handle is None:
             return True
         return self._is_at(self._path)
 
     def now(self) -> Path | None:
-        """Where it is now; None if it was removed, or where the system does not say."""
+        """The path of the folder now; None if it was removed, or the system does not tell."""
         if self._handle is None:
             return None
         try:
@@ -45,14 +45,14 @@ class HeldFolder:
             return False
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the folder; its later paths are no longer known."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
 
 
 def _path_of(handle: int) -> str:
-    """The path of what is open, as far as the system keeps it; an OSError where it does not."""
+    """The path that the system keeps for an open file or folder; an OSError where it keeps none."""
     if sys.platform == "darwin":
         import fcntl
 

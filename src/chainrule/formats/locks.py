@@ -43,7 +43,7 @@ class FileLock:
         return self._file is not None
 
     def take(self) -> None:
-        """Take the lock; does nothing if this object holds it already.
+        """Take the lock; do nothing if this object holds it already.
 
         Raises:
             UserError: another process holds it, whose number the message gives; or the file cannot be written.
@@ -59,7 +59,7 @@ class FileLock:
                 file.close()
 
     def _locked(self, file: IO[bytes]) -> bool:
-        """Lock the open file; false if it is no longer the file at ``path``, as the holder before removed it on release."""
+        """Lock the open file; false if it is no longer the file at ``path``, as the last holder removed that."""
         try:
             _lock(file)
         except OSError as error:
@@ -82,12 +82,12 @@ class FileLock:
             file.write(f"{os.getpid()}\n".encode())
         except FileNotFoundError:
             return False
-        except OSError:  # a full disk: the number of the process is not written
+        except OSError:  # on a full disk the number of the process is missing, but the lock holds
             pass
         return True
 
     def release(self) -> None:
-        """Give the lock up and remove the file, unless another is in its place by now."""
+        """Give the lock up and remove the file, unless another file is in its place by now."""
         file, self._file = self._file, None
         folder, self.folder = self.folder, None
         if folder is not None:

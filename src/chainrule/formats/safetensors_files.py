@@ -31,7 +31,7 @@ def save_safetensors(
 ) -> None:
     """Write ``tensors`` (name to array) and ``metadata`` (text to text) as one file, atomically.
 
-    A checksum of all of it is added to the metadata, and ``load_safetensors`` verifies it: disks and copies do flip bits.
+    A checksum of everything is added to the metadata, and ``load_safetensors`` verifies it, as bits do flip on disks.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
@@ -53,7 +53,7 @@ def save_safetensors(
     said[CHECKSUM] = checksum(arrays, said)
     try:
         content = save(arrays)
-    except SafetensorError as error:  # a dtype that the format lacks
+    except SafetensorError as error:  # the format has no such dtype
         raise UserError(f"save_safetensors: {error}: convert the array to another") from None
     write_atomically(path, _with_metadata(content, said))
 
@@ -134,7 +134,7 @@ def checksum(tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str,
         digest.update(repr((name, metadata[name])).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
-        array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # as it lies in the file
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)  # in the order of bytes that the file has
         digest.update(repr((name, array.dtype.name, np.shape(tensors[name]))).encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return f"blake2b:{digest.hexdigest()}"

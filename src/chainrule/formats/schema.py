@@ -14,7 +14,7 @@ from typing import Any
 from chainrule.errors import UserError
 
 Check = Callable[[Any], str | None]
-"""``check(value)``: None if the value is right; else what it must be, to follow "must be"."""
+"""``check(value)`` gives None if the value is right; else the words that follow "must be" in the error."""
 
 _MOST_SHOWN = 60
 
@@ -53,7 +53,7 @@ def text(known: Sequence[str] | None = None) -> Check:
 
 
 def several(member: Check, what: str, count: int | None = None, least: int = 0) -> Check:
-    """A check for a list whose members all pass ``member``: just ``count`` of them, or at least ``least``.
+    """A check for a list of exactly ``count`` members, or at least ``least``, which all pass ``member``.
 
     ``what`` is the word for the members in messages, such as "texts".
     """
@@ -82,7 +82,7 @@ def or_nothing(check: Check) -> Check:
 
 
 def anything(value: Any) -> str | None:
-    """A check that every value passes, for fields that are checked elsewhere."""
+    """A check that every value passes, for fields that are checked somewhere else."""
     return None
 
 

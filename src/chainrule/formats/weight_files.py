@@ -1,8 +1,8 @@
 """Files of weights, of chainrule and of others: safetensors in one file or in several, read tensor by tensor.
 
 A large set of weights is shared out among several files (shards), with an index beside them, ``*.safetensors.index.json``, that
-says in which shard each tensor lies. Files are mapped into memory, so a tensor is read from the disk when it is asked for, and
-no more than one of them is in memory twice.
+says in which shard each tensor lies. Files are mapped into memory: a tensor is read from the disk when it is asked for, so
+no more than a single tensor is in memory twice while weights are loaded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from chainrule.errors import UserError
 from chainrule.formats.safetensors_files import CHECKSUM, checksum, opened_safetensors
 
 INDEX = ".safetensors.index.json"
-"""How the name of an index ends."""
+"""The ending of the name of an index."""
 
-_USUAL = ("model.safetensors.index.json", "model.safetensors")  # in a folder, as most people name them
+_USUAL = ("model.safetensors.index.json", "model.safetensors")  # the names that most libraries give such files in a folder
 _PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 _SHORT = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": "bfloat16"}
 
@@ -109,10 +109,10 @@ class WeightFile(Mapping[str, Any]):
         return f"<WeightFile {displayed(self.path)}: {len(self):,} tensors>"
 
     def verify(self) -> None:
-        """Hold the tensors against the checksum in the metadata, which files have that chainrule wrote.
+        """Compare the tensors with the checksum in the metadata, which files have that chainrule wrote.
 
         Raises:
-            UserError: at least a bit is not what was written.
+            UserError: the file differs from what was written.
         """
         said = dict(self.metadata)
         expected = said.pop(CHECKSUM, None)
@@ -124,7 +124,7 @@ class WeightFile(Mapping[str, Any]):
 
 
 def _chosen(path: Path) -> Path:
-    """The file that is meant: the only one of its kind, if ``path`` is a folder."""
+    """The file that ``path`` means; in a folder, its only index or its only safetensors file."""
     if not path.is_dir():
         return path
     for name in _USUAL:
@@ -142,12 +142,12 @@ def _chosen(path: Path) -> Path:
 
 
 def _check_kind(path: Path) -> None:
-    """UserError, with what to do, for a pickle."""
+    """A UserError for a pickle, which says what to do with it."""
     try:
         with open(path, "rb") as file:
             start = file.read(4)
     except OSError:
-        return  # what opens it next has words for that
+        return  # whatever opens the file next has a message for this
     if start == b"PK\3\4" or start[:1] == b"\x80" or path.suffix.lower() in _PICKLED:
         raise UserError(
             f"{displayed(path)} is a pickle, as torch.save writes it, which may run code when it is read, so it is not: "
@@ -156,7 +156,7 @@ def _check_kind(path: Path) -> None:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
-    """Name of a tensor to name of its shard, as an index says."""
+    """The name of the shard for the name of each tensor, as an index says."""
     remedy = "it was cut off, damaged or is of another kind; use another copy"
     try:
         said = json.loads(path.read_bytes())

@@ -26,8 +26,8 @@ __all__ = [
 def explain_expression(text: str, assignments: Iterable[str], step: float | None = None) -> tuple[Explanation, list[str]]:
     """Explain what a person typed: ``explain_expression("(w @ x - y)**2", ["w=[1,2]", "x=[3,4]", "y=5"], step=0.1)``.
 
-    Also returns lines to print after the explanation: names that were given but not used, and one step of gradient
-    descent for each name.
+    Also returns lines to print after the explanation: names that were given but not used, and a step of gradient descent
+    for each name.
     """
     values = parse_values(assignments)
     explanation = explain(parse_expression(text, values))

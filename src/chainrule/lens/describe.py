@@ -18,12 +18,12 @@ def slope(of: str, by: str) -> str:
 
 
 def in_sum(term: str) -> str:
-    """A term as it stands behind a plus sign: in parentheses where it begins with a minus."""
+    """A term as it is written after a plus sign: in parentheses if it begins with a minus."""
     return f"({term})" if term.startswith("-") else term
 
 
 def upstream_text(row: Row) -> str:
-    """``36``; where the value fans out, with what comes back from each user: ``9 = 3 + 4 + 2``."""
+    """The upstream gradient: ``36``; if several nodes use the value, with what comes back from each: ``9 = 3 + 4 + 2``."""
     if row.upstream is None:
         return ""
     total = numbers.brief(row.upstream)
@@ -47,7 +47,7 @@ def local_text(row: Row, edge: Edge) -> str:
 
 def product_text(row: Row, edge: Edge) -> str:
     """The product on the way back along an edge in words: upstream, local and downstream gradient."""
-    assert row.upstream is not None  # it has an edge
+    assert row.upstream is not None  # such a node has an edge
     local = _local_numbers(edge) or edge.formula
     return f"upstream {numbers.brief(row.upstream)}, local gradient {local}, downstream {numbers.brief(edge.downstream)}"
 
@@ -67,7 +67,7 @@ def _is_number(formula: str) -> bool:
 
 
 def _local_numbers(edge: Edge) -> str:
-    """The local gradient in numbers; empty where they are many, or a block of more than two axes."""
+    """The numbers of the local gradient; empty if they are too many, or have more than two axes."""
     whole = not edge.elementwise and edge.node.size > 1  # a Jacobian with a row per output
     size = edge.input.size * (edge.node.size if whole else 1)
     rank = edge.input.ndim + (edge.node.ndim if whole else 0)

@@ -28,7 +28,7 @@ MOST_BOXES = 60  # a drawing of more nodes shows layers instead
 
 @explained
 def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanation:
-    """Go backwards from ``loss``, one float number, and note every factor of the chain rule on the way.
+    """Go backwards from ``loss``, a single float number, and note every factor of the chain rule on the way.
 
     ``wanted`` are the tensors whose gradient is asked for; by default every parameter and every tensor made with
     ``requires_grad=True`` that the loss depends on. Nothing changes: no ``.grad``, no parameter, no random state.
@@ -64,7 +64,7 @@ def explain(loss: Tensor, *, wanted: Sequence[Tensor] | None = None) -> Explanat
 
 
 def _values(graph: Graph) -> dict[Node, Array]:
-    """All forward values; those that were freed, as no gradient rule reads them, are computed again."""
+    """All forward values. Values that were freed, because no gradient rule reads them, are computed again."""
     values: dict[Node, Array] = {}
     with history("nothing"):
         for node in graph.nodes:
@@ -110,7 +110,7 @@ def _wanted(graph: Graph, tensor: Tensor, position: int) -> Node:
 
 
 def _numbers_of(node: Node) -> Array:
-    assert node.value is not None  # what was computed at once has a value
+    assert node.value is not None  # a node that ran on its own has its value
     view = node.value.view()
     view.flags.writeable = False
     return view
@@ -195,7 +195,7 @@ class Explanation:
         return found
 
     def step_lines(self, learning_rate: float) -> list[str]:
-        """The same in words: ``w <- w - 0.1 * de/dw = [1, 2] - 0.1 * [36, 48] = [-2.6, -2.8]``."""
+        """Each step as a line: ``w <- w - 0.1 * de/dw = [1, 2] - 0.1 * [36, 48] = [-2.6, -2.8]``."""
         rate = in_sum(numbers.number(learning_rate))
         lines = []
         for name, step in self.step(learning_rate).items():
@@ -262,7 +262,7 @@ class Explanation:
         return "" if downstream is None else on_edge(downstream)
 
     def _layer_edge_notes(self, node: Node, position: int) -> str:
-        """What the whole layer passes back to that input, so that its nodes all say the same."""
+        """What the whole layer passes back to that input, which is the same for all nodes of the layer that use it."""
         parts = [
             self._downstreams[user, place]
             for user in dict.fromkeys(self._consumers[node.inputs[position]])
@@ -281,7 +281,7 @@ class Explanation:
     # ---- as data
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain data; large arrays as counts and ranges, numbers that are not finite as null."""
+        """The explanation as plain data for JSON: large arrays as counts and ranges, numbers that are not finite as null."""
         return {
             "error": numbers.plain(self.rows[-1].value),
             "nodes": [row_to_json(row, self._row_of) for row in self.rows],

@@ -1,4 +1,4 @@
-"""Names and formulas of nodes, as one writes them on a blackboard: ``h1 = w @ x``, ``dh1/dw = x``."""
+"""Names and formulas of nodes, as people write them on a blackboard: ``h1 = w @ x``, ``dh1/dw = x``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMAL = re.compile(r"\b[xy]\b")  # what primitives call their first and second
 
 
 def is_number(node: Node) -> bool:
-    """Whether a node is a constant without a name that is one number everywhere, such as the 2 in ``2 * x``."""
+    """Whether a node is a constant without a name whose elements are all the same number, such as the 2 in ``2 * x``."""
     if node.operation is not CONSTANT or node.label or node.value is None or node.size == 0:
         return False
     first = node.value.flat[0]
@@ -71,7 +71,7 @@ def formula(node: Node, named: dict[Node, str]) -> str:
 
 
 def local_formula(node: Node, position: int, named: dict[Node, str]) -> str:
-    """The local gradient for one input, in the names of the graph: ``x`` for w in ``w @ x``; ``2 * h2`` in ``h2 ** 2``."""
+    """The local gradient for an input, in the names of the graph: ``x`` for w in ``w @ x``; ``2 * h2`` in ``h2 ** 2``."""
     operands = [_operand(named[one]) for one in node.inputs]
     if node.operation.name == "power":
         return _power_slope(operands[0], node.attributes["exponent"])

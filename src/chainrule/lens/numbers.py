@@ -10,16 +10,16 @@ import numpy as np
 from chainrule.graph import Array
 from chainrule.graph.dtypes import float64, is_float
 
-MOST_NUMBERS = 16  # an array of more is described, not written out
+MOST_NUMBERS = 16  # an array of more elements is described, not written out
 
 
 def number(value: float, digits: int = 6) -> str:
-    """So many significant digits: ``-2.6``, ``1e-08``, ``inf``, ``nan``."""
+    """A number with at most ``digits`` significant digits: ``-2.6``, ``1e-08``, ``inf``, ``nan``."""
     return f"{value + 0.0:.{digits}g}"  # + 0.0 turns -0 into 0
 
 
 def text(array: Array, most: int = 60) -> str:
-    """``[3, 4]``; one that is large, or longer than ``most``, as ``[8, 32], -1.2 to 3.4, mean |.| 0.4, 52% zeros``."""
+    """A small array as ``[3, 4]``; if that is longer than ``most``, as ``[8, 32], -1.2 to 3.4, mean |.| 0.4, 52% zeros``."""
     written = _written(array, most)
     if written:
         return written
@@ -34,19 +34,19 @@ def is_written(array: Array, most: int = 60) -> bool:
 
 
 def brief(array: Array, most: int = 60) -> str:
-    """As ``text``, but a large one by its mean size alone: ``mean |.| 0.4, 52% zeros``."""
+    """As ``text``, but a large array without its shape and range: ``mean |.| 0.4, 52% zeros``."""
     return _written(array, most) or _size(array, _finite(array))
 
 
 def mean_size(array: Array) -> float:
-    """The mean of |x| over the numbers that are finite; nan where none is."""
+    """The mean of |x| over the finite numbers; nan if there are none."""
     finite = _finite(array)
     with np.errstate(over="ignore"):
         return float(np.abs(finite).mean()) if finite.size else float("nan")
 
 
 def plain(array: Array) -> dict[str, Any]:
-    """For JSON: shape, dtype, counts, range, and the numbers of a small array (null where not finite)."""
+    """An array for JSON: shape, dtype, counts, range, and the numbers if it is small (null where not finite)."""
     finite = _finite(array)
     found: dict[str, Any] = {"shape": list(array.shape), "dtype": array.dtype.name}
     if array.size <= MOST_NUMBERS:
@@ -69,7 +69,7 @@ def all_finite(array: Array) -> bool:
 
 
 def _written(array: Array, most: int) -> str:
-    """The numbers themselves; empty where they are too many or too long."""
+    """The numbers of the array; empty if they are too many or too long."""
     if array.size > MOST_NUMBERS:
         return ""
     written = _nested(array.astype(float64).tolist() if is_float(array.dtype) else array.tolist())

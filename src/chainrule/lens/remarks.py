@@ -10,7 +10,7 @@ from chainrule.lens.rows import Row
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """One sentence each: the first value and the first gradient that are not finite, and each place where gradients end."""
+    """Sentences about the first value and the first gradient that are not finite, and about each place where gradients end."""
     return [*_first_value(rows), *_first_gradient(rows), *_dead_ends(rows)]
 
 
@@ -31,7 +31,9 @@ def _first_value(rows: Sequence[Row]) -> list[str]:
 
 def _first_gradient(rows: Sequence[Row]) -> list[str]:
     for row in reversed(rows):
-        if row.upstream is not None and not numbers.all_finite(row.upstream):  # yet each summand is, or we had ended before
+        if row.upstream is not None and not numbers.all_finite(
+            row.upstream
+        ):  # but each summand is, or the loop would have ended before
             return [
                 f"going backwards, the gradient for {row.name} is the first that is not finite: {upstream_text(row)}{_at(row)}"
             ]

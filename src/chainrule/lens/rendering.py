@@ -1,4 +1,4 @@
-"""An explanation as text that fits its place: a table where it does, else one block of lines per node."""
+"""An explanation as text that fits a width: a table if it fits, else a block of lines for each node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def text(rows: Sequence[Row], error: str, notes: Sequence[str], width: int | None) -> str:
-    """All of it in lines of at most ``width``; the role of the nodes is left out where the rest of the table then fits."""
+    """The explanation in lines of at most ``width``; the table leaves the roles out if that makes it fit."""
     header, lines = cells(rows)
     columns = [Column(name, column) for name, *column in zip(header, *lines, strict=True)]
     head, body, left = fitted_table(columns, width, least=("role",))
@@ -57,7 +57,7 @@ def _block(row: Row, error: str, width: int | None) -> list[str]:
 
 
 def equation(line: str, width: int | None, indent: str = "") -> list[str]:
-    """``line``, broken before equals signs where it is too wide for one line, and between words where that is not enough."""
+    """``line``, broken before equals signs if it is too wide, and between words if that is not enough."""
     if width is None or display_width(indent + line) <= width:
         return [indent + line]
     first, *others = line.split(" = ")
@@ -70,5 +70,5 @@ def equation(line: str, width: int | None, indent: str = "") -> list[str]:
         else:
             parts = wrapped(f"= {one}", width, f"{indent}  ")
             lines += parts
-            whole = len(parts) == 1  # behind a part that took several lines the next one begins a line of its own
+            whole = len(parts) == 1  # after a part that took several lines, the next part begins on a new line
     return lines

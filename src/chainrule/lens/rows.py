@@ -1,4 +1,4 @@
-"""What is known of one node of an explained computation, and of each way back from it."""
+"""What is known about a node of an explained computation, and about each edge back from it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chainrule.graph.names import source_line
 from chainrule.lens import numbers
 from chainrule.ops import REGISTRY
 
-MOST_JACOBIAN = 1024  # numbers of a Jacobian that is computed whole
+MOST_JACOBIAN = 1024  # a Jacobian of more numbers than this is not computed whole
 
 
 class Step(NamedTuple):
-    """One step of gradient descent for one leaf: new = old - learning rate * gradient."""
+    """A step of gradient descent for a leaf: new = old - learning rate * gradient."""
 
     old: Array
     gradient: Array
@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 
 class Summand(NamedTuple):
-    """What one user of a value passes back to it."""
+    """What a node that uses a value passes back to it."""
 
     name: str  # of the user
     gradient: Array
@@ -59,15 +59,15 @@ class Edge:
 
     @property
     def elementwise(self) -> bool:
-        """Whether the local gradient is a diagonal, one factor for each element."""
+        """Whether the local gradient is diagonal: a factor for each element."""
         return REGISTRY[self.node.operation.name].elementwise
 
     @property
     def local(self) -> Array | None:
         """The local gradient, computed when it is asked for; None where it is a large matrix (use ``row``).
 
-        For an elementwise node the diagonal, in the shape of the input; for a node that is one number its only row, in
-        the shape of the input; else the whole Jacobian, in the shape of the output followed by that of the input.
+        It is the diagonal, in the shape of the input, for an elementwise node; the only row, in the shape of the input, for a
+        node that is a single number; else the whole Jacobian, in the shape of the output followed by that of the input.
         """
         if self.elementwise:
             return local_diagonal(self.node, self.position)
@@ -79,13 +79,13 @@ class Edge:
         return np.array(rows, dtype=self.input.dtype).reshape(self.node.shape + self.input.shape)
 
     def row(self, unit: tuple[int, ...]) -> Array:
-        """d node[unit] / d input: one row of the Jacobian, in the shape of the input."""
+        """d node[unit] / d input: the row of the Jacobian for a unit of the node, in the shape of the input."""
         return local_row(self.node, self.position, unit)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Row:
-    """What is known of one node. ``upstream`` is None where no gradient arrives; ``edges`` are those it passes on along."""
+    """What is known about a node. ``upstream`` is None if no gradient arrives; ``edges`` pass gradients on."""
 
     index: int  # in the graph, and in its drawings
     name: str

@@ -1,4 +1,4 @@
-"""Models by name: a family a file, built from the layers of ``nn`` alone.
+"""Models by name: a file for each family, built from the layers of ``nn`` alone.
 
 Names, arguments, initial values and the names of parameters are torchvision's where torchvision has the model, so that files
 of weights for its models fit. ``channels``, the number of channels of the images, is an addition.

@@ -18,7 +18,9 @@ from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
 from chainrule.nn import Module
 
-_loaded: dict[tuple[str, str], types.ModuleType] = {}  # by path and digest: one class stays one class
+_loaded: dict[
+    tuple[str, str], types.ModuleType
+] = {}  # by path and digest, so that a file that is used twice gives the same class
 
 
 def is_own(name: str) -> bool:
@@ -94,7 +96,7 @@ def _function(name: str, expected: str) -> Callable[..., Any]:
 
 
 def _module(file: str, expected: str) -> types.ModuleType:
-    """The file as a module, run once for each contents that it has."""
+    """The file as a module. It is run again only if its contents have changed."""
     contents = _contents(file)
     found = hashlib.sha256(contents).hexdigest()
     if expected and found != expected:
@@ -129,7 +131,7 @@ def _contents(file: str) -> bytes:
 
 
 def _place(error: BaseException, name: str) -> str:
-    """Where in the user's file an error arose: its last line there."""
+    """The last line of the user's file that an error passed through."""
     file = name.rpartition(":")[0] if is_own(name) else name
     line, trace = 0, error.__traceback__
     while trace is not None:

@@ -36,7 +36,7 @@ def _pool() -> nn.MaxPool2d:
 
 
 class SqueezeNet(nn.Module):
-    """Eight fire modules, and a 1 x 1 convolution as classifier: images (N, channels, H, W) -> scores (N, num_classes)."""
+    """Eight fire modules, and a 1 x 1 convolution as the classifier: images (N, channels, H, W) -> scores (N, num_classes)."""
 
     def __init__(self, version: str, num_classes: int = 1000, dropout: float = 0.5, channels: int = 3) -> None:
         super().__init__()

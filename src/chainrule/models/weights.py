@@ -27,7 +27,7 @@ _SPECIAL = ("float32", "float64", "float16", "bfloat16")
 @explained_methods
 @dataclass(frozen=True)
 class Loaded:
-    """What ``load_weights`` took from a file: ``notes`` are sentences on what a person should know of it, ``missing`` the
+    """What ``load_weights`` took from a file: ``notes`` are sentences about what a person should know, ``missing`` the
     entries of the model that kept their values, ``unexpected`` the entries of the file that were left out."""
 
     notes: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ for _class in (Loaded, Fit):
 
 
 class _Renamed(Mapping[str, Any]):
-    """Some entries of a file under the names of a model, read when they are asked for."""
+    """Entries of a file under the names that a model has for them, read when they are asked for."""
 
     def __init__(self, file: WeightFile, names: Mapping[str, str]) -> None:
         self._file, self._names = file, names
