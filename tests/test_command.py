@@ -51,8 +51,8 @@ def test_train_without_arguments_trains_lenet_on_mnist(tmp_path: Path) -> None:
     status, shown = on_terminal("train", width=100, keys="\x03", after=r"images/s .* left", cwd=tmp_path)
     assert status == -signal.SIGINT, "which a shell calls 130"
     text = plain(shown)
-    assert "lenet, 61,706 parameters, 10 classes, float32" in text
-    assert "mnist train: 60,000 training images of 1 x 28 x 28, 10,000 test images" in text
+    assert "lenet, 61,706 parameters, float32" in text
+    assert "mnist train: 10 classes, 60,000 training and 10,000 test images, grey, 28 x 28" in text
     assert "3 epochs of 938 steps of 64 images" in text
     assert "run folder: runs/lenet-mnist-1   (Ctrl-C saves and stops)" in text
     assert LIVE.search(text)

@@ -519,7 +519,7 @@ def test_files_that_change_after_opening(tmp_path: Path) -> None:
 # ---- splits
 
 
-@pytest.mark.parametrize("beside", ["test", "val", "valid"])
+@pytest.mark.parametrize("beside", ["test", "val", "valid", "validation"])
 def test_train_and_test_folders(beside: str, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         save(tmp_path / "train" / name / "1.png", 1)
@@ -557,11 +557,12 @@ def test_splits_must_have_the_same_classes(tmp_path: Path) -> None:
 
 
 def test_train_without_test(tmp_path: Path) -> None:
-    save(tmp_path / "train" / "cat" / "1.png")
-    assert refused(split_image_folder, tmp_path) == (
-        f"{tmp_path} holds train/ but none of test/, val/, valid/: add one, or pass {tmp_path / 'train'} itself "
-        "to have a tenth of it held out"
-    )
+    """A tenth of it is held out."""
+    for number in range(20):
+        save(tmp_path / "train" / "cat" / f"{number}.png")
+    inside = [split_image_folder(tmp_path / "train", split) for split in ("train", "test")]
+    assert [one.paths for one in inside] == [split_image_folder(tmp_path, split).paths for split in ("train", "test")]
+    assert [len(one) for one in inside] == [18, 2]
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

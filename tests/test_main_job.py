@@ -21,5 +21,5 @@ def test_train_without_options_reaches_99_percent_of_the_test_images(tmp_path: P
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows if row["kind"] == "test"] == [1, 2, 3]
     assert rows[-1]["step"] == 3 * 938  # all 60,000 images, 64 at a time
-    assert "mnist train: 60,000 training images of 1 x 28 x 28, 10,000 test images" in ran.stdout
+    assert "mnist train: 10 classes, 60,000 training and 10,000 test images, grey, 28 x 28\n" in ran.stdout
     assert f"{round(10_000 * result['accuracy']):,} of 10,000 test images right" in ran.stdout

@@ -79,18 +79,18 @@ def test_model(train: Any) -> None:
 
 def test_data_by_name(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     out = done("train", "--data", "mnist", "--limit", 20, "--epochs", 1, "--out", train("--epochs", 1).with_name("mnist"))
-    assert "20 of mnist train: 20 training images of 1 x 28 x 28, 10,000 test images" in out
+    assert "mnist train: 10 classes, 20 training and 10,000 test images, grey, 28 x 28" in out
 
 
 def test_data_in_idx_files(data: Path, tmp_path: Path) -> None:
     out = done("train", "--data", data, "--epochs", 1, "--out", tmp_path / "run")
-    assert f"{data}/train-images-idx3-ubyte: 48 training images of 1 x 12 x 12, 20 test images" in out
+    assert f"{data}/train-images-idx3-ubyte: 4 classes, 48 training and 20 test images, grey, 12 x 12\n" in out
 
 
 def test_data_in_a_folder_of_images(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos", ("cat", "dog", "owl"), each=10, shape=(14, 12, 3))
     out = done("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
-    assert "27 training images of 3 x 14 x 12, 3 test images" in out
+    assert "3 classes, 27 training and 3 test images, colour, 14 x 12; a tenth of each class, " in out
     assert json.loads((tmp_path / "run/result.json").read_text())["classes"] == ["cat", "dog", "owl"]
 
 
@@ -101,7 +101,7 @@ def test_data_in_cifar_files(tmp_path: Path) -> None:
         records[:, 0] %= 2
         (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
     out = done("train", "--data", tmp_path, "--epochs", 1, "--out", tmp_path / "run")
-    assert "20 training images of 3 x 32 x 32, 4 test images" in out
+    assert "2 classes, 20 training and 4 test images, colour, 32 x 32\n" in out
 
 
 def test_image_size_and_mode(train: Any, tmp_path: Path) -> None:

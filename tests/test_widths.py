@@ -201,7 +201,7 @@ def test_the_lines_of_an_epoch(width: int, place: Path, tmp_path: Path, monkeypa
     steps = re.findall(rf"^step \d+/60  .*loss {loss}{accuracy}.*$", text, re.MULTILINE)
     assert len(steps) == 60
     assert all(("left" in line) == (width > 40) for line in steps)
-    assert "lenet, 15,116 parameters, 4 classes, float32, seed 0" in " ".join(text.split())
+    assert "lenet, 15,116 parameters, float32, seed 0" in " ".join(text.split())
 
 
 def test_long_names_of_classes_are_shortened_in_their_middles_before_columns_go(

@@ -25,6 +25,7 @@ from chainrule.train.evaluation import Evaluation
 from chainrule.train.trainer import StepReport
 
 if TYPE_CHECKING:
+    from chainrule.train.opening import Opened
     from chainrule.train.trainer import Trainer
 
 _LEAST_BAR = 10  # characters
@@ -44,8 +45,8 @@ class ConsoleWatcher:
     Where nobody reads its output any more it stops, too.
     """
 
-    def __init__(self, trainer: Trainer, output: Output, last_words: str) -> None:
-        self.trainer, self.output, self.last_words = trainer, output, last_words
+    def __init__(self, trainer: Trainer, opened: Opened, output: Output, last_words: str) -> None:
+        self.trainer, self.opened, self.output, self.last_words = trainer, opened, output, last_words
         self.console = console()
         self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
@@ -54,13 +55,10 @@ class ConsoleWatcher:
 
     def _begin(self) -> None:
         trainer, config = self.trainer, self.trainer.config
-        training, test = trainer.loader.dataset, trainer.test_loader.dataset
-        shape = " x ".join(map(str, training.image_shape))
         parameters = sum(one.size for one in trainer.model.parameters())
         say = self._say
-        classes = counted(len(trainer.classes), "class", "classes")
-        say(f"{config.model}, {parameters:,} parameters, {classes}, {config.precision}, seed {config.seed}")
-        say(f"{training.name}: {len(training):,} training images of {shape}, {len(test):,} test images")
+        say(f"{config.model}, {parameters:,} parameters, {config.precision}, seed {config.seed}")
+        say(self.opened.about)
         say(
             f"{counted(config.epochs, 'epoch')} of {counted(len(trainer.loader), 'step')} of "
             f"{counted(config.batch_size, 'image')}, {config.optimizer} "
@@ -134,7 +132,7 @@ class ConsoleWatcher:
         """Leave a line with the losses and accuracies of an epoch."""
         self.close()
         training = f"loss {loss_text(train_loss)}, accuracy {100 * train_accuracy:.2f}%"
-        test = f"test loss {loss_text(evaluation.loss)}, accuracy {100 * evaluation.accuracy:.2f}%"
+        test = f"{self.opened.measured} loss {loss_text(evaluation.loss)}, accuracy {100 * evaluation.accuracy:.2f}%"
         place, spent = f"epoch {epoch}/{self.trainer.config.epochs}", f"{time_left(seconds)} of training"
         short = f"{place}: {training}; {test}"
         line = f"{place}: training {training}; {test}; {spent}"
@@ -167,15 +165,17 @@ class ConsoleWatcher:
                 )
                 for row in rows
             ]
-            header = ("epoch>", "training loss>", "training accuracy>", "test loss>", "test accuracy>", "training time>")
+            test = self.opened.measured
+            header = ("epoch>", "training loss>", "training accuracy>", f"{test} loss>", f"{test} accuracy>", "training time>")
             least = ("training time", "training accuracy", "training loss")
             self.console.print()
             show_table(Contents("Epochs", header, figures, least=least), self.console)
-            self._say(_how_measured(self.trainer.config))
+            self._say(_how_measured(self.trainer.config, test))
         worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
         self._say(
-            f"\n{evaluation.correct:,} of {evaluation.images:,} test images right: accuracy {100 * evaluation.accuracy:.2f}%"
+            f"\n{evaluation.correct:,} of {evaluation.images:,} {self.opened.measured} images right: accuracy "
+            f"{100 * evaluation.accuracy:.2f}%"
         )
         sampled = self.trainer.config.data == "mnist"  # whose sample images ship with the package
         use = command_line("predict", folder.path, *([] if sampled else ["IMAGE..."]))
@@ -186,8 +186,8 @@ class ConsoleWatcher:
         self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
 
 
-def _how_measured(config: Config) -> str:
+def _how_measured(config: Config, test: str) -> str:
     """Why the figures of training and test are not quite of the same thing."""
     changed = "images as they are" if config.augment == "none" else "augmented images"
     smoothed = f"; losses are without the label smoothing of {config.label_smoothing:g}" if config.label_smoothing else ""
-    return f"training: mean over the epoch, on {changed}; test: after the epoch{smoothed}"
+    return f"training: mean over the epoch, on {changed}; {test}: after the epoch{smoothed}"

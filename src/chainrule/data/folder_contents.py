@@ -13,7 +13,8 @@ from chainrule.data.sampling import evenly_drawn
 from chainrule.display import displayed
 from chainrule.errors import UserError
 
-TEST_FOLDERS = ("test", "val", "valid")
+VALIDATION_FOLDERS = ("val", "valid", "validation")
+"""Folders of images to measure on while training; where there is no test/, they are what is tested on."""
 
 _ONE_IN = 10
 _MOST_NAMED = 5
@@ -66,7 +67,8 @@ class FolderContents:
 
     ``classes`` are those that have images to train on, ``empty`` the class folders that have none, and ``untested`` the classes
     without an image to test on. ``unreadable`` files are named like images; ``others`` are not, or are folders in a class
-    folder. ``looked_at`` counts the files whose headers were to be read.
+    folder. ``looked_at`` counts the files whose headers were to be read. ``held_out`` says that no folder tells which images to
+    test on, so that some of each class were chosen.
     """
 
     root: Path
@@ -79,6 +81,7 @@ class FolderContents:
     empty: list[LeftOut] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
     looked_at: int = 0
+    held_out: bool = False
 
     @property
     def files(self) -> list[ImageFile]:
@@ -136,9 +139,10 @@ class FolderContents:
 def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch | None = None) -> FolderContents:
     """Look through a folder of images in either of two forms, without decoding any.
 
-    ``path``/train/class/image.png with ``path``/test (or val, or valid) beside it: both must hold the same classes.
-    ``path``/class/image.png: the test split is a tenth of each class (at least one image), drawn evenly from its sorted
-    file names by a fixed rule without a seed; the training split is the rest.
+    ``path``/train/class/image.png with ``path``/test beside it (or val, valid, validation), of the same classes. Where there is
+    a folder for validation beside test/, it is the split "validation", which is there only if all splits are looked at.
+    ``path``/class/image.png, or ``path``/train/class/image.png with nothing beside it: the test split is a tenth of each class
+    (at least one image), drawn evenly from its sorted file names, always with the seed 0; the training split is the rest.
 
     Files that give no image are left out. They are counted when images are held out for testing, so mending a file moves no
     other image to another split. A class folder without images to train on is left out; a class with a single image is not
@@ -152,41 +156,57 @@ def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch 
     root = Path(path)
     if not has_splits(root):
         return _held_out(root, only, watch)
-    beside = [root / name for name in TEST_FOLDERS if (root / name).is_dir()]
+    train = root / "train"
+    beside = [root / name for name in ("test", *VALIDATION_FOLDERS) if (root / name).is_dir()]
     if not beside:
-        raise UserError(
-            f"{displayed(root)} holds train/ but none of test/, val/, valid/: add one, or pass {displayed(root / 'train')} "
-            "itself to have a tenth of it held out"
-        )
-    train, test = root / "train", beside[0]
-    (classes, beside_train), (others, beside_test) = (_class_folders(folder) for folder in (train, test))
-    difference = sorted(set(classes) ^ set(others))
-    if difference:
-        holder, other = (train, test) if difference[0] in classes else (test, train)
-        raise UserError(
-            f"{displayed(holder)} holds the class {difference[0]!r} but {displayed(other)} does not: both need the same classes"
-        )
-    contents = FolderContents(root, classes, names={"train": str(train), "test": str(test)}, others=beside_train + beside_test)
+        return _held_out(train, only, watch)
+    folders = {"train": train, "test": beside[0]}
+    if len(beside) > 1 and beside[0].name == "test" and only is None:
+        folders["validation"] = beside[1]
+    classes, others = _classes_of_all(folders)
+    contents = FolderContents(root, classes, names={split: str(folder) for split, folder in folders.items()}, others=others)
+    if "validation" in folders:
+        contents.others += [LeftOut(one, f"is not used: {beside[1].name}/ is for validation") for one in beside[2:]]
     training = _classes_with_images(train, contents, tell=only != "test")
-    testing = {name: _candidates(test / name, contents, tell=only != "train") for name in classes}
-    for name in sorted(set(classes) - set(training)):
-        if testing[name]:
-            reason = f"holds {_count(len(testing[name]), 'image')} to test on, of a class that has none to train on"
-            contents.others.append(LeftOut(test / name, reason))
-    _note_untested(contents, testing, "")
-    return _read_headers(contents, {"train": training, "test": {name: testing[name] for name in training}}, only, watch)
+    paths = {"train": training}
+    for split, folder in list(folders.items())[1:]:
+        testing = {name: _candidates(folder / name, contents, tell=only != "train") for name in classes}
+        for name in sorted(set(classes) - set(training)):
+            if testing[name]:
+                reason = f"holds {_count(len(testing[name]), 'image')} to test on, of a class that has none to train on"
+                contents.others.append(LeftOut(folder / name, reason))
+        _note_untested(contents, testing, split, "")
+        paths[split] = {name: testing[name] for name in training}
+    return _read_headers(contents, paths, only, watch)
+
+
+def _classes_of_all(folders: Mapping[str, Path]) -> tuple[list[str], list[LeftOut]]:
+    """Names of the classes, which all ``folders`` must have, and what lies beside them."""
+    found = {folder: _class_folders(folder) for folder in folders.values()}
+    train, (classes, others) = next(iter(found.items()))
+    for other, (its_classes, beside) in list(found.items())[1:]:
+        difference = sorted(set(classes) ^ set(its_classes))
+        if difference:
+            holder, lacks = (train, other) if difference[0] in classes else (other, train)
+            raise UserError(
+                f"{displayed(holder)} holds the class {difference[0]!r} but {displayed(lacks)} does not: both need the same "
+                "classes"
+            )
+        others = others + beside
+    return classes, others
 
 
 def _held_out(root: Path, only: str | None, watch: Watch | None) -> FolderContents:
     classes, beside = _class_folders(root)
     contents = FolderContents(root, classes, names={split: f"{root} {split}" for split in ("train", "test")}, others=beside)
+    contents.held_out = True
     training: dict[str, list[Path]] = {}
     testing: dict[str, list[Path]] = {}
     for name, images in _classes_with_images(root, contents).items():
         test = set(evenly_drawn(max(1, len(images) // _ONE_IN), len(images)).tolist()) if len(images) > 1 else set()
         training[name] = [file for number, file in enumerate(images) if number not in test]
         testing[name] = [file for number, file in enumerate(images) if number in test]
-    _note_untested(contents, testing, ", as none has more than one")
+    _note_untested(contents, testing, "test", ", as none has more than one")
     return _read_headers(contents, {"train": training, "test": testing}, only, watch)
 
 
@@ -211,11 +231,12 @@ def _classes_with_images(folder: Path, contents: FolderContents, tell: bool = Tr
     return {name: images for name, images in found.items() if images}
 
 
-def _note_untested(contents: FolderContents, testing: Mapping[str, Sequence[Path]], why: str) -> None:
+def _note_untested(contents: FolderContents, testing: Mapping[str, Sequence[Path]], split: str, why: str) -> None:
     """Note the classes without an image to test on. If no class has such an image, a UserError says ``why``."""
-    contents.untested = [name for name in contents.classes if not testing[name]]
-    if len(contents.untested) == len(contents.classes):
-        raise UserError(f"{displayed(contents.names['test'])}: no class has an image to test on{why}: add images")
+    untested = [name for name in contents.classes if not testing[name]]
+    if len(untested) == len(contents.classes):
+        raise UserError(f"{displayed(contents.names[split])}: no class has an image to test on{why}: add images")
+    contents.untested = sorted({*contents.untested, *untested})
 
 
 def _why_empty(folder: Path) -> str:

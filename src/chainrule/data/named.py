@@ -35,8 +35,8 @@ def load_dataset(
         spec: "mnist", or the path of a folder that holds
             - four IDX files named as MNIST's (train-images-idx3-ubyte, ..., gzip or plain);
             - the binary version of CIFAR-10 (data_batch_1.bin, ...);
-            - train/ and test/ (or val/, valid/), each with a folder of images for each class;
-            - a folder of images for each class: a tenth of each class is then the test split (``split_image_folder``).
+            - train/ and test/ (or val/, valid/, validation/), each with a folder of images for each class;
+            - a folder of images for each class, or train/ alone: a tenth of each class is then the test split (``look_at``).
         split: "train" or "test".
         size: (height, width) to resize images to; image folders only.
         mode: "L" or "RGB" to convert images to; image folders only.

@@ -3,7 +3,7 @@
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
-from chainrule.train.opening import open_datasets, open_test_images
+from chainrule.train.opening import Opened, open_datasets, open_test_images
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_folder import RunFolder, next_folder
 from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference
@@ -11,6 +11,7 @@ from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, diffe
 __all__ = [
     "Config",
     "Evaluation",
+    "Opened",
     "Prediction",
     "RunFolder",
     "StepReport",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
@@ -16,6 +17,7 @@ from chainrule.data.named import folder_of_images
 from chainrule.display import displayed
 from chainrule.models import MODELS, Entry
 from chainrule.train.config import Config
+from chainrule.train.doubts import doubts_of_classes, doubts_of_images
 from chainrule.train.room import Cost, available_memory, check_room, cost_of, size_text
 
 _SMALL = 96
@@ -29,18 +31,27 @@ _MOST_KEPT = 0.25
 
 _MOST_KEPT_UNKNOWN = 2 << 30
 
+_COLOURS = {"L": "grey", "RGB": "colour"}
+
 _DEAR = 4
 """A chosen size of images that takes at least so many times the multiply-adds of the proposed one is remarked on."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The data of a training. ``config`` says also what was decided about them; ``notes`` are for a person to read."""
+    """The data of a training. ``config`` says also what was decided about them.
+
+    For a person to read: ``about``, one sentence on what they are and how they are used, and ``notes`` on what is left out or
+    looks wrong. ``measured`` names the split that ``test`` is, on which the network is measured after each epoch: "test", or
+    "validation" where there are images for that, so that those in test/ are seen only by ``chainrule evaluate``.
+    """
 
     config: Config
     training: Dataset
     test: Dataset
+    about: str
     notes: Sequence[Note] = ()
+    measured: str = "test"
 
 
 @explained
@@ -49,7 +60,8 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
 
     For a folder of images: without an image size in ``config``, one is proposed, used, and noted in ``Opened.config``, as is
     the mode; files that give no image are left out, and ``notes`` names them; images that take little memory stay there,
-    decoded, so that each file is read once.
+    decoded, so that each file is read once. Those in test/ beside a folder for validation are read to see whether they are
+    whole and whether some are trained on.
 
     Raises:
         UserError: the data are missing or hardly readable, or the training cannot fit into memory.
@@ -60,33 +72,66 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
             load_dataset(config.data, split, size=config.size, mode=config.image_mode or None) for split in ("train", "test")
         )
         check_room(config, training.image_shape, len(training.classes), config.limit or len(training), 0)
-        return Opened(config, training, test)
+        counts = _counts(min(config.limit or len(training), len(training)), {"test": len(test)}, len(training.classes))
+        about = f"{training.name}: {counts}, {_kind(training.image_shape)}"
+        return Opened(config, training, test, about)
     contents = look_at(folder, watch=watch)
-    notes: list[Note] = []
+    notes = doubts_of_classes(contents)
     mode = config.image_mode or common_mode(contents.files)
-    size = config.size
-    if size is None:
-        size = proposed_size(contents.files, MODELS.get(config.model))
-        if any(file.header.size != size for file in contents.files):
-            sizes = f"{_range(contents.files)} pixels, trained at {size[0]} x {size[1]}"
-            notes.append(Note(f"{displayed(folder)}: {sizes}; --image-size HxW chooses another"))
+    usual = proposed_size(contents.files, MODELS.get(config.model))
+    size = config.size or usual
+    sizes = _sizes(contents.files, size)
     if not config.image_mode:
         notes += _mixed(contents.files)
     config = dataclasses.replace(config, image_size=f"{size[0]}x{size[1]}", image_mode=mode)
     contents.limited(config.limit)
-    folders = [split_of(contents, split, size, mode) for split in ("train", "test")]
-    keep = [_fits(one) for one in folders]
-    kept = sum(_nbytes(one) for one, stays in zip(folders, keep, strict=True) if stays)
-    shape, classes, images = folders[0].image_shape, len(contents.classes), len(folders[0])
+    measured = "validation" if "validation" in contents.splits else "test"
+    folders = {split: split_of(contents, split, size, mode) for split in contents.splits}
+    keep = {split: split in ("train", measured) and _fits(one) for split, one in folders.items()}
+    kept = sum(_nbytes(one) for split, one in folders.items() if keep[split])
+    shape, classes, images = folders["train"].image_shape, len(contents.classes), len(folders["train"])
     cost = check_room(config, shape, classes, images, kept)
-    usual = proposed_size(contents.files, MODELS.get(config.model))
-    if (shape[1], shape[2]) != usual:
+    if size != usual:
         notes += _dear(config, shape, cost, kept, usual, cost_of(config, (shape[0], *usual), classes, images))
-    readings = [one.read(stays, watch) for one, stays in zip(folders, keep, strict=True)]
-    damaged = [file for reading in readings for file in reading.damaged]
+    readings = {split: one.read(keep[split], watch) for split, one in folders.items()}
+    damaged = [file for reading in readings.values() for file in reading.damaged]
     contents.check([*contents.unreadable, *damaged])
-    notes += _told(contents, readings)
-    return Opened(config, readings[0].dataset, readings[1].dataset, notes)
+    notes += [*_told(contents, list(readings.values())), *doubts_of_images(contents, readings)]
+    tested = {split: len(reading.files) for split, reading in readings.items() if split != "train"}
+    counts = _counts(len(readings["train"].files), tested, classes)
+    about = f"{displayed(folder)}: {counts}, {_kind(shape)}{sizes}{_how_split(contents)}"
+    return Opened(config, readings["train"].dataset, readings[measured].dataset, about, notes, measured)
+
+
+def _counts(training: int, tested: Mapping[str, int], classes: int) -> str:
+    """10 classes, 50,000 training and 10,000 test images."""
+    *first, last = [f"{training:,} training", *(f"{tested[split]:,} {split}" for split in sorted(tested, reverse=True))]
+    return f"{classes:,} {'class' if classes == 1 else 'classes'}, {', '.join(first)} and {last} images"
+
+
+def _kind(shape: tuple[int, int, int]) -> str:
+    """Channels and size of images: "colour, 32 x 32"."""
+    channels, height, width = shape
+    colours = {count: name for name, count in CHANNELS.items()}.get(channels)
+    return f"{_COLOURS.get(colours or '', f'{channels} channels')}, {height} x {width}"
+
+
+def _sizes(files: Sequence[ImageFile], size: tuple[int, int]) -> str:
+    """What is said of images that are resized."""
+    if all(file.header.size == size for file in files):
+        return ""
+    return f" (of files of {_range(files)}; --image-size HxW chooses another)"
+
+
+def _how_split(contents: FolderContents) -> str:
+    """How it came that some images are trained on and others tested on."""
+    if contents.held_out:
+        return "; a tenth of each class, drawn with seed 0, is held out to test on"
+    if "validation" not in contents.splits:
+        name = Path(contents.names["test"]).name
+        return "" if name == "test" else f"; {displayed(name)}/ is what is tested on"
+    name = Path(contents.names["validation"]).name
+    return f"; {displayed(name)}/ is measured on after each epoch, test/ is left for `chainrule evaluate`"
 
 
 @explained

@@ -18,7 +18,7 @@ from chainrule.signals import die, listener, tell
 from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
 
 if TYPE_CHECKING:
-    from chainrule.train import RunFolder, Trainer
+    from chainrule.train import Opened, RunFolder, Trainer
 
 
 _DEFAULT = Config()
@@ -119,7 +119,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
     if opened.notes and not folder.notes.exists():
         write_atomically(folder.notes, "".join(f"{note.text()}\n" for note in opened.notes))
-    _run(trainer, output)
+    _run(trainer, opened, output)
 
 
 def _only_resume(context: typer.Context) -> None:
@@ -131,13 +131,13 @@ def _only_resume(context: typer.Context) -> None:
             raise UserError(f"{option} cannot be changed by --resume, which takes the run's own options: leave it out")
 
 
-def _run(trainer: Trainer, output: Output) -> None:
+def _run(trainer: Trainer, opened: Opened, output: Output) -> None:
     from chainrule.cli.watching import ConsoleWatcher
     from chainrule.train import Stopped
 
     again = _resume(trainer.folder)
     watcher = ConsoleWatcher(
-        trainer, output, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}"
+        trainer, opened, output, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}"
     )
     try:
         evaluation = trainer.train(watcher)
