@@ -28,9 +28,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Sequen
     parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
     try:
         kind = _kind(target)
-        if kind is not None and not stat.S_ISREG(
-            kind
-        ):  # renaming a file to the name of a device would remove the device for everybody
+        if kind is not None and not stat.S_ISREG(kind):  # renaming a file to a device's name would remove it for everybody
             with open(target, "wb") as file:
                 file.writelines(parts)
             return

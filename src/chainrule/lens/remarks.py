@@ -33,7 +33,7 @@ def _first_gradient(rows: Sequence[Row]) -> list[str]:
     for row in reversed(rows):
         if row.upstream is not None and not numbers.all_finite(
             row.upstream
-        ):  # but each summand is, or the loop would have ended before
+        ):  # though all summands are: see the end of the loop
             return [
                 f"going backwards, the gradient for {row.name} is the first that is not finite: {upstream_text(row)}{_at(row)}"
             ]

@@ -18,9 +18,8 @@ from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
 from chainrule.nn import Module
 
-_loaded: dict[
-    tuple[str, str], types.ModuleType
-] = {}  # by path and digest, so that a file that is used twice gives the same class
+# By path and digest, so that a file that is used twice gives the same class.
+_loaded: dict[tuple[str, str], types.ModuleType] = {}
 
 
 def is_own(name: str) -> bool:
