@@ -1463,6 +1463,18 @@ def test_threads_share_a_compiled_function() -> None:
     assert not wrong
 
 
+@says("Hooks of layers are part of the function: one that is registered, removed or reads another value is noticed.")
+def test_hooks_are_guarded() -> None:
+    layer, number = nn.ReLU(), [2.0]
+    f = cr.compile(lambda x: layer(x))
+    assert f(X).tolist() == [1, 2, 3]
+    with layer.register_forward_hook(lambda module, inputs, output: output * number[0]):
+        assert f(X).tolist() == [2, 4, 6]
+        number[0] = 3.0
+        assert f(X).tolist() == [3, 6, 9]
+    assert f(X).tolist() == [1, 2, 3]
+
+
 # ---- the page
 
 

@@ -25,7 +25,7 @@ STATES: dict[str, list[list[Any]]] = NAMES["states"]
 SIGNATURES: dict[str, list[list[Any]]] = NAMES["signatures of nn"]
 Arrays = dict[str, np.ndarray]
 
-CONTAINERS = {"Sequential", "ModuleList", "ModuleDict"}  # they hold layers; the nested model has two of them
+CONTAINERS = {"Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}  # they compute nothing themselves
 TORCHVISIONS = {"StochasticDepth"}  # tested in test_nn_layers.py
 DEFAULTS_OF_OUR_OWN = {
     (name, "dim"): "PyTorch has no default and guesses; ours is the last axis" for name in ("Softmax", "LogSoftmax")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from chainrule.errors import UserError, unknown_value
 
 _IMMUTABLE = "tensors are immutable: make a new one, such as x = x + 1, or assign a whole parameter: w.assign(w - step)"
+_NO_BACKWARD_HOOK = "keep the output of the layer, and call retain_grad() on it before backward(): its grad is what arrives"
 _ONE_PROGRAM = "leave it out: all parameters are updated by one program anyway"
 _ON_THE_CPU = "everything is in the memory of the CPU: leave it out"
 
@@ -75,6 +76,7 @@ TENSOR: dict[str, str] = {
     "pow": "write x ** 2",
     "ravel": "write x.flatten()",
     "reciprocal": "write 1 / x",
+    "register_hook": "call x.retain_grad() before backward(): x.grad is then what arrives at x",
     "relu": "write nn.functional.relu(x), or cr.maximum(x, 0)",
     "remainder": "write x % y",
     "repeat_interleave": "write x.repeat(2, axis=axis)",
@@ -107,7 +109,9 @@ MODULE: dict[str, str] = {
     "get_parameter": "write dict(model.named_parameters())[name]",
     "get_submodule": "write dict(model.named_modules())[name]",
     "half": "float16 is not supported: write model.astype('bfloat16')",
+    "register_backward_hook": _NO_BACKWARD_HOOK,
     "register_buffer": "assign it: self.name = cr.Buffer(value)",
+    "register_full_backward_hook": _NO_BACKWARD_HOOK,
     "register_module": "assign the layer: setattr(model, name, layer)",
     "register_parameter": "assign it: self.name = cr.Parameter(value)",
     "to": "everything is in the memory of the CPU; for another dtype write model.astype('float64')",
@@ -206,7 +210,6 @@ LIBRARY: dict[str, str] = {
 }
 
 LAYERS: dict[str, str] = {
-    "ParameterList": "assign the parameters by name: setattr(self, f'p{i}', p)",
     "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_, each element by clip_grad_value_",
 }
 

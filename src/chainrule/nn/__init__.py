@@ -67,6 +67,7 @@ from chainrule.nn.layers.pooling import (
 from chainrule.nn.layers.resizing import PixelShuffle, PixelUnshuffle, Upsample
 from chainrule.nn.layers.shaping import ChannelShuffle, Flatten, Unflatten
 from chainrule.nn.module import Module
+from chainrule.nn.parameters import ParameterDict, ParameterList
 from chainrule.tensor import Buffer, Parameter
 
 __all__ = [
@@ -122,6 +123,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",

@@ -18,6 +18,7 @@ from chainrule.graph.dtypes import DType, as_dtype, is_float
 from chainrule.habits import MODULE, absent
 from chainrule.nn.conversion import as_input
 from chainrule.nn.fitting import Misfit
+from chainrule.nn.hooks import AFTER, BEFORE, Hook, HookHandle, after, before, registered
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
 from chainrule.tensor.watched import MISSING, Watched, changed, note
 
@@ -65,7 +66,8 @@ class Module(Watched):
     def __init__(self) -> None:
         self._children: dict[str, Module]
         self._cells: dict[str, Cell]
-        self.__dict__.update(_children={}, _cells={}, _training=True, _path="")
+        self._hooks: tuple[Hook, ...] | None
+        self.__dict__.update(_children={}, _cells={}, _training=True, _path="", _hooks=None)
 
     def forward(self, *inputs: Any) -> Any:
         """The computation of the module, to be defined by each class; call the module itself, not this method."""
@@ -86,7 +88,11 @@ class Module(Watched):
                     options = {
                         name: tensor(value) if isinstance(value, np.ndarray) else value for name, value in options.items()
                     }
-                return self.forward(*inputs, **options)
+                hooks = self._hooks
+                if hooks is None:
+                    return self.forward(*inputs, **options)
+                inputs = before(self, hooks, inputs)
+                return after(self, hooks, inputs, self.forward(*inputs, **options))
             except UserError as error:
                 if not str(error).startswith(("layer ", kind)):  # an inner layer may already have named itself
                     error.args = (f"{layer_name(self)}: {error}",)
@@ -116,6 +122,28 @@ class Module(Watched):
             for name, cell in module.__dict__["_cells"].items():
                 cell.name = prefix + name
         _named.outermost, _named.version_then = weakref.ref(self), version  # last, as a signal may interrupt this
+
+    def register_forward_hook(self, hook: Callable[[Self, tuple[Any, ...], Any], Any]) -> HookHandle:
+        """Call ``hook(module, inputs, output)`` after each ``forward``; what it returns, unless None, replaces the output.
+
+        ``inputs`` is the tuple of the positional arguments. Hooks are called in the order in which they were registered, and
+        ``remove()`` of the handle that is returned ends one. In a compiled function a hook runs while the function is traced:
+        tensors have no numbers then, what it computes becomes part of the program, and what it stores elsewhere is no result.
+
+        Raises:
+            UserError: ``hook`` is no function of three arguments.
+        """
+        return registered(self, AFTER, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[[Self, tuple[Any, ...]], Any]) -> HookHandle:
+        """Call ``hook(module, inputs)`` before each ``forward``; what it returns, unless None, replaces the inputs.
+
+        It returns a single input, or a tuple of all of them. All else is as for ``register_forward_hook``.
+
+        Raises:
+            UserError: ``hook`` is no function of two arguments.
+        """
+        return registered(self, BEFORE, hook)
 
     # ---- attributes
 
