@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "compiler": (frozenset({"graph", "ops"}), frozenset({"numpy"})),
     "cpu": (frozenset({"graph", "ops", "compiler"}), frozenset({"numpy", "llvmlite"})),
     "tensor": (frozenset({"graph", "ops", "grad"}), frozenset({"numpy"})),
-    "formats": (frozenset(), frozenset({"numpy", "safetensors"})),
+    "formats": (frozenset(), frozenset({"numpy", "ml_dtypes", "safetensors"})),
     "nn": (frozenset({"graph", "ops", "tensor", "formats"}), frozenset({"numpy"})),
     "optim": (frozenset({"graph", "ops", "tensor"}), frozenset({"numpy"})),
     "data": (frozenset(), frozenset({"numpy", "PIL"})),
