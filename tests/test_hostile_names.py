@@ -139,6 +139,8 @@ WALK: dict[str, Any] = {
     "predict as JSON": (["predict", "RUN", "GOOD", "BAD", "--json"], 1),
     "predict without an image": (["predict", "RUN"], 2),
     "summary": (["summary", "RUN"], 0),
+    "nothing to convert": (["convert", "MISSING"], 2),
+    "an image to convert": (["convert", "GOOD"], 2),
     "resume": (["train", "--resume", "RUN"], 0),
     "a folder that exists": (["train", "--data", "FOLDER", "--out", "RUN"], 2),
     "no run": (["evaluate", "MISSING"], 2),

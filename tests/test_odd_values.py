@@ -60,7 +60,8 @@ def odd_values(place: Path) -> list[str]:
     return [*numbers, *texts, *marks, *sizes, *lists, *map(str, paths)]
 
 
-COMMANDS = ("train", "evaluate", "predict", "models", "summary", "explain")
+PICKLED = Path(__file__).parent / "expected" / "torch_files" / "views.pth"
+COMMANDS = ("train", "evaluate", "predict", "models", "summary", "explain", "convert")
 
 
 def usual(place: Path) -> dict[str, dict[str, str]]:
@@ -72,6 +73,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "models": {},
         "summary": {},
         "explain": {"expression": "w * 2", "values": "w=1"},
+        "convert": {"file": str(PICKLED), "out": "converted.safetensors"},
     }
 
 

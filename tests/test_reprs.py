@@ -171,6 +171,7 @@ class Examples:
             graph.originating_from: lambda: graph.originating_from(self.w.node.origin),
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
+            formats.Converted: lambda: formats.Converted(Path("a.safetensors"), 2, 10, ("float32",)),
             formats.WeightFile: self.weights,
             models.Entry: lambda: models.MODELS["lenet"],
             models.Fit: lambda: models.nearest_model(self.weights()),

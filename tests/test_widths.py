@@ -58,6 +58,7 @@ MATRIX = [
 ]
 FAN_OUT = ["explain", "w*w + max(0, w) * 2 + exp(w/4) + sin(w)*tanh(w) - log(w)", "w=4.123456", "--step", "1e-3"]
 LARGE = ["explain", "sum(a * softmax(a)) + log(b)", f"a={list(range(20))}", "b=0", "unused=1"]
+MODULE = str(Path(__file__).parent / "expected" / "torch_files" / "module.pth")
 ERRORS = [
     ["explain", "(w @ x - weigth)**2 + " + "w + " * 50 + "1", "w=[1,2]", "x=[3,4]", "weight=5"],
     ["explain", "2 * sigmoit(w)", "w=1"],
@@ -72,12 +73,18 @@ ERRORS = [
     ["predict", "run", "nothing.png"],
     ["summary", "lenett"],
     ["summary", "--input", "28x28"],
+    ["convert", "nothing.pth"],
+    ["convert", MODULE, "out.safetensors"],
     ["nonsense"],
 ]
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
 PRINTED += [["evaluate", "long"], ["predict", "long", "0.png", "1.png"]]
-PRINTED += [["--help"], *([name, "--help"] for name in ("train", "evaluate", "predict", "summary", "explain")), ["--version"]]
+PRINTED += [
+    ["--help"],
+    *([name, "--help"] for name in ("train", "evaluate", "predict", "summary", "explain", "convert")),
+    ["--version"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -437,7 +444,7 @@ def test_examples_of_help_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("subcommand", ["train", "evaluate", "predict", "summary", "explain"])
+@pytest.mark.parametrize("subcommand", ["train", "evaluate", "predict", "summary", "explain", "convert"])
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])
     examples = text[text.index(" Examples:\n") :].splitlines()[1:]

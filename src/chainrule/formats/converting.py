@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arguments import explained
+from chainrule.arguments import explained, explained_methods
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats.safetensors_files import save_safetensors
@@ -20,6 +20,7 @@ _USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "module",
 """Where people put the weights in a checkpoint, the most usual first."""
 
 
+@explained_methods
 @dataclass(frozen=True)
 class Converted:
     """What was written: the file, how many tensors and numbers of which dtypes are in it, of which entry of the file that was
@@ -31,6 +32,9 @@ class Converted:
     dtypes: tuple[str, ...]
     entry: str = ""
     left_out: tuple[str, ...] = ()
+
+
+Converted.__init__ = explained(Converted.__init__)  # type: ignore[method-assign]
 
 
 @explained
