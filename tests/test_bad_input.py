@@ -28,6 +28,7 @@ from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
+from chainrule.train.augmentations import AUGMENTATIONS
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, noted, outcome, pictures, refused
 from systems import name_of_open_file, needs
 
@@ -72,8 +73,16 @@ def contents(folder: Path) -> dict[str, bytes]:
         ),
         ("precision", "float23", "unknown precision 'float23': did you mean 'float32'? Known: bfloat16, float32, float64"),
         ("precision", "bf16", "unknown precision 'bf16': did you mean 'bfloat16'? Known: bfloat16, float32, float64"),
-        ("augment", "flop", "unknown augmentation 'flop': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
-        ("augment", "shift=2,flp", "unknown augmentation 'flp': did you mean 'flip'? Known: auto, crop, flip, none, shift"),
+        (
+            "augment",
+            "flop",
+            f"unknown augmentation 'flop': did you mean 'flip'? Known: {', '.join(sorted(AUGMENTATIONS))}",
+        ),
+        (
+            "augment",
+            "shift=2,flp",
+            f"unknown augmentation 'flp': did you mean 'flip'? Known: {', '.join(sorted(AUGMENTATIONS))}",
+        ),
         (
             "augment",
             "flip,auto",
@@ -1078,7 +1087,7 @@ def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
                     found.add((str(file.relative_to(package)), called))
     assert found == {
         ("__init__.py", "importlib.import_module"),  # parts of the package by names that it has
-        ("train/trainer.py", "compile"),  # chainrule's own
+        ("train/step.py", "compile"),  # chainrule's own
         ("tensor/compiled.py", "compile"),
         ("models/own.py", "exec"),  # a network of somebody's own, whose file was named, and is no part of a run folder
         ("models/own.py", "compile"),

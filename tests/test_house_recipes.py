@@ -272,16 +272,15 @@ class SignSGD(Optimizer):
                 in_front_of("from chainrule.optim.sgd", "from chainrule.optim.sgd import SignSGD\n"),
                 in_front_of('    "StepLR",', '    "SignSGD",\n'),
             ),
-            "train/config.py": in_front_of('"rmsprop": 0.002', '"signsgd": 0.001, '),
-            "train/trainer.py": in_front_of(
-                '        "adam": lambda', '        "signsgd": lambda: optim.SignSGD(parameters, rate),\n'
+            "train/optimization.py": in_front_of(
+                '    "rmsprop": Kind(', '    "signsgd": Kind(0.001, 0, lambda c, p: optim.SignSGD(p, c.peak_lr)),\n'
             ),
         },
         """
 import numpy as np, chainrule as cr
 from chainrule import optim, train
 from chainrule.models import build
-from chainrule.train.trainer import make_optimizer
+from chainrule.train.optimization import make_optimizer
 w = cr.Parameter([1.0, -1.0])
 optimizer = optim.SignSGD([w], lr=0.5)
 (w * w).sum().backward()

@@ -10,7 +10,10 @@ import pytest
 
 from chainrule.errors import UserError
 from chainrule.train import Config, room
-from chainrule.train.config import OPTIMIZERS
+from chainrule.train.optimization import OPTIMIZERS
+
+TWO = ("adam", "adamw", "nadam", "radam", "rmsprop")
+"""Optimizers that keep two numbers beside a weight."""
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, free: int, **options: Any) -> str:
@@ -59,13 +62,14 @@ def test_a_system_that_says_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPa
 
 def test_the_parts_of_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a million weights: 9 times 4 MB with sgd, 13 times with adam; and a batch."""
-    assert set(room._STATE) == set(OPTIMIZERS)
+    assert {name: kind.state for name, kind in OPTIMIZERS.items()} == {"sgd": 1, "adagrad": 1, **dict.fromkeys(TWO, 2)}
     assert refusal(monkeypatch, 44_000_000) == ""
     assert refusal(monkeypatch, 43_999_999) == (
         "lenet on images of 40 x 50 needs about 44 MB of memory (36 MB for 1,000,000 weights and what goes with them, 8 MB for "
         "a batch of 64), and 44 MB are free: a smaller --image-size or a smaller --batch-size would help"
     )
     assert "52 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, optimizer="adam")
+    assert "52 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, ema=0.9)
     assert "72 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, precision="float64")
     assert refusal(monkeypatch, 30_000_000).endswith("and 30 MB are free: a smaller --image-size would help")
 

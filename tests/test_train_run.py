@@ -22,7 +22,7 @@ from chainrule.tensor.random import default_generator, manual_seed
 from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, TrainedModel, Trainer, checkpoint
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
 from chainrule.train.curves import Point, curves, smoothed
-from chainrule.train.trainer import _Clock
+from chainrule.train.watching import Clock
 from running import FILES, done, idx_folder, metrics, outcome, pictures, tensors
 
 
@@ -85,8 +85,8 @@ def test_the_worst_classes_come_worst_first_with_what_they_were_taken_for() -> N
 def test_speed_and_time_left_are_those_of_the_steps_of_this_process() -> None:
     progress, readings = Progress(step=10, epoch=Sums(6.0, 1, 4), seconds=50.0), iter([100.0, 102.0, 103.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chainrule.train.trainer.time.perf_counter", lambda: next(readings))
-        clock, reports = _Clock(progress, 20), []
+        patch.setattr("chainrule.train.watching.time.perf_counter", lambda: next(readings))
+        clock, reports = Clock(progress, 20), []
         for images in (64, 32):
             progress.step += 1
             reports.append(clock.report(2, images, 1.0))
@@ -220,7 +220,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_stopping_at_any_step_changes_nothing(optimizer: str, noisy: Any, tmp_path: Path) -> None:
-    config = Config(model="noisy", batch_size=6, epochs=2, optimizer=optimizer, schedule="warm-up")
+    config = Config(model="noisy", batch_size=6, epochs=2, optimizer=optimizer, schedule="cosine", warm_up=0.1)
     (whole := RunFolder.new(tmp_path / "whole", config)).make()
     noisy(whole).train(Stopper())
     expected = outcome(whole.path)

@@ -22,7 +22,7 @@ from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
-from chainrule.train.trainer import StepReport
+from chainrule.train.watching import StepReport
 
 if TYPE_CHECKING:
     from chainrule.train.opening import Opened

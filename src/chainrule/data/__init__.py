@@ -2,22 +2,33 @@
 
 from chainrule.data.augment import Normalize, RandomCrop, RandomFlip, RandomShift, Transform, mean_std
 from chainrule.data.cifar import cifar10
+from chainrule.data.colors import ColorJitter
 from chainrule.data.dataset import ArrayDataset, Dataset
+from chainrule.data.erasing import Cutout, RandomErasing
 from chainrule.data.idx_files import idx, read_idx, write_idx
 from chainrule.data.image_folders import ImageFolder, image_folder, split_image_folder
 from chainrule.data.loader import Loader
+from chainrule.data.mixing import CutMix, Mixed, Mixup
 from chainrule.data.mnist_files import MNIST_SAMPLES, mnist
 from chainrule.data.named import load_dataset
+from chainrule.data.resizing import RandomResizedCrop
 
 __all__ = [
     "MNIST_SAMPLES",
     "ArrayDataset",
+    "ColorJitter",
+    "CutMix",
+    "Cutout",
     "Dataset",
     "ImageFolder",
     "Loader",
+    "Mixed",
+    "Mixup",
     "Normalize",
     "RandomCrop",
+    "RandomErasing",
     "RandomFlip",
+    "RandomResizedCrop",
     "RandomShift",
     "Transform",
     "cifar10",

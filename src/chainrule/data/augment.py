@@ -1,7 +1,9 @@
 """Batch transforms: callables ``(images (B,C,H,W), rng) -> images`` that a Loader applies in order.
 
 Each takes uint8 (0 to 255) or float32 images and does not change its argument; what is random is drawn from ``rng`` alone.
-Put RandomCrop and RandomShift before Normalize: what they fill in is 0, which is black before and the mean after it.
+Put RandomCrop and RandomShift before Normalize: what they fill in is 0, which is black before and the mean after it. Others
+are in files of their own: ``resizing`` (RandomResizedCrop), ``colors`` (ColorJitter), ``erasing`` (Cutout, RandomErasing),
+and ``mixing`` (Mixup and CutMix, which change labels too).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.arguments import explained, whole_number
-from chainrule.data.arguments import height_and_width
+from chainrule.data.arguments import check_batch, height_and_width, probability_of
 from chainrule.data.dataset import Dataset, Images
 from chainrule.data.sampling import evenly_drawn
 from chainrule.errors import UserError
@@ -46,7 +48,7 @@ class Normalize:
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """(x - mean) / std for each channel: (B,C,H,W) -> float32 of the same shape."""
-        _check_batch("Normalize", images)
+        check_batch("Normalize", images)
         if images.shape[1] != len(self.mean):
             raise UserError(f"Normalize: {len(self.mean)} means, but the images have {images.shape[1]} channels")
         mean, std = (np.array(values)[:, np.newaxis, np.newaxis] for values in (self.mean, self.std))
@@ -79,7 +81,7 @@ class RandomCrop:
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """A cut-out of each padded image: (B,C,H,W) -> (B,C,*size)."""
-        _check_batch("RandomCrop", images)
+        check_batch("RandomCrop", images)
         (height, width), padding = self.size, self.padding
         spare_rows = images.shape[2] + 2 * padding - height
         spare_columns = images.shape[3] + 2 * padding - width
@@ -101,13 +103,11 @@ class RandomFlip:
 
     @explained
     def __init__(self, probability: float = 0.5) -> None:
-        if not isinstance(probability, int | float) or not 0 <= probability <= 1:
-            raise UserError(f"probability of RandomFlip is {probability!r}: expected a number from 0 to 1")
-        self.probability = float(probability)
+        self.probability = probability_of("RandomFlip", probability)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Some of the images mirrored: (B,C,H,W) -> the same shape."""
-        _check_batch("RandomFlip", images)
+        check_batch("RandomFlip", images)
         chosen = rng.random(len(images)) < self.probability
         result = images.copy()
         result[chosen] = images[chosen, :, :, ::-1]
@@ -126,7 +126,7 @@ class RandomShift:
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Each image moved by a few pixels: (B,C,H,W) -> the same shape."""
-        _check_batch("RandomShift", images)
+        check_batch("RandomShift", images)
         down = rng.integers(-self.pixels, self.pixels + 1, len(images))
         right = rng.integers(-self.pixels, self.pixels + 1, len(images))
         size = (images.shape[2], images.shape[3])
@@ -177,13 +177,6 @@ def _cut(images: Images, top: NDArray[np.int64], left: NDArray[np.int64], size: 
     for image, window, y, x in zip(padded, result, top.tolist(), left.tolist(), strict=True):
         window[:] = image[:, y : y + height, x : x + width]
     return result
-
-
-def _check_batch(transform: str, images: Images) -> None:
-    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
-        raise UserError(
-            f"{transform}: got {images.dtype} of shape {images.shape}: expected uint8 or float32 images (B, C, H, W)"
-        )
 
 
 def _per_channel(what: str, values: float | Sequence[float]) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from chainrule.arguments import explained, explained_methods, misfit_of, whole_number
 from chainrule.data.augment import Transform
 from chainrule.data.dataset import Dataset, Images, Labels
+from chainrule.data.sampling import generator
 from chainrule.errors import UserError
 
 Batch: TypeAlias = tuple[Images, Labels]
@@ -175,13 +176,13 @@ class Loader:
         """Image numbers in the order of the current epoch (N,)."""
         if not self.shuffle:
             return np.arange(len(self.dataset))
-        return _generator(self._seed, self._epoch, stream=0).permutation(len(self.dataset))
+        return generator(self._seed, self._epoch, stream=0).permutation(len(self.dataset))
 
     def _prepare(self, order: NDArray[np.int64], seed: int, epoch: int, batch: int) -> Batch:
         """One batch; may run in a thread, so it reads nothing that a loop changes."""
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.dataset.images(indices)
-        rng = _generator(seed, epoch, stream=batch + 1)
+        rng = generator(seed, epoch, stream=batch + 1)
         for transform in self.transforms:
             try:
                 images = transform(images, rng)
@@ -203,11 +204,6 @@ class Loader:
 def _shown(transform: Transform) -> str:
     """How ``repr`` shows a transform: a function by its name, any other object by its own ``repr``."""
     return getattr(transform, "__name__", None) or repr(transform)
-
-
-def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    """Random numbers that depend on these three alone. Streams start 2**192 numbers apart: they never meet."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=[0, 0, 0, stream]))
 
 
 def _word(what: str, value: object) -> int:

@@ -1,4 +1,4 @@
-"""A fixed choice of some items out of many, evenly from beginning to end."""
+"""Random numbers that depend on a place alone, and a fixed choice of some items out of many, evenly from beginning to end."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def evenly_drawn(count: int, total: int) -> NDArray[np.int64]:
     # Raw numbers, since NumPy promises that these stay the same in all its versions.
     drawn = np.random.Philox(key=0).random_raw(count) % (edges[1:] - edges[:-1]).astype(np.uint64)
     return edges[:-1] + drawn.astype(np.int64)
+
+
+def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """Random numbers that depend on these three alone. Streams start 2**192 numbers apart: they never meet."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=[0, 0, 0, stream]))

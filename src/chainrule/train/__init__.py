@@ -4,9 +4,12 @@ from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.opening import Opened, open_datasets, open_test_images
+from chainrule.train.parts import freeze
 from chainrule.train.predict import Prediction, TrainedModel
+from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
-from chainrule.train.trainer import StepReport, Stopped, Trainer, Watcher, difference
+from chainrule.train.trainer import Trainer
+from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [
     "Config",
@@ -22,6 +25,7 @@ __all__ = [
     "command_line",
     "difference",
     "evaluate",
+    "freeze",
     "judge",
     "next_folder",
     "open_datasets",

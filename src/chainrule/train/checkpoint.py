@@ -1,8 +1,8 @@
 """Checkpoints: everything that a training needs to go on as if nothing had happened, in one safetensors file.
 
-Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``. Metadata
-``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the size of the metrics file, and
-what run it is: its options and facts about its data.
+Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``, and ``ema.<name>`` where
+weights are averaged. Metadata ``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the best
+epoch so far, the size of the metrics file, and what run it is: its options and facts about its data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chainrule.formats.schema import Field, different, number, several, shown, t
 from chainrule.models import MODELS
 from chainrule.models.own import is_own
 from chainrule.nn import Module
-from chainrule.optim import Optimizer
+from chainrule.optim import EMA, Optimizer
 from chainrule.tensor.random import default_generator
 
 _FORMAT = "chainrule checkpoint 1"
@@ -55,17 +55,29 @@ class Sums:
         return self.correct / self.images
 
 
+@dataclass(frozen=True)
+class Best:
+    """The epoch whose weights are kept as the model, counted from 1 (0: none yet), and how good it was on the test images."""
+
+    epoch: int = 0
+    accuracy: float = 0.0
+    loss: float = 0.0
+
+
 @dataclass
 class Progress:
     """How far a run has come; ``seconds`` is time spent training, ``metrics_checksum`` that of the metrics file so far.
 
-    ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics.
+    ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics. ``judged``
+    is the number of epochs that were evaluated.
     """
 
     step: int = 0
     cursor: dict[str, int] | None = None
     epoch: Sums = field(default_factory=Sums)
     row: Sums = field(default_factory=Sums)
+    judged: int = 0
+    best: Best = field(default_factory=Best)
     seconds: float = 0.0
     metrics_size: int = 0
     metrics_checksum: str = ""
@@ -98,6 +110,8 @@ _CHECKPOINT = (
     ),
     Field("epoch", fields=_SUMS),
     Field("row", fields=_SUMS),
+    Field("judged", whole()),
+    Field("best", fields=(Field("epoch", whole()), Field("accuracy", number(0)), Field("loss", number(0)))),
     Field("seconds", number(0)),
     Field("metrics_size", whole()),
     Field("metrics_checksum", text()),
@@ -119,39 +133,46 @@ Run = Mapping[str, Mapping[str, Any]]
 """What a checkpoint belongs to: "options" of the run and facts about its "data", as JSON has them."""
 
 
-def save_checkpoint(path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run) -> None:
+def save_checkpoint(
+    path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run, ema: EMA | None = None
+) -> None:
     """Write all that ``load_checkpoint`` needs, atomically."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
+    tensors |= {f"ema.{name}": value for name, value in (ema.state_dict() if ema else {}).items()}
     tensors["random.state"] = default_generator.state.numpy()
     save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **asdict(progress)})})
 
 
-def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run) -> Progress:
-    """Take model, optimizer and random counter over from a file.
+def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, ema: EMA | None = None) -> Progress:
+    """Take model, optimizer, random counter and, if there are any, averages over from a file.
 
     Raises:
         UserError: it is no checkpoint of chainrule, or one of another run, data, model or optimizer; then nothing is changed.
     """
     tensors, metadata = load_safetensors(path)
     facts = _facts(path, metadata, _FORMAT, "checkpoint")
-    saved, epoch, row = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row"))
-    progress = Progress(**facts, epoch=epoch, row=row)
+    saved, epoch, row, best = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row")), Best(**facts.pop("best"))
+    progress = Progress(**facts, epoch=epoch, row=row, best=best)
     _check_sums(path, progress)
     _check_run(path, saved, run)
-    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "random": {}}
+    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}, "random": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = value
     if "state" not in parts["random"] or np.shape(parts["random"]["state"]) != (2,):
         raise UserError(f"{displayed(path)} lacks the state of the random numbers: it is no whole checkpoint")
-    before = model.state_dict()
+    before = model.state_dict(), optimizer.state_dict()
     _load_model(path, model, parts["model"])
     try:
         optimizer.load_state_dict(parts["optimizer"])
+        if ema is not None:
+            ema.load_state_dict(parts["ema"])
     except UserError as error:
-        model.load_state_dict(before)
-        raise UserError(f"{displayed(path)} is of another optimizer: {error}") from None
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        what = "with other averages" if str(error).startswith(("state", "the state")) else "of another optimizer"
+        raise UserError(f"{displayed(path)} is {what}: {error}") from None
     default_generator.state.assign(parts["random"]["state"])
     return progress
 
@@ -164,6 +185,10 @@ def _check_sums(path: Path, progress: Progress) -> None:
                 f"checkpoint {displayed(path)}: {name}.correct is {sums.correct}, more than {name}.images, {sums.images}: "
                 f"{_REMEDY}"
             )
+    if progress.best.epoch > progress.judged:
+        raise UserError(
+            f"checkpoint {displayed(path)}: best.epoch is {progress.best.epoch}, more than judged, {progress.judged}: {_REMEDY}"
+        )
     if progress.step and progress.cursor is None:
         raise UserError(f"checkpoint {displayed(path)}: cursor is null at step {progress.step}: {_REMEDY}")
 

@@ -9,22 +9,38 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.arguments import explained, explained_methods, real_number, whole_number, written_whole
-from chainrule.data import RandomCrop, RandomFlip, RandomShift, Transform
+from chainrule.arguments import explained, explained_methods, flag, real_number, whole_number, written_whole
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import check_name
 from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
+from chainrule.train.augmentations import check_augment
+from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
+from chainrule.train.parts import MOST_RATE, check_pattern, rates_by_pattern
 
-OPTIMIZERS = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
-"""Known optimizers and the learning rate that each begins with unless told otherwise (the peak of a one-cycle)."""
-
-_MOST = 3.4e38  # of a float32
 MOST_COUNTED = 1_000_000_000
 """The largest number of epochs, images or steps: a larger one is a slip, and would train for longer than anybody waits."""
 
-SCHEDULES = ("one-cycle", "cosine", "step", "warm-up", "constant")
-AUGMENTATIONS = ("auto", "none", "shift", "flip", "crop")
+_USUAL_MOMENTUM = 0.9
+
+_WHOLE = {
+    "epochs": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "patience": 0,
+    "seed": 0,
+    "limit": 0,
+    "workers": 0,
+    "checkpoint_every": 0,
+}
+"""Options that are whole numbers, with the least of each."""
+
+_DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "flip_test")
+"""Options that messages call by the words that are typed; others are in plain words, such as "batch size"."""
+
+_AT_LEAST_0 = ("weight_decay", "clip_norm", "clip_value", "mixup", "cutmix")
+_SHARES = {"momentum": False, "label_smoothing": True, "ema": False}
+"""Options from 0 to 1, and whether they may be 1."""
 
 
 @explained_methods
@@ -33,25 +49,36 @@ class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
 
     ``model`` is a name, or ``FILE.py:FUNCTION``, whose path is made absolute and whose SHA-256 is noted as ``model_digest``.
-    ``data`` is a name or a folder. ``lr`` None means the optimizer's own default. ``augment`` is "auto" (shift by a pixel for
-    grey images; flip and crop for colour ones), "none", or a list such as "shift=2,flip,crop=4". ``image_size`` such as "32x32"
-    (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they are empty, nobody has decided
-    yet (``open_datasets`` does). ``limit`` uses only so many training images. ``checkpoint_every`` counts steps; 0 saves twice
-    a minute and after each epoch.
+    ``data`` is a name or a folder. ``image_size`` such as "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the
+    images of a folder; while they are empty, nobody has decided yet (``open_datasets`` does). ``limit`` uses only so many
+    training images. All other options are described in ``docs/training-options.md``; 0 or an empty text means without.
+    ``lr`` None is the optimizer's own default.
     """
 
     model: str = "lenet"
     model_digest: str = ""
     data: str = "mnist"
+    freeze: str = ""
     epochs: int = 3
     batch_size: int = 64
+    accumulate: int = 1
     optimizer: str = "sgd"
     lr: float | None = None
-    momentum: float = 0.9
+    lr_of: str = ""
+    momentum: float = _USUAL_MOMENTUM
+    nesterov: bool = True
     weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
     schedule: str = "one-cycle"
+    warm_up: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
     label_smoothing: float = 0.1
     augment: str = "auto"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    flip_test: bool = False
     image_size: str = ""
     image_mode: str = ""
     precision: str = "float32"
@@ -72,40 +99,57 @@ class Config:
         ):
             if value not in known:
                 raise unknown_value(what, value, known)
-        for option, number, low in (
-            ("epochs", self.epochs, 1),
-            ("batch size", self.batch_size, 1),
-            ("seed", self.seed, 0),
-            ("limit", self.limit, 0),
-            *([] if self.workers is None else [("workers", self.workers, 0)]),
-            ("checkpoint-every", self.checkpoint_every, 0),
-        ):
-            found = whole_number(option, number, low, None if option == "seed" else MOST_COUNTED)
-            if found is not number:  # of NumPy: files hold Python's
-                object.__setattr__(self, option.replace(" ", "_").replace("-", "_"), found)
-        real_number("momentum", self.momentum)
-        real_number("label smoothing", self.label_smoothing)
-        real_number("weight decay", self.weight_decay)
-        if self.lr is not None:
-            real_number("learning rate", self.lr)
-        for what, text in (("augment", self.augment), ("image size", self.image_size), ("image mode", self.image_mode)):
-            if not isinstance(text, str):
-                raise UserError(f"{what} must be a text, got {text!r}")
-        if self.lr is not None and not 0 < self.lr <= _MOST:
-            most = f" and at most {_MOST}, as it is a float32" if _MOST < self.lr < math.inf else ""
-            raise UserError(f"learning rate must be a finite number above 0{most}, got {self.lr}")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"momentum must be at least 0 and under 1, got {self.momentum}")
-        if not 0 <= self.label_smoothing <= 1:
-            raise UserError(f"label smoothing must be from 0 to 1, got {self.label_smoothing}")
-        if not 0 <= self.weight_decay <= _MOST:
-            most = f" and at most {_MOST}, as it is a float32" if _MOST < self.weight_decay < math.inf else ""
-            raise UserError(f"weight decay must be a finite number of at least 0{most}, got {self.weight_decay}")
+        for option, low in _WHOLE.items():
+            if (value := getattr(self, option)) is None:  # that of workers
+                continue
+            found = whole_number(_called(option), value, low, None if option == "seed" else MOST_COUNTED)
+            if found is not value:  # of NumPy: files hold Python's
+                object.__setattr__(self, option, found)
+        self._check_numbers()
+        for option in ("nesterov", "flip_test"):
+            flag(_called(option), getattr(self, option))
+        for option in ("augment", "image_size", "image_mode", "freeze", "lr_of"):
+            if not isinstance(getattr(self, option), str):
+                raise UserError(f"{_called(option)} must be a text, got {getattr(self, option)!r}")
         if self.image_mode not in ("", "L", "RGB"):
             raise unknown_value("image mode", self.image_mode, ("L", "RGB"))
         self.size  # noqa: B018 - checks it
-        if self.augment not in ("auto", "none"):
-            parse_augmentations(self.augment)
+        check_augment(self.augment)
+        check_pattern("freeze", self.freeze)
+        rates_by_pattern(self.lr_of)
+        self._check_together()
+
+    def _check_numbers(self) -> None:
+        for option in (*_AT_LEAST_0, *_SHARES, "warm_up"):
+            real_number(_called(option), getattr(self, option))
+        if self.lr is not None:
+            real_number("learning rate", self.lr)
+        if self.lr is not None and not 0 < self.lr <= MOST_RATE:
+            most = f" and at most {MOST_RATE}, as it is a float32" if MOST_RATE < self.lr < math.inf else ""
+            raise UserError(f"learning rate must be a finite number above 0{most}, got {self.lr}")
+        for option, may_be_1 in _SHARES.items():
+            value = getattr(self, option)
+            if not 0 <= value <= 1 or (value == 1 and not may_be_1):
+                limits = "from 0 to 1" if may_be_1 else "at least 0 and under 1"
+                raise UserError(f"{_called(option)} must be {limits}, got {value}")
+        for option in _AT_LEAST_0:
+            value = getattr(self, option)
+            if not 0 <= value <= MOST_RATE:
+                most = f" and at most {MOST_RATE}, as it is a float32" if MOST_RATE < value < math.inf else ""
+                raise UserError(f"{_called(option)} must be a finite number of at least 0{most}, got {value}")
+        if not 0 <= self.warm_up <= MOST_COUNTED or (self.warm_up >= 1 and self.warm_up % 1):
+            raise UserError(
+                f"warm-up must be a whole number of steps, or, below 1, their share of all steps, got {self.warm_up}"
+            )
+
+    def _check_together(self) -> None:
+        """Options that mean nothing beside another one."""
+        if self.clip_norm and self.clip_value:
+            raise UserError("clip-norm and clip-value are two ways to clip gradients: give one of them")
+        if not self.nesterov and self.optimizer != "sgd":
+            raise UserError(f"no-nesterov is an option of sgd, not of {self.optimizer}: leave it out")
+        if not OPTIMIZERS[self.optimizer].momentum and self.momentum not in (0, _USUAL_MOMENTUM):
+            raise UserError(f"{self.optimizer} has no momentum: leave it out, got {self.momentum}")
 
     @property
     def model_name(self) -> str:
@@ -115,7 +159,7 @@ class Config:
     @property
     def peak_lr(self) -> float:
         """The learning rate, or, if none is given, the optimizer's own default."""
-        return OPTIMIZERS[self.optimizer] if self.lr is None else self.lr
+        return OPTIMIZERS[self.optimizer].rate if self.lr is None else self.lr
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -132,14 +176,9 @@ class Config:
         """dtype of parameters and images: bfloat16 is a precision of products, the weights stay float32."""
         return "float64" if self.precision == "float64" else "float32"
 
-    def augmentations(self, image_shape: tuple[int, int, int]) -> list[Transform]:
-        """The transforms that ``augment`` stands for, for images (C, H, W)."""
-        spec = self.augment
-        if spec == "none":
-            return []
-        if spec == "auto":
-            spec = "shift=1" if image_shape[0] == 1 else "flip,crop=4"
-        return parse_augmentations(spec, image_shape[1:])
+    def warm_up_steps(self, steps: int) -> int:
+        """How many of ``steps`` steps the learning rate rises in."""
+        return int(self.warm_up) if self.warm_up >= 1 else round(self.warm_up * steps)
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -177,27 +216,6 @@ class Config:
 Config.__init__ = explained(Config.__init__)  # type: ignore[method-assign]
 
 
-def parse_augmentations(spec: str, size: tuple[int, int] | None = None) -> list[Transform]:
-    """``shift=2,flip,crop=4`` as transforms for images of ``size``; without one, only what is written is checked."""
-    found: list[Transform] = []
-    for part in spec.split(","):
-        name, _, amount = part.strip().partition("=")
-        if name in ("auto", "none"):
-            raise UserError(f"augmentation {name!r} stands alone, got {spec!r}: leave it out, or pass it by itself")
-        if name not in ("shift", "flip", "crop"):
-            raise unknown_value("augmentation", part.strip(), AUGMENTATIONS)
-        if name == "flip":
-            if amount:
-                raise UserError(f"augmentation flip takes no number, got {part.strip()!r}")
-            found.append(RandomFlip())
-            continue
-        pixels = written_whole(amount) if amount else 1 if name == "shift" else 4
-        if pixels is None:
-            raise UserError(f"augmentation {part.strip()!r}: the number of pixels must be whole, for example {name}=2")
-        if size is not None and pixels > max(4, *size):
-            raise UserError(
-                f"augmentation {part.strip()!r} moves images of {size[0]} x {size[1]} pixels beyond their own size: "
-                f"give at most {max(4, *size)}, for example {name}=2"
-            )
-        found.append(RandomShift(pixels) if name == "shift" else RandomCrop(size or (1, 1), padding=pixels))
-    return found
+def _called(option: str) -> str:
+    """An option as messages call it."""
+    return option.replace("_", "-" if option in _DASHED else " ")

@@ -84,14 +84,21 @@ Judge = Callable[[Matrix, Matrix], tuple[Tensor, Tensor]]
 """Images and labels of a batch to the sum of its losses, and the class it takes each image for."""
 
 
+def scores_of(model: Module, images: Tensor, flip_test: bool) -> Tensor:
+    """What ``model`` says of images (N, C, H, W): scores (N, classes). With ``flip_test``, the mean of those for the images as
+    they are and for the images mirrored left to right."""
+    scores: Tensor = model(images)
+    return (scores + model(images[..., ::-1])) * 0.5 if flip_test else scores
+
+
 @explained
-def judge(model: Module, contraction: str = "float32") -> Judge:
-    """A compiled function that judges a batch by ``model``."""
+def judge(model: Module, contraction: str = "float32", flip_test: bool = False) -> Judge:
+    """A compiled function that judges a batch by ``model``; ``flip_test`` is that of ``scores_of``."""
 
     @compile
     def judged(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         with no_grad(), precision(contraction):
-            scores = model(images)
+            scores = scores_of(model, images, flip_test)
             return F.cross_entropy(scores, labels, reduction="sum"), scores.argmax(1)
 
     return judged

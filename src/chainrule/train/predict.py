@@ -22,6 +22,7 @@ from chainrule.ops import precision
 from chainrule.tensor import no_grad, tensor
 from chainrule.train.checkpoint import load_model, model_description
 from chainrule.train.command_line import command_line
+from chainrule.train.evaluation import scores_of
 from chainrule.train.run_folder import RunFolder
 
 _BATCH = 50  # images that go through the model at a time, so that memory does not grow with their number
@@ -60,7 +61,7 @@ class TrainedModel:
         self.model: Module = model.astype(facts["dtype"])
         load_model(run.model, self.model)
         self.model.eval()
-        self.dtype, self.precision = facts["dtype"], run.config.precision
+        self.dtype, self.precision, self.flip_test = facts["dtype"], run.config.precision, run.config.flip_test
         self._dark_background = channels == 1 and facts["mean"][0] < 0.35
 
     def __repr__(self) -> str:
@@ -100,7 +101,7 @@ class TrainedModel:
             pixels = 255 - pixels
         scaled = self.normalise(pixels, np.random.default_rng(0))
         with no_grad(), precision(self.precision):
-            probabilities = F.softmax(self.model(tensor(scaled, self.dtype))).numpy()
+            probabilities = F.softmax(scores_of(self.model, tensor(scaled, self.dtype), self.flip_test)).numpy()
         predictions = {
             place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded, invert))
             for (place, decoded), row, image in zip(images.items(), probabilities, pixels, strict=True)

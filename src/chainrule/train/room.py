@@ -12,9 +12,7 @@ from chainrule.models import build
 from chainrule.nn.summary import multiply_adds
 from chainrule.tensor import placeholder, tracing
 from chainrule.train.config import Config
-
-_STATE = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 2}
-"""Numbers that each optimizer keeps beside a weight."""
+from chainrule.train.optimization import OPTIMIZERS
 
 _BESIDE_STATE, _OF_STATE = 5, 4
 """How many times the weights, and each number kept beside a weight, are in memory at the worst moment, while a checkpoint is
@@ -39,7 +37,7 @@ def cost_of(config: Config, image_shape: tuple[int, int, int], classes: int, ima
     batch = min(config.batch_size, images)
     weights, activations, multiply_adds = _count(config, image_shape, classes, batch)
     each = 8 if config.dtype == "float64" else 4
-    of_weights = weights * each * (_BESIDE_STATE + _OF_STATE * _STATE[config.optimizer])
+    of_weights = weights * each * (_BESIDE_STATE + _OF_STATE * (OPTIMIZERS[config.optimizer].state + (config.ema > 0)))
     return Cost(weights, of_weights, activations * each, multiply_adds)
 
 

@@ -15,7 +15,9 @@ from chainrule.cli.saying import say_whose_code
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.signals import die, listener, tell
-from chainrule.train.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, Config
+from chainrule.train.augmentations import AUGMENTATIONS
+from chainrule.train.config import Config
+from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     from chainrule.train import Opened, RunFolder, Trainer

@@ -1,0 +1,134 @@
+"""One step of a training: forward, backward and update, compiled, with all that the options put between them.
+
+images ──> mixed ──> forward ──> loss ──> backward ──> clipped ──> update ──> averaged
+                     └──── once for each part, where gradients are accumulated ────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule import optim
+from chainrule.data import CutMix, Mixed, Mixup
+from chainrule.data.sampling import generator
+from chainrule.nn import Module
+from chainrule.nn import functional as F
+from chainrule.ops import precision
+from chainrule.tensor import Tensor, compile, no_grad
+from chainrule.tensor.engines import is_reference
+
+if TYPE_CHECKING:
+    from chainrule.train.config import Config
+
+Array = np.ndarray[Any, Any]
+
+_MIXING = 1 << 63
+"""The first of the streams of random numbers that batches are mixed by; those of the loader lie below it."""
+
+
+class Outcome(NamedTuple):
+    """What a step did: the mean loss as it is minimised, the mean cross-entropy without label smoothing, and how many images
+    were taken for what they are (where two are mixed, for the larger part)."""
+
+    loss: float
+    cross_entropy: float
+    correct: int
+
+
+class TrainingStep:
+    """A step on a batch of images. ``ema`` is updated with the weights, if there is one.
+
+    With ``accumulate`` N, a batch is N batches of ``batch_size`` that go through the model one after the other, each image with
+    the same weight in the mean, also those of a last, smaller batch: the gradient is that of the whole batch, up to rounding,
+    unless layers look at other images of the batch (batch normalisation) or draw random numbers (dropout).
+    """
+
+    def __init__(self, model: Module, optimizer: optim.Optimizer, config: Config, ema: optim.EMA | None) -> None:
+        self.model, self.optimizer, self.config, self.ema = model, optimizer, config, ema
+        self.learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._mixers = [make(alpha) for make, alpha in ((Mixup, config.mixup), (CutMix, config.cutmix)) if alpha]
+        self._whole, self._part, self._finish = compile(self._step), compile(self._gradient), compile(self._update)
+
+    def __call__(self, images: Array, labels: Array, place: tuple[int, int] = (0, 0)) -> Outcome:
+        """Take a step. ``place``, the epoch and the number of the batch in it, decides, with the seed, on how it is mixed."""
+        batch = self.mixed(images, labels, place)
+        parts = list(self._parts(batch))
+        if len(parts) == 1:
+            found = [self._whole(*parts[0])]
+        else:
+            found = [self._part(*part) for part in parts]
+            self._finish()
+        sums = np.sum([[loss.item(), cross_entropy.item()] for loss, cross_entropy, _ in found], 0)
+        taken_for = np.concatenate([scores.numpy().argmax(1) for _, _, scores in found])
+        larger = batch.labels if batch.share >= 0.5 else batch.others
+        return Outcome(float(sums[0]), float(sums[1]), int((taken_for == larger).sum()))
+
+    def prepare(self, images: Array, labels: Array) -> None:
+        """Compile what a batch like this takes, so that it does not count as the time of the first step."""
+        if not is_reference():
+            parts = list(self._parts(Mixed(images, labels, labels, 1.0)))
+            (self._whole if len(parts) == 1 else self._part).prepare(*parts[0])
+
+    def mixed(self, images: Array, labels: Array, place: tuple[int, int]) -> Mixed:
+        """The batch as it is trained on; where both mixup and cutmix are asked for, one of them, drawn for each batch."""
+        images = images.astype(np.float32, copy=False)
+        if not self._mixers:
+            return Mixed(images, labels, labels, 1.0)
+        epoch, batch = place
+        rng = generator(self.config.seed, epoch, _MIXING + batch)
+        return self._mixers[int(rng.integers(len(self._mixers)))](images, labels, rng)
+
+    def _parts(self, batch: Mixed) -> Iterator[tuple[Any, ...]]:
+        """What goes through the model at once: images, labels, their share of the batch, and of a mixture the other labels and
+        the share of the first."""
+        total, size, dtype = len(batch.images), self.config.batch_size, self.config.dtype
+        for start in range(0, total, size):
+            here = slice(start, start + size)
+            images = batch.images[here].astype(dtype, copy=False)
+            of_batch = np.array(len(images) / total, dtype)
+            mixture = (batch.others[here], np.array(batch.share, dtype)) if self._mixers else ()
+            yield images, batch.labels[here], of_batch, *mixture
+
+    # ---- what is compiled
+
+    def _step(self, *part: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """All of a step: loss, cross-entropy and scores."""
+        self.optimizer.zero_grad()
+        found = self._gradient(*part)
+        self._update()
+        return found
+
+    def _gradient(
+        self, images: Any, labels: Any, of_batch: Any, others: Any = None, share: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward and backward. Gradients are added to those that are there; loss and cross-entropy are parts of the mean."""
+
+        def mean(scores: Tensor, smoothing: float) -> Tensor:
+            loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+            if others is not None:
+                loss = share * loss + (1 - share) * F.cross_entropy(scores, others, label_smoothing=smoothing)
+            return loss * of_batch if self.config.accumulate > 1 else loss
+
+        with precision(self.config.precision):
+            scores = self.model(images)
+            loss = cross_entropy = mean(scores, self.config.label_smoothing)
+            if self.config.label_smoothing:
+                with no_grad():
+                    cross_entropy = mean(scores, 0.0)
+            loss.backward()
+        return loss, cross_entropy, scores
+
+    def _update(self) -> None:
+        """Clip, update the weights, forget the gradients, and take the weights into their average."""
+        if self.config.clip_norm:
+            optim.clip_grad_norm_(self.learning, self.config.clip_norm)
+        if self.config.clip_value:
+            optim.clip_grad_value_(self.learning, self.config.clip_value)
+        self.optimizer.step()
+        if self.config.accumulate > 1:
+            self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update()
