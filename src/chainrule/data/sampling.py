@@ -20,4 +20,5 @@ def evenly_drawn(count: int, total: int) -> NDArray[np.int64]:
 
 def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
     """Random numbers that depend on these three alone. Streams start 2**192 numbers apart: they never meet."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=[0, 0, 0, stream]))
+    key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, stream], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -33,6 +33,19 @@ def chosen(pattern: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if any(fits(path) for path in _paths(name))]
 
 
+def _alternatives(pattern: str) -> list[str]:
+    """What stands between the bars of ``a|b[|]|(c|d)`` that are outside of all brackets: ``a``, ``b[|]`` and ``(c|d)``."""
+    found, depth, escaped = [""], 0, False
+    for one in pattern:
+        depth += (one in "([") - (one in ")]") if not escaped else 0
+        if one == "|" and depth == 0 and not escaped:
+            found.append("")
+        else:
+            found[-1] += one
+        escaped = one == "\\" and not escaped
+    return found
+
+
 def _paths(name: str) -> Iterator[str]:
     """``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
     parts = name.split(".")
@@ -77,8 +90,8 @@ def no_part(option: str, pattern: str, model: Module, tried: Iterable[str] = ())
         why = f"belong to {' and '.join(map(repr, taken))} before it" if taken else "are frozen"
         return UserError(f"{option}: all parameters that the pattern {pattern!r} fits {why}: leave it out, or write it first")
     known = list(dict.fromkeys(path for name in parameters for path in _paths(name)))
-    near = difflib.get_close_matches(re.sub(r"[^\w.]", "", pattern), known, 3)
-    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    near = difflib.get_close_matches(re.sub(r"[^\w.]", "", pattern), known, 1, 0.5)
+    meant = f"did you mean {near[0]!r}? " if near else ""
     top = list(dict.fromkeys(name.split(".")[0] for name in parameters))
     return UserError(
         f"{option}: the pattern {pattern!r} fits no parameter: {meant}It must fit the whole name of a parameter, or of a part "
@@ -103,13 +116,15 @@ def freeze(model: Module, pattern: str) -> list[str]:
     it before. Returns the names of the parameters that were frozen.
 
     Raises:
-        UserError: the pattern fits nothing, or every parameter, or is no regular expression.
+        UserError: the pattern, or one of its alternatives (``a|b``), fits nothing; or it fits every parameter, or is no regular
+            expression.
     """
     check_pattern("freeze", pattern)
     parameters = dict(model.named_parameters())
+    for part in _alternatives(pattern):
+        if not chosen(part, parameters):
+            raise no_part("freeze", part, model)
     names = chosen(pattern, parameters)
-    if not names:
-        raise no_part("freeze", pattern, model)
     if all(name in names or not one.requires_grad for name, one in parameters.items()):
         last = next(reversed(parameters)).rpartition(".")[0]
         raise UserError(
