@@ -19,7 +19,7 @@ from chainrule.graph import Graph
 from chainrule.models import MODELS, build
 from chainrule.nn import functional as F
 from chainrule.nn.summary import multiply_adds
-from chainrule.tensor import functions, placeholder, tensor, tracing
+from chainrule.tensor import no_grad, placeholder, tensor, tracing
 from chainrule.tensor.random import manual_seed
 from chainrule.train import Config, RunFolder, Stopped, TrainedModel, Trainer, evaluate, freeze, judge
 from chainrule.train.optimization import make_optimizer
@@ -297,7 +297,7 @@ def test_flips_at_test_time(runs: Any, tmp_path: Path) -> None:
     trained = TrainedModel(trainer.folder)
     total, losses, batch = trained.model, [], [next(iter(trainer.test_loader))]
     images, labels = (np.concatenate(parts) for parts in zip(*batch, strict=True))
-    with functions.no_grad():
+    with no_grad():
         scores = (total(tensor(images)) + total(tensor(images[..., ::-1].copy()))) / 2
         losses.append(F.cross_entropy(scores, labels).item())
         other = F.cross_entropy(total(tensor(images)), labels).item()
