@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from chainrule.data import Normalize
 from chainrule.formats import load_safetensors
 from chainrule.tensor import Parameter
 from chainrule.train import Config, RunFolder, Trainer, next_folder, open_datasets, trainer
-from chainrule.train.augmentations import transforms
+from chainrule.train.augmentations import AUGMENTATIONS, transforms
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
-from running import done, idx_folder, image_folder, metrics, tensors
+from running import done, idx_folder, image_folder, metrics, noted, tensors
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def train(data: Path, tmp_path: Path) -> Any:
     """Train on ``data`` for one epoch of 6 steps unless told otherwise; returns the run's folder."""
     runs = 0
 
-    def run(*options: object) -> Path:
+    def run(*options: object, flags: Sequence[str] = ()) -> Path:
         nonlocal runs
         runs += 1
         given = {"--data": data, "--epochs": 1, "--batch-size": 8, "--out": tmp_path / str(runs)}
         given |= dict(zip(options[::2], options[1::2], strict=True))  # type: ignore[call-overload]
-        done("train", *(part for pair in given.items() for part in pair))
+        done("train", *(part for pair in given.items() for part in pair), *flags)
         return Path(given["--out"])
 
     return run
@@ -306,15 +307,27 @@ def test_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_option_is_written_to_the_configuration(train: Any, data: Path) -> None:
     options = {
         "model": "mlp",
+        "freeze": "1",
         "epochs": 2,
         "batch_size": 10,
+        "accumulate": 2,
         "optimizer": "adam",
         "lr": 0.01,
+        "lr_of": "5=0.1",
         "momentum": 0.8,
+        "nesterov": True,
         "weight_decay": 0.01,
+        "clip_norm": 0.0,
+        "clip_value": 0.5,
         "schedule": "cosine",
+        "warm_up": 0.25,
+        "ema": 0.9,
+        "patience": 5,
         "label_smoothing": 0.2,
         "augment": "none",
+        "mixup": 0.2,
+        "cutmix": 0.5,
+        "flip_test": True,
         "image_size": "",
         "image_mode": "",
         "precision": "float64",
@@ -323,8 +336,46 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
         "workers": 3,
         "checkpoint_every": 5,
     }
-    given = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), value)]
-    written = config(train(*given))
+    given = [part for name, value in options.items() if value is not True for part in (_typed(name), value)]
+    flags = [_typed(name) for name, value in options.items() if value is True]
+    written = config(train(*given, flags=flags))
     assert written.pop("checksum")
     assert written == {**options, "data": str(data), "model_digest": ""}
     assert set(options) | {"data", "model_digest"} == set(Config.__dataclass_fields__)
+    assert config(train(flags=["--no-nesterov"]))["nesterov"] is False
+
+
+def _typed(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def test_the_help_says_every_option_and_the_page_describes_it() -> None:
+    page = (Path(__file__).parents[1] / "docs/training-options.md").read_text()
+    for option in Config.__dataclass_fields__:
+        if option != "model_digest":
+            assert f"`{_typed(option)}" in page, option
+    for word in (*OPTIMIZERS, *SCHEDULES, *AUGMENTATIONS):
+        assert f"`{word}" in page, word
+
+
+def test_what_is_unusual_is_said(train: Any, data: Path, tmp_path: Path) -> None:
+    given = ["--data", data, "--epochs", 4, "--batch-size", 4, "--lr", 1e-9, "--augment", "none", "--schedule", "constant"]
+    out = done(
+        *("train", *given, "--freeze", "0|3", "--lr-of", "11=1e-9", "--accumulate", 2, "--ema", 0.5, "--flip-test"),
+        *("--patience", 2, "--mixup", 0.5, "--out", tmp_path / "run"),
+    )
+    assert "4 epochs of 6 steps of 8 images, sgd with learning rate 1e-09 (constant)" in out
+    assert "trained are 12,544 of 15,116 parameters; frozen, all or in part: 0, 3\n" in out
+    assert "learning rates of parts: 11=1e-9\na step takes 2 batches of 4 images, one after the other\n" in out
+    assert (
+        "tested and kept are averages of the weights, with a decay of 0.5\ntest images are judged as they are and mirr" in out
+    )
+    assert (
+        "training: mean over the epoch, on mixed images (right is the class of the larger part); test: after the epoch" in out
+    )
+    epoch = json.loads((tmp_path / "run/result.json").read_text())["epoch"]
+    assert f"the weights are those of epoch {epoch}, the best on the test images" in out
+    assert "as these chose it, its accuracy on others may be a little lower" in out
+    found, err = noted("evaluate", tmp_path / "run")
+    assert err == "note: each image is judged as it is and mirrored, as in the run's training (--flip-test)\n"
+    assert found.splitlines()[0].startswith(next(line for line in out.splitlines() if "test images right" in line))

@@ -60,12 +60,12 @@ def _usage(command: Any, ctx: Any, width: int) -> list[str]:
 def narrow_page(command: Any, ctx: Any, width: int) -> list[str]:
     """Usage, purpose, subcommands or arguments, options and examples, each name above what it means."""
     lines = [*_usage(command, ctx, width), "", *wrapped(command.help or "", width)]
-    named = {"Arguments:": [], "Options:": []}  # type: dict[str, list[tuple[str, str]]]
+    named = {"Arguments:": []}  # type: dict[str, list[tuple[str, str]]]
     for one in command.get_params(ctx):
-        kind = "Options:" if one.param_type_name == "option" else "Arguments:"
+        usual = "Options" if one.param_type_name == "option" else "Arguments"
         record = one.get_help_record(ctx)
         if record is not None:
-            named[kind].append(
+            named.setdefault(f"{getattr(one, 'rich_help_panel', None) or usual}:", []).append(
                 (" ".join(record[0].split()), " ".join(Text.from_markup(_without_tags(record[1])).plain.split()))
             )
     subcommands = [(name, one.get_short_help_str(1000)) for name, one in getattr(command, "commands", {}).items()]

@@ -53,3 +53,9 @@ def say_whose_code(config: Config) -> None:
             f"the network is made by running {displayed(config.model)} (SHA-256 {config.model_digest[:12]}...), which may do "
             "whatever a program can: run only code that you trust",
         )
+
+
+def say_how_judged(config: Config) -> None:
+    """A word about images that are judged in another way than by one look at each."""
+    if config.flip_test:
+        say_beside("note: ", "bold", "each image is judged as it is and mirrored, as in the run's training (--flip-test)")

@@ -22,6 +22,7 @@ from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
+from chainrule.train.parts import listed
 from chainrule.train.watching import StepReport
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ class ConsoleWatcher:
         say(self.opened.about)
         say(
             f"{counted(config.epochs, 'epoch')} of {counted(len(trainer.loader), 'step')} of "
-            f"{counted(config.batch_size, 'image')}, {config.optimizer} "
+            f"{counted(config.batch_size * config.accumulate, 'image')}, {config.optimizer} "
             f"with learning rate {config.peak_lr:g} ({config.schedule})"
         )
+        for line in _particulars(trainer):
+            say(line)
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
         self._say_beside(f"run folder: {displayed(trainer.folder.path)}", "(Ctrl-C saves and stops)")
@@ -173,6 +176,8 @@ class ConsoleWatcher:
             self._say(_how_measured(self.trainer.config, test))
         worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
+        if kept := _kept(self.trainer):
+            self._say(f"\n{kept}")
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} {self.opened.measured} images right: accuracy "
             f"{100 * evaluation.accuracy:.2f}%"
@@ -186,8 +191,42 @@ class ConsoleWatcher:
         self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
 
 
+def _particulars(trainer: Trainer) -> list[str]:
+    """What is unusual about a training, in a line each."""
+    config = trainer.config
+    lines = []
+    if trainer.frozen:
+        frozen = list(dict.fromkeys(name.split(".")[0] for name in trainer.frozen))
+        sizes = [(one.size, one.requires_grad) for one in trainer.model.parameters()]
+        learning, every = (sum(size for size, learns in sizes if learns or whole) for whole in (False, True))
+        lines.append(f"trained are {learning:,} of {every:,} parameters; frozen, all or in part: {listed(frozen)}")
+    if config.lr_of:
+        lines.append(f"learning rates of parts: {config.lr_of}")
+    if config.accumulate > 1:
+        lines.append(f"a step takes {config.accumulate} batches of {counted(config.batch_size, 'image')}, one after the other")
+    if config.ema:
+        lines.append(f"tested and kept are averages of the weights, with a decay of {config.ema:g}")
+    if config.flip_test:
+        lines.append("test images are judged as they are and mirrored")
+    return lines
+
+
+def _kept(trainer: Trainer) -> str:
+    """Which epoch the model is of, where that is not plainly the last one."""
+    best, progress, patience = trainer.progress.best, trainer.progress, trainer.config.patience
+    if not patience:
+        return ""
+    ended = f"; training ended after epoch {progress.judged}, as {counted(patience, 'epoch')} brought nothing better"
+    return (
+        f"the weights are those of epoch {best.epoch}, the best on the test images"
+        f"{ended if trainer.out_of_patience else ''}; as these chose it, its accuracy on others may be a little lower"
+    )
+
+
 def _how_measured(config: Config, test: str) -> str:
     """Why the figures of training and test are not quite of the same thing."""
     changed = "images as they are" if config.augment == "none" else "augmented images"
+    if config.mixup or config.cutmix:
+        changed = "mixed images (right is the class of the larger part)"
     smoothed = f"; losses are without the label smoothing of {config.label_smoothing:g}" if config.label_smoothing else ""
     return f"training: mean over the epoch, on {changed}; {test}: after the epoch{smoothed}"

@@ -10,7 +10,7 @@ import typer
 
 from chainrule.cli.app import app, check_environment
 from chainrule.cli.parsing import NamingCommand
-from chainrule.cli.saying import say, say_whose_code
+from chainrule.cli.saying import say, say_how_judged, say_whose_code
 from chainrule.display import displayed
 from chainrule.errors import UserError
 
@@ -38,6 +38,7 @@ def evaluate(
     check_environment()
     folder = RunFolder.open(run)
     say_whose_code(folder.config)
+    say_how_judged(folder.config)
     trained = TrainedModel(folder)
     test = _test_images(folder.config.data if data is None else data, trained)
     if test.image_shape != trained.image_shape:
@@ -51,7 +52,7 @@ def evaluate(
             "give data with the classes that it was trained on"
         )
     loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
-    found = evaluate_on(trained.model, loader, judge(trained.model, folder.config.precision))
+    found = evaluate_on(trained.model, loader, judge(trained.model, trained.precision, trained.flip_test))
     if as_json:
         facts = {"loss": found.loss, "accuracy": found.accuracy, "images": found.images, "classes": list(found.classes)}
         typer.echo(json.dumps({**facts, "confusion": found.confusion.tolist()}))

@@ -13,7 +13,7 @@ import typer
 from chainrule.arguments import whole_number
 from chainrule.cli.app import UNREAD, app, check_environment
 from chainrule.cli.parsing import NamingCommand
-from chainrule.cli.saying import complain, say, say_whose_code
+from chainrule.cli.saying import complain, say, say_how_judged, say_whose_code
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.train.config import MOST_COUNTED
@@ -48,6 +48,7 @@ def predict(
     check_environment()
     folder = RunFolder.open(run)
     say_whose_code(folder.config)
+    say_how_judged(folder.config)
     trained = TrainedModel(folder)
     with ReadingProgress(beside()) as progress:
         predictions = trained.predict(images or _samples(folder), top, invert, progress)

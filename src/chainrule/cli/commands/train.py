@@ -27,61 +27,161 @@ _DEFAULT = Config()
 NOTHING_YET = "Stopped; nothing had been trained yet."
 
 
+_MODEL, _UPDATES = "Model and data", "Optimisation"
+_VARIETY, _RUN = "Augmentation and regularisation", "Run"
+"""Titles of the groups of options in the help."""
+
+
 @app.command(
     cls=Command,
     epilog="Examples:\n\n  chainrule train\n\n  chainrule train --model mlp --optimizer adam --epochs 5\n\n"
-    "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n  chainrule train --resume runs/lenet-mnist-1",
+    "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n"
+    "  chainrule train --model resnet18 --data photos/ --freeze 'conv1|bn1|layer[1-3]' --lr-of fc=0.1 --lr 0.01\n\n"
+    "  chainrule train --model resnet20 --data photos/ --mixup 0.2 --ema 0.999 --warm-up 0.1 --schedule cosine\n\n"
+    "  chainrule train --resume runs/lenet-mnist-1",
 )
 def train(
     context: typer.Context,
     model: Annotated[
-        str, typer.Option(help="Model, one of those that `chainrule models` lists, or FILE.py:FUNCTION.")
+        str,
+        typer.Option(help="Model, one of those that `chainrule models` lists, or FILE.py:FUNCTION.", rich_help_panel=_MODEL),
     ] = _DEFAULT.model,
+    freeze: Annotated[
+        str,
+        typer.Option(
+            help="Pattern of parts that are not trained, such as 'conv1|layer\\[1-3]'; see `chainrule summary MODEL`.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = _DEFAULT.freeze,
     data: Annotated[
-        str, typer.Option(help="mnist, or a folder: class/image.png, four IDX files, or CIFAR-10's binary files.")
+        str,
+        typer.Option(
+            help="mnist, or a folder: class/image.png, four IDX files, or CIFAR-10's binary files.", rich_help_panel=_MODEL
+        ),
     ] = _DEFAULT.data,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = _DEFAULT.batch_size,
-    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = _DEFAULT.optimizer,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate (the peak of a one-cycle); each optimizer has its own default.")
-    ] = None,
-    momentum: Annotated[float, typer.Option(help="Momentum (beta1 of Adam).")] = _DEFAULT.momentum,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = _DEFAULT.weight_decay,
-    schedule: Annotated[str, typer.Option(help=f"Learning rate over time: {', '.join(SCHEDULES)}.")] = _DEFAULT.schedule,
-    label_smoothing: Annotated[
-        float, typer.Option(help="Share of the uniform distribution in the target.")
-    ] = _DEFAULT.label_smoothing,
-    augment: Annotated[
-        str, typer.Option(help=f"{', '.join(AUGMENTATIONS)}, or a list such as shift=2,flip,crop=4.")
-    ] = _DEFAULT.augment,
     image_size: Annotated[
         str,
         typer.Option(
             help="Resize the images of a folder to height x width, such as 32x32. By default small ones of one size stay "
             "as they are, and others become 64x64 or less.",
             show_default=False,
+            rich_help_panel=_MODEL,
         ),
     ] = _DEFAULT.image_size,
     image_mode: Annotated[
-        str, typer.Option(help="Convert the images of a folder: L (grey) or RGB.", show_default=False)
+        str,
+        typer.Option(help="Convert the images of a folder: L (grey) or RGB.", show_default=False, rich_help_panel=_MODEL),
     ] = _DEFAULT.image_mode,
-    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 products.")] = _DEFAULT.precision,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = _DEFAULT.seed,
-    limit: Annotated[int, typer.Option(help="Use only so many training images; 0 for all.")] = _DEFAULT.limit,
+    limit: Annotated[
+        int, typer.Option(help="Use only so many training images; 0 for all.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.limit,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.", rich_help_panel=_UPDATES)] = _DEFAULT.epochs,
+    batch_size: Annotated[
+        int, typer.Option(help="Images that go through the model at once.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.batch_size,
+    accumulate: Annotated[
+        int,
+        typer.Option(help="Batches for one step: their gradients are those of one large batch.", rich_help_panel=_UPDATES),
+    ] = _DEFAULT.accumulate,
+    optimizer: Annotated[
+        str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.optimizer,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate (the peak of a one-cycle); each optimizer has its own default.", rich_help_panel=_UPDATES
+        ),
+    ] = None,
+    lr_of: Annotated[
+        str,
+        typer.Option(
+            help="Learning rates of parts, by pattern, such as fc=0.1,layer4=0.01.",
+            show_default=False,
+            rich_help_panel=_UPDATES,
+        ),
+    ] = _DEFAULT.lr_of,
+    momentum: Annotated[float, typer.Option(help="Momentum (beta1 of Adam).", rich_help_panel=_UPDATES)] = _DEFAULT.momentum,
+    nesterov: Annotated[
+        bool, typer.Option(help="Nesterov's form of the momentum of sgd.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.nesterov,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=_UPDATES)] = _DEFAULT.weight_decay,
+    clip_norm: Annotated[
+        float, typer.Option(help="Scale gradients to this norm where it is larger; 0: never.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.clip_norm,
+    clip_value: Annotated[
+        float, typer.Option(help="Cut each element of a gradient off at this size; 0: never.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.clip_value,
+    schedule: Annotated[
+        str, typer.Option(help=f"Learning rate over time: {', '.join(SCHEDULES)}.", rich_help_panel=_UPDATES)
+    ] = _DEFAULT.schedule,
+    warm_up: Annotated[
+        float,
+        typer.Option(
+            help="Steps in which the learning rate rises; below 1, their share of all. By default 0.3 for a one-cycle, else 0.",
+            show_default=False,
+            rich_help_panel=_UPDATES,
+        ),
+    ] = _DEFAULT.warm_up,
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Keep and test averages of the weights, with this decay, such as 0.999; 0: the weights themselves.",
+            rich_help_panel=_UPDATES,
+        ),
+    ] = _DEFAULT.ema,
+    patience: Annotated[
+        int,
+        typer.Option(
+            help="Stop after so many epochs without a better one, and keep the best; 0: never, and keep the last.",
+            rich_help_panel=_UPDATES,
+        ),
+    ] = _DEFAULT.patience,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(AUGMENTATIONS)}, or a list such as flip,crop=4,cutout=8,jitter=0.2.", rich_help_panel=_VARIETY
+        ),
+    ] = _DEFAULT.augment,
+    mixup: Annotated[
+        float, typer.Option(help="Mix images in pairs, by shares from Beta(a, a) of this a; 0: not.", rich_help_panel=_VARIETY)
+    ] = _DEFAULT.mixup,
+    cutmix: Annotated[
+        float,
+        typer.Option(
+            help="Put boxes of other images in, by areas from Beta(a, a) of this a; 0: not.", rich_help_panel=_VARIETY
+        ),
+    ] = _DEFAULT.cutmix,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the uniform distribution in the target.", rich_help_panel=_VARIETY)
+    ] = _DEFAULT.label_smoothing,
+    flip_test: Annotated[
+        bool,
+        typer.Option("--flip-test", help="Judge images as they are and mirrored, and take the mean.", rich_help_panel=_VARIETY),
+    ] = _DEFAULT.flip_test,
+    precision: Annotated[
+        str, typer.Option(help="float32, float64, or bfloat16 products.", rich_help_panel=_RUN)
+    ] = _DEFAULT.precision,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.", rich_help_panel=_RUN)] = _DEFAULT.seed,
     workers: Annotated[
         int | None,
         typer.Option(
             help="Threads that prepare batches; 0: none, they are prepared between steps. By default 0 for images that lie "
             "in memory, such as MNIST's, else 2.",
             show_default=False,
+            rich_help_panel=_RUN,
         ),
     ] = _DEFAULT.workers,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.")
+        int,
+        typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.", rich_help_panel=_RUN),
     ] = _DEFAULT.checkpoint_every,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run; by default runs/<model>-<data>-<number>.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own options.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run; by default runs/<model>-<data>-<number>.", rich_help_panel=_RUN)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the run in this folder with its own options.", rich_help_panel=_RUN)
+    ] = None,
 ) -> None:
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
     listener.at_once(NOTHING_YET)
