@@ -8,7 +8,7 @@ from chainrule.data.erasing import Cutout, RandomErasing
 from chainrule.data.idx_files import idx, read_idx, write_idx
 from chainrule.data.image_folders import ImageFolder, image_folder, split_image_folder
 from chainrule.data.loader import Loader
-from chainrule.data.mixing import CutMix, Mixed, Mixup
+from chainrule.data.mixing import CutMix, Mixup
 from chainrule.data.mnist_files import MNIST_SAMPLES, mnist
 from chainrule.data.named import load_dataset
 from chainrule.data.resizing import RandomResizedCrop
@@ -22,7 +22,6 @@ __all__ = [
     "Dataset",
     "ImageFolder",
     "Loader",
-    "Mixed",
     "Mixup",
     "Normalize",
     "RandomCrop",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from chainrule.arguments import explained
+from chainrule.arguments import explained, explained_methods
 from chainrule.data.arguments import bounds_of, check_batch, height_and_width
 from chainrule.data.boxes import draw_boxes
 from chainrule.data.dataset import Images
 
 
+@explained_methods
 class RandomResizedCrop:
     """Cut a box of random size, shape and place out of each image, and resize it to ``size``: (B,C,H,W) -> (B,C,*size).
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule import optim
-from chainrule.data import CutMix, Mixed, Mixup
+from chainrule.data import CutMix, Mixup
+from chainrule.data.mixing import Mixed
 from chainrule.data.sampling import generator
 from chainrule.nn import Module
 from chainrule.nn import functional as F
