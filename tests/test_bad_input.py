@@ -29,6 +29,7 @@ from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
 from chainrule.train.augmentations import AUGMENTATIONS
+from chainrule.train.optimization import SCHEDULES
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, noted, outcome, pictures, refused
 from systems import name_of_open_file, needs
 
@@ -60,16 +61,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ---- options
 
 
+LR_OF = "lr-of must be patterns, each with its learning rate above 0, such as 'fc=0.1,layer4=0.01'"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("model", "lennet", f"unknown model 'lennet': did you mean 'lenet'? Known: {KNOWN}"),
         ("model", "transformer", f"unknown model 'transformer': Known: {KNOWN}"),
-        ("optimizer", "sdg", "unknown optimizer 'sdg': did you mean 'sgd'? Known: adam, adamw, rmsprop, sgd"),
+        (
+            "optimizer",
+            "sdg",
+            "unknown optimizer 'sdg': did you mean 'sgd'? Known: adagrad, adam, adamw, nadam, radam, rmsprop, sgd",
+        ),
         (
             "schedule",
             "cosin",
-            "unknown schedule 'cosin': did you mean 'cosine'? Known: constant, cosine, one-cycle, step, warm-up",
+            f"unknown schedule 'cosin': did you mean 'cosine'? Known: {', '.join(sorted(SCHEDULES))}",
         ),
         ("precision", "float23", "unknown precision 'float23': did you mean 'float32'? Known: bfloat16, float32, float64"),
         ("precision", "bf16", "unknown precision 'bf16': did you mean 'bfloat16'? Known: bfloat16, float32, float64"),
@@ -116,10 +124,73 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("momentum", 1, "momentum must be at least 0 and under 1, got 1.0"),
         ("weight-decay", "-0.1", "weight decay must be a finite number of at least 0, got -0.1"),
         ("label-smoothing", 1.5, "label smoothing must be from 0 to 1, got 1.5"),
+        ("ema", 1, "ema must be at least 0 and under 1, got 1.0"),
+        ("clip-norm", "inf", "clip-norm must be a finite number of at least 0, got inf"),
+        ("clip-value", -1, "clip-value must be a finite number of at least 0, got -1.0"),
+        ("mixup", "nan", "mixup must be a finite number of at least 0, got nan"),
+        ("cutmix", -2, "cutmix must be a finite number of at least 0, got -2.0"),
+        ("accumulate", 0, "accumulate must be a whole number of at least 1, got 0"),
+        ("patience", -1, "patience must be a whole number of at least 0, got -1"),
+        ("warm-up", 1.5, "warm-up must be a whole number of steps, or, below 1, their share of all steps, got 1.5"),
+        ("warm-up", -0.1, "warm-up must be a whole number of steps, or, below 1, their share of all steps, got -0.1"),
+        (
+            "freeze",
+            "(",
+            "freeze: '(' is no regular expression (missing ), unterminated subpattern at position 0): see Python's re",
+        ),
+        ("lr-of", "fc", f"{LR_OF}, got 'fc'"),
+        ("lr-of", "fc=0", f"{LR_OF}, got 'fc=0'"),
+        ("lr-of", "fc=0.1,", f"{LR_OF}, got 'fc=0.1,'"),
+        ("lr-of", "fc=0.1,layer4", f"{LR_OF}, got 'fc=0.1,layer4'"),
+        ("lr-of", "[=0.1", "lr-of: '[' is no regular expression (unterminated character set at position 0): see Python's re"),
+        (
+            "augment",
+            "cutout=0",
+            "augmentation 'cutout=0': the number of pixels must be whole, and at least 1, for example cutout=2",
+        ),
+        ("augment", "jitter=-1", "augmentation 'jitter=-1': the amount must be a number from 0 to 10, for example jitter=0.2"),
+        ("augment", "erase=2", "augmentation 'erase=2': the amount must be a number above 0 to 1, for example erase=0.25"),
+        (
+            "augment",
+            "resized=x",
+            "augmentation 'resized=x': the amount must be a number above 0 to 1, for example resized=0.35",
+        ),
     ],
 )
 def test_a_value_that_no_option_takes(option: str, value: object, message: str, tmp_path: Path) -> None:
     assert refused("train", f"--{option}", value, "--out", tmp_path / "run") == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--clip-norm", 1, "--clip-value", 1],
+            "clip-norm and clip-value are two ways to clip gradients: give one of them",
+        ),
+        (["--optimizer", "adam", "--no-nesterov"], "no-nesterov is an option of sgd, not of adam: leave it out"),
+        (["--optimizer", "adagrad", "--momentum", 0.5], "adagrad has no momentum: leave it out, got 0.5"),
+        (
+            ["--augment", "cutout=30"],
+            "augmentation 'cutout=30' covers more than images of 28 x 28 pixels: give at most 28, for example cutout=2",
+        ),
+        (
+            ["--freeze", "convolution"],
+            "freeze: the pattern 'convolution' fits no parameter: It must fit the whole name of a parameter, or of a part "
+            "above it; the parts of this model are 0, 3, 7, 9, 11",
+        ),
+        (
+            ["--freeze", ".*"],
+            "freeze: the pattern '.*' fits every parameter, so that nothing would be trained: leave out a part of the model, "
+            "such as the last one, '11'",
+        ),
+        (["--freeze", "0|33"], "freeze: the pattern '33' fits no parameter: did you mean '3'? It must fit the whole name of a"),
+        (["--freeze", "0", "--lr-of", "0=1"], "lr-of: all parameters that the pattern '0' fits are frozen: leave it out, or "),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[object], message: str, tmp_path: Path) -> None:
+    assert refused("train", "--limit", 20, *options, "--out", tmp_path / "run").startswith(message)
+    assert not (tmp_path / "run").exists()
     assert list(tmp_path.iterdir()) == []
 
 
