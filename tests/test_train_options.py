@@ -368,7 +368,7 @@ def test_what_is_unusual_is_said(train: Any, data: Path, tmp_path: Path) -> None
     assert "trained are 12,544 of 15,116 parameters; frozen, all or in part: 0, 3\n" in out
     assert "learning rates of parts: 11=1e-9\na step takes 2 batches of 4 images, one after the other\n" in out
     assert (
-        "tested and kept are averages of the weights, with a decay of 0.5\ntest images are judged as they are and mirr" in out
+        "measured and kept are averages of the weights, with a decay of 0.5\ntest images are judged as they are and mirr" in out
     )
     assert (
         "training: mean over the epoch, on mixed images (right is the class of the larger part); test: after the epoch" in out

@@ -65,7 +65,7 @@ class ConsoleWatcher:
             f"{counted(config.batch_size * config.accumulate, 'image')}, {config.optimizer} "
             f"with learning rate {config.peak_lr:g} ({config.schedule})"
         )
-        for line in _particulars(trainer):
+        for line in _particulars(trainer, self.opened.measured):
             say(line)
         if trainer.progress.step:
             say(f"resuming after step {trainer.progress.step} of {trainer.steps}")
@@ -176,7 +176,7 @@ class ConsoleWatcher:
             self._say(_how_measured(self.trainer.config, test))
         worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
-        if kept := _kept(self.trainer):
+        if kept := _kept(self.trainer, self.opened.measured):
             self._say(f"\n{kept}")
         self._say(
             f"\n{evaluation.correct:,} of {evaluation.images:,} {self.opened.measured} images right: accuracy "
@@ -191,7 +191,7 @@ class ConsoleWatcher:
         self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
 
 
-def _particulars(trainer: Trainer) -> list[str]:
+def _particulars(trainer: Trainer, measured: str) -> list[str]:
     """What is unusual about a training, in a line each."""
     config = trainer.config
     lines = []
@@ -205,20 +205,20 @@ def _particulars(trainer: Trainer) -> list[str]:
     if config.accumulate > 1:
         lines.append(f"a step takes {config.accumulate} batches of {counted(config.batch_size, 'image')}, one after the other")
     if config.ema:
-        lines.append(f"tested and kept are averages of the weights, with a decay of {config.ema:g}")
+        lines.append(f"measured and kept are averages of the weights, with a decay of {config.ema:g}")
     if config.flip_test:
-        lines.append("test images are judged as they are and mirrored")
+        lines.append(f"{measured} images are judged as they are and mirrored")
     return lines
 
 
-def _kept(trainer: Trainer) -> str:
+def _kept(trainer: Trainer, measured: str) -> str:
     """Which epoch the model is of, where that is not plainly the last one."""
     best, progress, patience = trainer.progress.best, trainer.progress, trainer.config.patience
     if not patience:
         return ""
     ended = f"; training ended after epoch {progress.judged}, as {counted(patience, 'epoch')} brought nothing better"
     return (
-        f"the weights are those of epoch {best.epoch}, the best on the test images"
+        f"the weights are those of epoch {best.epoch}, the best on the {measured} images"
         f"{ended if trainer.out_of_patience else ''}; as these chose it, its accuracy on others may be a little lower"
     )
 
