@@ -1196,7 +1196,8 @@ def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:90])
     (tmp_path / "circle.png").symlink_to("circle.png")
     os.mkfifo(tmp_path / "pipe.png")
-    wrong = ["missing.png", "text.png", "cut.png", "circle.png", "pipe.png", ""]
+    (tmp_path / "empty").mkdir()
+    wrong = ["missing.png", "text.png", "cut.png", "circle.png", "pipe.png", "empty"]
     paths = [tmp_path / name for name in wrong]
     ended = command("predict", run, good, *paths, good)
     assert ended.status == 1
@@ -1209,7 +1210,7 @@ def test_predict_on_what_is_no_image(run: Path, tmp_path: Path) -> None:
         f"  {tmp_path / 'text.png'} is no image of a format that is read, whatever its name says",
         f"  {tmp_path / 'circle.png'} cannot be read (Too many levels of symbolic links)",
         f"  {tmp_path / 'pipe.png'} is no file but a pipe or a device",
-        f"  {tmp_path} is a folder",
+        f"  {tmp_path / 'empty'} contains no file that is named like an image (.png, .jpg, ...)",
     ]
     ended = command("predict", run, good, *paths, "--json")
     rows = json.loads(ended.out)

@@ -336,7 +336,7 @@ def test_predict_resizes_converts_and_inverts(tmp_path: Path, run: Path) -> None
     assert found["note"] == "dark background, but the model was trained on light strokes on black: leave --invert out"
     out = done("predict", model, *[tmp_path / "photo.jpg"] * 3, tmp_path / "scan.png")
     assert out.count("note: ") == 1
-    assert f"note: {tmp_path / 'photo.jpg'} and 2 more (--json names each): light background, but" in out
+    assert f"note: {tmp_path / 'photo.jpg'} and 2 more (--csv names each): light background, but" in out
 
 
 # ---- images as a person sees them

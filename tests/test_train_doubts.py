@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from chainrule.data.folder_contents import look_at
-from chainrule.train import Config, Opened, open_datasets, open_test_images
+from chainrule.train import Config, open_datasets, open_test_images
+from chainrule.train.opening import Opened
 from running import done, image_folder, noted
 
 

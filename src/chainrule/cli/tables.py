@@ -108,7 +108,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
         if one.note:
             noted.setdefault(one.note, []).append(displayed(one.path))
     notes = [
-        f"note: {first}{f' and {len(others):,} more (--json names each)' if others else ''}: {note}"
+        f"note: {first}{f' and {len(others):,} more (--csv names each)' if others else ''}: {note}"
         for note, (first, *others) in noted.items()
     ]
     header = ("image", "best", *(f"{place}." for place in range(2, 1 + max(len(one.top) for one in predictions))))

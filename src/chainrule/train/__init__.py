@@ -3,7 +3,7 @@
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
-from chainrule.train.opening import Opened, open_datasets, open_test_images
+from chainrule.train.opening import open_datasets, open_test_images
 from chainrule.train.parts import freeze
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_data import difference
@@ -14,7 +14,6 @@ from chainrule.train.watching import StepReport, Stopped, Watcher
 __all__ = [
     "Config",
     "Evaluation",
-    "Opened",
     "Prediction",
     "RunFolder",
     "StepReport",

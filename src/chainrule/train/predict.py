@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import Normalize
-from chainrule.data.folder_contents import Watch
+from chainrule.data.folder_contents import LeftOut, Watch
 from chainrule.data.image_files import TRANSPARENT, UNFILLED, Decoded, UnreadableImage, decode
 from chainrule.display import displayed
 from chainrule.errors import UserError
@@ -69,33 +71,49 @@ class TrainedModel:
         return f"<TrainedModel {type(self.model).__name__} for images {size}: {len(self.classes)} classes>"
 
     def predict(
-        self, paths: Sequence[str | Path], top: int = 3, invert: bool = False, watch: Watch | None = None
+        self, paths: Sequence[str | Path | LeftOut], top: int = 3, invert: bool = False, watch: Watch | None = None
     ) -> list[Prediction]:
+        """The ``predictions`` as a list."""
+        return list(self.predictions([paths] if isinstance(paths, str | Path) else paths, top, invert, watch))
+
+    def predictions(
+        self, paths: Sequence[str | Path | LeftOut], top: int = 3, invert: bool = False, watch: Watch | None = None
+    ) -> Iterator[Prediction]:
         """The ``top`` classes of each image file, read as the training images were (turned as its EXIF orientation says, on
         white where it is transparent), and resized and converted to what the model was trained on.
 
-        A file that gives no image is no reason to lose the others: its prediction has an ``error``.
-        ``invert`` turns light into dark, for a dark digit on white paper. ``watch`` is told after each batch of files.
+        Images are read batch by batch as their predictions are asked for, so any number of them takes little memory. A file
+        that gives no image, or what ``chainrule.data.image_paths.find_images`` left out, is no reason to lose the others: its
+        prediction has an ``error``. ``invert`` turns light into dark, for a dark digit on white paper. ``watch`` is told after
+        each batch of files.
         """
-        paths = [paths] if isinstance(paths, str | Path) else paths
-        found: list[Prediction] = []
-        for start in range(0, len(paths), _BATCH):
-            found += self._predict_batch(paths[start : start + _BATCH], top, invert)
-            if watch is not None:
-                watch("predicting", len(found), len(paths))
-        return found
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="chainrule-reader") as readers:
+            for start in range(0, len(paths), _BATCH):
+                batch = paths[start : start + _BATCH]
+                yield from self._predict_batch([_named(one) for one in batch], readers.map(self._decoded, batch), top, invert)
+                if watch is not None:
+                    watch("predicting", start + len(batch), len(paths))
 
-    def _predict_batch(self, paths: Sequence[str | Path], top: int, invert: bool) -> list[Prediction]:
+    def _decoded(self, path: str | Path | LeftOut) -> Decoded | str:
+        """The image of a file, or why it gives none."""
+        if isinstance(path, LeftOut):
+            return path.reason
         channels, height, width = self.image_shape
+        try:
+            return decode(Path(path), (height, width), "L" if channels == 1 else "RGB")
+        except UnreadableImage as error:
+            return error.reason
+
+    def _predict_batch(self, paths: Sequence[str], read: Iterable[Decoded | str], top: int, invert: bool) -> list[Prediction]:
         images: dict[int, Decoded] = {}
         errors: dict[int, str] = {}
-        for place, path in enumerate(paths):
-            try:
-                images[place] = decode(Path(path), (height, width), "L" if channels == 1 else "RGB")
-            except UnreadableImage as error:
-                errors[place] = error.reason
+        for place, found in enumerate(read):
+            if isinstance(found, str):
+                errors[place] = found
+            else:
+                images[place] = found
         if not images:
-            return [Prediction(str(path), error=errors[place]) for place, path in enumerate(paths)]
+            return [Prediction(path, error=errors[place]) for place, path in enumerate(paths)]
         pixels = np.stack([one.pixels.transpose(2, 0, 1) for one in images.values()])
         if invert:
             pixels = 255 - pixels
@@ -103,11 +121,11 @@ class TrainedModel:
         with no_grad(), precision(self.precision):
             probabilities = F.softmax(scores_of(self.model, tensor(scaled, self.dtype), self.flip_test)).numpy()
         predictions = {
-            place: Prediction(str(paths[place]), self._best(row, top), self._doubt(image, decoded, invert))
+            place: Prediction(paths[place], self._best(row, top), self._doubt(image, decoded, invert))
             for (place, decoded), row, image in zip(images.items(), probabilities, pixels, strict=True)
         }
         return [
-            predictions[place] if place in predictions else Prediction(str(path), error=errors[place])
+            predictions[place] if place in predictions else Prediction(path, error=errors[place])
             for place, path in enumerate(paths)
         ]
 
@@ -126,3 +144,7 @@ class TrainedModel:
                 f"dark background, {trained}: leave --invert out" if inverted else f"light background, {trained}: try --invert"
             )
         return "; ".join([*converted, *([light] if light else [])])
+
+
+def _named(path: str | Path | LeftOut) -> str:
+    return str(path.path if isinstance(path, LeftOut) else path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,60 +19,113 @@ from chainrule.errors import UserError
 from chainrule.train.config import MOST_COUNTED
 
 if TYPE_CHECKING:
-    from chainrule.train import RunFolder
+    from chainrule.train import Prediction, RunFolder
 
 
 @app.command(
     cls=NamingCommand,
-    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n  chainrule predict runs/lenet-mnist-1 my-seven.png\n\n"
-    "  chainrule predict runs/lenet-mnist-1 scans/*.jpg --invert --json",
+    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n"
+    "  chainrule predict runs/lenet-mnist-1 my-seven.png --invert\n\n"
+    "  chainrule predict runs/photos holiday/ --out holiday.csv\n\n"
+    "  chainrule predict runs/photos 'archive/**/*.jpg' --top 1 --json",
 )
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     images: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            help="Image files (PNG, JPEG, WebP, ...); without any, three digits that ship with chainrule, for a model of MNIST."
+            help="Image files (PNG, JPEG, WebP, ...), folders, which are searched with all folders in them, or quoted "
+            "patterns, in which ** stands for any folders. Without any, three digits that ship with chainrule, for a model of "
+            "MNIST."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the predictions into this file, as CSV or JSON, as its name ends. In CSV, what a spreadsheet would "
+            "take for a formula has ./ before it if it is the name of a file, and ' if it is that of a class.",
+            show_default=False,
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """The most probable classes of images."""
     from chainrule.cli.reading import ReadingProgress, beside
-    from chainrule.cli.tables import prediction_table
+    from chainrule.data.image_paths import find_images
+    from chainrule.formats import write_atomically
     from chainrule.train import RunFolder, TrainedModel
+    from chainrule.train.prediction_files import written
 
     whole_number("top", top, 1, MOST_COUNTED)
+    form = _format(out, as_csv, as_json)
     check_environment()
     folder = RunFolder.open(run)
     say_whose_code(folder.config)
     say_how_judged(folder.config)
     trained = TrainedModel(folder)
+    files = find_images(images) if images else list(_samples(folder))
+    unread: list[Prediction] = []
+    on_screen = form and out is None and sys.stdout.isatty()  # where a line that is redrawn would be in the way
     with ReadingProgress(beside()) as progress:
-        predictions = trained.predict(images or _samples(folder), top, invert, progress)
-    unread = [one for one in predictions if one.error]
-    if as_json:
-        rows = [
-            {
-                "image": one.path,
-                "top": [{"class": name, "probability": share} for name, share in one.top],
-                "note": one.note,
-                "error": one.error,
-            }
-            for one in predictions
-        ]
-        typer.echo(json.dumps(rows))
-    else:
-        if not images:
-            say(f"three of MNIST's test images, which ship in {Path(predictions[0].path).parent}:")
-            predictions = [replace(one, path=Path(one.path).name) for one in predictions]
-        prediction_table([one for one in predictions if not one.error])
+        told = None if on_screen else progress
+        predictions = _noticing(trained.predictions(files, top, invert, told), unread)
+        if not form:
+            shown = list(predictions)
+        else:
+            pieces = written(predictions, form, min(top, len(trained.classes)))
+            if out is not None:
+                write_atomically(out, [piece.encode() for piece in pieces])
+            else:
+                for piece in pieces:
+                    typer.echo(piece, nl=False)
+    if not form:
+        _show(shown, sampled=not images)
+    elif out is not None:
+        say(f"predictions of {len(files) - len(unread):,} images: {displayed(out)}")
     if unread:
         named = [f"{displayed(one.path)} {one.error}" for one in unread]
-        complain("\n  ".join([f"{len(unread):,} of {len(predictions):,} images cannot be read:", *named]))
+        complain("\n  ".join([f"{len(unread):,} of {len(files):,} images cannot be read:", *named]))
         raise typer.Exit(UNREAD)
+
+
+def _format(out: Path | None, as_csv: bool, as_json: bool) -> str:
+    """The format to write, or "" for a table; a UserError where the options contradict each other or ``out`` cannot be made."""
+    from chainrule.train.prediction_files import FORMATS
+
+    flags = [name for name, given in zip(FORMATS, (as_csv, as_json), strict=True) if given]
+    if len(flags) > 1:
+        raise UserError("--csv and --json print the same in two formats: leave one of them out")
+    if out is None:
+        return flags[0] if flags else ""
+    ending = out.suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        raise UserError(f"--out {displayed(out)}: the name must end with .csv or .json, which says what is written")
+    if flags:
+        raise UserError(f"--{flags[0]} prints, and --out writes what its name ends with: leave one of them out")
+    if not out.parent.is_dir():  # said before all images are read
+        raise UserError(f"--out {displayed(out)}: there is no folder {displayed(out.parent)}: make it, or choose another")
+    return ending
+
+
+def _noticing(predictions: Iterable[Prediction], unread: list[Prediction]) -> Iterator[Prediction]:
+    """The predictions as they come; those of what gave no image are put into ``unread``."""
+    for one in predictions:
+        if one.error:
+            unread.append(one)
+        yield one
+
+
+def _show(predictions: Sequence[Prediction], sampled: bool) -> None:
+    """A table, in which the samples that ship with chainrule go by their names."""
+    from chainrule.cli.tables import prediction_table
+
+    if sampled:
+        say(f"three of MNIST's test images, which ship in {Path(predictions[0].path).parent}:")
+        predictions = [replace(one, path=Path(one.path).name) for one in predictions]
+    prediction_table([one for one in predictions if not one.error])
 
 
 def _samples(run: RunFolder) -> Sequence[Path]:

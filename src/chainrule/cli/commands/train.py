@@ -20,7 +20,8 @@ from chainrule.train.config import Config
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
-    from chainrule.train import Opened, RunFolder, Trainer
+    from chainrule.train import RunFolder, Trainer
+    from chainrule.train.opening import Opened
 
 
 _DEFAULT = Config()
