@@ -109,7 +109,7 @@ def test_a_tensor_says_that_it_never_changes_whatever_would_change_it() -> None:
         (lambda x: cr.zeros(size=(2, 3)), "zeros: there is no argument 'size': it is called 'shape' here"),
         (
             lambda x: x.var(unbiased=False),
-            "var: there is no argument 'unbiased': write ddof=1 for unbiased=True, ddof=0 (as it is) for False",
+            "var: there is no argument 'unbiased': write ddof=1, or leave it out for unbiased=False",
         ),
         (
             lambda x: cr.zeros((2,), device="cpu"),
@@ -119,7 +119,7 @@ def test_a_tensor_says_that_it_never_changes_whatever_would_change_it() -> None:
         (lambda x: F.relu(input=x), "relu: there is no argument 'input': it is called 'x' here"),
         (
             lambda x: F.cross_entropy(x, [0, 1], size_average=True),
-            "cross_entropy: there is no argument 'size_average': write reduction='mean' or reduction='sum'",
+            "cross_entropy: there is no argument 'size_average': write reduction='mean', or reduction='sum'",
         ),
         (lambda x: F.relu(x, inplce=True), "relu: unknown argument 'inplce': did you mean 'inplace'? Known: inplace, x"),
         (lambda x: F.relu(), "relu: missing a required argument: 'x': it is called as relu(x, inplace=False)"),
