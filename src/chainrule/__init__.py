@@ -43,7 +43,6 @@ from chainrule.tensor.compiled import compile
 from chainrule.tensor.engines import engine
 from chainrule.tensor.functions import (
     abs,
-    arange,
     argsort,
     atan,
     ceil,
@@ -58,9 +57,6 @@ from chainrule.tensor.functions import (
     exp,
     expm1,
     floor,
-    from_dlpack,
-    full,
-    full_like,
     isfinite,
     isinf,
     isnan,
@@ -76,8 +72,6 @@ from chainrule.tensor.functions import (
     minimum,
     norm,
     one_hot,
-    ones,
-    ones_like,
     prod,
     repeat,
     roll,
@@ -102,10 +96,9 @@ from chainrule.tensor.functions import (
     triu,
     var,
     where,
-    zeros,
-    zeros_like,
 )
 from chainrule.tensor.graphs import grad, gradcheck, no_grad, trace
+from chainrule.tensor.making import arange, from_dlpack, full, full_like, ones, ones_like, zeros, zeros_like
 from chainrule.tensor.random import manual_seed
 from chainrule.tensor.tensor import Tensor, tensor
 

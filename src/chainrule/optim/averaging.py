@@ -12,7 +12,7 @@ from chainrule.arguments import explained, explained_methods, real_number, whole
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import float32, float64, is_float, promote
 from chainrule.ops import is_tracing
-from chainrule.tensor import Buffer, Cell, Parameter, functions, no_grad, tensor
+from chainrule.tensor import Buffer, Cell, Parameter, functions, making, no_grad, tensor
 from chainrule.tensor.watched import Watched, WatchedDict
 
 _COUNT = "n_averaged"
@@ -77,7 +77,7 @@ class EMA(Watched):
             raise UserError("EMA: the averages themselves are in the model now: call update() outside of applied()")
         with no_grad():
             past = self._count.astype(float64)
-            decay = functions.full((), self.decay, float64)
+            decay = making.full((), self.decay, float64)
             if self.warmup:
                 decay = functions.minimum((1 + past) / (10 + past), decay)
             share = functions.where(past > 0, 1 - decay, 1.0)

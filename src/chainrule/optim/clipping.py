@@ -9,7 +9,7 @@ from chainrule.arguments import explained, members_of, real_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import float64, promote
 from chainrule.optim.optimizer import PASS_PARAMETERS
-from chainrule.tensor import Tensor, functions, no_grad
+from chainrule.tensor import Tensor, functions, making, no_grad
 
 
 @explained
@@ -32,7 +32,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     with no_grad():
         gradients = _with_gradients("clip_grad_norm_", parameters)
         if not gradients:
-            return functions.zeros(())
+            return making.zeros(())
         norm = _norm([gradient for _, gradient in gradients], power)
         factor = functions.minimum(1.0, max_norm / (norm + 1e-6))
         # A factor too small for float32 would become 0: it is applied in two steps, each of which is in range.
@@ -87,7 +87,7 @@ def _norm(tensors: Sequence[Tensor], power: float) -> Tensor:
     """
     wide = [tensor.astype(float64).abs() for tensor in tensors if tensor.size]
     if not wide:
-        return functions.zeros((), float64)
+        return making.zeros((), float64)
     if power == 1:
         return functions.stack([tensor.sum() for tensor in wide]).sum()
     if power < math.inf and 1 < power <= 2 and not any(tensor.dtype == float64 for tensor in tensors):

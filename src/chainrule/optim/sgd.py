@@ -8,7 +8,7 @@ from typing import Any
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import float64
 from chainrule.optim.optimizer import Group, Optimizer
-from chainrule.tensor import Tensor, functions
+from chainrule.tensor import Tensor, functions, making
 
 
 class SGD(Optimizer):
@@ -60,7 +60,7 @@ class SGD(Optimizer):
         if not group["dampening"]:
             return gradient
         count = self._slot(parameter, "count")
-        later = functions.full((), 1 - group["dampening"], float64)  # two Python numbers would meet in float32
+        later = making.full((), 1 - group["dampening"], float64)  # two Python numbers would meet in float32
         share = functions.where(count > 0, later, 1.0)
         count.assign(count + 1)
         return gradient * share.astype(gradient.dtype)

@@ -26,7 +26,7 @@ from chainrule import ops
 from chainrule.arguments import as_whole
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import bool_
-from chainrule.tensor import functions
+from chainrule.tensor import functions, making
 from chainrule.tensor.axes import Axes, as_axis
 from chainrule.tensor.tensor import Tensor, as_tensor
 
@@ -362,7 +362,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.mean: _reduction("mean"),
     np.min: _reduction("min"),
     np.ndim: lambda a: a.ndim,
-    np.ones_like: lambda a, *, dtype=None: functions.ones(a.shape, dtype or a.dtype),
+    np.ones_like: lambda a, *, dtype=None: making.ones(a.shape, dtype or a.dtype),
     np.pad: _pad,
     np.prod: _reduction("prod"),
     np.ravel: lambda a: as_tensor(a).flatten(),
@@ -386,7 +386,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.triu: lambda m, k=0: as_tensor(m).triu(k),
     np.var: lambda a, axis=None, *, ddof=0, keepdims=False: as_tensor(a).var(axis, ddof, keepdims),
     np.where: functions.where,
-    np.zeros_like: lambda a, *, dtype=None: functions.zeros(a.shape, dtype or a.dtype),
+    np.zeros_like: lambda a, *, dtype=None: making.zeros(a.shape, dtype or a.dtype),
 }
 """NumPy's other functions, and what computes them here. The parameters are the supported ones, under NumPy's names."""
 

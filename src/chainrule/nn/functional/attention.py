@@ -10,7 +10,7 @@ from chainrule.graph.dtypes import bool_, is_float, largest_number
 from chainrule.nn.conversion import on_tensors
 from chainrule.nn.functional.dropout import dropout
 from chainrule.nn.functional.losses import softmax
-from chainrule.tensor import Tensor, functions
+from chainrule.tensor import Tensor, functions, making
 
 
 @on_tensors
@@ -44,7 +44,7 @@ def scaled_dot_product_attention(
         )
     factor = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else real_number("scaled_dot_product_attention: scale", scale)
     scores = (query * factor) @ key.swapaxes(-2, -1)
-    taken = functions.ones(scores.shape[-2:], bool_).tril() if is_causal else attn_mask
+    taken = making.ones(scores.shape[-2:], bool_).tril() if is_causal else attn_mask
     if taken is not None and taken.dtype != bool_:
         added = taken
         taken = added > -math.inf
