@@ -89,7 +89,7 @@ def prepare(moment: str, hit: Callable[..., None]) -> None:
         _before(ConsoleWatcher, "finish", hit)
     else:
         owner, name = {
-            "loading a model": (train, "TrainedModel"),
+            "loading a model": (train, "model_of_run"),
             "judging": (train, "evaluate"),
             "summing up": (models, "build"),
             "explaining": (lens, "explain_expression"),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from chainrule.data.folder_contents import LeftOut
 from chainrule.data.image_paths import find_images
-from chainrule.train import Prediction, RunFolder, TrainedModel
+from chainrule.train import Prediction, RunFolder, model_of_run
 from chainrule.train.prediction_files import written
 from running import command, done, idx_folder, refused
 from systems import needs
@@ -189,7 +189,7 @@ def test_images_are_read_batch_by_batch(run: Path, tmp_path: Path, monkeypatch: 
     folder = images(tmp_path, *(f"{number}.png" for number in range(7)))
     monkeypatch.setattr("chainrule.train.predict._BATCH", 3)
     told: list[tuple[str, int, int]] = []
-    trained = TrainedModel(RunFolder.open(run))
+    trained = model_of_run(RunFolder.open(run))
     stream = trained.predictions(find_images([folder]), watch=lambda *one: told.append(one))
     first = [next(stream) for _ in range(4)]
     assert told == [("predicting", 3, 7)]

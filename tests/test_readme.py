@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import chainrule as cr
 from running import done
 from systems import needs
 
@@ -28,6 +29,18 @@ def test_the_first_program_is_short_and_runs(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("step 0: loss 2.")
     assert "conv2d(" in ran.stdout
+
+
+def test_the_lines_on_weights_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = re.findall(r"```py\n(.*?)```", README, re.S)
+    monkeypatch.chdir(tmp_path)
+    cr.models.resnet20(num_classes=1000).save("resnet18.safetensors")  # which is smaller
+    model = cr.models.resnet20()
+    names = {"cr": cr, "model": model, "optimizer": cr.optim.SGD(model.parameters(), lr=0.1)}
+    exec(program, names)
+    assert names["loaded"].missing == ("fc.weight", "fc.bias")
+    assert names["state"]["epoch"] == 3
+    assert Path("mine.safetensors").exists()
 
 
 def test_the_explained_example_is_what_the_command_prints() -> None:

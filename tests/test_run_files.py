@@ -20,7 +20,7 @@ from chainrule.errors import ChainruleWarning, UserError
 from chainrule.formats import load_safetensors, locks, save_safetensors
 from chainrule.formats.locks import FileLock
 from chainrule.models import MODELS
-from chainrule.train import Config, RunFolder, TrainedModel, Trainer, open_datasets
+from chainrule.train import Config, RunFolder, Trainer, model_of_run, open_datasets
 from chainrule.train.checkpoint import load_checkpoint, load_model, model_description, save_model
 from running import idx_folder, outcome, process, refused
 from systems import needs
@@ -97,7 +97,7 @@ def test_a_checkpoint_with_any_flipped_bit_is_refused_or_the_same(place: Path) -
 
 
 def test_a_model_with_any_flipped_bit_is_refused_or_the_same(place: Path) -> None:
-    trained = TrainedModel(RunFolder.open(place / "run"))
+    trained = model_of_run(RunFolder.open(place / "run"))
     path = place / "run" / "model.safetensors"
 
     def read() -> Any:

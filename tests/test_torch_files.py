@@ -230,6 +230,8 @@ def test_a_hostile_pickle_is_refused_by_name_and_nothing_of_it_runs(protocol: in
         assert message.startswith(
             f"{path} holds {name}, which is neither a tensor nor a container: reading it would be running"
         )
+        for other in (["summary"], ["predict", "a.png"], ["evaluate", "--data", "mnist"]):
+            assert refused(*other, "--weights", path).startswith(f"{path} is a pickle, as torch.save writes it, which may run")
         for read in (cr.load, lambda path: load_weights(models.lenet(), path), cr.formats.load_safetensors):
             with pytest.raises(UserError):
                 read(path)

@@ -19,7 +19,7 @@ from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator, manual_seed
-from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, TrainedModel, Trainer, checkpoint
+from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, Trainer, checkpoint, model_of_run
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
 from chainrule.train.curves import Point, curves, smoothed
 from chainrule.train.watching import Clock
@@ -409,7 +409,7 @@ def test_a_checkpoint_is_written_atomically(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_trained_model_is_that_of_the_file(run: Path) -> None:
-    trained = TrainedModel(RunFolder.open(run))
+    trained = model_of_run(RunFolder.open(run))
     assert {name: array.tobytes() for name, array in trained.model.state_dict().items()} == {
         name: raw for name, (_, raw) in tensors(run / "model.safetensors").items()
     }

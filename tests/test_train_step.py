@@ -21,7 +21,7 @@ from chainrule.nn import functional as F
 from chainrule.nn.summary import multiply_adds
 from chainrule.tensor import no_grad, placeholder, tensor, tracing
 from chainrule.tensor.random import manual_seed
-from chainrule.train import Config, RunFolder, Stopped, TrainedModel, Trainer, evaluate, freeze, judge
+from chainrule.train import Config, RunFolder, Stopped, Trainer, evaluate, freeze, judge, model_of_run
 from chainrule.train.optimization import make_optimizer
 from chainrule.train.step import TrainingStep
 from running import outcome, pictures
@@ -243,7 +243,7 @@ def test_the_averages_are_what_is_evaluated_and_kept(runs: Any) -> None:
     for name, array in kept.items():
         np.testing.assert_array_equal(array, saved[f"ema.module.{name}"])
     assert not np.array_equal(kept["fc.weight"], saved["model.fc.weight"])
-    trained = TrainedModel(trainer.folder)
+    trained = model_of_run(trainer.folder)
     again = evaluate(trained.model, trainer.test_loader, judge(trained.model))
     assert (again.loss, again.confusion.tolist()) == (evaluation.loss, evaluation.confusion.tolist())
 
@@ -294,7 +294,7 @@ def test_flips_at_test_time(runs: Any, tmp_path: Path) -> None:
     """The mean of the scores of an image and of its mirror image, where evaluated and where predicted."""
     trainer = runs(flip_test=True, epochs=1)
     evaluation = trainer.train(Stopper())
-    trained = TrainedModel(trainer.folder)
+    trained = model_of_run(trainer.folder)
     total, losses, batch = trained.model, [], [next(iter(trainer.test_loader))]
     images, labels = (np.concatenate(parts) for parts in zip(*batch, strict=True))
     with no_grad():

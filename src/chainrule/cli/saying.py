@@ -44,13 +44,13 @@ def say(message: str) -> None:
     Console(soft_wrap=True, highlight=False, markup=False).print(shown)
 
 
-def say_whose_code(config: Config) -> None:
+def say_whose_code(model: str, digest: str) -> None:
     """A word about a network of somebody's own, whose file is run."""
-    if is_own(config.model):
+    if is_own(model):
         say_beside(
             "note: ",
             "bold",
-            f"the network is made by running {displayed(config.model)} (SHA-256 {config.model_digest[:12]}...), which may do "
+            f"the network is made by running {displayed(model)} (SHA-256 {digest[:12]}...), which may do "
             "whatever a program can: run only code that you trust",
         )
 

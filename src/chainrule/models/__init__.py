@@ -32,8 +32,9 @@ from chainrule.models.resnet import (
 )
 from chainrule.models.shufflenet import shufflenet_v2_x1_0
 from chainrule.models.squeezenet import squeezenet1_0, squeezenet1_1
+from chainrule.models.trained_lenet import TRAINED_LENET, trained_lenet
 from chainrule.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
-from chainrule.models.weights import Fit, Loaded, classifier, load_weights, nearest_model
+from chainrule.models.weights import Fit, Loaded, classes_in, classifier, load_weights, nearest_model
 from chainrule.nn import Module
 
 
@@ -69,12 +70,14 @@ def build(name: str, channels: int, classes: int, size: tuple[int, int], digest:
 
 __all__ = [
     "MODELS",
+    "TRAINED_LENET",
     "Entry",
     "Fit",
     "Loaded",
     "alexnet",
     "build",
     "check_name",
+    "classes_in",
     "classifier",
     "convnext_tiny",
     "densenet121",
@@ -105,6 +108,7 @@ __all__ = [
     "shufflenet_v2_x1_0",
     "squeezenet1_0",
     "squeezenet1_1",
+    "trained_lenet",
     "vgg11",
     "vgg11_bn",
     "vgg13",

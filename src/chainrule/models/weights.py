@@ -244,6 +244,16 @@ def nearest_model(file: WeightFile) -> Fit | None:
     return best if best is not None and 3 * best.fitting >= best.entries else None
 
 
+@explained
+def classes_in(file: WeightFile, name: str) -> tuple[int, int]:
+    """For how many classes, and for images of how many channels, a file of a model of the catalogue is.
+
+    Where it does not say, being of another model, they are the model's usual ones.
+    """
+    fit = _fit(name, file.shapes, _under_prefixes(file.shapes))
+    return fit.classes, fit.channels
+
+
 def _fit(name: str, file: Mapping[str, Shape], under: Mapping[str, set[str]]) -> Fit:
     shapes, last = _of_catalogue(name)
     prefix = _prefix(under, shapes)

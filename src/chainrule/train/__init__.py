@@ -8,6 +8,7 @@ from chainrule.train.parts import freeze
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
+from chainrule.train.trained import model_of_run, model_of_weights, shipped_model
 from chainrule.train.trainer import Trainer
 from chainrule.train.watching import StepReport, Stopped, Watcher
 
@@ -26,7 +27,10 @@ __all__ = [
     "evaluate",
     "freeze",
     "judge",
+    "model_of_run",
+    "model_of_weights",
     "next_folder",
     "open_datasets",
     "open_test_images",
+    "shipped_model",
 ]

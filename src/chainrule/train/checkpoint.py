@@ -233,6 +233,11 @@ def load_model(path: Path, model: Module) -> None:
     _load_model(path, model, tensors)
 
 
+def is_model(metadata: Mapping[str, str]) -> bool:
+    """Whether the metadata of a safetensors file say that ``save_model`` wrote it."""
+    return f'"format": "{_MODEL_FORMAT}"' in metadata.get("chainrule", "")
+
+
 def model_description(path: Path) -> dict[str, Any]:
     """What ``save_model`` noted beside the weights."""
     _, metadata = load_safetensors(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,11 @@ from chainrule.arguments import explained, explained_methods
 from chainrule.data import Normalize
 from chainrule.data.folder_contents import LeftOut, Watch
 from chainrule.data.image_files import TRANSPARENT, UNFILLED, Decoded, UnreadableImage, decode
-from chainrule.display import displayed
-from chainrule.errors import UserError
-from chainrule.models import build
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
 from chainrule.tensor import no_grad, tensor
-from chainrule.train.checkpoint import load_model, model_description
-from chainrule.train.command_line import command_line
 from chainrule.train.evaluation import scores_of
-from chainrule.train.run_folder import RunFolder
 
 _BATCH = 50  # images that go through the model at a time, so that memory does not grow with their number
 
@@ -45,26 +39,33 @@ class Prediction:
 
 @explained_methods
 class TrainedModel:
-    """The model of a run, ready for use: weights, classes, and how its images were normalised."""
+    """A model with its weights, ready for use: its classes, and how its images are normalised.
+
+    ``chainrule.train`` makes them: ``model_of_run``, ``model_of_weights``, ``shipped_model``. ``facts`` are what is noted
+    beside the weights of a run; ``source`` says in messages what it is, ``data`` what it was trained on ("" if nobody knows).
+    With ``flip_test`` each image is judged together with its mirror image. ``named`` is False where nobody knows the names of
+    the classes, which are numbers then; ``notes`` are sentences about what was assumed.
+    """
 
     @explained
-    def __init__(self, run: RunFolder) -> None:
-        if not run.model.exists():
-            raise UserError(
-                f"{displayed(run.path)} holds no trained model yet: it is written after the first epoch; continue with "
-                f"`{command_line('train', '--resume', run.path)}`"
-            )
-        facts: dict[str, Any] = model_description(run.model)
+    def __init__(
+        self,
+        model: Module,
+        facts: Mapping[str, Any],
+        source: str,
+        precision: str = "float32",
+        flip_test: bool = False,
+        data: str = "",
+        named: bool = True,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.classes: list[str] = facts["classes"]
         self.image_shape: tuple[int, int, int] = tuple(facts["image_shape"])
         self.normalise = Normalize(facts["mean"], facts["std"])
-        channels, height, width = self.image_shape
-        model = build(facts["model"], channels, len(self.classes), (height, width), facts["model_digest"])
-        self.model: Module = model.astype(facts["dtype"])
-        load_model(run.model, self.model)
-        self.model.eval()
-        self.dtype, self.precision, self.flip_test = facts["dtype"], run.config.precision, run.config.flip_test
-        self._dark_background = channels == 1 and facts["mean"][0] < 0.35
+        self.model: Module = model.eval()
+        self.dtype, self.precision, self.flip_test = facts["dtype"], precision, flip_test
+        self.source, self.data, self.named, self.notes = source, data, named, tuple(notes)
+        self._dark_background = self.image_shape[0] == 1 and facts["mean"][0] < 0.35
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.image_shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,25 +14,33 @@ import typer
 
 from chainrule.arguments import whole_number
 from chainrule.cli.app import UNREAD, app, check_environment
+from chainrule.cli.choosing import ModelOfWeights, Weights, chosen_model
 from chainrule.cli.parsing import NamingCommand
-from chainrule.cli.saying import complain, say, say_how_judged, say_whose_code
+from chainrule.cli.saying import complain, say
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.train.config import MOST_COUNTED
 
 if TYPE_CHECKING:
-    from chainrule.train import Prediction, RunFolder
+    from chainrule.train import Prediction, TrainedModel
 
 
 @app.command(
     cls=NamingCommand,
-    epilog="Examples:\n\n  chainrule predict runs/lenet-mnist-1\n\n"
+    epilog="Examples:\n\n  chainrule predict my-seven.png\n\n  chainrule predict runs/lenet-mnist-1\n\n"
     "  chainrule predict runs/lenet-mnist-1 my-seven.png --invert\n\n"
     "  chainrule predict runs/photos holiday/ --out holiday.csv\n\n"
-    "  chainrule predict runs/photos 'archive/**/*.jpg' --top 1 --json",
+    "  chainrule predict runs/photos 'archive/**/*.jpg' --top 1 --json\n\n"
+    "  chainrule predict --weights resnet18.safetensors photo.jpg",
 )
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a run. Without one, the LeNet that ships with chainrule takes images for digits.",
+            show_default=False,
+        ),
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,6 +51,8 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
+    weights: Weights = None,
+    model: ModelOfWeights = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,17 +68,15 @@ def predict(
     from chainrule.cli.reading import ReadingProgress, beside
     from chainrule.data.image_paths import find_images
     from chainrule.formats import write_atomically
-    from chainrule.train import RunFolder, TrainedModel
     from chainrule.train.prediction_files import written
 
     whole_number("top", top, 1, MOST_COUNTED)
     form = _format(out, as_csv, as_json)
     check_environment()
-    folder = RunFolder.open(run)
-    say_whose_code(folder.config)
-    say_how_judged(folder.config)
-    trained = TrainedModel(folder)
-    files = find_images(images) if images else list(_samples(folder))
+    if run is not None and (weights is not None or _means_images(run)):
+        images, run = [str(run), *(images or [])], None
+    trained = chosen_model(run, weights, model)
+    files = find_images(images) if images else list(_samples(trained, [run] if run is not None else ["--weights", weights]))
     unread: list[Prediction] = []
     on_screen = form and out is None and sys.stdout.isatty()  # where a line that is redrawn would be in the way
     with ReadingProgress(beside()) as progress:
@@ -82,6 +92,8 @@ def predict(
                 for piece in pieces:
                     typer.echo(piece, nl=False)
     if not form:
+        if images and run is None and weights is None and len(unread) < len(files):
+            say(f"taken for digits by {trained.source}:")
         _show(shown, sampled=not images)
     elif out is not None:
         say(f"predictions of {len(files) - len(unread):,} images: {displayed(out)}")
@@ -128,14 +140,24 @@ def _show(predictions: Sequence[Prediction], sampled: bool) -> None:
     prediction_table([one for one in predictions if not one.error])
 
 
-def _samples(run: RunFolder) -> Sequence[Path]:
-    """The images that ship with chainrule, if they are what the run was trained on."""
+def _means_images(word: Path) -> bool:
+    """Whether the first word is no folder of a run but an image: a file, the name of one, or a pattern."""
+    from chainrule.data.image_files import image_endings
+
+    if os.path.lexists(word):
+        return not word.is_dir()
+    return glob.has_magic(str(word)) or word.suffix.lower() in image_endings()
+
+
+def _samples(trained: TrainedModel, given: Sequence[object]) -> Sequence[Path]:
+    """The images that ship with chainrule, if they are what the model was trained on."""
     from chainrule.data import MNIST_SAMPLES
     from chainrule.train import command_line
 
-    if run.config.data != "mnist":
+    if trained.data != "mnist":
+        on = f"was trained on {displayed(trained.data)}" if trained.data else "does not say what it was trained on"
         raise UserError(
-            f"no image is given: `{command_line('predict', run.path, 'IMAGE...')}` takes files; the samples that ship with "
-            f"chainrule are digits of MNIST, and {displayed(run.path)} was trained on {displayed(run.config.data)}"
+            f"no image is given: `{command_line('predict', *given, 'IMAGE...')}` takes files; the samples that ship with "
+            f"chainrule are digits of MNIST, and {trained.source} {on}"
         )
     return MNIST_SAMPLES

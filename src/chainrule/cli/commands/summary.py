@@ -9,6 +9,7 @@ import typer
 
 from chainrule.arguments import written_whole
 from chainrule.cli.app import app
+from chainrule.cli.choosing import Weights, chosen_model
 from chainrule.cli.parsing import NamingCommand
 from chainrule.errors import UserError, unknown_value
 from chainrule.models import MODELS
@@ -18,10 +19,13 @@ from chainrule.models.own import is_own
 @app.command(
     cls=NamingCommand,
     epilog="Examples:\n\n  chainrule summary\n\n  chainrule summary resnet18\n\n"
-    "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1",
+    "  chainrule summary mlp --input 3x32x32 --classes 10\n\n  chainrule summary runs/lenet-mnist-1\n\n"
+    "  chainrule summary --weights resnet18.safetensors",
 )
 def summary(
-    model: Annotated[str, typer.Argument(help="Name of a model, or folder of a run.")] = "lenet",
+    model: Annotated[
+        str, typer.Argument(help="Name of a model, or folder of a run; by default lenet.", show_default=False)
+    ] = "",
     image: Annotated[
         str | None,
         typer.Option(
@@ -33,19 +37,25 @@ def summary(
     classes: Annotated[
         int | None, typer.Option(min=2, help="Number of classes. By default the model's usual number.", show_default=False)
     ] = None,
+    weights: Weights = None,
 ) -> None:
     """Layers of a model with output shapes, parameters, multiply-adds and receptive fields."""
     from chainrule.models import build
     from chainrule.tensor import tracing
-    from chainrule.train import RunFolder, TrainedModel
 
-    if model in MODELS or is_own(model):
+    if weights is not None:
+        if image is not None or classes is not None:
+            raise UserError("--weights says itself for which images and classes it is: leave --input and --classes out")
+        trained = chosen_model(None, weights, model)
+        network, shape = trained.model, trained.image_shape
+    elif model in MODELS or is_own(model) or not model:
+        model = model or "lenet"
         usual = MODELS[model] if model in MODELS else MODELS["lenet"]
         shape = usual.image if image is None else _image_shape(image)
         with tracing():  # which takes no memory, whatever the size
             network = build(model, shape[0], usual.classes if classes is None else classes, (shape[1], shape[2]))
     elif Path(model).is_dir():
-        trained = TrainedModel(RunFolder.open(model))
+        trained = chosen_model(Path(model), None, "", judging=False)
         network, shape = trained.model, trained.image_shape
     else:
         raise UserError(f"{unknown_value('model', model, MODELS)}, or the folder of a run")

@@ -213,7 +213,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         opened = open_datasets(folder.config, progress)
     say_notes(opened.notes, beside(), ALL_IN_FILE)
     folder.config = opened.config
-    say_whose_code(folder.config)
+    say_whose_code(folder.config.model, folder.config.model_digest)
     trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
         trainer.resume()

@@ -1,0 +1,62 @@
+"""Which model a command is to use: that of a run, of a file of weights, or the one that ships with chainrule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainrule.cli.saying import say_beside, say_how_judged, say_whose_code
+from chainrule.display import displayed
+from chainrule.errors import UserError
+from chainrule.models.own import digest, is_own, located
+
+if TYPE_CHECKING:
+    from chainrule.train import TrainedModel
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Take the weights of this safetensors file, of whatever program, instead of a run's.",
+        show_default=False,
+    ),
+]
+ModelOfWeights = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="With --weights: the model that they are for, as `chainrule models` lists it, or FILE.py:FUNCTION. By default the "
+        "one that fits.",
+        show_default=False,
+    ),
+]
+
+
+def chosen_model(run: Path | None, weights: Path | None, model: str, judging: bool = True) -> TrainedModel:
+    """The model that is meant, after a word about what was assumed of it; without any of the three, the one that ships.
+
+    Whether it is to judge images decides on whether it is said how it does that.
+    """
+    from chainrule.train import RunFolder, model_of_run, model_of_weights, shipped_model
+
+    if model and weights is None:
+        raise UserError(
+            f"--model {displayed(model)} needs --weights, the file with its weights: a run says itself what it is of"
+        )
+    if weights is not None:
+        if run is not None:
+            raise UserError(f"--weights takes the place of the run {displayed(run)}: leave one of them out")
+        if is_own(model):
+            say_whose_code(model, digest(located(model)))
+        trained = model_of_weights(weights, model)
+        for note in trained.notes:
+            say_beside("note: ", "bold", note)
+        return trained
+    if run is None:
+        return shipped_model()
+    folder = RunFolder.open(run)
+    say_whose_code(folder.config.model, folder.config.model_digest)
+    if judging:
+        say_how_judged(folder.config)
+    return model_of_run(folder)
