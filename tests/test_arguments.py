@@ -104,6 +104,7 @@ FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("conv2d", (IMAGE, WEIGHT), {"stride": 2, "padding": (1, 2), "dilation": (1, 2), "groups": 2}),
     ("conv2d", (IMAGE, WEIGHT), {"padding": ((0, 1), (2, 0)), "groups": 2}),
     ("conv1d", (SIGNAL, WEIGHT[:, :, 0]), {"stride": 2, "padding": (1,), "dilation": 2, "groups": 2}),
+    ("conv3d", (IMAGE[:, :, :, None], WEIGHT[:, :, None]), {"stride": 2, "padding": (0, 1, 2), "dilation": 1, "groups": 2}),
     (
         "conv_transpose2d",
         (IMAGE, WEIGHT),

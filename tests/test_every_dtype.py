@@ -248,6 +248,7 @@ COMPOSED: dict[str, tuple[list[Shape], Callable[..., Any]]] = {
     "channel_shuffle": ([IMAGE], lambda x: F.channel_shuffle(x, 2) * 2),
     "conv1d": ([(2, 3, 9), (4, 3, 2), (4,)], lambda x, w, b: F.conv1d(x, w, b, padding=1)),
     "conv2d": ([IMAGE, (6, 2, 3, 2), (6,)], lambda x, w, b: F.conv2d(x, w, b, (2, 1), 1, groups=2)),
+    "conv3d": ([(1, 4, 4, 5, 3), (6, 2, 2, 3, 2), (6,)], lambda x, w, b: F.conv3d(x, w, b, (2, 1, 1), 1, groups=2)),
     "conv_transpose1d": ([(2, 3, 5), (3, 2, 3)], lambda x, w: F.conv_transpose1d(x, w, None, 2, 1)),
     "conv_transpose2d": ([(2, 3, 3, 2), (3, 2, 2, 3)], lambda x, w: F.conv_transpose2d(x, w, None, 2, 1, 2, dilation=3)),
     "cosine_similarity": ([(3, 5), (3, 5)], F.cosine_similarity),

@@ -309,6 +309,7 @@ ON_ARRAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "channel_shuffle": ((PICTURES, 2), {}),
     "conv1d": ((PICTURES[:, :, 0], PICTURES[:, :, 0, :3]), {"bias": ROWS[0]}),
     "conv2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
+    "conv3d": ((PICTURES[:, :, None], PICTURES[:, :, None, :3, :3]), {"bias": ROWS[0]}),
     "conv_transpose1d": ((PICTURES[:, :, 0], PICTURES[:, :, 0, :3]), {"bias": ROWS[0]}),
     "conv_transpose2d": ((PICTURES, PICTURES[:, :, :3, :3]), {"bias": ROWS[0]}),
     "cosine_similarity": ((ROWS, ROWS), {}),

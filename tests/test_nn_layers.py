@@ -900,6 +900,32 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Any, text: str
             "conv_transpose2d: weight (4, 2, 3, 3) expects 4 input channels, the image (2, 3, 6, 6) has 3",
         ),
         (
+            lambda x: F.conv3d(x, cr.zeros((3, 2, 3, 3))),
+            "conv3d: needs a weight (O, C / groups, KD, KH, KW), got (3, 2, 3, 3)",
+        ),
+        (
+            lambda x: F.conv3d(x[0, 0], cr.zeros((3, 2, 1, 1, 1))),
+            "conv3d: needs a volume (N, C, D, H, W) or (C, D, H, W), got (6, 6)",
+        ),
+        (
+            lambda x: F.conv3d(x, cr.zeros((4, 3, 2, 3, 3))),
+            "conv3d: weight (4, 3, 2, 3, 3) expects 3 input channels, the volume (1, 2, 3, 6, 6) has 2",
+        ),
+        (
+            lambda x: F.conv3d(x, cr.zeros((4, 2, 3, 3, 3)), dilation=2),
+            "conv3d: a window of 5 (kernel 3, dilation 2) does not fit the depth 3 + padding 0 + 0 = 3: enlarge the volume or "
+            "padding, or choose a smaller kernel_size",
+        ),
+        (
+            lambda x: F.conv3d(x, cr.zeros((4, 2, 3, 3, 3)), stride=(1, 2, 1), padding="same"),
+            "padding='same' keeps the size, which needs stride 1, got stride (1, 2, 1): give padding as numbers",
+        ),
+        (
+            lambda x: nn.Conv3d(2, 4, 3)(x.transpose((1, 2, 3, 0))),
+            "Conv3d got shape (3, 6, 6, 2) with in_channels=2: the channels seem to come last, but they are the first axis, "
+            "(C, D, H, W): pass x.transpose(3, 0, 1, 2)",
+        ),
+        (
             lambda x: F.conv_transpose1d(x[:, :, 0], cr.zeros((3, 2, 3, 3))),
             "conv_transpose1d: needs a weight (C, O / groups, K), got (3, 2, 3, 3)",
         ),

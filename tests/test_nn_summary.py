@@ -101,6 +101,7 @@ def test_summary_leaves_flags_as_they_were_when_the_input_does_not_fit() -> None
         (nn.Conv2d(6, 6, 3, padding=1, groups=6), (2, 6, 5, 4), 2 * 5 * 4 * 6 * 9),
         (nn.Conv2d(6, 4, (1, 3), stride=2, groups=2), (1, 6, 5, 7), 3 * 3 * 4 * 3 * 3),
         (nn.Conv1d(3, 5, 4), (2, 3, 9), 2 * 6 * 5 * 3 * 4),
+        (nn.Conv3d(4, 6, (2, 3, 1), stride=(1, 2, 1), groups=2), (2, 4, 3, 5, 2), 2 * 2 * 2 * 2 * 6 * 2 * 6),
         (nn.ConvTranspose2d(3, 4, 2, stride=2), (1, 3, 5, 5), 5 * 5 * 3 * 4 * 4),
         (nn.Linear(7, 3), (4, 7), 4 * 7 * 3),
         (nn.Linear(7, 3), (4, 5, 7), 4 * 5 * 7 * 3),

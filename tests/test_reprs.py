@@ -67,6 +67,7 @@ ARGUMENTS: dict[type, tuple[Any, ...]] = {
     nn.AdaptiveMaxPool2d: (4,),
     nn.AvgPool1d: (3,),
     nn.ChannelShuffle: (2,),
+    nn.Conv3d: (3, 8, 3),
     nn.ConvTranspose1d: (3, 8, 3),
     nn.Embedding: (10, 4),
     nn.InstanceNorm1d: (8,),

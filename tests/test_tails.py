@@ -282,7 +282,17 @@ def test_large_inputs_give_the_limits(name: str) -> None:
 
 
 def test_every_activation_and_loss_is_here() -> None:
-    no_tails = {"adaptive_avg_pool2d", "affine", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d", "dropout"}
+    no_tails = {
+        "adaptive_avg_pool2d",
+        "affine",
+        "avg_pool2d",
+        "batch_norm",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose2d",
+        "dropout",
+    }
     no_tails |= {"flatten", "group_norm", "layer_norm", "linear", "max_pool2d", "normalised"}
     no_tails |= {"adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d", "max_pool1d", "interpolate"}
     no_tails |= {"channel_shuffle", "pad", "pixel_shuffle", "pixel_unshuffle", "unfold", "embedding", "conv_transpose1d"}

@@ -185,6 +185,45 @@ LAYERS = (
         )
         for mode in ("reflect", "replicate", "circular")
     ),
+    layer("volumes", "Conv3d", (2, 3, 4, 5, 4), in_channels=3, out_channels=4, kernel_size=3),
+    layer(
+        "volumes, uneven",
+        "Conv3d",
+        (2, 4, 5, 6, 5),
+        in_channels=4,
+        out_channels=6,
+        kernel_size=(3, 2, 1),
+        stride=(2, 1, 2),
+        padding=(2, 1, 0),
+        dilation=(1, 2, 1),
+        groups=2,
+    ),
+    layer(
+        "volumes, each channel alone",
+        "Conv3d",
+        (1, 3, 4, 4, 4),
+        in_channels=3,
+        out_channels=3,
+        kernel_size=2,
+        groups=3,
+        bias=False,
+    ),
+    layer(
+        "one volume, same size", "Conv3d", (2, 4, 5, 3), in_channels=2, out_channels=3, kernel_size=(2, 3, 2), padding="same"
+    ),
+    *(
+        layer(
+            f"volumes, {mode} border",
+            "Conv3d",
+            (1, 2, 4, 3, 5),
+            in_channels=2,
+            out_channels=2,
+            kernel_size=(2, 3, 2),
+            padding=(1, 2, 1),
+            padding_mode=mode,
+        )
+        for mode in ("reflect", "replicate", "circular")
+    ),
     layer(
         "transposed signals",
         "ConvTranspose1d",

@@ -28,7 +28,7 @@ from chainrule.nn.layers.activations import (
     Softsign,
     Tanh,
 )
-from chainrule.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from chainrule.nn.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.layers.dropout import Dropout, Dropout2d, StochasticDepth
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.linear import Identity, Linear
@@ -90,6 +90,7 @@ __all__ = [
     "ChannelShuffle",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",

@@ -25,7 +25,7 @@ from chainrule.nn.functional.activations import (
     tanh,
 )
 from chainrule.nn.functional.attention import scaled_dot_product_attention
-from chainrule.nn.functional.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d, unfold
+from chainrule.nn.functional.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, unfold
 from chainrule.nn.functional.dropout import dropout, dropout2d, stochastic_depth
 from chainrule.nn.functional.embedding import embedding
 from chainrule.nn.functional.linear import linear
@@ -83,6 +83,7 @@ __all__ = [
     "channel_shuffle",
     "conv1d",
     "conv2d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "cosine_similarity",

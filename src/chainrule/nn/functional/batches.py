@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chainrule.errors import UserError
 from chainrule.tensor import Tensor
 
-SIGNAL, IMAGE = ("N", "C", "L"), ("N", "C", "H", "W")
+SIGNAL, IMAGE, VOLUME = ("N", "C", "L"), ("N", "C", "H", "W"), ("N", "C", "D", "H", "W")
 """The names of the axes of an input with a batch axis, in messages."""
 
 
@@ -21,7 +21,7 @@ def on_batch(name: str, x: Tensor, axes: tuple[str, ...], compute: Callable[[Ten
         return compute(x)
     if x.ndim == len(axes) - 1:
         return compute(x.expand_dims(0)).squeeze(0)
-    what = "an image" if axes is IMAGE else "a signal" if axes is SIGNAL else "an input"
+    what = {SIGNAL: "a signal", IMAGE: "an image", VOLUME: "a volume"}.get(axes, "an input")
     raise UserError(f"{name}: needs {what} {shown(axes)} or {shown(axes[1:])}, got {x.shape}")
 
 

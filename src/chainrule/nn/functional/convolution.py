@@ -1,6 +1,6 @@
-"""Convolutions over one and two axes, and the transposed convolution.
+"""Convolutions over one, two and three axes, and the transposed convolution.
 
-Images are (N, C, H, W), signals (N, C, L).
+Signals are (N, C, L), images (N, C, H, W), volumes (N, C, D, H, W).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from chainrule.arguments import whole_number
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float, promote
 from chainrule.nn.conversion import on_tensors, remark_on_dtype
-from chainrule.nn.functional.batches import IMAGE, SIGNAL, on_batch
-from chainrule.nn.functional.sizes import Padding, Pair, Size, ends, pair, sides, single
+from chainrule.nn.functional.batches import IMAGE, SIGNAL, VOLUME, on_batch
+from chainrule.nn.functional.sizes import Padding, Pair, Size, ends, faces, pair, sides, single, triple
 from chainrule.ops import compose
-from chainrule.ops.windows import output_sizes
+from chainrule.ops.windows import output_size, output_sizes
 from chainrule.tensor import Tensor, functions
 
 
@@ -68,6 +68,57 @@ def conv1d(
         return conv2d(rows, filters, bias, (1, step), ((0, 0), both), (1, dilated), groups).squeeze(2)
 
     return on_batch("conv1d", x, SIGNAL, convolved)
+
+
+@on_tensors
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of volumes: (N, C, D, H, W), (O, C / groups, KD, KH, KW) -> (N, O, OD, OH, OW).
+
+    ``padding``: a number, (depth, height, width), 'same' or 'valid'. The batch axis may be missing. It is computed as N * OD
+    images, whose channels are those of the KD slices that meet in a unit: so the slices are copied KD times.
+    """
+    if weight.ndim != 5:
+        raise UserError(f"conv3d: needs a weight (O, C / groups, KD, KH, KW), got {weight.shape}")
+    steps, dilated = triple("stride", stride), triple("dilation", dilation)
+    border, groups = faces(padding, weight.shape[2:], steps, dilated), whole_number("groups", groups, 1)
+    filters = weight.reshape(weight.shape[0], weight.shape[1] * weight.shape[2], *weight.shape[3:])
+
+    def convolved(volumes: Tensor) -> Tensor:
+        if volumes.shape[1] != weight.shape[1] * groups:
+            raise UserError(
+                f"conv3d: weight {weight.shape} expects {weight.shape[1] * groups} input channels, the volume {volumes.shape} "
+                f"has {volumes.shape[1]}"
+            )
+        slices = _meeting_slices(volumes, weight.shape[2], steps[0], border[0], dilated[0])
+        count, depth, channels = slices.shape[:3]
+        images = slices.reshape(count * depth, channels * slices.shape[3], *slices.shape[4:])
+        rows = conv2d(images, filters, bias, steps[1:], border[1:], dilated[1:], groups)
+        return rows.reshape(count, depth, *rows.shape[1:]).transpose((0, 2, 1, 3, 4))
+
+    return on_batch("conv3d", x, VOLUME, convolved)
+
+
+def _meeting_slices(volumes: Tensor, kernel: int, stride: int, border: Pair, dilation: int) -> Tensor:
+    """The slices that a window along the depth covers at each of its places: (N, C, D, H, W) -> (N, OD, C, kernel, H, W)."""
+    padded = volumes.pad(((0, 0), (0, 0), border, (0, 0), (0, 0))) if any(border) else volumes
+    depth = output_size(padded.shape[2], kernel, stride, (0, 0), dilation)
+    if depth < 1:
+        raise UserError(
+            f"conv3d: a window of {dilation * (kernel - 1) + 1} (kernel {kernel}, dilation {dilation}) does not fit the depth "
+            f"{volumes.shape[2]} + padding {border[0]} + {border[1]} = {padded.shape[2]}: enlarge the volume or padding, or "
+            "choose a smaller kernel_size"
+        )
+    last = (depth - 1) * stride + 1
+    taps = [padded[:, :, first : first + last : stride] for first in range(0, kernel * dilation, dilation)]
+    return functions.stack(taps, 3).transpose((0, 2, 1, 3, 4, 5))
 
 
 @on_tensors

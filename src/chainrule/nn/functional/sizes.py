@@ -36,17 +36,39 @@ def sides(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pai
     if isinstance(padding, str) and padding == "valid":
         return (0, 0), (0, 0)
     if isinstance(padding, str) and padding == "same":
-        if stride != (1, 1):
-            raise UserError(
-                f"padding='same' keeps the size, which needs stride 1, got stride {stride}: give padding as numbers"
-            )
-        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+        height, width = _same(kernel, stride, dilation)
+        return height, width
     numbers = padding_numbers("", padding, 2, by_name=True)
     if isinstance(numbers, int):
         return (numbers, numbers), (numbers, numbers)
     height, width = [(side, side) if isinstance(side, int) else side for side in numbers]
     return height, width
+
+
+def _same(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[Pair]:
+    """The padding (before, after) of each axis that keeps its size."""
+    if any(step != 1 for step in stride):
+        raise UserError(
+            f"padding='same' keeps the size, which needs stride 1, got stride {tuple(stride)}: give padding as numbers"
+        )
+    totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+def triple(name: str, size: Any, at_least: int = 1) -> tuple[int, int, int]:
+    """``size``, a number for all axes or three, as (depth, height, width); a UserError names ``name`` if it is neither."""
+    sizes = size_for_axes(name, size, 3, at_least)
+    return (sizes, sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[1], sizes[2])
+
+
+def faces(padding: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[Pair, Pair, Pair]:
+    """Padding of a volume as (before, after) for depth, height and width: a number, three numbers, 'valid' or 'same'."""
+    if isinstance(padding, str) and padding == "same":
+        depth, height, width = _same(kernel, stride, dilation)
+        return depth, height, width
+    numbers = padding_numbers("", padding, 3, by_name=True)
+    front, top, left = triple("padding", 0 if numbers == "valid" else numbers, 0)
+    return (front, front), (top, top), (left, left)
 
 
 def ends(padding: Any, kernel: int, stride: int, dilation: int) -> Pair:

@@ -9,8 +9,8 @@ from chainrule.arguments import size_for_axes, whole_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.nn import functional as F
 from chainrule.nn import init
-from chainrule.nn.functional.batches import IMAGE, SIGNAL, shown
-from chainrule.nn.functional.sizes import Padding, Size, ends, padding_numbers, pair, sides, single
+from chainrule.nn.functional.batches import IMAGE, SIGNAL, VOLUME, shown
+from chainrule.nn.functional.sizes import Padding, Size, ends, faces, padding_numbers, pair, sides, single, triple
 from chainrule.nn.module import Module, layer_name
 from chainrule.tensor import Parameter, Tensor
 
@@ -61,7 +61,7 @@ class _Convolution(Module):
 
     def _check(self, x: Tensor) -> None:
         """Raise a UserError unless ``x`` has the channels, and the axes but for that of the batch, which may be missing."""
-        axes = SIGNAL if self.spatial_axes == 1 else IMAGE
+        axes = (SIGNAL, IMAGE, VOLUME)[self.spatial_axes - 1]
         if x.ndim not in (len(axes), len(axes) - 1):
             raise UserError(f"{layer_name(self)} needs an input {shown(axes)} or {shown(axes[1:])}, got shape {x.shape}")
         first = x.ndim - self.spatial_axes - 1
@@ -158,6 +158,41 @@ class Conv1d(_Convolution):
             bordered = F.pad(x, ends(self.padding, self.kernel_size[0], stride, dilation), self.padding_mode)
             return F.conv1d(bordered, self.weight, self.bias, stride, 0, dilation, self.groups)
         return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv3d(_Convolution):
+    """Filters that slide through a volume: (N, in_channels, D, H, W) -> (N, out_channels, OD, OH, OW).
+
+    ``weight`` (out_channels, in_channels / groups, KD, KH, KW), ``bias`` (out_channels). ``padding``: a number, (depth, height,
+    width), 'same' or 'valid'. ``padding_mode`` says what the border is made of, as in ``Conv2d``.
+    """
+
+    spatial_axes = 3
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: int | str | Sequence[int] = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, in_channels, D, H, W) -> (N, out_channels, OD, OH, OW); a UserError for any other axes or channels."""
+        self._check(x)
+        if self.padding_mode != "zeros":
+            stride, dilation = triple("stride", self.stride), triple("dilation", self.dilation)
+            depth, height, width = faces(self.padding, self.kernel_size, stride, dilation)
+            bordered = F.pad(x, (*width, *height, *depth), self.padding_mode)
+            return F.conv3d(bordered, self.weight, self.bias, stride, 0, dilation, self.groups)
+        return F.conv3d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Convolution):
