@@ -405,6 +405,23 @@ def test_in_float64_the_formulas_of_the_papers_are_met_to_the_last_digits(name: 
         np.testing.assert_allclose(one.numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
+def test_dampening_is_not_rounded_to_float32() -> None:
+    """1 - 0.9 is no float32: rounded to it, the second step would differ in the eighth digit."""
+    for compiled in (False, True):
+        one = cr.Parameter(np.ones(1))
+        optimizer = optim.SGD([one], lr=1.0, momentum=0.5, dampening=0.9)
+
+        def step(one: cr.Parameter = one, optimizer: optim.SGD = optimizer) -> None:
+            optimizer.zero_grad()
+            (3.0 * one).sum().backward()
+            optimizer.step()
+
+        taken = cr.compile(step) if compiled else step
+        taken()
+        taken()
+        np.testing.assert_allclose(one.numpy(), [1.0 - 3.0 - (0.5 * 3.0 + 3.0 * (1 - 0.9))], rtol=1e-15)
+
+
 def test_dampening_does_not_diminish_the_first_gradient() -> None:
     one = cr.Parameter(np.zeros(1))
     optimizer = optim.SGD([one], lr=1.0, momentum=0.5, dampening=0.75)

@@ -70,6 +70,9 @@ def test_the_parts_of_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "52 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, optimizer="adam")
     assert "52 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, ema=0.9)
+    waiting = (100 - 40) * 3 * 40 * 50 * 4
+    assert refusal(monkeypatch, 44_000_000 + waiting, batch_size=40, accumulate=5) == ""
+    assert refusal(monkeypatch, 44_000_000 + waiting - 1, batch_size=40, accumulate=5) != ""
     assert "72 MB for 1,000,000 weights" in refusal(monkeypatch, 1_000, precision="float64")
     assert refusal(monkeypatch, 30_000_000).endswith("and 30 MB are free: a smaller --image-size would help")
 

@@ -244,7 +244,7 @@ class Killed(BaseException):
 
 def test_a_crash_at_any_write_changes_nothing(noisy: Any, tmp_path: Path) -> None:
     """At each flush and each renaming of a run in turn, of which there are dozens."""
-    config = Config(model="noisy", batch_size=6, epochs=2, checkpoint_every=3)
+    config = Config(model="noisy", batch_size=6, epochs=2, checkpoint_every=3, ema=0.5, patience=2)
     (whole := RunFolder.new(tmp_path / "whole", config)).make()
     noisy(whole).train(Stopper())
     expected = outcome(whole.path)
@@ -275,7 +275,7 @@ def test_a_crash_at_any_write_changes_nothing(noisy: Any, tmp_path: Path) -> Non
         resumed.resume()
         resumed.train(Stopper())
         assert outcome(folder.path) == expected
-    assert crashes > 30
+    assert crashes > 25
 
 
 # ---- checkpoints that do not fit

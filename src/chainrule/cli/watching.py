@@ -194,7 +194,7 @@ class ConsoleWatcher:
 def _particulars(trainer: Trainer, measured: str) -> list[str]:
     """What is unusual about a training, in a line each."""
     config = trainer.config
-    lines = []
+    lines = list(trainer.loaded)
     if trainer.frozen:
         frozen = list(dict.fromkeys(name.split(".")[0] for name in trainer.frozen))
         sizes = [(one.size, one.requires_grad) for one in trainer.model.parameters()]

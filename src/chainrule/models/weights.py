@@ -158,6 +158,14 @@ def classifier(model: Module) -> str:
     return names[-1].rpartition(".")[0]
 
 
+def classes_of(model: Module, file: WeightFile) -> int | None:
+    """The number of classes that the classifier in a file is for, which has the name of the ``model``'s; None if there is none
+    of that name."""
+    last, under = classifier(model), _under_prefixes(file)
+    shape = file.shapes.get(f"{_prefix(under, _shapes(model))}{last}.weight" if last else "weight")
+    return shape[0] if shape else None
+
+
 def _belongs(name: str, layer: str) -> bool:
     return name.rpartition(".")[0] == layer
 

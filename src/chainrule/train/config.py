@@ -14,6 +14,7 @@ from chainrule.errors import UserError, unknown_value
 from chainrule.models import check_name
 from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
+from chainrule.train import transfer
 from chainrule.train.augmentations import check_augment
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 from chainrule.train.parts import MOST_RATE, check_pattern, rates_by_pattern
@@ -49,15 +50,17 @@ class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
 
     ``model`` is a name, or ``FILE.py:FUNCTION``, whose path is made absolute and whose SHA-256 is noted as ``model_digest``.
-    ``data`` is a name or a folder. ``image_size`` such as "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the
-    images of a folder; while they are empty, nobody has decided yet (``open_datasets`` does). ``limit`` uses only so many
-    training images. All other options are described in ``docs/training-options.md``; 0 or an empty text means without.
-    ``lr`` None is the optimizer's own default.
+    ``weights`` is a file, a folder or empty, and noted in the same way with its digest. ``data`` is a name or a folder.
+    ``image_size`` such as "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they
+    are empty, nobody has decided yet (``open_datasets`` does). ``limit`` uses only so many training images. All other options
+    are described in ``docs/training-options.md``; 0 or an empty text means without. ``lr`` None is the optimizer's default.
     """
 
     model: str = "lenet"
     model_digest: str = ""
     data: str = "mnist"
+    weights: str = ""
+    weights_digest: str = ""
     freeze: str = ""
     epochs: int = 3
     batch_size: int = 64
@@ -92,6 +95,11 @@ class Config:
         if is_own(self.model) and not self.model_digest:
             object.__setattr__(self, "model", located(self.model))
             object.__setattr__(self, "model_digest", digest(self.model))
+        if not isinstance(self.weights, str):
+            raise UserError(f"weights must be a text, got {self.weights!r}")
+        if self.weights and not self.weights_digest:
+            object.__setattr__(self, "weights", transfer.located(self.weights))
+            object.__setattr__(self, "weights_digest", transfer.digest(self.weights))
         for what, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),

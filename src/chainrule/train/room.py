@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def cost_of(config: Config, image_shape: tuple[int, int, int], classes: int, ima
     """The cost of training on ``images`` images, from a trace that allocates nothing."""
     batch = min(config.batch_size, images)
     weights, activations, multiply_adds = _count(config, image_shape, classes, batch)
+    waiting = min((config.accumulate - 1) * batch, images - batch)  # images of the step that are not in the model
+    activations += waiting * math.prod(image_shape)
     each = 8 if config.dtype == "float64" else 4
     of_weights = weights * each * (_BESIDE_STATE + _OF_STATE * (OPTIMIZERS[config.optimizer].state + (config.ema > 0)))
     return Cost(weights, of_weights, activations * each, multiply_adds)

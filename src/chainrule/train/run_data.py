@@ -11,7 +11,10 @@ import numpy as np
 from chainrule.arguments import explained
 from chainrule.data import ArrayDataset, Dataset
 from chainrule.data.sampling import evenly_drawn
+from chainrule.display import displayed
 from chainrule.errors import UserError
+from chainrule.nn import Module
+from chainrule.tensor import no_grad, placeholder, tracing
 from chainrule.train.config import Config
 
 
@@ -30,6 +33,19 @@ def prepared(config: Config, training: Dataset, test: Dataset) -> Dataset:
     if len(training.classes) < 2:
         raise UserError(f"{training.name} has {len(training.classes)} class: a classifier needs at least 2")
     return training
+
+
+def check_scores(model: Module, name: str, image_shape: tuple[int, int, int], classes: int) -> None:
+    """UserError unless ``model`` gives a score for each class, found by a trace that computes nothing."""
+    with tracing(), no_grad(), model.evaluating():
+        shape = model(placeholder((2, *image_shape), next(model.parameters()).dtype)).shape
+    if shape != (2, classes):
+        images = " x ".join(map(str, image_shape))
+        given = f"(N, {', '.join(map(str, shape[1:]))})" if shape[:1] == (2,) else str(shape)
+        raise UserError(
+            f"model {displayed(name)} gives scores {given} for N images of {images}, and there are {classes} classes: its last "
+            f"layer must give (N, {classes})"
+        )
 
 
 def _check_test_labels(training: Dataset, test: Dataset) -> None:

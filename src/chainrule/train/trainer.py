@@ -32,9 +32,10 @@ from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
-from chainrule.train.run_data import data_facts, describe, prepared
+from chainrule.train.run_data import check_scores, data_facts, describe, prepared
 from chainrule.train.run_folder import RunFolder
 from chainrule.train.step import TrainingStep
+from chainrule.train.transfer import begin_with
 from chainrule.train.watching import Clock, StepReport, Stopped, Watcher
 
 _ROWS_PER_EPOCH = 50
@@ -68,6 +69,10 @@ class Trainer:
         self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
         self.model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
         self.model = self.model.astype(config.dtype).train()
+        check_scores(self.model, config.model, training.image_shape, len(self.classes))
+        self.loaded: tuple[str, ...] = ()
+        if config.weights and not folder.checkpoint.exists():
+            self.loaded = begin_with(self.model, config.weights, config.weights_digest, channels, len(self.classes))
         self.frozen = freeze(self.model, config.freeze) if config.freeze else []
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)

@@ -37,7 +37,7 @@ _VARIETY, _RUN = "Augmentation and regularisation", "Run"
     cls=Command,
     epilog="Examples:\n\n  chainrule train\n\n  chainrule train --model mlp --optimizer adam --epochs 5\n\n"
     "  chainrule train --data photos/ --augment flip,crop=4 --out runs/photos\n\n"
-    "  chainrule train --model resnet18 --data photos/ --freeze 'conv1|bn1|layer[1-3]' --lr-of fc=0.1 --lr 0.01\n\n"
+    "  chainrule train --model resnet18 --weights FILE --data photos/ --freeze 'conv1|bn1|layer[1-3]' --lr 0.01\n\n"
     "  chainrule train --model resnet20 --data photos/ --mixup 0.2 --ema 0.999 --warm-up 0.1 --schedule cosine\n\n"
     "  chainrule train --resume runs/lenet-mnist-1",
 )
@@ -47,6 +47,14 @@ def train(
         str,
         typer.Option(help="Model, one of those that `chainrule models` lists, or FILE.py:FUNCTION.", rich_help_panel=_MODEL),
     ] = _DEFAULT.model,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="File of weights to begin with (safetensors), or a run's folder; a classifier for other classes is replaced.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = _DEFAULT.weights,
     freeze: Annotated[
         str,
         typer.Option(

@@ -1,0 +1,60 @@
+"""Weights that a training begins with: of a file, with a new classifier where that is for other classes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from chainrule.display import displayed
+from chainrule.errors import UserError
+from chainrule.formats import WeightFile
+from chainrule.models import classifier, load_weights
+from chainrule.models.weights import classes_of
+from chainrule.nn import Module
+
+
+def located(weights: str) -> str:
+    """The absolute path of the file that ``weights`` names, or of the one in the folder that it names."""
+    return str(WeightFile(weights).path.absolute())
+
+
+def digest(weights: str) -> str:
+    """The SHA-256 of all tensors of a file (or of an index and its shards), by name, in hexadecimal digits."""
+    file, found = WeightFile(weights), hashlib.sha256()
+    for name in sorted(file):
+        found.update(f"{name} {file.dtypes[name]} {file.shapes[name]}\n".encode())
+        found.update(np.ascontiguousarray(file[name]).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def begin_with(model: Module, weights: str, expected: str, channels: int, classes: int) -> tuple[str, ...]:
+    """Assign the weights of a file to ``model``, which is for images of so many ``channels`` and so many ``classes``; its last
+    layer keeps its new weights if that of the file is for another number of classes, or missing.
+
+    Returns sentences on what was done. ``expected`` is the digest that the file must have.
+
+    Raises:
+        UserError: the file does not fit the model, or is no longer the one that the run began with; then nothing is changed.
+    """
+    file = WeightFile(weights)
+    if digest(weights) != expected:
+        raise UserError(
+            f"{displayed(weights)} is not the file of weights that the run began with: put that back, or begin a new run"
+        )
+    there = classes_of(model, file)
+    first = next(name for name, _ in model.named_parameters())
+    try:
+        loaded = load_weights(model, file, new_classifier=there != classes)
+    except UserError as error:
+        taken = [shape[1] for name, shape in file.shapes.items() if name.endswith(first) and len(shape) == 4]
+        mode = {1: "L", 3: "RGB"}.get(taken[0]) if taken and taken[0] != channels else None
+        hint = (
+            f"\nThe file is for images of {taken[0]} channels: --image-mode {mode} reads a folder's images so" if mode else ""
+        )
+        raise UserError(f"{error}{hint}") from None
+    notes = loaded.notes
+    if there == classes:
+        notes = (*notes, f"the classifier {classifier(model)} is the file's, as that is for {classes:,} classes, too")
+    return tuple(f"weights of {displayed(Path(weights).name)}: {note}" for note in notes)

@@ -1,0 +1,172 @@
+"""Training that begins with weights of a file: a classifier for other classes is replaced, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule.cli import reading
+from chainrule.formats import WeightFile, load_safetensors, save_safetensors
+from chainrule.models import build
+from chainrule.models.weights import classes_of
+from chainrule.tensor.random import manual_seed
+from chainrule.train import Config, RunFolder, Stopped, Trainer, open_datasets
+from running import command, done, idx_folder, image_folder, outcome, refused
+from test_train_run import Stopper
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said of how far files are read, however long that takes on a busy machine."""
+    monkeypatch.setattr(reading, "_QUIET", 600.0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in 2 and 3 classes, and files of weights of resnet20 for 3 classes and for 7."""
+    folder = tmp_path_factory.mktemp("transfer")
+    image_folder(folder / "three", ("cat", "dog", "owl"), each=8, shape=(8, 8, 3))
+    image_folder(folder / "grey", ("cat", "dog"), each=8, shape=(8, 8))
+    for classes in (3, 7):
+        manual_seed(classes)
+        save_safetensors(folder / f"{classes}.safetensors", build("resnet20", 3, classes, (8, 8)).state_dict(), {})
+    return folder
+
+
+def options(place: Path, out: Path, weights: str = "7.safetensors", data: str = "three") -> list[object]:
+    given = ["--model", "resnet20", "--data", place / data, "--epochs", 1, "--batch-size", 8, "--augment", "none"]
+    return ["train", *given, "--weights", place / weights, "--out", out]
+
+
+FROZEN = ["--freeze", "conv1|bn1|layer[1-3]"]
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    return load_safetensors(run / "model.safetensors")[0]
+
+
+def test_the_classifier_is_replaced_and_all_else_is_the_files(place: Path, tmp_path: Path) -> None:
+    out = done(*options(place, tmp_path / "run"), *FROZEN)
+    assert "weights of 7.safetensors: the classifier fc has new weights, for 3 classes: the file's is for 7 classes\n" in out
+    assert "trained are 195 of " in out
+    assert "; frozen, all or in part: conv1, bn1, layer1, layer2, layer3\n" in out
+    file, found = load_safetensors(place / "7.safetensors")[0], weights(tmp_path / "run")
+    assert found["fc.weight"].shape == (3, 64)
+    for name, array in found.items():
+        assert name.startswith("fc.") or np.array_equal(array, file[name]), name
+    noted = json.loads((tmp_path / "run/config.json").read_text())
+    assert noted["weights"] == str(place / "7.safetensors")
+    expected = hashlib.sha256()
+    for name in sorted(file):
+        dtype = "float32" if file[name].dtype == np.float32 else "I64"
+        expected.update(f"{name} {dtype} {file[name].shape}\n".encode() + file[name].tobytes())
+    assert noted["weights_digest"] == expected.hexdigest()
+
+
+def test_a_classifier_for_as_many_classes_is_kept(place: Path, tmp_path: Path) -> None:
+    out = done(*options(place, tmp_path / "run", "3.safetensors"), "--freeze", "conv1|bn1|layer[1-3]|fc.bias", "--lr", 1e-30)
+    assert "weights of 3.safetensors: the classifier fc is the file's, as that is for 3 classes, too\n" in out
+    file = load_safetensors(place / "3.safetensors")[0]
+    for name, array in weights(tmp_path / "run").items():
+        np.testing.assert_array_equal(array, file[name], err_msg=name)
+
+
+def test_a_run_begins_with_another_run(place: Path, tmp_path: Path) -> None:
+    done(*options(place, tmp_path / "first", "3.safetensors"))
+    done(*options(place, tmp_path / "second", str(tmp_path / "first")), *FROZEN, "--lr", 1e-30)
+    first, second = (weights(tmp_path / name) for name in ("first", "second"))
+    assert all(np.array_equal(array, second[name]) for name, array in first.items())
+
+
+def test_it_resumes_without_the_file_once_there_is_a_checkpoint(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "seven.safetensors"
+    file.write_bytes((place / "7.safetensors").read_bytes())
+    given: dict[str, Any] = {"model": "resnet20", "data": str(place / "three"), "batch_size": 8, "epochs": 1, "augment": "none"}
+    (whole := RunFolder.new(tmp_path / "whole", Config(**given, weights=str(file)))).make()
+    (part := RunFolder.new(tmp_path / "part", Config(**given, weights=str(file)))).make()
+
+    def trainer(folder: RunFolder) -> Trainer:
+        opened = open_datasets(folder.config)
+        folder.config = opened.config
+        return Trainer(folder, training=opened.training, test=opened.test)
+
+    trainer(whole).train(Stopper())
+    with pytest.raises(Stopped):
+        trainer(part).train(Stopper(1))
+    file.unlink()
+    resumed = trainer(RunFolder.open(part.path))
+    resumed.resume()
+    resumed.train(Stopper())
+    assert outcome(part.path) == outcome(whole.path)
+
+
+def test_another_file_of_that_name_is_refused(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    file.write_bytes((place / "7.safetensors").read_bytes())
+    (run := RunFolder.new(tmp_path / "run", Config(model="resnet20", data=str(place / "three"), weights=str(file)))).make()
+    run.lock.release()
+    file.write_bytes((place / "3.safetensors").read_bytes())
+    message = f"{file} is not the file of weights that the run began with: put that back, or begin a new run"
+    assert refused("train", "--resume", run.path) == message
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_made(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wrong = refused(*options(place, run), "--model", "resnet32")
+    assert wrong.startswith(f"{place}/7.safetensors does not fit this ")
+    assert wrong.endswith("\nIt fits resnet20 of 7 classes: use that model")
+    grey = refused(*options(place, run, data="grey"))
+    assert "\n  " in grey
+    assert grey.endswith("The file is for images of 3 channels: --image-mode RGB reads a folder's images so")
+    assert refused(*options(place, run, "none.safetensors")).startswith(f"{place}/none.safetensors")
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    assert refused(*options(place, run, str(tmp_path / "x.safetensors"))).startswith(f"{tmp_path}/x.safetensors")
+    assert not run.exists()
+    done(*options(place, run, data="grey"), "--image-mode", "RGB")
+
+
+def test_images_that_are_too_small_say_what_the_model_needs(tmp_path: Path) -> None:
+    idx_folder(tmp_path / "tiny", shape=(12, 12))
+    message = refused("train", "--data", tmp_path / "tiny", "--model", "densenet121", "--out", tmp_path / "run")
+    assert message == (
+        "model densenet121 cannot be built for images of 1 x 12 x 12: it needs at least 29 x 29 pixels: use larger images, "
+        "or a smaller model"
+    )
+    folder = image_folder(tmp_path / "photos", shape=(40, 40, 3))
+    message = refused("train", "--data", folder, "--model", "alexnet", "--image-size", "40x40", "--out", tmp_path / "run")
+    assert "it needs at least 63 x 63 pixels" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("layers", "scores"), [("nn.Linear(4, 5)", "(N, 5)"), ("nn.Unflatten(1, (2, 2))", "(N, 2, 2)")])
+def test_a_network_of_ones_own_with_another_number_of_scores(layers: str, scores: str, place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    body = "nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()"
+    file.write_text(
+        f"from chainrule import nn\n\n\ndef net(channels, classes, size):\n    return nn.Sequential({body}, {layers})\n"
+    )
+    ended = command("train", "--model", f"{file}:net", "--data", place / "three", "--out", tmp_path / "run")
+    assert ended.status == 2
+    assert ended.err.splitlines()[-1] == (
+        f"error: model {file}:net gives scores {scores} for N images of 3 x 8 x 8, and there are 3 classes: its last layer "
+        "must give (N, 3)"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_of_a_file_with_a_prefix_and_without_a_classifier(place: Path, tmp_path: Path) -> None:
+    model = build("resnet20", 3, 10, (8, 8))
+    arrays = load_safetensors(place / "7.safetensors")[0]
+    assert classes_of(model, WeightFile(place / "7.safetensors")) == 7
+    save_safetensors(tmp_path / "prefix.safetensors", {f"module.{name}": array for name, array in arrays.items()}, {})
+    assert classes_of(model, WeightFile(tmp_path / "prefix.safetensors")) == 7
+    headless = {name: array for name, array in arrays.items() if not name.startswith("fc")}
+    save_safetensors(tmp_path / "headless.safetensors", headless, {})
+    assert classes_of(model, WeightFile(tmp_path / "headless.safetensors")) is None
+    out = done(*options(place, tmp_path / "run", str(tmp_path / "headless.safetensors")))
+    assert "the classifier fc has new weights, for 3 classes: the file has none\n" in out
