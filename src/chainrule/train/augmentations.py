@@ -23,14 +23,14 @@ from chainrule.errors import UserError, unknown_value
 Size = tuple[int, int]
 
 _LEAST_SIDE = 4
-"""Amounts of pixels may always go up to this, in images that are smaller, too."""
+"""Amounts of pixels may always go up to this, even if the images are smaller."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A transform by its name: ``make`` of an amount and the images' size. ``usual`` is the amount where none is written.
+    """A transform that has a name: ``make(amount, size)`` gives it for images of a size, ``usual`` is the amount by default.
 
-    ``erases``: what it leaves are zeros that mean nothing was there, so that it comes after normalising.
+    ``erases``: it puts zeros where pixels were, so it is applied after normalising, when 0 is the mean.
     """
 
     make: Callable[[float, Size], Transform]
@@ -117,7 +117,7 @@ def _amount(part: str, name: str, kind: _Kind, written: str) -> float:
         amount = float(written)
     except ValueError:
         amount = math.nan
-    least_included = name == "jitter"  # an area of nothing cannot be cut out, and what never erases is left out
+    least_included = name == "jitter"  # an area of 0 cannot be cut out, and a transform that never erases is left out
     if not 0 <= amount <= kind.most or (amount == 0 and not least_included):
         low = "from 0" if least_included else "above 0"
         raise UserError(

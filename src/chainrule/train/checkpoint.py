@@ -2,7 +2,7 @@
 
 Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``, and ``ema.<name>`` where
 weights are averaged. Metadata ``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the best
-epoch so far, the size of the metrics file, and what run it is: its options and facts about its data.
+epoch so far, the size of the metrics file, and what tells the run from others: its options and facts about its data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sums:
     images: int = 0
 
     def add(self, mean_loss: float, correct: int, images: int) -> None:
-        """Count a batch of so many images, with its mean loss and how many of them were right."""
+        """Count a batch: its number of images, their mean loss, and how many of them were recognised."""
         self.loss += mean_loss * images
         self.correct += correct
         self.images += images
@@ -51,7 +51,7 @@ class Sums:
 
     @property
     def accuracy(self) -> float:
-        """The share of images that were right."""
+        """The share of images that were recognised."""
         return self.correct / self.images
 
 
@@ -178,7 +178,7 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, e
 
 
 def _check_sums(path: Path, progress: Progress) -> None:
-    """Facts that are in range each, and yet cannot all be true."""
+    """Refuse facts each of which is in range, but which cannot all be true."""
     for name, sums in (("epoch", progress.epoch), ("row", progress.row)):
         if sums.correct > sums.images:
             raise UserError(
@@ -194,7 +194,7 @@ def _check_sums(path: Path, progress: Progress) -> None:
 
 
 def _check_run(path: Path, saved: Run, run: Run) -> None:
-    """What a checkpoint was trained with must be what the run goes on with, or its weights would be those of neither."""
+    """Refuse a checkpoint of other options or data than the run's: going on, its weights would be those of neither."""
     for part in ("options", "data"):
         for name in run[part]:
             if name not in saved[part]:
@@ -221,13 +221,13 @@ def _short(value: Any) -> str:
 
 
 def save_model(path: Path, model: Module, description: Mapping[str, Any]) -> None:
-    """The weights alone, by their names in the model, and in the metadata what is needed to use them."""
+    """Write the weights alone, by their names in the model, with what is needed to use them in the metadata."""
     metadata = {"chainrule": json.dumps({"format": _MODEL_FORMAT, **description})}
     save_safetensors(path, model.state_dict(), metadata)
 
 
 def load_model(path: Path, model: Module) -> None:
-    """Weights that ``save_model`` wrote, into a model of the same kind."""
+    """Load weights that ``save_model`` wrote into a model of the same kind."""
     tensors, metadata = load_safetensors(path)
     _facts(path, metadata, _MODEL_FORMAT, "model")
     _load_model(path, model, tensors)

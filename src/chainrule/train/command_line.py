@@ -1,4 +1,4 @@
-"""The command as it was called: what a message tells people to type must work where they typed the last one."""
+"""The command as it was called: what a message tells people to type must work where they typed the last command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chainrule.display import displayed
 
 @explained
 def command_line(*words: object) -> str:
-    """``words`` after the command's name, as one types them: ``.venv/bin/chainrule predict 'runs/my digits'``.
+    """``words`` after the command's name, as a person types them: ``.venv/bin/chainrule predict 'runs/my digits'``.
 
     The name is ``chainrule`` where the shell finds this command under it, else the path that was typed, or
     ``python -m chainrule``. In another program, which typed none, it is ``chainrule``.
@@ -23,7 +23,7 @@ def command_line(*words: object) -> str:
 
 
 def _quoted(word: str) -> str:
-    """As the shell reads it; characters that a terminal would obey are written out, as bash and zsh read them in $'...'."""
+    """The text as the shell reads it; characters that a terminal would obey are written out, in $'...' of bash and zsh."""
     if displayed(word) == word:
         return shlex.quote(word)
     return "$'" + displayed(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"

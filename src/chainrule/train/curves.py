@@ -21,7 +21,7 @@ _STYLE = """
 .raw{stroke:#56b4e9}.test{stroke:#e69f00}.dot{fill:#e69f00}}
 """
 _WINDOW_SHARE, _WINDOW_IMAGES, _WINDOW_MOST = 20, 512, 6
-"""An average spans a 20th of the run; where that is less than 512 images, these, but at most a 6th of the run."""
+"""An average spans a 20th of the run, but at least 512 images or a 6th of the run, whichever is less."""
 
 
 class Point(NamedTuple):
@@ -54,7 +54,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """The mean over the images around each point, on both sides alike, so that the curve is not late; at an end on one."""
+    """The mean over the images around each point, equally far to both sides, so that the curve does not lag."""
     total = sum(point.images for point in points)
     window = max(total / _WINDOW_SHARE, min(_WINDOW_IMAGES, total / _WINDOW_MOST))
     images, sums = [0.0], [0.0]

@@ -1,4 +1,4 @@
-"""What looks wrong with the images of a folder: said before a training begins, as it would spoil what comes of it.
+"""What looks wrong with the images of a folder. It is said before a training begins, as it would spoil the result.
 
 Images are compared by the digests of their pixels as they are read, resized and converted. So the same picture is known again
 in a file of another name, format or comment, and no file is read for it a second time.
@@ -19,7 +19,7 @@ from chainrule.data.image_folders import Reading
 from chainrule.display import displayed
 
 _IMBALANCE = 20
-"""So many times as many images as the smallest class has are remarked on in the largest."""
+"""The largest class is remarked on if it has at least this many times the images of the smallest."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def doubts_of_images(contents: FolderContents, readings: Mapping[str, Reading]) 
 
 
 def _copies(readings: Mapping[str, Reading]) -> Iterator[list[_Copy]]:
-    """The images that occur several times, each with all of its places; the first of them in the first split."""
+    """The images that occur several times, with all their places, the first split first."""
     digests = np.concatenate([np.ascontiguousarray(reading.digests) for reading in readings.values()])
     places = [(split, number) for split, reading in readings.items() for number in range(len(reading.files))]
     blank = {path for reading in readings.values() for path in reading.blank}
-    keys = digests.view(np.uint64)  # two to an image
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # which leaves equal ones in their order
+    keys = digests.view(np.uint64)  # two numbers for each image
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # a stable sort: equal digests stay in their order
     new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1), True]
     starts = np.flatnonzero(new)
     groups = [order[a:b] for a, b in itertools.pairwise(starts) if b - a > 1]
@@ -124,7 +124,7 @@ def _repeated(contents: FolderContents, groups: Sequence[Sequence[_Copy]], total
 
 
 def _all_alike(contents: FolderContents, training: Reading) -> Note | None:
-    """Classes of several images that are one and the same."""
+    """Classes of several images which are all the same image."""
     labels = np.array([file.label for file in training.files])
     found = []
     for label, name in enumerate(contents.classes):

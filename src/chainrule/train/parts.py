@@ -15,7 +15,7 @@ from chainrule.nn import Module
 _MOST_SHOWN = 12
 
 MOST_RATE = 3.4e38
-"""The largest learning rate: that of a float32."""
+"""The largest learning rate: the largest float32."""
 
 
 def check_pattern(option: str, pattern: str) -> None:
@@ -27,8 +27,8 @@ def check_pattern(option: str, pattern: str) -> None:
 
 
 def chosen(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names of which ``pattern`` fits the whole, or the whole of a part above: "layer4" fits "layer4.0.conv1.weight", but
-    not "layer44.weight"."""
+    """The names that ``pattern`` fits as a whole, or whose beginning up to a dot it fits: "layer4" fits
+    "layer4.0.conv1.weight", but not "layer44.weight"."""
     fits = re.compile(pattern).fullmatch
     return [name for name in names if any(fits(path) for path in _paths(name))]
 
@@ -100,7 +100,7 @@ def no_part(option: str, pattern: str, model: Module, tried: Iterable[str] = ())
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message: all of a few, else the first ones and how many there are."""
+    """Names for a message: all if they are few, else the first of them and their number."""
     shown = ", ".join(map(displayed, names[:_MOST_SHOWN]))
     return shown if len(names) <= _MOST_SHOWN else f"{shown}, ... ({len(names)} in all)"
 

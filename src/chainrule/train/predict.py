@@ -1,4 +1,4 @@
-"""What a trained model makes of single image files."""
+"""Predictions of a trained model for single image files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TrainedModel:
                     watch("predicting", start + len(batch), len(paths))
 
     def _decoded(self, path: str | Path | LeftOut) -> Decoded | str:
-        """The image of a file, or why it gives none."""
+        """The image of a file, or the reason why it gives none."""
         if isinstance(path, LeftOut):
             return path.reason
         channels, height, width = self.image_shape

@@ -1,4 +1,4 @@
-"""Predictions as CSV and as JSON, made piece by piece: what was written need not be kept."""
+"""Predictions as CSV and as JSON, made piece by piece, so that what was written need not be kept in memory."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _NUMBERS = {
     "train": ("step", "epoch", "images", "loss", "accuracy", "lr", "images_per_second"),
     "test": ("step", "epoch", "loss", "accuracy", "train_loss", "train_accuracy", "seconds"),
 }
-"""What a row of each kind holds."""
+"""The fields of a row of each kind."""
 
 
 @explained_methods
@@ -66,7 +66,7 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: str | os.PathLike[str], config: Config) -> RunFolder:
-        """A run that is yet to ``make`` its folder; a UserError if there is something of that name already."""
+        """A run whose folder ``make`` will make; a UserError if something of that name exists."""
         run = cls(path, config)
         if run.path.exists() or run.path.is_symlink():
             raise run._taken()
@@ -110,7 +110,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """A folder that is there; a UserError if it is no run."""
+        """The run in a folder that exists; a UserError if it is no run."""
         target = Path(path)
         if not target.is_dir():
             raise UserError(
@@ -135,7 +135,7 @@ class RunFolder:
     # ---- metrics
 
     def flush_metrics(self) -> tuple[int, str]:
-        """Make the rows so far last; returns how many bytes they are, and their checksum."""
+        """Write the rows so far to the disk for good; returns their size in bytes, and their checksum."""
         if not self.metrics.exists():
             return 0, ""
         try:
@@ -197,7 +197,7 @@ def _checksum(rows: bytes) -> str:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """A line of the metrics file; None if it is none."""
+    """The row in a line of the metrics file; None if there is none."""
     try:
         row = json.loads(line)
         whole = all(row[key] + 0 >= 0 for key in _NUMBERS[row["kind"]])

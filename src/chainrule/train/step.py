@@ -83,8 +83,8 @@ class TrainingStep:
         return self._mixers[int(rng.integers(len(self._mixers)))](images, labels, rng)
 
     def _parts(self, batch: Mixed) -> Iterator[tuple[Any, ...]]:
-        """What goes through the model at once: images, labels, their share of the batch, and of a mixture the other labels and
-        the share of the first."""
+        """The parts that go through the model, each with its images, labels and share of the batch; in a mixture, also the
+        other labels and the share of the first."""
         total, size, dtype = len(batch.images), self.config.batch_size, self.config.dtype
         for start in range(0, total, size):
             here = slice(start, start + size)
@@ -96,7 +96,7 @@ class TrainingStep:
     # ---- what is compiled
 
     def _step(self, *part: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """All of a step: loss, cross-entropy and scores."""
+        """The whole step, which gives the loss, the cross-entropy and the scores."""
         self.optimizer.zero_grad()
         found = self._gradient(*part)
         self._update()

@@ -1,4 +1,4 @@
-"""Models with their weights: of a run, of a file of weights, and the one that ships with chainrule."""
+"""Models with their weights: from a run, from a file of weights, and the LeNet that ships with chainrule."""
 
 from __future__ import annotations
 
