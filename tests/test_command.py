@@ -234,7 +234,7 @@ def test_evaluate_shows_accuracy_and_the_worst_classes(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     right = round(result["accuracy"] * 40)
     assert out.startswith(f"{right} of 40 test images right: accuracy {100 * right / 40:.2f}%, loss {result['loss']:.4f}\n")
-    assert "Worst classes" in out
+    assert "Accuracy by class, the worst first" in out
 
 
 def test_evaluate_on_other_data(run: Path, tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_confusions_are_a_matrix_where_it_fits_and_pairs_elsewhere(
         confusion = np.eye(len(classes), dtype=np.int64) * count
         confusion[0, 1], confusion[2, 0] = 3, 14
         monkeypatch.setenv("COLUMNS", str(width))
-        confusion_table(Evaluation(0.5, confusion, classes), "chainrule evaluate run --json")
+        confusion_table(Evaluation(0.5, confusion, classes), "run/evaluation/confusion.csv")
         lines = capsys.readouterr().out.splitlines()
         assert all(len(line) <= width for line in lines)
         return lines
@@ -327,7 +327,7 @@ def test_confusions_are_a_matrix_where_it_fits_and_pairs_elsewhere(
         assert lines[1] == "Confused most often"
         assert lines[2].split() == ["class", "taken", "for", "images", "of", "the", "class"]
         assert [line.split() for line in lines[3:5]] == [["2", "0", "14", "1.4%"], ["0", "1", "3", "0.3%"]]
-        assert lines[-2:] == ["the whole matrix as JSON:", "  chainrule evaluate run --json"]
+        assert lines[-2:] == ["the whole matrix:", "  run/evaluation/confusion.csv"]
 
 
 def test_lines_are_broken_between_words_only() -> None:

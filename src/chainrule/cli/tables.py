@@ -23,12 +23,26 @@ from chainrule.train.predict import Prediction
 _MOST_IN_MATRIX, _MOST_PAIRS = 12, 10  # classes, and pairs of them that are shown of more
 _CONFUSIONS = "Confusions: a row per class, a column per class that its images were taken for"
 _PAIRS = ("class", "taken for", "images>", "of the class>")
-_WORST = ("class", "images>", "right>", "taken for")
+_WORST = ("class", "images>", "right>", "95% interval>", "taken for")
+_MOST_CLASSES = 12  # whose accuracy is shown after an evaluation
 
 
-def worst_classes_table(evaluation: Evaluation, show: Console | None = None) -> None:
-    """The three classes that are recognised worst, and what they are taken for."""
-    worst = evaluation.worst_classes()
+def accuracy_table(evaluation: Evaluation) -> None:
+    """The accuracy of the classes, or of the worst of many, with intervals, and what they are taken for."""
+    whole = len(evaluation.classes) <= _MOST_CLASSES
+    title = (
+        "Accuracy by class, the worst first" if whole else f"The {_MOST_CLASSES} worst of {len(evaluation.classes):,} classes"
+    )
+    worst_classes_table(evaluation, None, title, _MOST_CLASSES)
+
+
+def worst_classes_table(
+    evaluation: Evaluation, show: Console | None = None, title: str = "Worst classes", count: int = 3
+) -> None:
+    """The classes that are recognised worst, and what they are taken for; of more than three, also the intervals in which their
+    accuracy is to be expected."""
+    worst = evaluation.worst_classes(count)
+    header = [name for name in _WORST if count > 3 or "interval" not in name]
 
     def contents(room: int) -> Contents:
         def named(name: str) -> str:
@@ -39,11 +53,12 @@ def worst_classes_table(evaluation: Evaluation, show: Console | None = None) -> 
                 named(row.name),
                 f"{row.images:,}",
                 f"{100 * row.accuracy:.2f}%",
+                *([f"{100 * row.interval[0]:.1f} - {100 * row.interval[1]:.1f}"] if count > 3 else []),
                 ", ".join(f"{named(name)} ({count:,})" for name, count in row.taken_for) or "nothing else",
             )
             for row in worst
         ]
-        return Contents("Worst classes", _WORST, rows, least=("images",), listed=("taken for",))
+        return Contents(title, header, rows, least=("images", "95% interval"), listed=("taken for",))
 
     show = show or console()
     show.print()
@@ -53,7 +68,7 @@ def worst_classes_table(evaluation: Evaluation, show: Console | None = None) -> 
 
 def confusion_table(evaluation: Evaluation, whole: str) -> None:
     """How often each class was taken for each: a matrix where there is room for it, else the pairs that are confused most,
-    and ``whole``, the command that gives all of it."""
+    and ``whole``, the file that has all of it."""
     show = console()
     show.print()
     names = [displayed(name) for name in evaluation.classes]
@@ -83,7 +98,7 @@ def confusion_table(evaluation: Evaluation, whole: str) -> None:
         return Contents("Confused most often", _PAIRS, rows, least=("of the class",))
 
     show_named_table(contents, [displayed(name) for one, other, *_ in pairs for name in (one, other)], show)
-    for line in wrapped("the whole matrix as JSON:", show.width):
+    for line in wrapped("the whole matrix:", show.width):
         show.print(Text(line))
     show.print(Text(f"  {whole}"), soft_wrap=True)
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
@@ -134,18 +135,26 @@ def _how_split(contents: FolderContents) -> str:
     return f"; {displayed(name)}/ is measured on after each epoch, test/ is left for `chainrule evaluate`"
 
 
+class TestImages(NamedTuple):
+    """Images to test on, what a person should know of them, and the file of each, if each has one."""
+
+    dataset: Dataset
+    notes: list[Note]
+    files: list[Path] | None
+
+
 @explained
-def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> tuple[Dataset, list[Note]]:
-    """The test split of ``data``, and what a person should know of it; a folder's images are brought to ``image_shape``."""
+def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> TestImages:
+    """The test split of ``data``; a folder's images are brought to ``image_shape``."""
     folder = folder_of_images(data)
     if folder is None:
-        return load_dataset(data, "test"), []
+        return TestImages(load_dataset(data, "test"), [], None)
     contents = look_at(folder, "test", watch)
     channels, height, width = image_shape
     mode = next(name for name, count in CHANNELS.items() if count == channels)
     images = split_of(contents, "test", (height, width), mode)
     reading = images.read(_fits(images), watch)
-    return reading.dataset, _told(contents, [reading])
+    return TestImages(reading.dataset, _told(contents, [reading]), [file.path for file in reading.files])
 
 
 def proposed_size(files: Sequence[ImageFile], model: Entry | None = None) -> tuple[int, int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections.abc import Iterable, Iterator
 
+from chainrule.train.csv_lines import csv_line, harmless
 from chainrule.train.predict import Prediction
 
 FORMATS = ("csv", "json")
@@ -37,30 +35,10 @@ def _json(predictions: Iterable[Prediction]) -> Iterator[str]:
 
 def _csv(predictions: Iterable[Prediction], top: int) -> Iterator[str]:
     """A line for each image, after one with the names of the columns: image, class, probability, class_2, probability_2, ...,
-    note, error. Quotes, commas and line breaks are as RFC 4180 has them."""
+    note, error."""
     numbers = ["", *(f"_{place}" for place in range(2, top + 1))]
-    yield _csv_line(["image", *(f"{name}{number}" for number in numbers for name in ("class", "probability")), "note", "error"])
+    yield csv_line(["image", *(f"{name}{number}" for number in numbers for name in ("class", "probability")), "note", "error"])
     for one in predictions:
-        cells = [cell for name, share in one.top for cell in (_harmless(name, "'"), f"{share:.6g}")]
+        cells = [cell for name, share in one.top for cell in (harmless(name, "'"), f"{share:.6g}")]
         cells += [""] * (2 * top - len(cells))
-        yield _csv_line([_harmless(one.path, "./"), *cells, one.note, one.error])
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow([_as_text(cell) for cell in cells])  # which makes it quote both
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _harmless(text: str, before: str) -> str:
-    """Text that no spreadsheet takes for a formula, which could run a program: ``before`` is put before it, if need be.
-
-    A path with ./ before it names the same file. Numbers, such as the class "-1", stay.
-    """
-    begins_one = text[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return before + text if begins_one and not re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else text
-
-
-def _as_text(text: str) -> str:
-    r"""Bytes of a file's name that are no text, written as \xNN: the whole file would be no text otherwise."""
-    return re.sub(r"[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+        yield csv_line([harmless(one.path, "./"), *cells, one.note, one.error])

@@ -12,6 +12,7 @@ from chainrule.cli.app import app, check_environment
 from chainrule.cli.choosing import ModelOfWeights, Weights, chosen_model
 from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import say
+from chainrule.display import displayed
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 @app.command(
     cls=NamingCommand,
     epilog="Examples:\n\n  chainrule evaluate runs/lenet-mnist-1\n\n"
-    "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --json\n\n"
-    "  chainrule evaluate --weights resnet18.safetensors --data photos/",
+    "  chainrule evaluate runs/lenet-mnist-1 --data my-digits/ --out my-digits-evaluated\n\n"
+    "  chainrule evaluate --weights resnet18.safetensors --data photos/ --json",
 )
 def evaluate(
     run: Annotated[
@@ -32,19 +33,32 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Another data set with the same classes; its test split is used.")] = None,
     weights: Weights = None,
     model: ModelOfWeights = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the confusion matrix (SVG, PNG, CSV), the accuracy of each class and the worst images; by default "
+            "the folder evaluation in the run's. An earlier evaluation in it is replaced, anything else is not.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Loss, accuracy and confusions of a trained model on the test images."""
-    from chainrule.cli.tables import confusion_table, worst_classes_table
+    """Loss, accuracy and confusions of a trained model on the test images, and its worst mistakes."""
+    from chainrule.cli.reading import ReadingProgress, beside
+    from chainrule.cli.tables import accuracy_table, confusion_table
     from chainrule.data import Loader
-    from chainrule.train import command_line, difference, judge
+    from chainrule.train import difference, judge
     from chainrule.train import evaluate as evaluate_on
+    from chainrule.train.evaluation_files import check_folder, facts_of, worst_images, write_evaluation
 
     check_environment()
     trained = chosen_model(run, weights, model)
     if data is None and not trained.data:
         raise UserError(f"{trained.source} does not say what it was trained on: give --data, a data set with its classes")
-    test = _test_images(trained.data if data is None else data, trained)
+    target = run / "evaluation" if out is None and run is not None else out
+    if target is not None:
+        check_folder(target)
+    test, files = _test_images(trained.data if data is None else data, trained)
     if test.image_shape != trained.image_shape:
         raise UserError(
             f"{test.name} has images {test.image_shape} (C, H, W), {trained.source} was trained on {trained.image_shape}: "
@@ -61,25 +75,40 @@ def evaluate(
             "give data with the classes that it was trained on"
         )
     loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
-    found = evaluate_on(trained.model, loader, judge(trained.model, trained.precision, trained.flip_test))
+    done = 0
+    with ReadingProgress(beside()) as progress:
+
+        def judged(images: int) -> None:
+            nonlocal done
+            done += images
+            progress(f"judging {test.name}", done, len(test))
+
+        by = judge(trained.model, trained.precision, trained.flip_test)
+        found = evaluate_on(trained.model, loader, by, judged, keep_answers=True)
+    worst = worst_images(found, files)
     if as_json:
-        facts = {"loss": found.loss, "accuracy": found.accuracy, "images": found.images, "classes": list(found.classes)}
-        typer.echo(json.dumps({**facts, "confusion": found.confusion.tolist()}))
-        return
-    say(f"{found.correct:,} of {found.images:,} test images right: accuracy {100 * found.accuracy:.2f}%, loss {found.loss:.4f}")
-    given: list[object] = [] if run is None else [run]
-    given += [] if weights is None else ["--weights", weights, *(["--model", model] if model else [])]
-    whole = command_line("evaluate", *given, *([] if data is None else ["--data", data]), "--json")
-    confusion_table(found, whole)
-    worst_classes_table(found)
+        typer.echo(json.dumps(facts_of(found, worst, test.name)))
+    else:
+        low, high = found.interval
+        say(
+            f"{found.correct:,} of {found.images:,} test images right: accuracy {100 * found.accuracy:.2f}%, loss "
+            f"{found.loss:.4f}\n95% interval of the accuracy: {100 * low:.2f} - {100 * high:.2f}"
+        )
+        confusion_table(found, "written with --out FOLDER" if target is None else displayed(target / "confusion.csv"))
+        accuracy_table(found)
+    if target is not None:
+        write_evaluation(target, found, worst, test)
+    if not as_json:
+        written = "written with --out FOLDER" if target is None else displayed(target)
+        say(f"\npictures and tables of confusions, classes and the {len(worst)} worst images: {written}")
 
 
-def _test_images(data: str, trained: TrainedModel) -> Dataset:
-    """Images to test on; a folder's are converted to what the model takes."""
+def _test_images(data: str, trained: TrainedModel) -> tuple[Dataset, list[str] | None]:
+    """Images to test on, and their files; a folder's are converted to what the model takes."""
     from chainrule.cli.reading import ReadingProgress, beside, say_notes
     from chainrule.train import open_test_images
 
     with ReadingProgress(beside()) as progress:
-        test, notes = open_test_images(data, trained.image_shape, progress)
+        test, notes, files = open_test_images(data, trained.image_shape, progress)
     say_notes(notes, beside())
-    return test
+    return test, None if files is None else list(map(str, files))

@@ -1,0 +1,149 @@
+"""The folder that an evaluation leaves: pictures, tables, and all figures as JSON.
+
+evaluation.json   loss, accuracy and confusions, accuracy by class, and the worst images
+confusion.svg     the confusion matrix as a picture, and confusion.png
+confusion.csv     the same as a table: a row for each class, a column for each that its images were taken for
+classes.csv       accuracy of each class with its interval of confidence
+worst.png         the images with the highest losses
+worst.csv         their files, in the same order
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.data import Dataset
+from chainrule.display import displayed
+from chainrule.errors import UserError
+from chainrule.formats import cannot_write, write_atomically
+from chainrule.train.confusion_picture import confusion_picture
+from chainrule.train.contact_sheet import Judged, contact_sheet
+from chainrule.train.csv_lines import csv_line, harmless
+from chainrule.train.evaluation import Evaluation
+
+MOST_SHOWN = 40
+"""Images on the contact sheet."""
+
+_FACTS = "evaluation.json"
+_KIND = "chainrule evaluation"
+
+
+def check_folder(folder: Path) -> None:
+    """UserError if ``folder`` contains anything, but no earlier evaluation whose files may be replaced."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise UserError(f"{displayed(folder)} is a file: give another folder for the evaluation with --out")
+    if any(folder.iterdir()) and not _is_evaluation(folder / _FACTS):
+        raise UserError(
+            f"{displayed(folder)} contains files that are not of an evaluation, and nothing there is to be overwritten: give "
+            "an empty or a new folder with --out"
+        )
+
+
+def _is_evaluation(path: Path) -> bool:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("kind") == _KIND
+
+
+def worst_images(evaluation: Evaluation, names: Sequence[str] | None) -> list[Judged]:
+    """The images with the highest losses, the highest first; ``names`` are of all images, else they go by their numbers."""
+    answers, classes = evaluation.answers, evaluation.classes
+    if answers is None:
+        return []
+    order = np.argsort(-answers.losses, kind="stable")[:MOST_SHOWN].tolist()
+    return [
+        Judged(
+            place=place,
+            name=str(place) if names is None else names[place],
+            number=int(answers.labels[place]),
+            taken=int(answers.taken[place]),
+            true_class=classes[answers.labels[place]],
+            taken_for=classes[answers.taken[place]],
+            probability=float(answers.probabilities[place]),
+            loss=float(answers.losses[place]),
+        )
+        for place in order
+    ]
+
+
+def facts_of(evaluation: Evaluation, worst: Sequence[Judged], data: str) -> dict[str, Any]:
+    """All figures, as JSON has them."""
+    return {
+        "kind": _KIND,
+        "data": data,
+        "loss": evaluation.loss,
+        "accuracy": evaluation.accuracy,
+        "interval": evaluation.interval,
+        "images": evaluation.images,
+        "classes": list(evaluation.classes),
+        "confusion": evaluation.confusion.tolist(),
+        "by_class": [
+            {"class": one.name, "images": one.images, "right": one.right, "accuracy": one.accuracy, "interval": one.interval}
+            for one in evaluation.by_class()
+        ],
+        "worst": [
+            {
+                "image": one.name,
+                "class": one.true_class,
+                "taken_for": one.taken_for,
+                "probability": one.probability,
+                "loss": one.loss,
+            }
+            for one in worst
+        ],
+    }
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, worst: Sequence[Judged], test: Dataset) -> None:
+    """Write the files of an evaluation into ``folder``, which is made if need be; each is whole or as it was.
+
+    Raises:
+        UserError: the folder contains something else, or cannot be written.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    # What says that the folder is ours comes first: whatever happens then, the next evaluation may replace it.
+    write_atomically(folder / _FACTS, json.dumps(facts_of(evaluation, worst, test.name)) + "\n")
+    picture = confusion_picture(evaluation)
+    write_atomically(folder / "confusion.svg", picture.svg())
+    write_atomically(folder / "confusion.png", picture.png(2 if max(picture.width, picture.height) < 3_000 else 1))
+    write_atomically(folder / "confusion.csv", _confusion_csv(evaluation))
+    write_atomically(folder / "classes.csv", _classes_csv(evaluation))
+    write_atomically(folder / "worst.csv", _worst_csv(worst))
+    title = f"The {len(worst)} worst of {evaluation.images:,} images, the highest loss first"
+    write_atomically(folder / "worst.png", contact_sheet(title, test.images([one.place for one in worst]), worst))
+
+
+def _confusion_csv(evaluation: Evaluation) -> str:
+    names = [harmless(name, "'") for name in evaluation.classes]
+    lines = [["class", *names], *([name, *map(str, row)] for name, row in zip(names, evaluation.confusion, strict=True))]
+    return "".join(map(csv_line, lines))
+
+
+def _classes_csv(evaluation: Evaluation) -> str:
+    lines = [["number", "class", "images", "right", "accuracy", "low", "high"]]
+    for number, one in enumerate(evaluation.by_class()):
+        figures = ["", "", ""] if one.accuracy is None else [f"{value:.4f}" for value in (one.accuracy, *one.interval)]
+        lines.append([str(number), harmless(one.name, "'"), str(one.images), str(one.right), *figures])
+    return "".join(map(csv_line, lines))
+
+
+def _worst_csv(worst: Sequence[Judged]) -> str:
+    lines = [["place", "image", "class", "taken_for", "probability", "loss"]]
+    for place, one in enumerate(worst, 1):
+        names = [harmless(name, "'") for name in (one.true_class, one.taken_for)]
+        lines.append([str(place), harmless(one.name, "./"), *names, f"{one.probability:.6g}", f"{one.loss:.6g}"])
+    return "".join(map(csv_line, lines))
