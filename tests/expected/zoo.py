@@ -51,7 +51,7 @@ def value(path: str, shape: tuple[int, ...]) -> Array:
     """
     rng = np.random.default_rng(zlib.crc32(f"{path} {shape}".encode()))
     count = int(np.prod(shape))
-    drawn = np.resize(rng.standard_normal(min(count, 10_007)), shape)
+    drawn = rng.standard_normal(min(count, 10_007))
     if path.endswith("running_var"):
         drawn = np.abs(drawn) + 0.5
     elif path.endswith("layer_scale"):
@@ -62,12 +62,12 @@ def value(path: str, shape: tuple[int, ...]) -> Array:
         drawn = 1 + 0.2 * drawn
     else:
         drawn = 0.1 * drawn
-    return drawn.astype(np.float32).astype(np.float64)
+    return np.resize(drawn.astype(np.float32).astype(np.float64), shape)
 
 
 def digest(path: str, tensor: Array) -> Array:
     """The norm of a tensor, and ``ENTRIES`` of its elements (all, if it has fewer)."""
-    flat = np.asarray(tensor, np.float64).reshape(-1)
+    flat = np.asarray(tensor, np.float64).ravel("K")  # as it lies: a norm has no order
     rng = np.random.default_rng(zlib.crc32(f"entries of {path}".encode()))
-    places = rng.choice(flat.size, ENTRIES, replace=False) if flat.size > ENTRIES else np.arange(flat.size)
-    return np.concatenate([[np.sqrt((flat * flat).sum())], flat[places]])
+    places = rng.choice(tensor.size, ENTRIES, replace=False) if tensor.size > ENTRIES else np.arange(tensor.size)
+    return np.concatenate([[np.sqrt(np.vdot(flat, flat))], tensor[np.unravel_index(places, tensor.shape)]])
