@@ -18,7 +18,7 @@ from chainrule.errors import InternalError, UserError
 from chainrule.tensor.backend import backend
 from chainrule.tensor.engines import check_engine, is_reference
 
-UNREAD, REFUSED, BUG, NOT_READ = 1, 2, 70, 128 + 13  # as the help says; the last one as a shell sees SIGPIPE, signal 13
+UNREAD, REFUSED, BUG, NOT_READ = 1, 2, 70, 128 + 13  # as the help says; the last is what a shell shows for SIGPIPE, signal 13
 
 _STATUSES = """Exit status:
 

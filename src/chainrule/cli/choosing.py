@@ -1,4 +1,4 @@
-"""Which model a command is to use: that of a run, of a file of weights, or the one that ships with chainrule."""
+"""Which model a command uses: that of a run, that of a file of weights, or the LeNet that ships with chainrule."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ ModelOfWeights = Annotated[
 
 
 def chosen_model(run: Path | None, weights: Path | None, model: str, judging: bool = True) -> TrainedModel:
-    """The model that is meant, after a word about what was assumed of it; without any of the three, the one that ships.
+    """The model that is meant, after a word about what was assumed of it; the LeNet that ships if none is named.
 
-    Whether it is to judge images decides on whether it is said how it does that.
+    If it is to judge images, it is also said how it does that.
     """
     from chainrule.train import RunFolder, model_of_run, model_of_weights, shipped_model
 

@@ -13,8 +13,8 @@ from chainrule.graph.names import display_width
 from chainrule.graph.tables import Contents
 from chainrule.graph.wrapping import wrapped
 
-_READABLE_NAME, LEAST_NAME = 24, 16  # characters of a class's name that stay, before columns are left out and after
-_BESIDE_NAME = 16  # characters that stand beside a name where each row is a block of lines
+_READABLE_NAME, LEAST_NAME = 24, 16  # how short the names of classes may get before columns are left out, and after
+_BESIDE_NAME = 16  # characters beside a name where each row of a table is a block of lines
 
 
 def console(file: Any = None) -> Console:
@@ -34,9 +34,9 @@ def show_table(contents: Contents, show: Console | None = None) -> None:
 
 
 def show_named_table(make: Callable[[int], Contents], names: Sequence[str], show: Console) -> None:
-    """The table that ``make`` gives for the most characters of a class's name, shortened in their middles as far as needed.
+    """The table that ``make`` gives for the longest names of classes that fit; longer names are shortened in the middle.
 
-    To be left out for the sake of names are the columns that matter least, once names would be shorter than is readable.
+    Once names would get too short to be read, the columns that matter least are left out.
     """
     longest = max(map(display_width, names), default=0)
     for least, with_least in ((_READABLE_NAME, True), (LEAST_NAME, False)):
@@ -48,7 +48,7 @@ def show_named_table(make: Callable[[int], Contents], names: Sequence[str], show
 
 
 def most_room(make: Callable[[int], Contents], width: int, least: int, longest: int, with_least: bool = True) -> int:
-    """Most characters of a name, from ``least`` to ``longest``, with which the table fits ``width``; 0 if it never does."""
+    """The most characters of a name, from ``least`` to ``longest``, with which the table fits ``width``; 0 if none do."""
 
     def is_too_wide(room: int) -> bool:
         return not make(room).fits(width, with_least)
@@ -59,19 +59,19 @@ def most_room(make: Callable[[int], Contents], width: int, least: int, longest: 
 
 
 def time_left(seconds: float) -> str:
-    """1:05, or 2:03:09 from an hour on."""
+    """Seconds as 1:05, or, from an hour on, as 2:03:09."""
     whole = max(0, round(seconds))
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def loss_text(loss: float) -> str:
-    """A loss with four digits behind the point; a huge one in powers of ten."""
+    """A loss with four digits behind the point, or in powers of ten if it is huge."""
     return f"{loss:.4f}" if loss < 1e5 else f"{loss:.3g}"
 
 
 def fitted(parts: Sequence[str], width: int, least: Sequence[int] = (0, 0)) -> str:
-    """Parts side by side; where the line would be wider than ``width``, those at the places ``least`` are left out in turn."""
+    """Parts side by side in a line. If it is wider than ``width``, the parts at the places ``least`` are left out in turn."""
     kept = list(parts)
     for place in least:
         if len(line := "  ".join(kept)) <= width or len(kept) == 1:

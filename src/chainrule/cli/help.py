@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from chainrule.cli.width import columns
 from chainrule.graph.wrapping import wrapped
 
-_PANELS = 80  # columns that the page with panels needs
+_PANELS = 80  # the page with panels needs so many columns
 
 
 class Command(TyperCommand):
@@ -92,12 +92,12 @@ def below(epilog: str, width: int) -> list[str]:
 
 
 def _without_tags(words: str) -> str:
-    """What typer adds to a help text is in brackets, which are no markup: ``[default: 3]``."""
+    """A help text in which the brackets that typer adds, as in ``[default: 3]``, are not taken for markup."""
     return re.sub(r"(?<!\\)\[(?=default|required|env)", r"\\[", words)
 
 
 def broken_command(line: str, width: int) -> list[str]:
-    """A command as one can copy it: broken between arguments, with the backslash that continues it.
+    """A command that can be copied: broken between arguments, with the backslash that continues it.
 
     What follows an option stays on its line, as it may be the option's value.
     """

@@ -14,14 +14,14 @@ _INDENT = 2
 def message_lines(message: str, width: int) -> list[str]:
     """A message in lines of at most ``width``, broken between words.
 
-    A command that one is told to type stays whole, so that it can be copied, also one in backquotes for which there is room;
-    a line that a caret points into is cut around it.
+    A command that is to be typed stays whole, so that it can be copied, as does a command in backquotes if there is room; a
+    line that a caret points into is cut around it.
     """
     found: list[str] = []
     lines = message.split("\n")
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if _CARET.fullmatch(line) and found:
-            continue  # done with the line above it
+            continue  # it was written together with the line above it
         if _CARET.fullmatch(after):
             found += _cut(line, len(after) - 1, width)
         else:
@@ -36,7 +36,7 @@ def _broken(line: str, width: int) -> list[str]:
 
 
 def _cut(line: str, caret: int, width: int) -> tuple[str, str]:
-    """What fits of ``line`` around the column ``caret``, and the caret below it."""
+    """The part of ``line`` around the column ``caret`` that fits, and the caret below it."""
     if max(len(line), caret + 1) <= width:
         return line, " " * caret + "^"
     text, place, room = line[_INDENT:], caret - _INDENT, width - _INDENT - 2  # a mark on either side of what is left out

@@ -26,7 +26,7 @@ class OutputError(OSError):
 class UnreadError(OutputError):
     """Standard output is a pipe that nobody reads any more.
 
-    This is no BrokenPipeError and has no number, as the libraries that print would end the process with a status of theirs.
+    It is not a BrokenPipeError, nor an OSError with a number: for these, libraries that print end the process themselves.
     """
 
 
@@ -36,7 +36,7 @@ class Output:
     Attributes:
         goes_on: what cannot be written is dropped, with a warning; else it raises OutputError, or UnreadError where nobody
             reads it.
-        silent: not even with a warning.
+        silent: it is dropped without a warning.
         lost: it could not be written.
         unread: it was a pipe that nobody reads any more.
     """
@@ -83,7 +83,7 @@ class Output:
     def _lead_nowhere(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(nowhere, self._stream.fileno())  # also what is still in its buffer, which Python writes at the end
+            os.dup2(nowhere, self._stream.fileno())  # so is what is still in its buffer, which Python writes at the end
         except (OSError, ValueError, AttributeError):  # no file
             self._stream = _nowhere()
         finally:
@@ -97,7 +97,7 @@ class Output:
 
 @functools.cache
 def _nowhere() -> Any:
-    """A stream to write what nobody is to see; its file takes the number of one that was closed, so that no other does."""
+    """A stream that leads nowhere; its file takes the number of a closed stream, so that no other file gets that number."""
     return open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
 
 

@@ -56,7 +56,7 @@ class NamingCommand(Command):
 
 
 def _taken_for_option(error: Exception, args: Sequence[str]) -> str:
-    """The word of the line that is no option, if it may be a name; else an empty text."""
+    """The word that the parser took for an option, if it may be a name; else an empty text."""
     option = getattr(error, "option_name", "")
     if not option or not hasattr(error, "possibilities"):  # the complaint is another one
         return ""
@@ -108,5 +108,5 @@ def formula_apart(arguments: Sequence[str], flags: Collection[str], valued: Coll
 
 
 def _is_formula(text: str) -> bool:
-    """What begins with one minus, or with more and does not look like an option."""
+    """Whether a word begins with a minus and is no option: with a single minus, or with more and not spelt like an option."""
     return not _OPTION.fullmatch(text) or (not text.startswith("--") and "=" not in text)

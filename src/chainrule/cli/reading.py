@@ -1,4 +1,4 @@
-"""What is shown while files of images are read, and what is said of them before a training begins."""
+"""What is shown while files of images are read, and what is said about them before a training begins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chainrule.graph.wrapping import wrapped
 from chainrule.train.run_folder import NOTES
 
 ALL_IN_FILE = f"named in {NOTES} of the run folder"
-"""Where the entries of a note are that a training does not show."""
+"""Where to find the entries of a note that a training does not show."""
 
 _ALL_ON_STREAM = "named where standard error goes to a file (2> FILE)"
 _QUIET, _BETWEEN_DRAWINGS, _BETWEEN_LINES = 1.0, 0.1, 10.0
@@ -55,14 +55,14 @@ class ReadingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the line away."""
+        """Remove the line from the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
 
 def beside() -> Console:
-    """Standard error, where all goes that a command says beside what it was asked for."""
+    """Standard error, where everything goes that a command says beside what it was asked for."""
     return Console(stderr=True, highlight=False)
 
 

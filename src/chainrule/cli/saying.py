@@ -16,7 +16,7 @@ def complain(message: str) -> None:
 
 
 def warn(message: Warning | str, category: object, filename: str, *_: object, **__: object) -> None:
-    """A warning as a person wants it: what it says, not which line of the library said so."""
+    """Show a warning as people want it: what it says, and not which line of the library said so."""
     if f"{os.sep}PIL{os.sep}" in filename:  # it finds fault with what stands beside the pixels, and does not name the file
         return
     say_beside("warning: ", "bold yellow", str(message))
@@ -35,7 +35,7 @@ def say_beside(kind: str, style: str, message: str) -> None:
 
 
 def say(message: str) -> None:
-    """Lines of at most the width that there is."""
+    """Write lines broken to the width that there is."""
     from rich.console import Console
 
     from chainrule.cli.messages import message_lines

@@ -14,14 +14,14 @@ _LEAST, _MOST = 20, 100_000
 
 
 def columns() -> int:
-    """Characters in a line."""
+    """The width in characters."""
     return max(_LEAST, shutil.get_terminal_size((ELSEWHERE, 24)).columns)
 
 
 def settle() -> None:
     """Make everything that prints, libraries too, see the same width: the variable COLUMNS, where there is no terminal.
 
-    What is no size is taken away: the libraries would stumble over it.
+    What is no number is removed from these variables, as libraries would stumble over it.
     """
     for name in ("LINES", "TERMINAL_WIDTH"):
         if name in os.environ and not _size(os.environ[name]):
@@ -40,5 +40,5 @@ def settle() -> None:
 
 
 def _size(text: str) -> int:
-    """The width of a terminal in characters; 0 for what is none."""
+    """The width of a terminal in characters; 0 if it is none."""
     return min(_MOST, written_whole(text) or 0) if text.isascii() else 0
