@@ -8,6 +8,7 @@
     curves.svg              loss and accuracy as a picture
     result.json             written at the end: the final figures and the confusion matrix
     notes.txt               what a person should know of the images of a folder, with every file that is left out
+    evaluation/             what `chainrule evaluate` leaves: see ``evaluation_files``
     .lock                   held by the process that trains
 
 The folder appears with its configuration in it, by renaming, so a run that was killed at any moment can be resumed.
