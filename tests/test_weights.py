@@ -18,6 +18,7 @@ import chainrule as cr
 from chainrule import UserError, models, nn
 from chainrule.formats import WeightFile
 from chainrule.models import MODELS, Loaded, load_weights, nearest_model
+from chainrule.models.layouts import best_view, views
 from chainrule.nn.fitting import grouped
 from chainrule.tensor import tracing
 
@@ -247,6 +248,51 @@ def test_a_file_of_each_model_names_that_model_whatever_its_classes(name: str, m
     fit = nearest_model(file)
     assert fit is not None
     assert (fit.name, fit.classes, fit.channels, fit.whole) == (name, 17, entry.image[0], True)
+
+
+OTHERS = json.loads((Path(__file__).parent / "expected" / "other_names.json").read_text())
+
+
+class OfOthers(WeightFile):
+    """A file of a network with the names and shapes of others: all numbers of an entry are its place."""
+
+    def __init__(self, name: str) -> None:
+        self.path, self.metadata = Path(f"{name}.safetensors"), {}
+        self.shapes = {path: tuple(shape) for path, shape in OTHERS[name].items()}
+        self.dtypes = dict.fromkeys(self.shapes, "float32")
+        self._places = {path: place for place, path in enumerate(self.shapes)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.full(self.shapes[name], self._places[name], np.float32)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_names_of_timm_and_hugging_face_are_translated(name: str) -> None:
+    """Each to another, of the same kind (weight, bias, ...), and all shapes fit."""
+    file = OfOthers(name)
+    fit = nearest_model(file)
+    assert fit is not None
+    assert (fit.name, fit.classes, fit.whole) == (name.split()[1], 1000, True)
+    view = best_view(views(file), models.weights._of_catalogue(fit.name)[0])
+    assert sorted(view.names.values()) == sorted(file)
+    kinds = {(ours.rpartition(".")[2], theirs.rpartition(".")[2]) for ours, theirs in view.names.items()}
+    assert {pair for pair in kinds if pair[0] != pair[1]} <= {
+        ("layer_scale", "gamma"),
+        ("layer_scale", "layer_scale_parameter"),
+    }
+
+
+def test_what_others_keep_in_another_shape_is_brought_into_ours() -> None:
+    with tracing():
+        model = models.convnext_tiny()
+    loaded = load_weights(model, OfOthers("transformers convnext_tiny"))
+    assert loaded.notes == (
+        "names in the file are those of Hugging Face's ConvNeXt, and were translated; its last normalisation adds 1e-12 to the "
+        "variance there and 1e-6 here, so scores differ by some millionths",
+    )
+    place = list(OTHERS["transformers convnext_tiny"]).index("convnext.encoder.stages.2.layers.8.layer_scale_parameter")
+    assert model.features[5][8].layer_scale.shape == (384, 1, 1)
+    assert (model.features[5][8].layer_scale.numpy() == place).all()
 
 
 def test_a_file_of_another_model_names_the_one_that_fits(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import WeightFile
 from chainrule.models.catalogue import MODELS
+from chainrule.models.layouts import REMARKS, View, best_view, views
 from chainrule.nn import Module
 from chainrule.nn.fitting import Misfit, Shape, compared, grouped
 from chainrule.tensor import tracing
@@ -64,11 +65,11 @@ for _class in (Loaded, Fit):
 class _Renamed(Mapping[str, Any]):
     """Entries of a file under the names that a model has for them, read when they are asked for."""
 
-    def __init__(self, file: WeightFile, names: Mapping[str, str]) -> None:
-        self._file, self._names = file, names
+    def __init__(self, file: WeightFile, names: Mapping[str, str], shapes: Mapping[str, Shape]) -> None:
+        self._file, self._names, self._shapes = file, names, shapes
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return self._file[self._names[name]]
+        return self._file[self._names[name]].reshape(self._shapes[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -88,7 +89,8 @@ def load_weights(
 
     ``path`` is a safetensors file, an index of shards (``*.safetensors.index.json``) or a folder that holds either. Numbers are
     converted to the dtype of the parameter. If all names of the model stand in the file behind a prefix (``model.``,
-    ``module.``), what has it is taken. Counts of batches (``num_batches_tracked``) may be missing.
+    ``module.``), what has it is taken; names of timm and Hugging Face are translated, as ``chainrule.models.layouts`` lists.
+    Counts of batches (``num_batches_tracked``) may be missing.
 
     ``new_classifier`` leaves the last layer of the model as it is, for other classes than those of the file.
     ``strict=False`` tolerates missing and unexpected names, but never wrong shapes.
@@ -101,13 +103,16 @@ def load_weights(
         raise UserError(f"load_weights: needs the model, an nn.Module, got a {type(model).__name__}")
     file = path if isinstance(path, WeightFile) else WeightFile(path)
     shapes = _shapes(model)
-    prefix = _prefix(_under_prefixes(file), shapes)
-    names = {name.removeprefix(prefix): name for name in file if name.startswith(prefix)}
+    view = best_view(views(file), shapes)
+    names = dict(view.names)
     notes = []
-    if prefix:
-        others = [name for name in file if not name.startswith(prefix)]
+    if view.layout:
+        remark = f"; {REMARKS[view.layout]}" if view.layout in REMARKS else ""
+        notes.append(f"names in the file are those of {view.layout}, and were translated{remark}")
+    if view.prefix:
+        others = [name for name in file if not name.startswith(view.prefix)]
         notes.append(
-            f"names in the file begin with {displayed(prefix)!r}, which is left out"
+            f"names in the file begin with {displayed(view.prefix)!r}, which is left out"
             + (f"; what does not is not used: {grouped(list(map(displayed, others)))}" if others else "")
         )
     unused = [name for name in names if name not in shapes and _has_no_use(name, shapes)]
@@ -120,7 +125,8 @@ def load_weights(
     if new_classifier:
         notes.append(_left_alone(last, names, file, shapes))
         names = {name: there for name, there in names.items() if not _belongs(name, last)}
-    misfit = _misfit(model, {name: file.shapes[there] for name, there in names.items()}, last if new_classifier else None)
+    given = {name: view.shape(file.shapes[there], shapes.get(name)) for name, there in names.items()}
+    misfit = _misfit(model, given, last if new_classifier else None)
     kept = tuple(name for name in misfit.missing if name.endswith(_COUNTS))
     misfit = Misfit(tuple(name for name in misfit.missing if name not in kept), misfit.unexpected, misfit.shapes)
     lacking, surplus = misfit.missing, misfit.unexpected
@@ -130,7 +136,8 @@ def load_weights(
         raise _does_not_fit(file, model, misfit, last)
     _check_numbers(file, model, names)
     file.verify()
-    model.load_state_dict(_Renamed(file, {name: there for name, there in names.items() if name in shapes}), strict=False)
+    taken = {name: there for name, there in names.items() if name in shapes}
+    model.load_state_dict(_Renamed(file, taken, shapes), strict=False)
     missing = tuple(name for name in shapes if new_classifier and _belongs(name, last)) + lacking + kept
     return Loaded(tuple(notes), missing, (*surplus, *unused))
 
@@ -161,8 +168,9 @@ def classifier(model: Module) -> str:
 def classes_of(model: Module, file: WeightFile) -> int | None:
     """The number of classes that the classifier in a file is for, which has the name of the ``model``'s; None if there is none
     of that name."""
-    last, under = classifier(model), _under_prefixes(file)
-    shape = file.shapes.get(f"{_prefix(under, _shapes(model))}{last}.weight" if last else "weight")
+    last, view = classifier(model), best_view(views(file), _shapes(model))
+    there = view.names.get(f"{last}.weight" if last else "weight")
+    shape = file.shapes[there] if there is not None else ()
     return shape[0] if shape else None
 
 
@@ -183,23 +191,6 @@ def _has_no_use(name: str, shapes: Mapping[str, Shape]) -> bool:
         return True
     beginnings = {start for entry in MODELS.values() for start in entry.auxiliary}
     return any(name.startswith(start) and not any(one.startswith(start) for one in shapes) for start in beginnings)
-
-
-def _under_prefixes(file: Iterable[str]) -> dict[str, set[str]]:
-    """The names of a file without each of the prefixes that many of them have, and without any."""
-    names = set(file)
-    found = {"": names}
-    for depth in (1, 2, 3):
-        starts = Counter(".".join(parts[:depth]) + "." for parts in (name.split(".") for name in names) if len(parts) > depth)
-        for start, _ in starts.most_common(4):
-            found[start] = {name.removeprefix(start) for name in names if name.startswith(start)}
-    return found
-
-
-def _prefix(under: Mapping[str, set[str]], model: Collection[str]) -> str:
-    """What stands in front of the model's names in a file, such as ``model.``; empty if nothing does."""
-    wanted = set(model)
-    return max(under, key=lambda start: (len(wanted & under[start]), -len(start)))
 
 
 def _does_not_fit(file: WeightFile, model: Module, misfit: Misfit, last: str) -> UserError:
@@ -241,10 +232,10 @@ def nearest_model(file: WeightFile) -> Fit | None:
     The number of classes, and of channels of the images, may be another.
     """
     total = sum(int(np.prod(shape, dtype=np.int64)) for shape in file.shapes.values())
-    under = _under_prefixes(file.shapes)
+    known = views(file.shapes)
     best: Fit | None = None
     for name in sorted(MODELS, key=lambda name: abs(MODELS[name].parameters - total)):
-        fit = _fit(name, file.shapes, under)
+        fit = _fit(name, file.shapes, known)
         if fit.whole:
             return fit
         if best is None or fit.fitting / fit.entries > best.fitting / best.entries:
@@ -258,23 +249,23 @@ def classes_in(file: WeightFile, name: str) -> tuple[int, int]:
 
     Where it does not say, being of another model, they are the model's usual ones.
     """
-    fit = _fit(name, file.shapes, _under_prefixes(file.shapes))
+    fit = _fit(name, file.shapes, views(file.shapes))
     return fit.classes, fit.channels
 
 
-def _fit(name: str, file: Mapping[str, Shape], under: Mapping[str, set[str]]) -> Fit:
+def _fit(name: str, file: Mapping[str, Shape], known: Sequence[View]) -> Fit:
     shapes, last = _of_catalogue(name)
-    prefix = _prefix(under, shapes)
+    view = best_view(known, shapes)
     first = next(iter(shapes))
     entry = MODELS[name]
     fitting, classes, channels = 0, entry.classes, entry.image[0]
     for path, shape in shapes.items():
-        found = file.get(prefix + path)
-        fits = found == shape
-        if not fits and found is not None and len(found) == len(shape):
-            if _belongs(path, last) and found[1:] == shape[1:]:
+        found = file.get(view.names.get(path, ""))
+        fits = found is not None and view.shape(found, shape) == shape
+        if not fits and found is not None and len(found) >= len(shape):
+            if _belongs(path, last) and math.prod(found[1:]) == math.prod(shape[1:]):
                 fits, classes = True, found[0]
-            elif path == first and len(shape) == 4 and found[:1] + found[2:] == shape[:1] + shape[2:]:
+            elif path == first and len(shape) == len(found) == 4 and found[:1] + found[2:] == shape[:1] + shape[2:]:
                 fits, channels = True, found[1]
         fitting += fits
     return Fit(name, classes, channels, fitting, len(shapes))
