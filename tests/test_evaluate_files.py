@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule.cli import reading
 from chainrule.data import ArrayDataset
 from chainrule.train.confusion_picture import confusion_picture
+from chainrule.train.contact_sheet import contact_sheet
 from chainrule.train.drawing import Box, Words, can_be_written, fitting
 from chainrule.train.evaluation import Answers, Evaluation, wilson_interval
 from chainrule.train.evaluation_files import MOST_SHOWN, check_folder, worst_images, write_evaluation
@@ -168,6 +170,22 @@ def test_figures_are_shown_though_they_cannot_be_written(run: Path, monkeypatch:
     )
 
 
+def test_progress_is_shown(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what takes longer than a second; here, of what takes longer than no time."""
+    monkeypatch.setattr(reading, "_QUIET", -1.0)
+    monkeypatch.setattr(reading, "_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("chainrule.cli.commands.evaluate._BATCH", 2)
+    photos = run.parent / "photos"
+    said = command("evaluate", run, "--out", tmp_path / "e").err
+    assert [line for line in said.splitlines() if line.startswith("judging")] == [
+        f"judging {photos} test: {done:,} of 6 images" for done in (2, 4)
+    ]
+    monkeypatch.setattr("chainrule.train.predict._BATCH", 25)
+    assert command("predict", run, photos, "--out", tmp_path / "p.csv").err == (
+        "predicting: 25 of 60 images\npredicting: 50 of 60 images\n"
+    )
+
+
 # ---- pictures
 
 
@@ -215,6 +233,21 @@ def test_long_and_foreign_names_have_room(tmp_path: Path) -> None:
         with Image.open(tmp_path / "e" / name) as image:
             assert min(image.size) > 300
     assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["classes"] == names
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5), (3, 12, 12), (3, 200, 90), (1, 500, 500)])
+def test_images_of_any_size_and_kind_are_shown(shape: tuple[int, int, int]) -> None:
+    """Floats too, of which a sheet is the same as of bytes of the same brightness."""
+    found, data = evaluation(["a", "b"], 3, shape)
+    worst = worst_images(found, None)
+    pixels = data.images([one.place for one in worst])
+    pixels[:, :, 0, 0], pixels[:, :, -1, -1] = 0, 255
+    floats = pixels.astype(np.float32)
+    sheets = [contact_sheet("three", images, worst) for images in (pixels, floats / 255, floats - 128)]
+    of_bytes, of_floats, beyond = (np.asarray(Image.open(io.BytesIO(sheet))).astype(int) for sheet in sheets)
+    assert of_bytes.std() > 20
+    assert np.abs(of_bytes - of_floats).max() <= 2
+    assert np.abs(of_bytes - beyond).max() <= 2
 
 
 def test_of_many_images_the_worst_are_shown() -> None:

@@ -22,7 +22,7 @@ _MARGIN = 16
 def confusion_picture(evaluation: Evaluation) -> Drawing:
     """The picture of ``evaluation.confusion``."""
     count = len(evaluation.classes)
-    side = next((side for most, side in _SIDES if count <= most), max(2, _LARGEST // count))
+    side = next((side for most, side in _SIDES if count <= most), max(1, _LARGEST // count))
     named = count <= _SIDES[-1][0]
     letters = min(13.0, side - 6.0)
     names = [fitting(name, letters, _NAME) for name in evaluation.classes] if named else []

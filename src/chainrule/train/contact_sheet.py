@@ -34,8 +34,9 @@ class Judged:
 
 
 def contact_sheet(title: str, images: np.ndarray[Any, Any], judged: Sequence[Judged]) -> bytes:
-    """A PNG of ``images`` (N, C, H, W), uint8 or float from 0 to 1, in the order of ``judged``, as the network gets them: small
-    ones are enlarged by a whole number, so that their pixels are seen."""
+    """A PNG of ``images`` (N, C, H, W) in the order of ``judged``, in the size in which the network gets them: small ones are
+    enlarged by a whole number, so that their pixels are seen. uint8 is shown as it is, floats from 0 to 1, or from the least of
+    an image's values to the largest where they go beyond that."""
     from PIL import Image, ImageDraw
 
     across = min(_ACROSS, max(3, len(judged)))
@@ -67,7 +68,8 @@ def _picture(pixels: np.ndarray[Any, Any]) -> Any:
     from PIL import Image
 
     if pixels.dtype != np.uint8:
-        pixels = (255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+        low, high = min(0.0, float(pixels.min())), max(1.0, float(pixels.max()))
+        pixels = (255 * (pixels - low) / (high - low)).astype(np.uint8)
     channels = pixels.shape[0]
     array = pixels.transpose(1, 2, 0) if channels == 3 else np.repeat(pixels[:1].transpose(1, 2, 0), 3, axis=2)
     image = Image.fromarray(np.ascontiguousarray(array))

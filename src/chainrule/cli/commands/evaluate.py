@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from chainrule.data import Dataset
     from chainrule.train import TrainedModel
 
+_BATCH = 250  # images that are judged at a time
+
 
 @app.command(
     cls=NamingCommand,
@@ -74,7 +76,7 @@ def evaluate(
             f"{trained.source} and {test.name} have different classes: {difference(trained.classes, test.classes)}: "
             "give data with the classes that it was trained on"
         )
-    loader = Loader(test, 250, shuffle=False, transforms=[trained.normalise])
+    loader = Loader(test, _BATCH, shuffle=False, transforms=[trained.normalise])
     done = 0
     with ReadingProgress(beside()) as progress:
 
