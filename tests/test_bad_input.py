@@ -138,6 +138,12 @@ LR_OF = "lr-of must be patterns, each with its learning rate above 0, such as 'f
             "(",
             "freeze: '(' is no regular expression (missing ), unterminated subpattern at position 0): see Python's re",
         ),
+        ("freeze", "a[[b]]", "freeze: 'a[[b]]' is no regular expression (Possible nested set at position 2): see Python's re"),
+        (
+            "freeze",
+            "a{9999999999}",
+            "freeze: 'a{9999999999}' is no regular expression (the repetition number is too large): see Python's re",
+        ),
         ("lr-of", "fc", f"{LR_OF}, got 'fc'"),
         ("lr-of", "fc=0", f"{LR_OF}, got 'fc=0'"),
         ("lr-of", "fc=0.1,", f"{LR_OF}, got 'fc=0.1,'"),

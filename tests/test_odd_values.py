@@ -169,6 +169,8 @@ BILLION = "must be at most 1,000,000,000, got "
 INTEGERS = {
     ("train", "--epochs"): ("epochs", 1),
     ("train", "--batch-size"): ("batch size", 1),
+    ("train", "--accumulate"): ("accumulate", 1),
+    ("train", "--patience"): ("patience", 0),
     ("train", "--seed"): ("seed", 0),
     ("train", "--limit"): ("limit", 0),
     ("train", "--workers"): ("workers", 0),
@@ -183,6 +185,12 @@ FLOATS = {
     ("train", "--momentum"): "momentum must be at least 0 and under 1, got {}",
     ("train", "--weight-decay"): "weight decay must be a finite number of at least 0, got {}",
     ("train", "--label-smoothing"): "label smoothing must be from 0 to 1, got {}",
+    ("train", "--clip-norm"): "clip-norm must be a finite number of at least 0, got {}",
+    ("train", "--clip-value"): "clip-value must be a finite number of at least 0, got {}",
+    ("train", "--warm-up"): "warm-up must be a whole number of steps, or, below 1, their share of all steps, got {}",
+    ("train", "--ema"): "ema must be at least 0 and under 1, got {}",
+    ("train", "--mixup"): "mixup must be a finite number of at least 0, got {}",
+    ("train", "--cutmix"): "cutmix must be a finite number of at least 0, got {}",
     ("explain", "--step"): "step: the learning rate must be a finite number, got {}",
 }
 

@@ -45,6 +45,8 @@ class WeightFile(Mapping[str, Any]):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike):
             raise UserError(f"weights: path must be the path of a file, got {path!r}")
+        if "\0" in os.fspath(path):
+            raise UserError(f"weights: no file has a name with a null character, got {os.fspath(path)!r}")
         self.path = _chosen(Path(path))
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}

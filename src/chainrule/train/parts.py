@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 from chainrule.arguments import explained
@@ -21,8 +22,10 @@ MOST_RATE = 3.4e38
 def check_pattern(option: str, pattern: str) -> None:
     """UserError, which begins with ``option``, unless ``pattern`` is a regular expression."""
     try:
-        re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python may read in another way some day is refused
+            re.compile(pattern)
+    except (re.error, Warning, RecursionError, OverflowError) as error:
         raise UserError(f"{option}: {displayed(pattern)!r} is no regular expression ({error}): see Python's re") from None
 
 
