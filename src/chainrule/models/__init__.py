@@ -14,6 +14,7 @@ from chainrule.models.cifar_resnet import resnet9, resnet20, resnet32, resnet56
 from chainrule.models.convnext import convnext_tiny
 from chainrule.models.densenet import densenet121
 from chainrule.models.efficientnet import efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3
+from chainrule.models.fastnet import fastnet
 from chainrule.models.googlenet import googlenet
 from chainrule.models.lenet import lenet
 from chainrule.models.mlp import mlp
@@ -85,6 +86,7 @@ __all__ = [
     "efficientnet_b1",
     "efficientnet_b2",
     "efficientnet_b3",
+    "fastnet",
     "googlenet",
     "lenet",
     "load_weights",

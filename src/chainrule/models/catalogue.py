@@ -12,6 +12,7 @@ from chainrule.models.cifar_resnet import resnet9, resnet20, resnet32, resnet56
 from chainrule.models.convnext import convnext_tiny
 from chainrule.models.densenet import densenet121
 from chainrule.models.efficientnet import efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3
+from chainrule.models.fastnet import fastnet
 from chainrule.models.googlenet import googlenet
 from chainrule.models.lenet import lenet
 from chainrule.models.mlp import mlp
@@ -71,6 +72,7 @@ MODELS: dict[str, Entry] = {
     "mlp": Entry(mlp, _DIGIT, 10, 1, 535_818, 535_040, None, "Rumelhart et al. 1986", sized=True),
     "lenet": Entry(lenet, _DIGIT, 10, 12, 61_706, 416_520, 16, "LeCun et al. 1998", sized=True),
     "resnet9": Entry(resnet9, _SMALL, 10, 8, 6_573_120, 379_261_952, 64, "Coleman et al. 2017"),
+    "fastnet": Entry(fastnet, _SMALL, 10, 9, 1_971_640, 118_147_360, 51, "Jordan 2024"),
     "resnet20": Entry(resnet20, _SMALL, 10, 1, 269_722, 40_551_040, 81, "He et al. 2015"),
     "resnet32": Entry(resnet32, _SMALL, 10, 1, 464_154, 68_862_592, 137, "He et al. 2015"),
     "resnet56": Entry(resnet56, _SMALL, 10, 1, 853_018, 125_485_696, 249, "He et al. 2015"),

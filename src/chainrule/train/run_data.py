@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from chainrule.arguments import explained
-from chainrule.data import ArrayDataset, Dataset
+from chainrule.data import ArrayDataset, Dataset, Normalize
 from chainrule.data.sampling import evenly_drawn
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.nn import Module
 from chainrule.tensor import no_grad, placeholder, tracing
 from chainrule.train.config import Config
+
+_MOST_SHOWN = 2_000
+"""Training images that a model may take its initial values from."""
 
 
 def prepared(config: Config, training: Dataset, test: Dataset) -> Dataset:
@@ -46,6 +49,17 @@ def check_scores(model: Module, name: str, image_shape: tuple[int, int, int], cl
             f"model {displayed(name)} gives scores {given} for N images of {images}, and there are {classes} classes: its last "
             f"layer must give (N, {classes})"
         )
+
+
+def initialise_from(model: Module, training: Dataset, normalise: Normalize) -> None:
+    """Show training images to a model that takes its initial values from them, by a method ``initialise_from(images)``.
+
+    It gets at most 2,000 of them, drawn evenly: normalised (N, C, H, W), neither moved nor mirrored.
+    """
+    method = getattr(model, "initialise_from", None)
+    if callable(method):
+        count = min(len(training), _MOST_SHOWN)
+        method(normalise(training.images(evenly_drawn(count, len(training))), np.random.default_rng(0)))
 
 
 def _check_test_labels(training: Dataset, test: Dataset) -> None:

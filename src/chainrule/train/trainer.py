@@ -32,7 +32,7 @@ from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
-from chainrule.train.run_data import check_scores, data_facts, describe, prepared
+from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
 from chainrule.train.run_folder import RunFolder
 from chainrule.train.step import TrainingStep
 from chainrule.train.transfer import begin_with
@@ -71,6 +71,8 @@ class Trainer:
         self.model = self.model.astype(config.dtype).train()
         check_scores(self.model, config.model, training.image_shape, len(self.classes))
         self.loaded: tuple[str, ...] = ()
+        if not folder.checkpoint.exists():
+            initialise_from(self.model, training, normalise)
         if config.weights and not folder.checkpoint.exists():
             self.loaded = begin_with(self.model, config.weights, config.weights_digest, channels, len(self.classes))
         self.frozen = freeze(self.model, config.freeze) if config.freeze else []
