@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from chainrule.arguments import explained, explained_methods
 from chainrule.data.arguments import bounds_of, check_batch, height_and_width
@@ -36,6 +35,8 @@ class RandomResizedCrop:
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """A box of each image, resized: (B,C,H,W) -> (B,C,*size)."""
+        from PIL import Image  # which takes longer to load than all of this package
+
         check_batch("RandomResizedCrop", images)
         result = np.empty((*images.shape[:2], *self.size), images.dtype)
         for image, resized, box in zip(images, result, self.boxes(images.shape, rng), strict=True):

@@ -30,12 +30,14 @@ def whole(low: int = 0, high: int | None = None) -> Check:
     return check
 
 
-def number(low: float = -math.inf, above: float | None = None) -> Check:
-    """A check for a finite number of at least ``low`` or, if given, above ``above``."""
+def number(low: float = -math.inf, above: float | None = None, high: float = math.inf) -> Check:
+    """A check for a finite number from ``low`` to ``high`` or, if given, above ``above``."""
     limits = f" above {above:g}" if above is not None else f" of at least {low:g}" if low > -math.inf else ""
+    limits += f" and at most {high:g}" if high < math.inf else ""
 
     def check(value: Any) -> str | None:
-        fits = type(value) in (int, float) and math.isfinite(value) and value >= low and (above is None or value > above)
+        finite = type(value) in (int, float) and math.isfinite(value)
+        fits = finite and low <= value <= high and (above is None or value > above)
         return None if fits else f"a finite number{limits}"
 
     return check

@@ -111,7 +111,7 @@ _CHECKPOINT = (
     Field("epoch", fields=_SUMS),
     Field("row", fields=_SUMS),
     Field("judged", whole()),
-    Field("best", fields=(Field("epoch", whole()), Field("accuracy", number(0)), Field("loss", number(0)))),
+    Field("best", fields=(Field("epoch", whole()), Field("accuracy", number(0, high=1)), Field("loss", number(0)))),
     Field("seconds", number(0)),
     Field("metrics_size", whole()),
     Field("metrics_checksum", text()),
@@ -188,6 +188,12 @@ def _check_sums(path: Path, progress: Progress) -> None:
     if progress.best.epoch > progress.judged:
         raise UserError(
             f"checkpoint {displayed(path)}: best.epoch is {progress.best.epoch}, more than judged, {progress.judged}: {_REMEDY}"
+        )
+    cursor = progress.cursor or {"epoch": 0, "batch": 0}
+    ended = cursor["epoch"]  # the last of them is judged after its last step, and a stop may come in between
+    if progress.judged not in (ended, ended - (cursor["batch"] == 0 < ended)):
+        raise UserError(
+            f"checkpoint {displayed(path)}: judged is {progress.judged}, but the epochs that have ended are {ended}: {_REMEDY}"
         )
     if progress.step and progress.cursor is None:
         raise UserError(f"checkpoint {displayed(path)}: cursor is null at step {progress.step}: {_REMEDY}")
