@@ -633,6 +633,28 @@ def test_empty_class_folders_of_splits(tmp_path: Path) -> None:
     assert refused(look_at, tmp_path) == f"{test}: no class has an image to test on: add images"
 
 
+def test_classes_a_level_deeper(tmp_path: Path) -> None:
+    """An archive often unpacks to a folder within a folder, or to Train and Test: the message says what to do."""
+    for name in ("cat", "dog"):
+        save(tmp_path / "archive" / "photos" / name / "1.png")
+        save(tmp_path / "archive" / "photos" / name / "2.png")
+        save(tmp_path / "splits" / "Test" / name / "1.png")
+        save(tmp_path / "splits" / "Train" / name / "1.png")
+    empty = "is a class folder without images (.png, .jpg, ...); its cat is a folder within a class, which leaves no class"
+    photos, test = tmp_path / "archive" / "photos", tmp_path / "splits" / "Test"
+    assert refused(look_at, photos.parent) == (
+        f"{photos} {empty}: add images, or, if the folders in {photos} are the classes, take {photos}; a classifier needs at "
+        "least 2 classes"
+    )
+    assert refused(look_at, test.parent) == (
+        f"{test} {empty}: call the folders of training and test images train and test (or val); a classifier needs at least 2 "
+        "classes"
+    )
+    test.rename(tmp_path / "splits" / "test")
+    (tmp_path / "splits" / "Train").rename(tmp_path / "splits" / "train")
+    assert look_at(photos).classes == look_at(test.parent).classes == ["cat", "dog"]
+
+
 # ---- formats
 
 

@@ -132,6 +132,31 @@ def test_a_class_with_a_single_image(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [0, 200], ids=["no image", "cut off"])
+def test_a_class_of_which_every_test_image_is_damaged(size: int, tmp_path: Path) -> None:
+    """The image that is held out of each class may be the one that cannot be read, which the header may tell or not."""
+    folder = image_folder(tmp_path / "photos", each=4, shape=(40, 40))
+    held_out = next(path for path in look_at(folder).splits["test"] if path.path.parent.name == "dog").path
+    whole = random_image(held_out, (40, 40)).read_bytes()
+    held_out.write_bytes(whole[:size])
+    untested = "warning: 1 class has no image to test on: how well it is recognised stays unknown\n  dog"
+    expected = [untested, f"left out: 1 of 8 images\n  dog/{held_out.name} is "]
+    notes = said(folder)
+    assert (notes[0], notes[1][: len(expected[1])], len(notes)) == (*expected, 2)
+    assert [note.text() for note in open_test_images(str(folder), (1, 40, 40)).notes][0] == untested
+    held_out.write_bytes(whole)
+    assert said(folder) == []
+
+
+def test_a_class_of_which_a_single_training_image_is_whole(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", each=4, shape=(40, 40))
+    next((folder / "cat").iterdir()).unlink()
+    cut = next(file.path for file in look_at(folder).splits["train"] if file.path.parent.name == "cat")
+    assert said(folder) == []
+    cut.write_bytes(random_image(cut, (40, 40)).read_bytes()[:200])
+    assert said(folder)[0] == "warning: 1 class has a single image to train on, from which little can be learned\n  cat"
+
+
 def test_classes_of_very_different_sizes(tmp_path: Path) -> None:
     folder = three_folders(tmp_path)
     for number in range(190):

@@ -106,21 +106,30 @@ class FolderContents:
                     f"{displayed(first.path.name)}, which {first.reason}: repair or remove them, or remove the folder"
                 )
 
+    def not_tested(self, damaged: Sequence[LeftOut] = ()) -> list[str]:
+        """The classes without an image to test on that can be read: headers tell of some, ``damaged`` of the others."""
+        lost, found = {one.path for one in damaged}, set(self.untested)
+        for split, files in self.splits.items():
+            if split != "train":
+                tested = {file.label for file in files if file.path not in lost}
+                found |= {name for label, name in enumerate(self.classes) if label not in tested}
+        return sorted(found)
+
     def notes(self, damaged: Sequence[LeftOut] = (), others: bool = True) -> list[Note]:
         """What is left out, and why, in words. ``damaged`` are files whose headers were whole; with ``others``, files that are
         not named like images are mentioned too."""
-        unreadable = [*self.unreadable, *damaged]
+        unreadable, untested = [*self.unreadable, *damaged], self.not_tested(damaged)
         found = []
         if self.empty:
             total = len(self.classes) + len(self.empty)
             found.append(Note(f"left out: {len(self.empty):,} of {_count(total, 'class', 'classes')}", self.told(self.empty)))
-        if self.untested:
-            one = len(self.untested) == 1
+        if untested:
+            one = len(untested) == 1
             words = (
-                f"warning: {'1 class has' if one else f'{len(self.untested):,} classes have'} no image to test on: how well "
+                f"warning: {'1 class has' if one else f'{len(untested):,} classes have'} no image to test on: how well "
                 f"{'it is' if one else 'they are'} recognised stays unknown"
             )
-            found.append(Note(words, tuple(map(displayed, self.untested))))
+            found.append(Note(words, tuple(map(displayed, untested))))
         if unreadable:
             found.append(Note(f"left out: {len(unreadable):,} of {_count(self.looked_at, 'image')}", self.told(unreadable)))
         if others and self.others:
@@ -225,8 +234,9 @@ def _classes_with_images(folder: Path, contents: FolderContents, tell: bool = Tr
     if contents.empty and len(contents.classes) < 2:
         first = contents.empty[0]
         left = f"a single class, {contents.classes[0]!r}" if contents.classes else "no class"
+        remedy = _where_classes_may_be([one.path for one in contents.empty])
         raise UserError(
-            f"{displayed(first.path)} {first.reason}, which leaves {left}: add images; a classifier needs at least 2 classes"
+            f"{displayed(first.path)} {first.reason}, which leaves {left}: {remedy}; a classifier needs at least 2 classes"
         )
     return {name: images for name, images in found.items() if images}
 
@@ -237,6 +247,16 @@ def _note_untested(contents: FolderContents, testing: Mapping[str, Sequence[Path
     if len(untested) == len(contents.classes):
         raise UserError(f"{displayed(contents.names[split])}: no class has an image to test on{why}: add images")
     contents.untested = sorted({*contents.untested, *untested})
+
+
+def _where_classes_may_be(empty: Sequence[Path]) -> str:
+    """What to do if ``empty`` folders, which hold no images, were taken for all classes: the classes may lie a level deeper."""
+    holding = next((folder for folder in empty if any(map(_is_folder, _entries(folder)))), None)
+    if holding is None:
+        return "add images"
+    if any(folder.name.lower().startswith("train") for folder in empty):
+        return "call the folders of training and test images train and test (or val)"
+    return f"add images, or, if the folders in {displayed(holding)} are the classes, take {displayed(holding)}"
 
 
 def _why_empty(folder: Path) -> str:

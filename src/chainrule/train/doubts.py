@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.data.folder_contents import FolderContents, Note
+from chainrule.data.folder_contents import FolderContents, ImageFile, LeftOut, Note
 from chainrule.data.image_folders import Reading
 from chainrule.display import displayed
 
@@ -31,17 +31,18 @@ class _Copy:
     split: str
 
 
-def doubts_of_classes(contents: FolderContents) -> list[Note]:
-    """Classes with a single training image, and of very different sizes."""
-    sizes = Counter(file.label for file in contents.splits["train"])
+def doubts_of_classes(training: Sequence[ImageFile], classes: Sequence[str], damaged: Sequence[LeftOut] = ()) -> list[Note]:
+    """Classes with a single training image, and of very different sizes; ``damaged`` files are not trained on."""
+    lost = {one.path for one in damaged}
+    sizes = Counter(file.label for file in training if file.path not in lost)
     found = []
-    single = [displayed(contents.classes[label]) for label in sorted(sizes) if sizes[label] == 1]
+    single = [displayed(classes[label]) for label in sorted(sizes) if sizes[label] == 1]
     if single:
         have = "1 class has" if len(single) == 1 else f"{len(single):,} classes have"
         found.append(Note(f"warning: {have} a single image to train on, from which little can be learned", tuple(single)))
     (largest, most), (smallest, least) = sizes.most_common()[0], sizes.most_common()[-1]
     if most >= _IMBALANCE * least:
-        names = [displayed(contents.classes[label]) for label in (largest, smallest)]
+        names = [displayed(classes[label]) for label in (largest, smallest)]
         words = (
             f"warning: {names[0]} has {most:,} images to train on, {names[1]} {least:,}: {most / least:,.0f} times as many, so "
             "accuracy says little of small classes; `chainrule evaluate` gives it class by class"

@@ -77,7 +77,8 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
         about = f"{training.name}: {counts}, {_kind(training.image_shape)}"
         return Opened(config, training, test, about)
     contents = look_at(folder, watch=watch)
-    notes = doubts_of_classes(contents)
+    trained = contents.splits["train"]  # also if a limit leaves some of them out
+    notes: list[Note] = []
     mode = config.image_mode or common_mode(contents.files)
     usual = proposed_size(contents.files, MODELS.get(config.model))
     size = config.size or usual
@@ -97,6 +98,7 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     readings = {split: one.read(keep[split], watch) for split, one in folders.items()}
     damaged = [file for reading in readings.values() for file in reading.damaged]
     contents.check([*contents.unreadable, *damaged])
+    notes = [*doubts_of_classes(trained, contents.classes, damaged), *notes]
     notes += [*_told(contents, list(readings.values())), *doubts_of_images(contents, readings)]
     tested = {split: len(reading.files) for split, reading in readings.items() if split != "train"}
     counts = _counts(len(readings["train"].files), tested, classes)
