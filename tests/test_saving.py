@@ -64,8 +64,10 @@ def test_what_is_nested_comes_back(tmp_path: Path) -> None:
         "": np.arange(1),
     }
     assert same(again(tmp_path / "file", value), value)
-    for alone in (np.arange(3), 3, "text", None, [], {}):
+    for alone in (np.arange(3), 3, "text", None, [], {}, {"v": "text"}, {"v": {}}, {"v": []}, "\ud800"):
         assert same(again(tmp_path / "file", alone), alone)
+    for length in range(64):
+        assert again(tmp_path / "file", "x" * length) == "x" * length
     ordered = OrderedDict(a=np.ones(1))
     assert same(again(tmp_path / "file", ordered), dict(ordered))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 import chainrule as cr
 from chainrule import UserError, models
-from chainrule.formats import convert_torch_file, load_torch_file
+from chainrule.formats import convert_torch_file, load_torch_file, save_safetensors
 from chainrule.formats.pickles import Refused, read_pickle
 from chainrule.models import load_weights
 from running import done, refused
@@ -402,6 +402,7 @@ def test_a_file_cut_off_anywhere_or_with_a_flipped_byte_is_refused_or_reads_the_
         (PICKLE({"a": 1}), "is a pickle, but not of torch.save: save the tensors with torch.save"),
         (b"\0" * 257 + b"ustar" + bytes(300), "is in the format of PyTorch before 0.2, a tar archive"),
         (b"\x10\0\0\0\0\0\0\0{}", "is a safetensors file already: it needs no conversion"),
+        (b"\x80\2\0\0\0\0\0\0{}", "is a safetensors file already: it needs no conversion"),
         (b"PK\3\4", "cannot be converted: it is no whole zip archive"),
     ],
 )
@@ -411,9 +412,21 @@ def test_files_of_other_kinds_are_told_from_torchs(content: bytes, reason: str, 
     with pytest.raises(UserError) as caught:
         convert_torch_file(path, tmp_path / "out")
     assert str(caught.value).startswith(f"{path} {reason}")
-    for no_file in (tmp_path, tmp_path / "missing.pth"):
-        with pytest.raises(UserError, match=r"does not exist: expected a file of torch.save$"):
+    for no_file, why in ((tmp_path, "is a folder"), (tmp_path / "missing.pth", "does not exist")):
+        with pytest.raises(UserError) as caught:
             convert_torch_file(no_file, tmp_path / "out")
+        assert str(caught.value) == f"{no_file} {why}: expected a file of torch.save"
+
+
+def test_a_tensor_whose_name_no_safetensors_file_can_hold_is_refused(tmp_path: Path) -> None:
+    for name, why in (
+        ("__metadata__", "no tensor of a safetensors file can be named '__metadata__': give it another name"),
+        ("a\ud800", "'a\\ud800' cannot be written in UTF-8: give the tensor another name"),
+    ):
+        with pytest.raises(UserError) as caught:
+            save_safetensors(tmp_path / "out", {"w": np.ones(1), name: np.ones(2)})
+        assert str(caught.value) == f"save_safetensors: {why}"
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- before PyTorch 1.6

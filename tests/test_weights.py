@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 import chainrule as cr
 from chainrule import UserError, models, nn
-from chainrule.formats import WeightFile
+from chainrule.formats import WeightFile, convert_torch_file
 from chainrule.models import MODELS, Loaded, load_weights, nearest_model
 from chainrule.models.layouts import best_view, views
 from chainrule.nn.fitting import grouped
@@ -347,6 +347,18 @@ def test_a_pickle_is_not_read_but_told_how_to_convert(start: bytes, tmp_path: Pa
             f"{path} is a pickle, as torch.save writes it, which may run code when it is read, so it is not: "
             f"`chainrule convert {path}` takes the tensors out of it into a safetensors file"
         )
+
+
+@pytest.mark.parametrize("file_name", ["weights.safetensors", "weights.bin"])
+@pytest.mark.parametrize("length", range(96, 648, 8))
+def test_no_safetensors_file_is_taken_for_a_pickle(length: int, file_name: str, tmp_path: Path) -> None:
+    """Its first byte is the lowest of the length of its header, which is that of a pickle for one file in 32."""
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'.ljust(length)
+    path = tmp_path / file_name
+    path.write_bytes(length.to_bytes(8, "little") + header + np.arange(2, dtype="<f4").tobytes())
+    assert cr.load(path)["a"].tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"is a safetensors file already: it needs no conversion$"):
+        convert_torch_file(path, tmp_path / "out")
 
 
 # ---- shards

@@ -22,6 +22,9 @@ _LENGTH = struct.Struct("<Q")
 CHECKSUM = "checksum"
 """The entry of the metadata with the checksum of everything else."""
 
+BEGINNING = 9
+"""How many bytes of a file ``begins_as_safetensors`` asks for."""
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -43,6 +46,7 @@ def save_safetensors(
         )
     arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()}
     for name, array in arrays.items():
+        _check_name(name)
         if array.dtype.kind in "OSU":
             raise UserError(f"save_safetensors: {name!r} holds no numbers, but {array.dtype.name}")
     if metadata is not None and not all(isinstance(text, str) for item in metadata.items() for text in item):
@@ -56,6 +60,14 @@ def save_safetensors(
     except SafetensorError as error:  # the format has no such dtype
         raise UserError(f"save_safetensors: {error}: convert the array to another") from None
     write_atomically(path, _with_metadata(content, said))
+
+
+def _check_name(name: str) -> None:
+    """A UserError for a name that no tensor of a safetensors file can have."""
+    if name == "__metadata__":  # in the header, this is the place of the metadata
+        raise UserError("save_safetensors: no tensor of a safetensors file can be named '__metadata__': give it another name")
+    if any("\ud800" <= sign <= "\udfff" for sign in name):  # halves of surrogate pairs, as names in damaged files may hold
+        raise UserError(f"save_safetensors: {displayed(repr(name))} cannot be written in UTF-8: give the tensor another name")
 
 
 @explained
@@ -96,13 +108,29 @@ def opened_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise UserError(f"{displayed(path)} does not exist: expected a safetensors file")
+        raise no_file(path, "a safetensors file")
     try:
         return safe_open(str(path), framework="numpy")
     except (SafetensorError, KeyError, ValueError) as error:
         raise _no_whole_file(path, error) from error
     except OSError as error:
         raise UserError(f"{displayed(path)} cannot be read: {error.strerror or error}") from error
+
+
+def no_file(path: Path, expected: str) -> UserError:
+    """What is said of a ``path`` at which there is no regular file, where ``expected`` should be."""
+    there = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+    return UserError(f"{displayed(path)} {there}: expected {expected}")
+
+
+def begins_as_safetensors(start: bytes) -> bool:
+    """Whether a file with these first ``BEGINNING`` bytes is meant as a safetensors file, and nothing else.
+
+    It begins with the length of its header, eight bytes, the lowest first, and the header with a brace. By their first bytes
+    alone, many are mistaken: a header of 128, 384 or 640 bytes begins as a pickle does. Neither a pickle nor a zip archive of
+    ``torch.save`` has four zeros and a brace there.
+    """
+    return len(start) >= BEGINNING and start[4:8] == bytes(4) and start[8:9] == b"{"
 
 
 def _no_whole_file(path: Path, error: Exception) -> UserError:

@@ -23,6 +23,7 @@ from chainrule.arguments import explained
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats.pickles import STORAGES, Name, Refused, Storage, StoredTensor, read_pickle
+from chainrule.formats.safetensors_files import begins_as_safetensors, no_file
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number, pickled
@@ -51,7 +52,7 @@ def load_torch_file(path: str | os.PathLike[str]) -> Any:
     source = Path(path)
     shown = displayed(source)
     if not source.is_file():
-        raise UserError(f"{shown} does not exist: expected a file of torch.save")
+        raise no_file(source, "a file of torch.save")
     try:
         with open(source, "rb") as file:
             start = file.read(512)
@@ -71,10 +72,10 @@ def load_torch_file(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{shown} cannot be read: {error.strerror or error}") from error
     if start[_TAR[0] :].startswith(_TAR[1]):
         kind = "in the format of PyTorch before 0.2, a tar archive: load it with PyTorch and save it again with torch.save"
+    elif begins_as_safetensors(start):
+        kind = "a safetensors file already: it needs no conversion"
     elif start[:1] == b"\x80":
         kind = "a pickle, but not of torch.save: save the tensors with torch.save, or arrays with safetensors"
-    elif start[8:9] == b"{":
-        kind = "a safetensors file already: it needs no conversion"
     else:
         kind = "no file of torch.save: give a .pth or .pt file of PyTorch"
     raise UserError(f"{shown} is {kind}")

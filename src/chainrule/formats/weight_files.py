@@ -19,7 +19,7 @@ import numpy as np
 from chainrule.arguments import explained, explained_methods
 from chainrule.display import displayed
 from chainrule.errors import UserError
-from chainrule.formats.safetensors_files import CHECKSUM, checksum, opened_safetensors
+from chainrule.formats.safetensors_files import BEGINNING, CHECKSUM, begins_as_safetensors, checksum, opened_safetensors
 
 INDEX = ".safetensors.index.json"
 """The ending of the name of an index."""
@@ -147,10 +147,12 @@ def _check_kind(path: Path) -> None:
     """A UserError for a pickle, which says what to do with it."""
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
+            start = file.read(BEGINNING)
     except OSError:
         return  # whatever opens the file next has a message for this
-    if start == b"PK\3\4" or start[:1] == b"\x80" or path.suffix.lower() in _PICKLED:
+    if begins_as_safetensors(start):  # whatever its name is
+        return
+    if start[:4] == b"PK\3\4" or start[:1] == b"\x80" or path.suffix.lower() in _PICKLED:
         raise UserError(
             f"{displayed(path)} is a pickle, as torch.save writes it, which may run code when it is read, so it is not: "
             f"`chainrule convert {displayed(path)}` takes the tensors out of it into a safetensors file"
