@@ -280,6 +280,19 @@ DIFFERENCES = [
         "isinstance(nn.Linear(2, 2).state_dict()['weight'], np.ndarray)",
     ),
     Difference(
+        "missing, unexpected = model.load_state_dict(state, strict=False)",
+        "gives the names that do not fit",
+        "gives nothing; `strict=True` lists them in its error",
+        "nn.Linear(2, 2).load_state_dict({}, strict=False) is None",
+    ),
+    Difference(
+        "class Own(data.Dataset)",
+        "has `__len__` and `__getitem__(i)`, which gives one example",
+        "has `name`, `classes`, `labels`, `image_shape`, and `images(numbers)`, which gives a batch. For arrays: "
+        "`data.ArrayDataset(images, labels)`",
+        "refused(lambda: type('Own', (data.Dataset,), {'__getitem__': lambda self, i: i})()) and len(data.Loader(own, 2)) == 2",
+    ),
+    Difference(
         "nn.Parameter(x), nn.Buffer(x)",
         "hold x itself",
         "hold a copy of its numbers; every layer's buffers are saved",

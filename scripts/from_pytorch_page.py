@@ -197,7 +197,8 @@ def page() -> str:
         filled(
             "For whoever moves a training script. Layers, their functions, losses, optimizers and schedules have PyTorch's "
             "names, arguments, defaults, initial values and names of parameters; tensors have NumPy's. A name of PyTorch that "
-            "is not here, or an argument, is an error that says what to write instead, so a script can be moved by running it. "
+            "is not here, or an argument, is an error, which for the usual ones says what to write instead, so a script can be "
+            "moved by running it. "
             f"This page compares {count:,} public names of PyTorch {NAMES['version']}."
         ),
         "",
@@ -228,7 +229,7 @@ def page() -> str:
         filled(
             "What a function is about is called `input` in PyTorch and `x` here (`logits`, `log_probabilities`, `parameter`, "
             "where a name says more). Methods of tensors say `axis`, `keepdims` and `ddof`; layers and their functions say "
-            "`dim`, as PyTorch does. These arguments are nowhere:"
+            "`dim`, as PyTorch does. What to do where one of these arguments is refused:"
         ),
         "",
         table(("argument", "what to do"), [(listed(several), in_words(remedy)) for remedy, several in left_out.items()]),
@@ -241,7 +242,7 @@ def page() -> str:
         *area("Layers: `torch.nn`", "layers", nn, habits.LAYERS, facts.LAYERS),
         *area("Methods of layers", "methods of layers", nn.Module, habits.MODULE, facts.MODULE),
         *area("Functions of layers: `torch.nn.functional`", "functions of layers", F, habits.FUNCTIONAL, facts.FUNCTIONAL),
-        *area("Initial values: `torch.nn.init`", "initial values", init, {}, facts.INIT),
+        *area("Initial values: `torch.nn.init`", "initial values", init, habits.INIT, facts.INIT),
         *area("Optimizers: `torch.optim`", "optimizers", optim, habits.OPTIM, facts.OPTIMIZERS),
         *area("Methods of optimizers", "methods of optimizers", optim.Optimizer, habits.OPTIMIZER, facts.OPTIMIZER),
         *area(
@@ -252,7 +253,7 @@ def page() -> str:
             [],
             "They are beside the optimizers, in `optim`.",
         ),
-        *area("Data: `torch.utils.data`", "data", data, {}, facts.DATA),
+        *area("Data: `torch.utils.data`", "data", data, habits.DATA, facts.DATA),
     ]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -79,9 +79,26 @@ def gradient(f: Callable[[Any], Any], values: list[float]) -> Any:
     return x.grad.tolist()
 
 
+class Own(data.Dataset):
+    """A data set of one's own, of what the page says that it has."""
+
+    name, classes, labels, image_shape = "own", ["a", "b"], np.array([0, 1, 0]), (1, 2, 2)
+
+    def images(self, indices: Any) -> Any:
+        return np.asarray(indices, np.float32)[:, None, None, None] * np.ones(self.image_shape, np.float32)
+
+
+def test_a_data_set_of_ones_own_gives_batches() -> None:
+    (images, labels), (last, _) = data.Loader(Own(), 2, shuffle=False)
+    assert (images.mean(axis=(1, 2, 3)).tolist(), np.asarray(labels).tolist(), last.shape) == ([0, 1], [0, 1], (1, 1, 2, 2))
+    with pytest.raises(UserError, match=r"Lacking has no method images: a data set gives whole batches, .*ArrayDataset"):
+        type("Lacking", (data.Dataset,), {"__getitem__": lambda self, i: i})()
+
+
 @pytest.mark.parametrize("row", FACTS.DIFFERENCES, ids=[row.code for row in FACTS.DIFFERENCES])
 def test_what_means_another_thing_here_is_so(row: Any) -> None:
-    names = {"cr": cr, "np": np, "nn": nn, "F": F, "optim": optim, "refused": refused, "gradient": gradient}
+    names = {"cr": cr, "np": np, "nn": nn, "F": F, "optim": optim, "data": data, "refused": refused, "gradient": gradient}
+    names["own"] = Own()
     assert eval(row.check, names)
 
 

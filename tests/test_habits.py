@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import UserError, habits, nn, optim
+from chainrule import UserError, data, habits, nn, optim
 from chainrule.nn import conversion
 from chainrule.nn import functional as F
 
@@ -38,6 +38,8 @@ OWNERS: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     (habits.LIBRARY, lambda: cr, "module 'chainrule'"),
     (habits.LAYERS, lambda: nn, "module 'chainrule.nn'"),
     (habits.FUNCTIONAL, lambda: F, "module 'chainrule.nn.functional'"),
+    (habits.INIT, lambda: nn.init, "module 'chainrule.nn.init'"),
+    (habits.DATA, lambda: data, "module 'chainrule.data'"),
 ]
 
 
@@ -57,7 +59,7 @@ def test_a_name_of_pytorch_is_told_how_it_is_written_here(table: dict[str, str],
 
 WRITTEN = [
     (name, remedy[len("write ") :].split(", or ")[0].split("; ")[0].split(", the new")[0].split(", which")[0].split(": (")[0])
-    for table in (habits.TENSOR, habits.LIBRARY, habits.FUNCTIONAL, habits.MODULE, habits.SCHEDULE)
+    for table in (habits.TENSOR, habits.LIBRARY, habits.FUNCTIONAL, habits.MODULE, habits.SCHEDULE, habits.INIT)
     for name, remedy in table.items()
     if remedy.startswith("write ") and not re.search("largest|around|ddof|[.]pad", remedy)
 ]
@@ -80,10 +82,42 @@ def test_what_is_to_be_written_instead_runs(name: str, code: str) -> None:
         },
         **{"axis": 0, "low": 1, "high": 2, "shape": (3, 2, 2, 2), "mask": cube > 1, "value": 0.0, "indices": [0, 0], "i": 1},
         **{"a": 0.0, "b": 1.0, "n": 1, "seed": 0, "classes": 2, "model": nn.Linear(2, 2), "name": "weight"},
+        "w": cr.Parameter(np.ones((2, 3))),
         **{"loss": cr.tensor([1.0], requires_grad=True), "inputs": []},
     }
     if name not in ("load", "save", "autograd", "set_num_threads", "get_submodule", "type"):
-        assert eval(code, names) is not None or name == "inference_mode"
+        assert eval(code, names) is not None or name == "inference_mode" or name in habits.INIT
+
+
+def says(name: str, table: dict[str, str], **names: Any) -> Any:
+    """What the code that is named in place of ``name`` gives."""
+    code = table[name].removeprefix("write ").split(", or ")[0]
+    return eval(code, {"cr": cr, "np": np, "nn": nn, **names})
+
+
+def test_what_is_to_be_written_instead_gives_what_pytorch_gives() -> None:
+    """Where the axis, the dtype or the odd values could differ: what PyTorch 2.13 gives for the same."""
+    square = cr.tensor([[1.0, 4.0], [9.0, 7.0]])
+    assert says("diff", habits.TENSOR, x=square).tolist() == [[3.0], [-2.0]]
+    odd = says("nan_to_num", habits.TENSOR, x=cr.tensor([np.nan, np.inf, -np.inf, 2.0]))
+    assert odd.tolist() == [0.0, float(np.finfo(np.float32).max), float(np.finfo(np.float32).min), 2.0]
+    made = [says("linspace", habits.LIBRARY, a=0, b=1, n=3), says("eye", habits.LIBRARY, n=2)]
+    made += [says("bernoulli", habits.TENSOR, x=cr.ones((3,))), says("log10", habits.TENSOR, x=square)]
+    assert [one.dtype.name for one in made] == ["float32"] * 4
+    assert (made[0].tolist(), made[2].tolist()) == ([0.0, 0.5, 1.0], [1.0, 1.0, 1.0])
+    flat = [cr.tensor([1.0, 2.0]), cr.tensor([3.0, 4.0])]
+    for name, shapes in (("hstack", [(2, 4), (4,)]), ("vstack", [(4, 2), (2, 2)])):
+        codes = re.findall(r"cr\.\w+\(tensors[^)]*\)", habits.LIBRARY[name])
+        assert [
+            eval(code, {"cr": cr, "tensors": of}).shape for code, of in zip(codes, ([square] * 2, flat), strict=True)
+        ] == shapes
+    weight = cr.Parameter(np.zeros((200, 50, 2)))
+    says("xavier_normal_", habits.INIT, w=weight)
+    assert abs(weight.numpy().std() / np.sqrt(2 / (50 * 2 + 200 * 2)) - 1) < 0.03
+    says("ones_", habits.INIT, w=weight)
+    assert (weight.numpy() == 1).all()
+    says("zeros_", habits.INIT, w=weight)
+    assert (weight.numpy() == 0).all()
 
 
 def test_a_tensor_says_that_it_never_changes_whatever_would_change_it() -> None:
@@ -151,6 +185,16 @@ def test_a_tensor_says_that_it_never_changes_whatever_would_change_it() -> None:
         (
             lambda x: cr.grad(x.sum(), x, retain_graph=True),
             "grad: there is no argument 'retain_graph': leave it out: the graph stays",
+        ),
+        (lambda x: cr.triu(x, diagonal=1), "triu: there is no argument 'diagonal': it is called 'k' here"),
+        (lambda x: data.Loader(x, 4, num_workers=2), "Loader: there is no argument 'num_workers': it is called 'workers' here"),
+        (
+            lambda x: cr.models.resnet18(pretrained=True),
+            "resnet18: there is no argument 'pretrained': leave it out, and then: cr.models.load_weights(model, path)",
+        ),
+        (
+            lambda x: nn.init.kaiming_normal_(MODEL[0].weight, nonlinearity="relu"),
+            "kaiming_normal_: there is no argument 'nonlinearity': leave it out: the factor is that of ReLU",
         ),
         (
             lambda x: x.astype("long"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -432,9 +433,14 @@ def test_what_is_refused_names_what_to_use() -> None:
         assert str(caught.value) == text
 
 
+@pytest.mark.parametrize("shape", [(4,), (2, 2), (2, 2, 2)], ids=str)
 @pytest.mark.parametrize("name", INSTEAD)
-def test_what_is_named_instead_gives_the_same_numbers_and_a_gradient(name: str) -> None:
-    x, y = np.array([0.5, 2.0, 0.25, 3.0], np.float64), np.array([1.0, 0.75, 0.5, 2.0], np.float64)
+def test_what_is_named_instead_gives_the_same_numbers_and_a_gradient(name: str, shape: tuple[int, ...]) -> None:
+    """With several axes too: some functions flatten, and some go along the last axis."""
+    rng = np.random.default_rng(0)
+    x, y = (0.25 + rng.random(shape) for _ in range(2))
+    if name == "inner" and len(shape) == 3:  # a product of matrices for every pair
+        return
     expression, indices = INSTEAD[name], np.array([2, 0])
     known = {"erf": np.vectorize(math.erf), "expit": lambda x: 1 / (1 + np.exp(-x))}
     if name in known:
@@ -448,11 +454,20 @@ def test_what_is_named_instead_gives_the_same_numbers_and_a_gradient(name: str) 
         expected = getattr(np, name)([x, y])
     else:
         function = getattr(np, name, None) or getattr(np.linalg, name)
-        expected = function(x, y) if "y" in expression else function(x)
+        expected = function(x, y) if "y" in re.findall(r"\w+", expression) else function(x)
     tensor = cr.tensor(x, requires_grad=True)
     answer = eval(expression, {"cr": cr, "math": math, "x": tensor, "y": cr.tensor(y), "indices": indices, "np": np})
     np.testing.assert_allclose(answer, expected, rtol=1e-12)
+    assert answer.shape == np.shape(expected)
     assert answer.requires_grad or name == "heaviside"
+
+
+@pytest.mark.parametrize("name", ["fmax", "fmin", "nan_to_num"])
+def test_what_is_named_instead_treats_numbers_that_are_none_alike(name: str) -> None:
+    x, y = np.array([np.nan, 1.0, np.nan, np.inf, -np.inf]), np.array([2.0, np.nan, np.nan, 1.0, 1.0])
+    expected = np.nan_to_num(x) if name == "nan_to_num" else getattr(np, name)(x, y)
+    answer = eval(INSTEAD[name], {"cr": cr, "x": cr.tensor(x), "y": cr.tensor(y), "np": np})
+    np.testing.assert_array_equal(answer.numpy(), expected)
 
 
 # ---- a tensor without a gradient, options, and writing

@@ -20,7 +20,7 @@ TENSOR: dict[str, str] = {
     "add_": _IMMUTABLE,
     "amax": "write x.max(axis)",
     "amin": "write x.min(axis)",
-    "bernoulli": "write cr.random.uniform(x.shape) < x",
+    "bernoulli": "write (cr.random.uniform(x.shape) < x).astype(x.dtype)",
     "bfloat16": "write x.astype('bfloat16')",
     "bmm": "write x @ y",
     "bool": "write x.astype('bool')",
@@ -36,7 +36,7 @@ TENSOR: dict[str, str] = {
     "cuda": _ON_THE_CPU,
     "data": "write x.detach(); to change a parameter, w.assign(value)",
     "device": _ON_THE_CPU,
-    "diff": "write x[1:] - x[:-1]",
+    "diff": "write x[..., 1:] - x[..., :-1]",
     "dim": "write x.ndim",
     "dist": "write (x - y).norm()",
     "div": "write x / y",
@@ -83,7 +83,7 @@ TENSOR: dict[str, str] = {
     "mul": "write x * y",
     "multiply": "write x * y",
     "mv": "write x @ y",
-    "nan_to_num": "write cr.where(x.isnan(), 0.0, x)",
+    "nan_to_num": "write cr.where(x.isnan(), 0.0, x).clip(np.finfo(x.dtype).min, np.finfo(x.dtype).max)",
     "narrow": "take a slice: x[:, start:stop]",
     "ndimension": "write x.ndim",
     "ne": "write x != y",
@@ -197,7 +197,7 @@ LIBRARY: dict[str, str] = {
     "empty_like": "write cr.zeros_like(x)",
     "enable_grad": "gradients are recorded unless cr.no_grad() says otherwise: leave it out",
     "expand_dims": "write x.expand_dims(axis)",
-    "eye": "write cr.tensor(np.eye(n))",
+    "eye": "write cr.tensor(np.eye(n), dtype='float32')",
     "flatten": "write x.flatten(1)",
     "float": "write cr.float32",
     "float16": "float16 is not supported: use cr.bfloat16",
@@ -205,12 +205,12 @@ LIBRARY: dict[str, str] = {
     "from_numpy": "write cr.tensor(array)",
     "gather": "write cr.take_along_axis(x, places, axis)",
     "half": "float16 is not supported: use cr.bfloat16",
-    "hstack": "write cr.concatenate(tensors, 1)",
+    "hstack": "write cr.concatenate(tensors, 1), or of 1-D tensors cr.concatenate(tensors)",
     "inference_mode": "write cr.no_grad()",
     "int": "write cr.int32",
     "is_tensor": "write isinstance(x, cr.Tensor)",
     "isclose": "write np.isclose(x.numpy(), y.numpy())",
-    "linspace": "write cr.tensor(np.linspace(a, b, n))",
+    "linspace": "write cr.tensor(np.linspace(a, b, n), dtype='float32')",
     "log_softmax": "write cr.nn.functional.log_softmax(x, dim=1)",
     "long": "write cr.int64",
     "masked_fill": "write cr.where(mask, value, x)",
@@ -238,15 +238,60 @@ LIBRARY: dict[str, str] = {
     "transpose": "write x.transpose(2, 0, 1), the new order of all axes",
     "unsqueeze": "write x.expand_dims(axis)",
     "utils": "data sets and loaders are in cr.data",
-    "vstack": "write cr.concatenate(tensors, 0)",
+    "vstack": "write cr.concatenate(tensors, 0), or of 1-D tensors cr.stack(tensors)",
 }
 
+_BY_HAND = "there are no recurrent layers: loop over the steps with nn.Linear"
+_ATTENTION = "use nn.functional.scaled_dot_product_attention(query, key, value) between nn.Linear layers"
+_GIVE_SIZES = "give the sizes; model.summary(shape) shows them"
+
 LAYERS: dict[str, str] = {
+    "DataParallel": "all cores of one machine are used as it is: leave it out",
+    "GRU": _BY_HAND,
+    "LSTM": _BY_HAND,
+    "LazyConv2d": _GIVE_SIZES,
+    "LazyLinear": _GIVE_SIZES,
+    "MultiheadAttention": _ATTENTION,
+    "RNN": _BY_HAND,
+    "TransformerEncoderLayer": _ATTENTION,
+    "Unfold": "use nn.functional.unfold(x, kernel_size)",
+    "UpsamplingBilinear2d": "use nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True)",
+    "UpsamplingNearest2d": "use nn.Upsample(scale_factor=2, mode='nearest')",
     "utils": "the norm of the gradients is clipped by chainrule.optim.clip_grad_norm_, each element by clip_grad_value_",
 }
 
 FUNCTIONAL: dict[str, str] = {
     "one_hot": "write cr.one_hot(labels, classes)",
+}
+
+_OLD_NAME = "the name has an underscore at its end here"
+
+INIT: dict[str, str] = {
+    "constant": _OLD_NAME,
+    "eye_": "write w.assign(np.eye(*w.shape))",
+    "kaiming_normal": _OLD_NAME,
+    "kaiming_uniform": _OLD_NAME,
+    "normal": _OLD_NAME,
+    "ones_": "write nn.init.constant_(w, 1.0)",
+    "orthogonal_": "assign such a matrix: w.assign(np.linalg.qr(matrix)[0])",
+    "uniform": _OLD_NAME,
+    "xavier_normal_": "write nn.init.normal_(w, std=np.sqrt(2 / sum(nn.init.fans(w.shape))))",
+    "xavier_uniform": _OLD_NAME,
+    "zeros_": "write nn.init.constant_(w, 0.0)",
+}
+
+_ORDER = "data.Loader(shuffle=True, seed=0) draws the order; another one: a data set of the images in that order"
+_PARTS = "index the arrays: data.ArrayDataset(images[places], labels[places])"
+
+DATA: dict[str, str] = {
+    "ConcatDataset": "join the arrays: data.ArrayDataset(np.concatenate([a, b]), labels)",
+    "DataLoader": "write data.Loader(dataset, batch_size), which shuffles unless it is told not to",
+    "RandomSampler": _ORDER,
+    "Sampler": _ORDER,
+    "Subset": _PARTS,
+    "TensorDataset": "write data.ArrayDataset(images, labels)",
+    "WeightedRandomSampler": _ORDER,
+    "random_split": _PARTS,
 }
 
 DTYPES: dict[str, str] = {
@@ -269,8 +314,11 @@ _LEFT_OUT: dict[str, str] = {
     "device": _ON_THE_CPU,
     "differentiable": "leave it out: no gradient passes through the update",
     "error_if_nonfinite": "leave it out, and look at the norm that is returned",
+    "collate_fn": "a data set gives whole batches: its images(numbers) is the place for it",
     "foreach": _ONE_PROGRAM,
     "fused": _ONE_PROGRAM,
+    "gain": "leave it out, or scale the values: w.assign(w * gain)",
+    "generator": "leave it out: cr.manual_seed(0) says which numbers are drawn",
     "inplace": _IMMUTABLE,
     "last_epoch": "leave it out: to resume, write schedule.load_state_dict(state), or schedule.steps = n",
     "map_location": _ON_THE_CPU,
@@ -278,9 +326,11 @@ _LEFT_OUT: dict[str, str] = {
     "max_norm": "scale the rows between the steps: w.assign(...)",
     "memory_format": "how a tensor lies in memory is no concern here: leave it out",
     "non_blocking": _ON_THE_CPU,
+    "nonlinearity": "leave it out: the factor is that of ReLU, the square root of 2; for another: w.assign(w * factor)",
     "out": "tensors are immutable: take the result",
     "padding_mode": "a transposed convolution is padded with zeros: leave it out",
     "pin_memory": _ON_THE_CPU,
+    "pretrained": "leave it out, and then: cr.models.load_weights(model, path)",
     "reduce": "write reduction='mean', or 'sum', or 'none'",
     "retain_graph": "leave it out: the graph stays",
     "return_indices": "only the values: leave it out",
@@ -299,6 +349,7 @@ _RENAMED: dict[str, tuple[str, ...]] = {
     "axis": ("dim",),
     "correction": ("ddof",),
     "data": ("x",),
+    "diagonal": ("k",),
     "dim": ("axis",),
     "dims": ("axis",),
     "end_dim": ("end_axis",),
@@ -308,6 +359,7 @@ _RENAMED: dict[str, tuple[str, ...]] = {
     "max": ("high",),
     "min": ("low",),
     "num_classes": ("classes",),
+    "num_workers": ("workers",),
     "other": ("y",),
     "p": ("ord",),
     "size": ("shape",),

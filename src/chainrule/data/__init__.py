@@ -1,5 +1,7 @@
 """Data sets, readers, augmentation, and the loader that makes batches of them."""
 
+from typing import TYPE_CHECKING, Any
+
 from chainrule.data.augment import Normalize, RandomCrop, RandomFlip, RandomShift, Transform, mean_std
 from chainrule.data.cifar import cifar10
 from chainrule.data.colors import ColorJitter
@@ -12,6 +14,7 @@ from chainrule.data.mixing import CutMix, Mixup
 from chainrule.data.mnist_files import MNIST_SAMPLES, mnist
 from chainrule.data.named import load_dataset
 from chainrule.data.resizing import RandomResizedCrop
+from chainrule.habits import DATA, absent
 
 __all__ = [
     "MNIST_SAMPLES",
@@ -40,3 +43,8 @@ __all__ = [
     "split_image_folder",
     "write_idx",
 ]
+
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.data'", name, DATA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,16 @@ class Dataset(ABC):
     labels: Labels
     image_shape: tuple[int, int, int]
     in_memory: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a class that gives single examples alone, as data sets of other libraries do."""
+        if cls.images is Dataset.images and cls is not Dataset:
+            raise UserError(
+                f"{cls.__name__} has no method images: a data set gives whole batches, images(numbers) of shape (B,C,H,W), and "
+                "has the attributes name, classes, labels and image_shape; images in arrays need no class of their own: "
+                "ArrayDataset(images, labels)"
+            )
+        return super().__new__(cls)
 
     def __len__(self) -> int:
         """Number of images N."""

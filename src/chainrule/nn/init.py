@@ -7,11 +7,13 @@ training deep feedforward neural networks" (2010).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arguments import explained, real_number
 from chainrule.errors import UserError, unknown_value
+from chainrule.habits import INIT, absent
 from chainrule.tensor import Parameter, functions, random
 
 
@@ -109,3 +111,9 @@ def default_(weight: Parameter, bias: Parameter | None) -> None:
         fan_in = fans(weight.shape)[0]
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
         uniform_(bias, -bound, bound)
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would accept every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        raise absent("module 'chainrule.nn.init'", name, INIT)
