@@ -4,6 +4,7 @@ python -m bench --torch-python PATH          the five training steps, 7 pairs ea
 python -m bench mlp lenet --pairs 9
 python -m bench grid --torch-python PATH     single convolutions, forward and both gradients
 python -m bench plain --torch-python PATH    plain steps, node by node, against PyTorch's eager mode
+python -m bench models --torch-python PATH   every model, or those named after it; torchvision is needed, too
 python -m bench mnist --torch-python PATH    `chainrule train` against the same three epochs in PyTorch
 """
 
@@ -18,10 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import grid, mnist
+from bench import grid, mnist, zoo
 from bench.pairs import BenchError, Pairs, run_json
 from bench.report import Row, picture, table
 from bench.workloads import WORKLOADS
+from chainrule.models import MODELS
 
 MODES = ("eager", "channels_last", "compile")
 _HERE = Path(__file__).parent
@@ -113,7 +115,7 @@ def installed_facts() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "what", nargs="*", default=[], help=f"workloads ({', '.join(WORKLOADS)}), or 'grid', 'plain' or 'mnist'"
+        "what", nargs="*", default=[], help=f"workloads ({', '.join(WORKLOADS)}), or grid, plain, mnist, or models with names"
     )
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--pairs", type=int, default=7)
@@ -121,12 +123,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the table and the picture")
     a = parser.parse_args()
     words = a.what
-    names = [word for word in words if word not in ("grid", "plain", "mnist")] or list(WORKLOADS)
-    a.what = next((word for word in ("grid", "plain", "mnist") if word in words), "steps")
+    kinds = ("grid", "plain", "mnist", "models")
+    a.what = next((word for word in kinds if word in words), "steps")
+    known = list(MODELS if a.what == "models" else WORKLOADS)
+    names = [word for word in words if word not in kinds] or known
     try:
-        unknown = [name for name in names if name not in WORKLOADS]
+        unknown = [name for name in names if name not in known]
         if unknown:
-            raise BenchError(f"unknown workload {unknown[0]!r}: known are {', '.join(WORKLOADS)}, grid, plain and mnist")
+            raise BenchError(f"unknown workload {unknown[0]!r}: known are {', '.join([*known, *kinds[:-1]])} and {kinds[-1]}")
         if a.pairs < 1:
             raise BenchError(f"--pairs must be at least 1, got {a.pairs}")
         version = check_torch(a.torch_python)
@@ -134,6 +138,9 @@ def main() -> int:
         if a.what in ("grid", "mnist"):
             text = (grid if a.what == "grid" else mnist).measure(a.torch_python, a.pairs)
             (a.out / f"{a.what}.md").write_text(text)
+        elif a.what == "models":
+            text = zoo.measure(a.torch_python, names, a.pairs, a.modes, a.out)
+            (a.out / "models.md").write_text(text)
         else:
             rows = [compare(name, a) for name in names]
             text = table(rows, [f"Against PyTorch {version}, {a.pairs} pairs.", *installed_facts()])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -11,10 +13,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench import __main__ as command
+from bench import zoo
 from bench.grid import CASES
 from bench.pairs import BenchError, Pairs, geometric_mean, run_json
 from bench.report import Row, picture, table
 from bench.workloads import WORKLOADS
+
+from chainrule.models import MODELS
 
 
 def pairs(ours: list[float], theirs: list[float]) -> Pairs:
@@ -97,3 +102,29 @@ def test_the_grid_has_every_kind_of_convolution() -> None:
     kinds = " ".join(case.name for case in CASES)
     for kind in ("3x3", "1x1", "5x5", "7x7 stride 2", "depthwise", "grouped", "dilated", "transposed"):
         assert kind in kinds
+
+
+def test_every_model_has_a_side_in_pytorch() -> None:
+    """Torchvision's, or the same file of ours with PyTorch's layers."""
+    torchvision = set(json.loads((Path(__file__).parent / "expected" / "models.json").read_text()))
+    source = ast.parse((Path(zoo.__file__).parent / "zoo_torch.py").read_text())
+    (own,) = (
+        ast.literal_eval(one.value)
+        for one in source.body
+        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "_OWN"
+    )
+    assert torchvision | set(own) == set(MODELS)
+    assert not torchvision & set(own)
+    for name, (file, _) in own.items():
+        assert MODELS[name].make.__module__ == f"chainrule.models.{file}"
+
+
+def test_a_model_is_measured_for_the_table(tmp_path: Path) -> None:
+    run = zoo.ours("mlp", "--seconds", "0", "--second-batch", "3", cache=str(tmp_path))
+    assert run["compile_s"] > 0
+    assert run["second_batch_s"] > 0
+    measured = {"mode": "eager", "cold": run, "cached": run, "ours": [run] * 3, "theirs": [run, {**run, "median_ms": 0.0}, run]}
+    (tmp_path / "models.json").write_text(json.dumps({"mlp": measured}))
+    text = zoo.measure("no such python", ["mlp"], 3, ["eager"], tmp_path)
+    assert "| mlp | 1.00 | 0.00 | 1.00 |" in text
+    assert "Slower on: none." in text
