@@ -305,6 +305,20 @@ DIFFERENCES = [
         "abs(float(optim.SGD([nn.Parameter([1.0])], lr=0.1).lr) - 0.1) < 1e-6",
     ),
     Difference(
+        "schedule.step(epoch + i / batches)",
+        "sets the place, in epochs",
+        "refused: `schedule.step()` after each batch, with `T_0`, `T_max`, ... in batches; `schedule.steps = n` sets the place",
+        "refused(lambda: optim.CosineAnnealingWarmRestarts(optim.SGD([nn.Parameter([1.0])]), 5).step(1.5))",
+    ),
+    Difference(
+        "hooks that collect activations, print(x)",
+        "see numbers at each call",
+        "in a compiled function they are called once, while it is traced, and see no numbers: return what is to be seen",
+        "(lambda seen, layer: layer.register_forward_hook(lambda m, i, o: seen.append(o)) and "
+        "[f(cr.ones((1, 2))) for f in [cr.compile(layer)] * 2] and len(seen) == 1 and refused(lambda: seen[0].numpy()))"
+        "([], nn.Linear(2, 2))",
+    ),
+    Difference(
         "torch.compile(model)",
         "compiles parts of what Python runs",
         "`@cr.compile` on the whole step makes one program; what it remembers: [compiled-functions.md](compiled-functions.md)",

@@ -1122,9 +1122,9 @@ def test_data_that_have_vanished_or_changed(tmp_path: Path) -> None:
     write_idx(labels, np.roll(np.arange(48) % 4, 1).astype(np.uint8))
     assert "checksum of the training labels" in refused("train", "--resume", run)
     shutil.move(folder, tmp_path / "moved")
-    assert refused("train", "--resume", run) == (
-        f"{folder} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files"
-    )
+    gone = f"{run} was trained on {folder}, which does not exist: "
+    assert refused("train", "--resume", run) == f"{gone}put it there again"
+    assert refused("evaluate", run) == f"{gone}give --data, where its images are now"
     assert contents(run) == before
     idx_folder(folder)
     done("train", "--resume", run)

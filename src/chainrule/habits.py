@@ -372,6 +372,7 @@ _CALLS: dict[str, str] = {
     "ones": "the shape is one argument: ones((2, 3))",
     "repeat": "repeat(2, axis=1) repeats each element, as in NumPy; PyTorch's x.repeat(2, 1) is x.tile((2, 1))",
     "split": "a number means parts in NumPy and a size in PyTorch: write split(sizes=2), split(places=[1, 3]) or chunk(2)",
+    "step": "an optimizer takes no closure, call backward() before; a schedule counts its calls: T_0 and the like are in calls",
     "zeros": "the shape is one argument: zeros((2, 3))",
     "normal": "the shape is one argument: normal((2, 3))",
     "uniform": "the shape is one argument: uniform((2, 3))",

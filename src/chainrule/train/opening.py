@@ -14,8 +14,9 @@ from chainrule.data import Dataset, load_dataset
 from chainrule.data.folder_contents import FolderContents, ImageFile, Note, Watch, common_mode, look_at
 from chainrule.data.image_files import CHANNELS, SEVERAL_UNFILLED, TRANSPARENT, UNFILLED
 from chainrule.data.image_folders import ImageFolder, Reading, split_of
-from chainrule.data.named import folder_of_images
+from chainrule.data.named import KNOWN, folder_of_images
 from chainrule.display import displayed
+from chainrule.errors import UserError
 from chainrule.models import MODELS, Entry
 from chainrule.train.config import Config
 from chainrule.train.doubts import doubts_of_classes, doubts_of_images
@@ -135,6 +136,16 @@ def _how_split(contents: FolderContents) -> str:
         return "" if name == "test" else f"; {displayed(name)}/ is what is tested on"
     name = Path(contents.names["validation"]).name
     return f"; {displayed(name)}/ is measured on after each epoch, test/ is left for `chainrule evaluate`"
+
+
+def check_data_of_run(source: str, data: str, remedy: str) -> None:
+    """UserError if what a run was trained on is not where it was. A relative path is meant from the folder of that training."""
+    if data in KNOWN or Path(data).expanduser().exists():
+        return
+    relative = not Path(data).expanduser().is_absolute()
+    seen = f" in {displayed(Path.cwd())}" if relative else ""
+    elsewhere = ", or work in the folder in which it was trained" if relative else ""
+    raise UserError(f"{source} was trained on {displayed(data)}, which does not exist{seen}: {remedy}{elsewhere}")
 
 
 class TestImages(NamedTuple):

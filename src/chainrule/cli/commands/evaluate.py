@@ -52,11 +52,14 @@ def evaluate(
     from chainrule.train import difference, judge
     from chainrule.train import evaluate as evaluate_on
     from chainrule.train.evaluation_files import check_folder, facts_of, worst_images, write_evaluation
+    from chainrule.train.opening import check_data_of_run
 
     check_environment()
     trained = chosen_model(run, weights, model)
     if data is None and not trained.data:
         raise UserError(f"{trained.source} does not say what it was trained on: give --data, a data set with its classes")
+    if data is None:
+        check_data_of_run(trained.source, trained.data, "give --data, where its images are now")
     target = run / "evaluation" if out is None and run is not None else out
     if target is not None:
         check_folder(target)

@@ -203,6 +203,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     from chainrule.cli.reading import ALL_IN_FILE, ReadingProgress, beside, say_notes
     from chainrule.formats import write_atomically
     from chainrule.train import RunFolder, Trainer, open_datasets
+    from chainrule.train.opening import check_data_of_run
 
     output: Output = context.obj
     output.goes_on = True
@@ -217,6 +218,8 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         config = Config(**options)
         folder = RunFolder.new(out, config) if out is not None else RunFolder.numbered(config)
     held.callback(lambda: folder.lock.release())  # that of the folder which it has then
+    if resume is not None:
+        check_data_of_run(displayed(resume), folder.config.data, "put it there again")
     with ReadingProgress(beside()) as progress:
         opened = open_datasets(folder.config, progress)
     say_notes(opened.notes, beside(), ALL_IN_FILE)
