@@ -182,7 +182,7 @@ def test_a_value_that_no_option_takes(option: str, value: object, message: str, 
         ),
         (
             ["--freeze", "convolution"],
-            "freeze: the pattern 'convolution' fits no parameter: It must fit the whole name of a parameter, or of a part "
+            "freeze: the pattern 'convolution' fits no parameter: it must fit the whole name of a parameter, or of a part "
             "above it; the parts of this model are 0, 3, 7, 9, 11",
         ),
         (
@@ -191,7 +191,7 @@ def test_a_value_that_no_option_takes(option: str, value: object, message: str, 
             "such as the last one, '11'",
         ),
         (["--freeze", "0|33"], "freeze: the pattern '33' fits no parameter: did you mean '3'? It must fit the whole name of a"),
-        (["--freeze", "0", "--lr-of", "0=1"], "lr-of: all parameters that the pattern '0' fits are frozen: leave it out, or "),
+        (["--freeze", "0", "--lr-of", "0=1"], "lr-of: all parameters that the pattern '0' fits are frozen: leave it out"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[object], message: str, tmp_path: Path) -> None:
@@ -656,6 +656,9 @@ def test_a_loss_that_becomes_nan(data: Path, tmp_path: Path) -> None:
     message = refused("train", *options)
     assert message.startswith("the loss became nan at step ")
     assert message.endswith(": training diverged; nothing was saved yet. Try a smaller learning rate than --lr 1e+09")
+    shutil.rmtree(tmp_path / "run")
+    message = refused("train", *options, "--lr-of", "11=0.1,9.weight=1e10")
+    assert message.endswith(" Try a smaller learning rate than --lr 1e+09 and --lr-of 11=0.1,9.weight=1e10")
     shutil.rmtree(tmp_path / "run")
     message = refused("train", *options, "--checkpoint-every", 1)
     assert f"training diverged; the last checkpoint is in {tmp_path / 'run'}. " in message

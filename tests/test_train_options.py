@@ -376,6 +376,9 @@ def test_what_is_unusual_is_said(train: Any, data: Path, tmp_path: Path) -> None
     epoch = json.loads((tmp_path / "run/result.json").read_text())["epoch"]
     assert f"the weights are those of epoch {epoch}, the best on the test images" in out
     assert "as these chose it, its accuracy on others may be a little lower" in out
+    assert "rises" not in out
+    rising = done("train", *given[:2], "--epochs", 1, "--batch-size", 16, "--warm-up", 1000, "--out", tmp_path / "rising")
+    assert "the learning rate only rises: the warm-up has 1,000 steps, the whole training 3 steps\n" in rising
     found, err = noted("evaluate", tmp_path / "run")
     assert err == "note: each image is judged as it is and mirrored, as in the run's training (--flip-test)\n"
     assert found.splitlines()[0].startswith(next(line for line in out.splitlines() if "test images right" in line))

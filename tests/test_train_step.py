@@ -392,7 +392,7 @@ def test_what_a_pattern_freezes() -> None:
         ("bod", "freeze: the pattern 'bod' fits no parameter: did you mean 'body'? It must fit the whole name"),
         (
             "zzz",
-            "freeze: the pattern 'zzz' fits no parameter: It must fit the whole name of a parameter, or of a part above it; ",
+            "freeze: the pattern 'zzz' fits no parameter: it must fit the whole name of a parameter, or of a part above it; ",
         ),
         (
             "body|fc",
@@ -421,9 +421,9 @@ def test_a_pattern_that_freezes_nothing_or_everything_is_refused(pattern: str, m
         (
             "",
             "fc=0.1,fc.bias=0.2",
-            r"lr-of: all parameters that the pattern 'fc.bias' fits belong to 'fc' before it: leave it ",
+            "lr-of: all parameters that the pattern 'fc.bias' fits belong to 'fc' before it: write it first, or leave it out",
         ),
-        ("body", "body=0.1", "lr-of: all parameters that the pattern 'body' fits are frozen: leave it out, or write it first"),
+        ("body", "body=0.1", "lr-of: all parameters that the pattern 'body' fits are frozen: leave it out"),
     ],
 )
 def test_a_rate_for_nothing_is_refused(freezing: str, rates: str, message: str) -> None:

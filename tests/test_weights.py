@@ -323,6 +323,41 @@ def test_a_quantised_network_is_refused(tmp_path: Path) -> None:
         load_weights(small(), tmp_path / "file.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "dtype"),
+    [
+        ("conv1.weight", np.nan, "float32"),
+        ("fc.bias", -np.inf, "float16"),
+        ("fc.bias", 1e39, "float64"),
+        ("bn1.running_mean", np.inf, "float32"),
+        ("bn1.running_var", np.nan, ml_dtypes.bfloat16),
+    ],
+)
+def test_weights_with_which_nothing_can_be_computed_are_refused(name: str, number: float, dtype: Any, tmp_path: Path) -> None:
+    model = small()
+    before = model.state_dict()
+    array = before[name].astype(dtype)
+    array.reshape(-1)[-1] = number
+    save_file({**before, name: array}, tmp_path / "file.safetensors")
+    with pytest.raises(UserError) as caught:
+        load_weights(model, tmp_path / "file.safetensors")
+    assert str(caught.value) == (
+        f"{tmp_path}/file.safetensors holds numbers in {name} that are nan or infinite in float32: it was saved after a "
+        "training had diverged, or it is damaged; use another copy"
+    )
+    assert holds(model, before)
+
+
+def test_a_file_of_which_nothing_would_be_used_is_refused(tmp_path: Path) -> None:
+    nn.Linear(3, 2).save(tmp_path / "file.safetensors")
+    with pytest.raises(UserError) as caught:
+        load_weights(nn.Linear(3, 5), tmp_path / "file.safetensors", new_classifier=True)
+    assert str(caught.value) == (
+        f"{tmp_path}/file.safetensors has nothing for this Linear but its last layer, which begins anew, so that nothing of "
+        "the file would be used: leave the file out"
+    )
+
+
 def test_a_bit_that_is_not_what_was_written_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
     model = small()

@@ -202,6 +202,12 @@ def _particulars(trainer: Trainer, measured: str) -> list[str]:
         lines.append(f"trained are {learning:,} of {every:,} parameters; frozen, all or in part: {listed(frozen)}")
     if config.lr_of:
         lines.append(f"learning rates of parts: {config.lr_of}")
+    warm_up = config.warm_up_steps(trainer.steps)
+    if warm_up >= trainer.steps:
+        lines.append(
+            f"the learning rate only rises: the warm-up has {counted(warm_up, 'step')}, the whole training "
+            f"{counted(trainer.steps, 'step')}"
+        )
     if config.accumulate > 1:
         lines.append(f"a step takes {config.accumulate} batches of {counted(config.batch_size, 'image')}, one after the other")
     if config.ema:

@@ -134,9 +134,15 @@ def load_weights(
         misfit = Misfit(shapes=misfit.shapes)
     if misfit:
         raise _does_not_fit(file, model, misfit, last)
+    taken = {name: there for name, there in names.items() if name in shapes}
+    if new_classifier and not any(name in taken for name, _ in model.named_parameters()):
+        raise UserError(
+            f"{displayed(file.path)} has nothing for this {type(model).__name__} but its last layer, which begins anew, so "
+            "that nothing of the file would be used: leave the file out"
+        )
     _check_numbers(file, model, names)
     file.verify()
-    taken = {name: there for name, there in names.items() if name in shapes}
+    _check_finite(file, model, taken)
     model.load_state_dict(_Renamed(file, taken, shapes), strict=False)
     missing = tuple(name for name in shapes if new_classifier and _belongs(name, last)) + lacking + kept
     return Loaded(tuple(notes), missing, (*surplus, *unused))
@@ -223,6 +229,25 @@ def _check_numbers(file: WeightFile, model: Module, names: Mapping[str, str]) ->
             f"{displayed(file.path)} holds {file.dtypes[names[whole[0]]]} numbers for {displayed(grouped(sorted(whole)))}: it "
             "is of a quantised network; use the file of the network before that, with float32, float16 or bfloat16"
         )
+
+
+def _check_finite(file: WeightFile, model: Module, names: Mapping[str, str]) -> None:
+    """UserError for weights and running statistics that are not finite in the dtype of the model: nothing can be computed
+    with them, and a training would seem to have diverged."""
+    parameters = dict(model.named_parameters())
+    for name, cell in model.state_cells().items():
+        if name not in names or not (name in parameters or name.endswith(("running_mean", "running_var"))):
+            continue
+        array = file[names[name]]
+        if cell.dtype.kind in "iub" or not array.size:
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            least, most = (float(np.asarray(end).astype(cell.dtype)) for end in (array.min(), array.max()))  # nan if any is
+        if not (math.isfinite(least) and math.isfinite(most)):
+            raise UserError(
+                f"{displayed(file.path)} holds numbers in {displayed(names[name])} that are nan or infinite in "
+                f"{cell.dtype.name}: it was saved after a training had diverged, or it is damaged; use another copy"
+            )
 
 
 @explained

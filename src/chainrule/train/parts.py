@@ -90,14 +90,14 @@ def no_part(option: str, pattern: str, model: Module, tried: Iterable[str] = ())
     fitting = chosen(pattern, parameters)
     if fitting:
         taken = [one for one in tried if chosen(one, fitting)]
-        why = f"belong to {' and '.join(map(repr, taken))} before it" if taken else "are frozen"
-        return UserError(f"{option}: all parameters that the pattern {pattern!r} fits {why}: leave it out, or write it first")
+        why = f"belong to {' and '.join(map(repr, taken))} before it: write it first, or" if taken else "are frozen:"
+        return UserError(f"{option}: all parameters that the pattern {pattern!r} fits {why} leave it out")
     known = list(dict.fromkeys(path for name in parameters for path in _paths(name)))
     near = difflib.get_close_matches(re.sub(r"[^\w.]", "", pattern), known, 1, 0.5)
-    meant = f"did you mean {near[0]!r}? " if near else ""
+    meant = f"did you mean {near[0]!r}? It" if near else "it"
     top = list(dict.fromkeys(name.split(".")[0] for name in parameters))
     return UserError(
-        f"{option}: the pattern {pattern!r} fits no parameter: {meant}It must fit the whole name of a parameter, or of a part "
+        f"{option}: the pattern {pattern!r} fits no parameter: {meant} must fit the whole name of a parameter, or of a part "
         f"above it; the parts of this model are {listed(top)}"
     )
 

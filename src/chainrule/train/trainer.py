@@ -232,7 +232,8 @@ class Trainer:
     def _diverged(self, what: str) -> UserError:
         exists = self.folder.checkpoint.exists()
         saved = f"the last checkpoint is in {displayed(self.folder.path)}" if exists else "nothing was saved yet"
-        return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than --lr {self.config.peak_lr:g}")
+        rates = f"--lr {self.config.peak_lr:g}" + (f" and --lr-of {self.config.lr_of}" if self.config.lr_of else "")
+        return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than {rates}")
 
     def save(self) -> None:
         """Write a checkpoint, atomically, with the size and the checksum of the metrics so far."""
