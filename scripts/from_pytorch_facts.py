@@ -224,6 +224,13 @@ DIFFERENCES = [
         "refuses it",
         "refused(lambda: cr.ones((2, 3)).squeeze(0))",
     ),
+    Difference(
+        "x.gather(1, places)",
+        "takes from the first rows alone where there are fewer rows of places",
+        "`cr.take_along_axis(x, places, 1)` needs as many rows as `x` has, or one, which then holds for all, as in NumPy",
+        "cr.take_along_axis(cr.ones((4, 3)), np.array([[0, 2]]), 1).shape == (4, 2) and "
+        "refused(lambda: cr.take_along_axis(cr.ones((4, 3)), np.zeros((2, 2), int), 1))",
+    ),
     Difference("x.cumsum()", "needs `dim`", "flattens without `axis`", "cr.ones((2, 2)).cumsum().shape == (4,)"),
     Difference(
         "x[0] = 1, x += 1, x.add_(1)",
