@@ -426,7 +426,7 @@ def test_a_class_of_test_images_without_training_images(data: Path, tmp_path: Pa
 def test_a_single_class(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos", ("cat",))
     assert refused("train", "--data", folder, "--out", tmp_path / "run") == (
-        f"{folder} train has 1 class: a classifier needs at least 2"
+        f"{folder} train has a single class, 'cat': a classifier needs at least 2"
     )
     assert not (tmp_path / "run").exists()
 

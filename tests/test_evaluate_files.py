@@ -225,6 +225,11 @@ def test_long_and_foreign_names_have_room(tmp_path: Path) -> None:
     written = [one for one in drawing.shapes if isinstance(one, Words)]
     assert {one.instead for one in written if one.text == "\u732b"} == {"class 1"}
     assert all(0 <= one.x <= drawing.width and 0 <= one.y <= drawing.height for one in drawing.shapes)
+    unwritten = confusion_picture(evaluation(["cat", "\U0010fffd", "dog"])[0]).shapes
+    notes = [one.text for one in unwritten if isinstance(one, Words) and "font" in one.text]
+    assert notes == ["class 1: no font here has the letters of the name; see classes.csv"]
+    plain = confusion_picture(evaluation(["cat", "dog"])[0]).shapes
+    assert not any("font" in one.text for one in plain if isinstance(one, Words))
     assert fitting("abcdefghij" * 5, 12, 60).count("…") == 1
     assert can_be_written("Ærø")
     assert not can_be_written("\U0010fffd")

@@ -7,7 +7,7 @@ So the picture can be read without its colours.
 from __future__ import annotations
 
 from chainrule.graph.names import display_width
-from chainrule.train.drawing import FAINT, INK, LINE, PAPER, Box, Drawing, Words, fitting, length_of
+from chainrule.train.drawing import FAINT, INK, LINE, PAPER, Box, Drawing, Words, can_be_written, fitting, length_of
 from chainrule.train.evaluation import Evaluation
 
 _SIDES = ((12, 44), (30, 30), (100, 20))
@@ -29,8 +29,12 @@ def confusion_picture(evaluation: Evaluation) -> Drawing:
     room = max((length_of(name, letters) for name in [*names, f"class {count}"]), default=0) if named else 0
     left, top = _MARGIN + 22 + room + 8, _MARGIN + 62 + room
     title = f"{evaluation.correct:,} of {evaluation.images:,} images right: {100 * evaluation.accuracy:.2f}%"
-    width = max(left + count * side + (64 if named else 0), _MARGIN + length_of(title, 16)) + _MARGIN
-    drawing = Drawing(max(width, 400), top + count * side + 62, f"Confusion matrix: {title}")
+    foreign = [f"class {i}" for i, name in enumerate(names) if not can_be_written(name)]
+    note = "" if named else "classes in the order of classes.csv"
+    if foreign:
+        note = f"{foreign[0]}{', ...' if len(foreign) > 1 else ''}: no font here has the letters of the name; see classes.csv"
+    wide = max(left + count * side + (64 if named else 0), _MARGIN + length_of(title, 16), _MARGIN + length_of(note, 11))
+    drawing = Drawing(max(wide + _MARGIN, 400), top + count * side + 62, f"Confusion matrix: {title}")
     drawing.shapes += [
         Words(_MARGIN, _MARGIN + 8, title, 16, bold=True),
         Words(_MARGIN, _MARGIN + 30, "a row for each class, a column for each that its images were taken for", 12, fill=FAINT),
@@ -45,7 +49,7 @@ def confusion_picture(evaluation: Evaluation) -> Drawing:
         total = int(evaluation.confusion[i].sum())
         right = f"{100 * evaluation.confusion[i, i] / total:.1f}%" if total else "no image"
         drawing.shapes.append(Words(left + count * side + 8, top + middle, right, letters, fill=FAINT))
-    _draw_legend(drawing, top + count * side + 30, named)
+    _draw_legend(drawing, top + count * side + 30, note)
     return drawing
 
 
@@ -71,12 +75,12 @@ def _shade(share: float) -> str:
     return "#" + "".join(f"{round(255 + (dark - 255) * level):02x}" for dark in _DARKEST)
 
 
-def _draw_legend(drawing: Drawing, y: float, named: bool) -> None:
+def _draw_legend(drawing: Drawing, y: float, note: str) -> None:
     drawing.shapes.append(Words(_MARGIN, y, "share of the row:", 11, fill=FAINT))
     x = _MARGIN + 98
     for percent in (1, 10, 50, 100):
         drawing.shapes.append(Box(x, y - 7, 14, 14, _shade(percent / 100), LINE))
         drawing.shapes.append(Words(x + 19, y, f"{percent}%", 11, fill=FAINT))
         x += 56
-    if not named:
-        drawing.shapes.append(Words(_MARGIN, y + 20, "classes in the order of classes.csv", 11, fill=FAINT))
+    if note:
+        drawing.shapes.append(Words(_MARGIN, y + 20, note, 11, fill=FAINT))

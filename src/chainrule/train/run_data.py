@@ -34,7 +34,8 @@ def prepared(config: Config, training: Dataset, test: Dataset) -> Dataset:
     if not 0 < len(everything) <= config.limit:  # what was limited before it was read may lack a class
         _check_test_labels(everything, test)
     if len(training.classes) < 2:
-        raise UserError(f"{training.name} has {len(training.classes)} class: a classifier needs at least 2")
+        single = "".join(f", '{displayed(name)}'" for name in training.classes)
+        raise UserError(f"{training.name} has a single class{single}: a classifier needs at least 2")
     return training
 
 
