@@ -159,6 +159,81 @@ def test_a_network_of_ones_own_with_another_number_of_scores(layers: str, scores
     assert not (tmp_path / "run").exists()
 
 
+OWN = """from chainrule import nn
+
+
+class Net(nn.Module):
+    def __init__(self, channels, classes, size):
+        super().__init__()
+        self.fc = nn.Linear(6, classes)
+        self.conv = nn.Conv2d(channels, 6, 3)
+
+    def forward(self, images):
+        return self.fc(self.conv(images).mean((2, 3)))
+
+
+class Pair(Net):
+    def forward(self, images):
+        return super().forward(images), 1
+
+
+class Misspelt(Net):
+    def forward(self, images):
+        return self.cf(images)
+
+
+def nothing(channels, classes, size):
+    return nn.Flatten()
+
+
+def frozen(channels, classes, size):
+    return Net(channels, classes, size).requires_grad_(False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Pair", "gives a tuple for its images: it must return its scores, a tensor (N, classes)"),
+        ("Misspelt", "failed on images (8, 3, 8, 8): AttributeError: "),
+        ("nothing", "nothing returned a network without parameters: nothing can learn"),
+        ("frozen", "no parameter of this Net is to be trained: all of them have requires_grad=False"),
+    ],
+)
+def test_a_network_of_ones_own_that_cannot_be_trained(name: str, message: str, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(OWN)
+    given = ("--model", f"{tmp_path / 'net.py'}:{name}", "--data", place / "three", "--batch-size", 8)
+    ended = command("train", *given, "--out", tmp_path / "run")
+    note, error = ended.err.splitlines()
+    assert ended.status == 2
+    assert note.startswith("note: the network is made by running "), "before it is run"
+    assert error.startswith("error: ")
+    assert message in error
+    assert not name.startswith("Mis") or error.endswith("(line 21)")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_whose_last_layer_is_not_its_classifier(place: Path, tmp_path: Path) -> None:
+    """Nothing of it begins anew where the file is for as many classes, and for others it is refused."""
+    (tmp_path / "net.py").write_text(OWN)
+    given = ("train", "--model", f"{tmp_path / 'net.py'}:Net", "--epochs", 1, "--lr", 1e-30)
+    assert command(*given, "--data", place / "three", "--out", tmp_path / "first").status == 0
+    again = command(*given, "--data", place / "three", "--weights", tmp_path / "first", "--out", tmp_path / "second")
+    assert again.status == 0
+    assert "new weights" not in again.out
+    assert weights(tmp_path / "first").keys() == {"fc.weight", "fc.bias", "conv.weight", "conv.bias"}
+    for name, array in weights(tmp_path / "first").items():
+        np.testing.assert_array_equal(array, weights(tmp_path / "second")[name], err_msg=name)
+    options = ("--image-mode", "RGB", "--weights", tmp_path / "first", "--out", tmp_path / "third")
+    refusal = command(*given, "--data", place / "grey", *options)
+    assert refusal.status == 2
+    assert "  fc.weight: the model has shape (2, 6), the file (3, 6)\n" in refusal.err
+    assert refusal.err.endswith(
+        "\nIts last layer, conv, gives no 2 scores: for other classes than the file's, the layer that gives them must be the "
+        "last that the network has\n"
+    )
+
+
 def test_classes_of_a_file_with_a_prefix_and_without_a_classifier(place: Path, tmp_path: Path) -> None:
     model = build("resnet20", 3, 10, (8, 8))
     arrays = load_safetensors(place / "7.safetensors")[0]

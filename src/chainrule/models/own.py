@@ -17,6 +17,7 @@ from typing import Any
 from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
 from chainrule.nn import Module
+from chainrule.tensor import Tensor
 
 # By path and digest, so that a file that is used twice gives the same class.
 _loaded: dict[tuple[str, str], types.ModuleType] = {}
@@ -77,7 +78,35 @@ def build_own(name: str, channels: int, classes: int, size: tuple[int, int], exp
         raise UserError(
             f"model {displayed(name)}: {function.__name__} returned a {type(model).__name__}: it must return an nn.Module"
         )
+    if not any(True for _ in model.parameters()):
+        raise UserError(
+            f"model {displayed(name)}: {function.__name__} returned a network without parameters: nothing can learn"
+        )
     return model
+
+
+def scores_of(model: Module, name: str, images: Tensor) -> Tensor:
+    """What ``model``, whose name is ``name``, makes of ``images`` (N, C, H, W).
+
+    Raises:
+        UserError: a network of one's own fails, or returns anything but a tensor.
+    """
+    try:
+        scores = model(images)
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_own(name):
+            raise
+        raise UserError(
+            f"model {displayed(name)} failed on images {images.shape}: {type(error).__name__}: {error}{_place(error, name)}"
+        ) from error
+    if not isinstance(scores, Tensor):
+        raise UserError(
+            f"model {displayed(name)} gives a {type(scores).__name__} for its images: it must return its scores, a tensor "
+            "(N, classes)"
+        )
+    return scores
 
 
 def _function(name: str, expected: str) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainrule import optim
+from chainrule.errors import UserError
 from chainrule.nn import Module
 from chainrule.optim import Optimizer, Schedule
 from chainrule.train.parts import chosen, no_part, rates_by_pattern
@@ -51,9 +52,11 @@ def make_optimizer(config: Config, model: Module) -> Optimizer:
     With ``lr_of``, a parameter belongs to the first pattern that fits it, and each pattern is a group with its own rate.
 
     Raises:
-        UserError: a pattern is left without a parameter.
+        UserError: a pattern is left without a parameter, or all parameters are frozen.
     """
     learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    if not learning:
+        raise UserError(f"no parameter of this {type(model).__name__} is to be trained: all of them have requires_grad=False")
     if not config.lr_of:
         return OPTIMIZERS[config.optimizer].make(config, list(learning.values()))
     groups: list[dict[str, Any]] = []

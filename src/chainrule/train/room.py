@@ -10,6 +10,7 @@ from chainrule.cpu.runtime.memory import built_in_memory
 from chainrule.errors import UserError
 from chainrule.graph import Graph
 from chainrule.models import build
+from chainrule.models.own import scores_of
 from chainrule.nn.summary import multiply_adds
 from chainrule.tensor import placeholder, tracing
 from chainrule.train.config import Config
@@ -69,7 +70,7 @@ def _count(config: Config, image_shape: tuple[int, int, int], classes: int, batc
     with tracing():
         model = build(config.model, channels, classes, (height, width), config.model_digest)
         image = placeholder((batch, *image_shape))
-        graph = Graph(model(image).node)
+        graph = Graph(scores_of(model, config.model, image).node)
         weights = sum(parameter.size for parameter in model.parameters())
     reached = {image.node}
     for node in graph.nodes:

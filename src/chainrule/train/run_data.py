@@ -13,6 +13,7 @@ from chainrule.data import ArrayDataset, Dataset, Normalize
 from chainrule.data.sampling import evenly_drawn
 from chainrule.display import displayed
 from chainrule.errors import UserError
+from chainrule.models.own import scores_of
 from chainrule.nn import Module
 from chainrule.tensor import no_grad, placeholder, tracing
 from chainrule.train.config import Config
@@ -42,7 +43,7 @@ def prepared(config: Config, training: Dataset, test: Dataset) -> Dataset:
 def check_scores(model: Module, name: str, image_shape: tuple[int, int, int], classes: int) -> None:
     """UserError unless ``model`` gives a score for each class, found by a trace that computes nothing."""
     with tracing(), no_grad(), model.evaluating():
-        shape = model(placeholder((2, *image_shape), next(model.parameters()).dtype)).shape
+        shape = scores_of(model, name, placeholder((2, *image_shape), next(model.parameters()).dtype)).shape
     if shape != (2, classes):
         images = " x ".join(map(str, image_shape))
         given = f"(N, {', '.join(map(str, shape[1:]))})" if shape[:1] == (2,) else str(shape)

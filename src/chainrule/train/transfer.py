@@ -33,6 +33,8 @@ def begin_with(model: Module, weights: str, expected: str, channels: int, classe
     """Assign the weights of a file to ``model``, which is for images of so many ``channels`` and so many ``classes``; its last
     layer keeps its new weights if that of the file is for another number of classes, or missing.
 
+    Where the last of the model's layers is not for so many classes, it is no classifier, and all of the file is taken.
+
     Returns sentences on what was done. ``expected`` is the digest that the file must have.
 
     Raises:
@@ -43,18 +45,25 @@ def begin_with(model: Module, weights: str, expected: str, channels: int, classe
         raise UserError(
             f"{displayed(weights)} is not the file of weights that the run began with: put that back, or begin a new run"
         )
-    there = classes_of(model, file)
+    there, last = classes_of(model, file), classifier(model)
+    known = any(cell.shape[:1] == (classes,) for name, cell in model.named_parameters() if name.rpartition(".")[0] == last)
+    new = known and there != classes
     first = next(name for name, _ in model.named_parameters())
     try:
-        loaded = load_weights(model, file, new_classifier=there != classes)
+        loaded = load_weights(model, file, new_classifier=new)
     except UserError as error:
         taken = [shape[1] for name, shape in file.shapes.items() if name.endswith(first) and len(shape) == 4]
         mode = {1: "L", 3: "RGB"}.get(taken[0]) if taken and taken[0] != channels else None
         hint = (
             f"\nThe file is for images of {taken[0]} channels: --image-mode {mode} reads a folder's images so" if mode else ""
         )
+        if not known and not hint:
+            hint = (
+                f"\nIts last layer, {displayed(last)}, gives no {classes} scores: for other classes than the file's, the layer "
+                "that gives them must be the last that the network has"
+            )
         raise UserError(f"{error}{hint}") from None
     notes = loaded.notes
-    if there == classes:
-        notes = (*notes, f"the classifier {classifier(model)} is the file's, as that is for {classes:,} classes, too")
+    if known and not new:
+        notes = (*notes, f"the classifier {last} is the file's, as that is for {classes:,} classes, too")
     return tuple(f"weights of {displayed(Path(weights).name)}: {note}" for note in notes)

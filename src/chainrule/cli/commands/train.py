@@ -220,11 +220,11 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     held.callback(lambda: folder.lock.release())  # that of the folder which it has then
     if resume is not None:
         check_data_of_run(displayed(resume), folder.config.data, "put it there again")
+    say_whose_code(folder.config.model, folder.config.model_digest)  # before any of it is run
     with ReadingProgress(beside()) as progress:
         opened = open_datasets(folder.config, progress)
     say_notes(opened.notes, beside(), ALL_IN_FILE)
     folder.config = opened.config
-    say_whose_code(folder.config.model, folder.config.model_digest)
     trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
         trainer.resume()
