@@ -234,6 +234,18 @@ def test_a_network_whose_last_layer_is_not_its_classifier(place: Path, tmp_path:
     )
 
 
+def test_weights_for_images_of_another_size_say_which(place: Path, tmp_path: Path) -> None:
+    build("lenet", 1, 10, (28, 28)).save(tmp_path / "lenet.safetensors")
+    given = ("train", "--weights", tmp_path / "lenet.safetensors", "--data", place / "grey", "--epochs", 1)
+    assert refused(*given, "--image-size", "12x12", "--out", tmp_path / "run") == (
+        f"{tmp_path}/lenet.safetensors does not fit this Sequential:\n"
+        "  7.weight: the model has shape (120, 16), the file (120, 400)\n"
+        "It fits lenet of 10 classes for images of 28 x 28: use images of that size\n"
+        "--image-size 28x28 reads a folder's images so"
+    )
+    done(*given, "--image-size", "28x28", "--out", tmp_path / "run")
+
+
 def test_classes_of_a_file_with_a_prefix_and_without_a_classifier(place: Path, tmp_path: Path) -> None:
     model = build("resnet20", 3, 10, (8, 8))
     arrays = load_safetensors(place / "7.safetensors")[0]

@@ -212,7 +212,11 @@ def _does_not_fit(file: WeightFile, model: Module, misfit: Misfit, last: str) ->
     fit = nearest_model(file)
     if fit is not None and fit.whole:
         of = f"{fit.classes:,} classes" + (f" and {fit.channels} channels" if fit.channels != MODELS[fit.name].image[0] else "")
-        lines.append(f"It fits {fit.name} of {of}: use that model")
+        if misfit.missing or misfit.unexpected:
+            lines.append(f"It fits {fit.name} of {of}: use that model")
+        else:  # the same model for images of another size
+            height, width = MODELS[fit.name].image[1:]
+            lines.append(f"It fits {fit.name} of {of} for images of {height} x {width}: use images of that size")
     elif fit is not None:
         lines.append(f"Nearest is {fit.name}: {fit.fitting:,} of its {fit.entries:,} entries have their names and shapes in it")
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import WeightFile
-from chainrule.models import classifier, load_weights
+from chainrule.models import MODELS, classifier, load_weights, nearest_model
 from chainrule.models.weights import classes_of
 from chainrule.nn import Module
 
@@ -57,7 +57,11 @@ def begin_with(model: Module, weights: str, expected: str, channels: int, classe
         hint = (
             f"\nThe file is for images of {taken[0]} channels: --image-mode {mode} reads a folder's images so" if mode else ""
         )
-        if not known and not hint:
+        fit = None if hint else nearest_model(file)
+        if fit is not None and fit.whole and set(file.shapes) == set(model.state_cells()):
+            height, width = MODELS[fit.name].image[1:]
+            hint = f"\n--image-size {height}x{width} reads a folder's images so"
+        elif not known and not hint:
             hint = (
                 f"\nIts last layer, {displayed(last)}, gives no {classes} scores: for other classes than the file's, the layer "
                 "that gives them must be the last that the network has"
