@@ -127,6 +127,16 @@ LR_OF = "lr-of must be patterns, each with its learning rate above 0, such as 'f
         ("ema", 1, "ema must be at least 0 and under 1, got 1.0"),
         ("clip-norm", "inf", "clip-norm must be a finite number of at least 0, got inf"),
         ("clip-value", -1, "clip-value must be a finite number of at least 0, got -1.0"),
+        *(
+            (
+                option,
+                1e-320,
+                f"{called} must be 0 or at least 1.2e-38, as native code takes smaller float32 numbers for 0, got 1e-320",
+            )
+            for option, called in (("clip-value", "clip-value"), ("clip-norm", "clip-norm"), ("weight-decay", "weight decay"))
+        ),
+        ("lr", 1e-40, "learning rate must be at least 1.2e-38, as native code takes smaller float32 numbers for 0, got 1e-40"),
+        ("augment", "flip,", "augment has an empty place, got 'flip,': leave out the comma that is too much"),
         ("mixup", "nan", "mixup must be a finite number of at least 0, got nan"),
         ("cutmix", -2, "cutmix must be a finite number of at least 0, got -2.0"),
         ("accumulate", 0, "accumulate must be a whole number of at least 1, got 0"),

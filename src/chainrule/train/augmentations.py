@@ -86,6 +86,8 @@ def parse_augmentations(spec: str, size: Size | None = None) -> list[tuple[Trans
         name, _, written = part.partition("=")
         if name in ("auto", "none"):
             raise UserError(f"augmentation {name!r} stands alone, got {spec!r}: leave it out, or pass it by itself")
+        if not part:
+            raise UserError(f"augment has an empty place, got {spec!r}: leave out the comma that is too much")
         if name not in _KINDS:
             raise unknown_value("augmentation", part, AUGMENTATIONS)
         kind = _KINDS[name]

@@ -17,7 +17,7 @@ from chainrule.ops import PRECISIONS
 from chainrule.train import transfer
 from chainrule.train.augmentations import check_augment
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
-from chainrule.train.parts import MOST_RATE, check_pattern, rates_by_pattern
+from chainrule.train.parts import LEAST_RATE, MOST_RATE, check_pattern, rates_by_pattern
 
 MOST_COUNTED = 1_000_000_000
 """The largest number of epochs, images or steps: a larger one is a slip, and would train for longer than anybody waits."""
@@ -36,6 +36,7 @@ _WHOLE = {
 }
 """Options that are whole numbers, with the least of each."""
 
+_TAKEN_FOR_0 = "as native code takes smaller float32 numbers for 0"
 _DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "flip_test")
 """Options that messages call by the words that are typed; others are in plain words, such as "batch size"."""
 
@@ -135,6 +136,8 @@ class Config:
         if self.lr is not None and not 0 < self.lr <= MOST_RATE:
             most = f" and at most {MOST_RATE}, as it is a float32" if MOST_RATE < self.lr < math.inf else ""
             raise UserError(f"learning rate must be a finite number above 0{most}, got {self.lr}")
+        if self.lr is not None and self.lr < LEAST_RATE:
+            raise UserError(f"learning rate must be at least {LEAST_RATE}, {_TAKEN_FOR_0}, got {self.lr}")
         for option, may_be_1 in _SHARES.items():
             value = getattr(self, option)
             if not 0 <= value <= 1 or (value == 1 and not may_be_1):
@@ -145,6 +148,8 @@ class Config:
             if not 0 <= value <= MOST_RATE:
                 most = f" and at most {MOST_RATE}, as it is a float32" if MOST_RATE < value < math.inf else ""
                 raise UserError(f"{_called(option)} must be a finite number of at least 0{most}, got {value}")
+            if 0 < value < LEAST_RATE:
+                raise UserError(f"{_called(option)} must be 0 or at least {LEAST_RATE}, {_TAKEN_FOR_0}, got {value}")
         if not 0 <= self.warm_up <= MOST_COUNTED or (self.warm_up >= 1 and self.warm_up % 1):
             raise UserError(
                 f"warm-up must be a whole number of steps, or, below 1, their share of all steps, got {self.warm_up}"

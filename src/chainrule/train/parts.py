@@ -15,8 +15,8 @@ from chainrule.nn import Module
 
 _MOST_SHOWN = 12
 
-MOST_RATE = 3.4e38
-"""The largest learning rate: the largest float32."""
+LEAST_RATE, MOST_RATE = 1.2e-38, 3.4e38
+"""The smallest and the largest learning rate: the normal numbers of float32."""
 
 
 def check_pattern(option: str, pattern: str) -> None:
@@ -69,7 +69,7 @@ def rates_by_pattern(spec: str) -> list[tuple[str, float]]:
             rate = float(written)
         except ValueError:
             rate = math.nan
-        if match.start() != end or not 0 < rate <= MOST_RATE:
+        if match.start() != end or not LEAST_RATE <= rate <= MOST_RATE:
             break
         check_pattern("lr-of", pattern)
         found.append((pattern, rate))
