@@ -23,11 +23,12 @@ TABLES: dict[str, dict[str, Any]] = json.loads((FOLDER / "models.json").read_tex
 EXPECTED = load_file(FOLDER / "models.safetensors")
 LEAST = 4e-6
 """Relative distance of a float32 tensor from the float64 one that is always allowed: Winograd's convolutions round more often
-than direct ones (at most 2.2e-6 was seen, in the gradients of GoogLeNet's first layers, where PyTorch has 4e-7)."""
+than direct ones (2.0e-6 was seen in the gradients of SqueezeNet 1.0, where PyTorch has 2.7e-7)."""
 
-ONE_SIGN = 0.1
-"""The same for gradients: where a value in front of a ReLU is so close to 0 that float32 has it on the other side, what passes
-there is of another size. A value of a few thousand is enough, so in the deep networks it happens."""
+ROUNDINGS = 2e-3
+"""The largest distance that roundings alone bring between PyTorch's float32 and float64 gradients (1e-3 in GoogLeNet). A
+larger one means that a value in front of a ReLU is so close to 0 that float32 has it on the other side. What passes there is of
+another size, and five times that distance would allow anything: ``zoo.SEEDS`` chooses images without such a value."""
 
 
 def model(name: str) -> nn.Module:
@@ -79,14 +80,14 @@ def check_exact(name: str, form: str, exact: dict[str, np.ndarray]) -> None:
 
 
 def check_rough(name: str, form: str, rough: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> None:
-    """Tensors of float32 are as near to float64 as PyTorch's are."""
+    """Tensors of float32 are at most five times as far from float64 as PyTorch's are."""
     least_norm = 1e-9 * largest(exact)
     for path, theirs in zip(names_of(name, form), EXPECTED[f"{name}/{form}/distances"], strict=False):
         norm = np.linalg.norm(exact[path])
         if path in rough and norm > least_norm:  # what is 0 but for roundings, such as of a bias in front of a
             ours = np.linalg.norm(rough[path] - exact[path]) / norm  # normalisation, has no distance
-            least = LEAST if path == "scores" else ONE_SIGN
-            assert ours <= max(5 * theirs, least), f"{path}: {ours:.1e}, PyTorch {theirs:.1e}"
+            assert ours <= max(5 * theirs, LEAST), f"{path}: {ours:.1e}, PyTorch {theirs:.1e}"
+            assert theirs <= ROUNDINGS, path
 
 
 def names_of(name: str, form: str) -> list[str]:
