@@ -156,6 +156,13 @@ def test_nothing_of_somebody_else_is_overwritten(run: Path, tmp_path: Path) -> N
     check_folder(tmp_path / "none")
 
 
+def test_an_evaluation_that_another_process_begins_at_the_same_time_is_nobody_elses(run: Path, tmp_path: Path) -> None:
+    (tmp_path / ".evaluation.json.4242.tmp").write_text('{"ki')
+    done("evaluate", run, "--out", tmp_path)
+    (tmp_path / "evaluation.json").unlink()
+    assert "contains files that are not of an evaluation" in refused("evaluate", run, "--out", tmp_path)
+
+
 def test_figures_are_shown_though_they_cannot_be_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a run folder that only others may write."""
 

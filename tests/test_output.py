@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("output")
     idx_folder(folder / "patterns")
     done(*training(folder, folder / "whole"))
+    shutil.copytree(folder / "whole", folder / "judged")  # in which evaluate leaves its pictures
     Image.fromarray(np.zeros((12, 12), np.uint8)).save(folder / "picture.png")
     return folder
 
@@ -43,8 +45,8 @@ def training(place: Path, run: Path) -> list[Any]:
 def others(place: Path) -> dict[str, list[Any]]:
     """The commands that only show something."""
     return {
-        "evaluate": ["evaluate", place / "whole"],
-        "evaluate as JSON": ["evaluate", place / "whole", "--json"],
+        "evaluate": ["evaluate", place / "judged"],
+        "evaluate as JSON": ["evaluate", place / "judged", "--json"],
         "predict": ["predict", place / "whole", place / "picture.png"],
         "predict as JSON": ["predict", place / "whole", place / "picture.png", "--json"],
         "summary": ["summary"],

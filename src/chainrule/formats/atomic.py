@@ -66,6 +66,11 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
+def is_temporary(path: Path, target: Path) -> bool:
+    """Whether some process writes, or wrote, ``target`` under the name ``path`` before it is renamed."""
+    return re.fullmatch(rf"\.{re.escape(target.name)}\.\d+\.tmp", path.name) is not None
+
+
 def leftovers(folder: Path) -> list[Path]:
     """The temporary files in ``folder`` of processes that were killed while they wrote: nobody will finish them."""
     if not folder.is_dir():

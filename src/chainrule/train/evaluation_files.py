@@ -22,6 +22,7 @@ from chainrule.data import Dataset
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import cannot_write, write_atomically
+from chainrule.formats.atomic import is_temporary
 from chainrule.train.confusion_picture import confusion_picture
 from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
@@ -40,7 +41,9 @@ def check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{displayed(folder)} is a file: give another folder for the evaluation with --out")
-    if any(folder.iterdir()) and not _is_evaluation(folder / _FACTS):
+    # Beside an unfinished first file, of another process that evaluates at this moment or was killed, there is nothing else.
+    names = [path.name for path in folder.iterdir() if not is_temporary(path, folder / _FACTS)]
+    if names and not _is_evaluation(folder / _FACTS):
         raise UserError(
             f"{displayed(folder)} contains files that are not of an evaluation, and nothing there is to be overwritten: give "
             "an empty or a new folder with --out"
