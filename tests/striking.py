@@ -66,7 +66,7 @@ def prepare(moment: str, hit: Callable[..., None]) -> None:
     import chainrule.cli.commands.train  # noqa: F401 - it makes a configuration of its own
     from chainrule import lens, models, train
     from chainrule.cli.watching import ConsoleWatcher
-    from chainrule.train import config, opening, trainer
+    from chainrule.train import config, opening, step, trainer
 
     at_step: Callable[..., bool] = lambda trained, *_: trained.progress.step == _STEP - 1  # noqa: E731
     if moment == "options":
@@ -74,7 +74,7 @@ def prepare(moment: str, hit: Callable[..., None]) -> None:
     elif moment == "loading":
         _before(opening, "load_dataset", hit)
     elif moment == "compiling":
-        _before(trainer.Trainer, "_compile_for", hit)
+        _before(step.TrainingStep, "prepare", hit)
     elif moment == "step":
         _before(trainer.Trainer, "step", hit, at_step)
     elif moment == "native code":
