@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from chainrule.cpu.codegen.code_cache import load
 from chainrule.cpu.codegen.target import Target, host_target
-from chainrule.cpu.kernel import KernelSteps
+from chainrule.cpu.kernel import Kernel, KernelSteps
 
 HOST = host_target()
 NARROW = HOST if HOST.name == "neon" else host_target("sse2")
@@ -36,6 +36,13 @@ def assert_guards_hold(view: np.ndarray, name: str) -> None:
     assert (raw[begin + view.nbytes :] == _CANARY).all(), f"{name}: something was written behind it"
 
 
+def arguments_of(kernel: Kernel, target: Target, addresses: Sequence[int]) -> tuple[np.ndarray, int]:
+    """What a kernel is called with: a table of its parameters and the addresses of its operands, and where these begin."""
+    parameters = kernel.named(target).parameters
+    table = np.array([*reversed(parameters), *addresses], np.int64)
+    return table, table.ctypes.data + 8 * len(parameters)
+
+
 def run_steps(
     steps: KernelSteps,
     operands: Mapping[str, np.ndarray],
@@ -51,16 +58,17 @@ def run_steps(
     for name, value in operands.items():
         memory[name] = guarded(value.nbytes)
         memory[name][:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-    functions = load([step.kernel for step in steps.steps], target)
+    functions = load([step.kernel.named(target) for step in steps.steps], target)
     for step in steps.steps:
-        arguments = np.array([memory[name].ctypes.data for name in step.operands], np.int64)
+        table, arguments = arguments_of(step.kernel, target, [memory[name].ctypes.data for name in step.operands])
         scratch = guarded(step.kernel.scratch_bytes)
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
-            functions[step.kernel.name].address
+            functions[step.kernel.named(target).name].address
         )
         units = range(step.kernel.units)
         for unit in reversed(units) if backwards else units:
-            call(arguments.ctypes.data, unit, unit + 1, scratch.ctypes.data)
+            call(arguments, unit, unit + 1, scratch.ctypes.data)
+        assert list(table[: len(table) - len(step.operands)]) == list(reversed(step.kernel.named(target).parameters))
         assert_guards_hold(scratch, f"scratch of {step.kernel.family}")
     for name, view in memory.items():
         assert_guards_hold(view, name)

@@ -25,7 +25,7 @@ from chainrule.cpu.codegen.disk_cache import CacheWarning
 from chainrule.cpu.codegen.emit import Module, Value
 from chainrule.cpu.codegen.machine_code import Library
 from chainrule.cpu.codegen.target import Target, host_target
-from chainrule.cpu.kernel import Kernel
+from chainrule.cpu.kernel import UNNAMED, Kernel
 from chainrule.cpu.runtime.executable import Call, Executable, Stage
 from chainrule.errors import InternalError
 from chainrule.recent import Recent
@@ -49,11 +49,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def scaled_table(number: int, compiled: list[int] | None = None) -> Kernel:
     """y[u] = table[u] * (number + 0.5) by way of a function and a table that have the same names in every kernel.
 
-    ``compiled`` collects the numbers of those that were generated.
+    ``compiled`` collects the numbers of those that were generated to be compiled.
     """
 
     def generate(target: Target, name: str) -> Module:
-        if compiled is not None:
+        if compiled is not None and name != UNNAMED:
             compiled.append(number)
         module = Module(target.vector_bits)
         table = module.constant("table", "double", [number, number + 1, number + 2])
@@ -66,7 +66,7 @@ def scaled_table(number: int, compiled: list[int] | None = None) -> Kernel:
             f.call("inner", "void", y, u)
         return module
 
-    return Kernel("test_table", str(number), generate, 3)
+    return Kernel("test_table", str(number), generate, 3).named(TARGET)
 
 
 def call(function: Function) -> list[float]:
@@ -182,7 +182,7 @@ def test_the_key_names_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch)
     kernel = scaled_table(1)
     keys = {
         key(one, target)
-        for one in (kernel, replace(kernel, signature="1 "), replace(kernel, family="other"))
+        for one in (kernel, scaled_table(2), replace(kernel, name="other"))
         for target in (TARGET, replace(TARGET, cpu="other"), replace(TARGET, features="-x"), replace(TARGET, vector_bytes=8))
     }
     versions = code_cache.versions()
@@ -738,7 +738,7 @@ def broken(text: str) -> Kernel:
         module.name = name
         return module
 
-    return Kernel("test_broken", text, generate, 1)
+    return Kernel("test_broken", text, generate, 1).named(TARGET)
 
 
 HEAD = "define void @NAME(ptr %args, i64 %begin, i64 %end, ptr %scratch) {\nentry:\n"

@@ -16,7 +16,7 @@ from chainrule.cpu.codegen.target import AVX512, NEON, Target
 from chainrule.cpu.kernel import KernelStep, KernelSteps
 from chainrule.cpu.kernels.contraction import convolution, input_gradient, matmul, weight_gradient
 from chainrule.cpu.kernels.geometry import Geometry
-from kernels import HOST, NARROW
+from kernels import HOST, NARROW, arguments_of
 
 TARGETS = [(HOST, "float32"), (HOST, "float64"), (NARROW, "float32")]
 TARGET_NAMES = ["host-float32", "host-float64", "narrow-float32"]
@@ -49,17 +49,16 @@ def run(
         name: Guarded(nbytes // np.dtype(dtype).itemsize, dtype, align=64) for name, nbytes in steps.temporaries.items()
     }
     memory = {**operands, "out": out.array, **{name: one.array for name, one in temporaries.items()}}
-    codes = {
-        step.kernel.name: assemble(step.kernel.generate(target, step.kernel.name).text(), target, step.kernel.name)
-        for step in steps.steps
-    }
+    kernels = [step.kernel.named(target) for step in steps.steps]
+    codes = {one.name: assemble(one.text(target), target, one.name) for one in kernels}
     library = Library(codes.values(), list(codes), target)
-    for step in steps.steps:
+    for step, kernel in zip(steps.steps, kernels, strict=True):
         scratch = Guarded(-(-step.kernel.scratch_bytes // 8), "float64", align=64)
-        addresses = (ctypes.c_void_p * len(step.operands))(*(memory[name].ctypes.data for name in step.operands))
-        function = _UNIT_FUNCTION(library.address(step.kernel.name))
+        table, arguments = arguments_of(kernel, target, [memory[name].ctypes.data for name in step.operands])
+        function = _UNIT_FUNCTION(library.address(kernel.name))
         for unit in range(step.kernel.units)[::order]:
-            function(ctypes.addressof(addresses), unit, unit + 1, scratch.array.ctypes.data)
+            function(arguments, unit, unit + 1, scratch.array.ctypes.data)
+        assert table.size
         assert scratch.untouched(), f"{step.kernel.family} wrote outside its scratch"
     for name, one in {"out": out, **temporaries}.items():
         assert one.untouched(), f"wrote outside {name}"
@@ -277,16 +276,17 @@ def test_empty_matrices_have_no_units(sizes: tuple[int, int, int, int]) -> None:
 def rows_written(step: KernelStep, target: Target, dtype: str, memory: dict[str, np.ndarray], row: int) -> None:
     """Every unit of ``step`` writes just the rows that ``step.rows`` says, ``row`` elements long."""
     assert step.rows is not None
-    name = step.kernel.name
-    library = Library([assemble(step.kernel.generate(target, name).text(), target, name)], [name], target)
-    addresses = (ctypes.c_void_p * len(step.operands))(*(memory[operand].ctypes.data for operand in step.operands))
+    kernel = step.kernel.named(target)
+    library = Library([assemble(kernel.text(target), target, kernel.name)], [kernel.name], target)
+    table, arguments = arguments_of(kernel, target, [memory[operand].ctypes.data for operand in step.operands])
     scratch = Guarded(-(-step.kernel.scratch_bytes // 8), "float64", align=64)
-    function = _UNIT_FUNCTION(library.address(name))
+    function = _UNIT_FUNCTION(library.address(kernel.name))
     out = memory["out"].reshape(-1)
     assert step.kernel.units == -(-out.size // (row * step.rows))
     for unit in range(step.kernel.units):
         out[:] = np.nan
-        function(ctypes.addressof(addresses), unit, unit + 1, scratch.array.ctypes.data)
+        function(arguments, unit, unit + 1, scratch.array.ctypes.data)
+        assert table.size
         written = np.flatnonzero(~np.isnan(out))
         first, last = unit * step.rows * row, min((unit + 1) * step.rows * row, out.size)
         np.testing.assert_array_equal(written, np.arange(first, last))
@@ -332,8 +332,8 @@ def test_tiles_stay_in_registers(target: Target, register: str) -> None:
         weight_gradient(target, "float32", one),
         matmul(target, "float32", 1, 512, 512, 512, (0, 512, 1), (0, 512, 1)),
     ):
-        kernel = steps.steps[0 if len(steps.temporaries) and "sums" in steps.temporaries else -1].kernel
-        text = assembly(kernel.generate(target, kernel.name).text(), target, kernel.name)
+        kernel = steps.steps[0 if len(steps.temporaries) and "sums" in steps.temporaries else -1].kernel.named(target)
+        text = assembly(kernel.text(target), target, kernel.name)
         for block in text.split("\n."):
             if block.count("fmla") + block.count("vfmadd") >= 16:
                 tiles += 1

@@ -18,7 +18,7 @@ from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernels.emitters import MEMORY_TYPES
 from chainrule.cpu.kernels.loops import loop_kernel
 from chainrule.graph.dtypes import as_dtype
-from kernels import assert_guards_hold, guarded
+from kernels import arguments_of, assert_guards_hold, guarded
 
 TARGETS = {"host": host_target(), **({"sse2": host_target("sse2")} if host_target().name != "neon" else {})}
 
@@ -50,12 +50,13 @@ def in_guarded_memory(array: np.ndarray) -> np.ndarray:
 def run(nest: Nest, given: Sequence[np.ndarray], made: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
     """What the nest makes of ``given``, in copies of ``made``; nothing else is written."""
     arrays = [in_guarded_memory(one) for one in (*given, *made)]
-    kernel = loop_kernel(nest, target)
+    kernel = loop_kernel(nest, target).named(target)
     function = load([kernel], target)[kernel.name]
     native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(function.address)
-    addresses = np.array([one.ctypes.data for one in arrays], np.int64)
+    table, arguments = arguments_of(kernel, target, [one.ctypes.data for one in arrays])
     scratch = guarded(kernel.scratch_bytes)
-    native(addresses.ctypes.data, 0, nest.units, scratch.ctypes.data)
+    native(arguments, 0, nest.units, scratch.ctypes.data)
+    assert table.size
     assert_guards_hold(scratch, "scratch")
     for number, array in enumerate(arrays):
         assert_guards_hold(array, f"operand {number}")
@@ -144,8 +145,8 @@ def test_units_that_end_within_a_vector() -> None:
 
 
 def text_of(target: Target, dtype: str = "float32") -> str:
-    kernel = loop_kernel(nest_of(3, 13, dtype, 1, "sum"), target)
-    return assembly(kernel.module(target).text(), target, kernel.name)
+    kernel = loop_kernel(nest_of(3, 13, dtype, 1, "sum"), target).named(target)
+    return assembly(kernel.text(target), target, kernel.name)
 
 
 def test_edges_are_vectors_with_a_mask() -> None:

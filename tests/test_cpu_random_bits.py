@@ -15,6 +15,7 @@ from chainrule.cpu.codegen.machine_code import Library, assemble, assembly
 from chainrule.cpu.codegen.target import AVX512, NEON, Target, host_target
 from chainrule.cpu.kernels.random_bits import random_bits
 from chainrule.graph import Array
+from kernels import arguments_of
 
 HOSTS = [host_target()] if host_target().name == "neon" else [host_target(), host_target("sse2")]
 STATES = [(0, 0), (7, 3), (2**40 + 12345, 2**32 - 2), (-1, 2**45 + 1), (-(2**63), 2**63 - 1), (2**63 - 1, -5)]
@@ -27,14 +28,15 @@ def drawn(
     """By the kernel: all units at once, or unit by unit in an order."""
     (step,) = random_bits(target, size, bits).steps
     assert step.operands == ("state", "out")
-    kernel = step.kernel
-    library = Library([assemble(kernel.generate(target, "kernel").text(), target, "kernel")], ["kernel"], target)
+    kernel = step.kernel.named(target)
+    library = Library([assemble(kernel.text(target), target, kernel.name)], [kernel.name], target)
     signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-    function = signature(library.address("kernel"))
+    function = signature(library.address(kernel.name))
     state, out = np.array([seed, counter], np.int64), np.full(size + 64, CANARY, np.int32)
-    args = np.array([state.ctypes.data, out[32:].ctypes.data])
+    table, arguments = arguments_of(kernel, target, [state.ctypes.data, out[32:].ctypes.data])
     for begin, end in [(0, kernel.units)] if order is None else [(unit, unit + 1) for unit in order]:
-        function(args.ctypes.data, begin, end, None)
+        function(arguments, begin, end, None)
+    assert table.size
     assert (out[:32] == CANARY).all()
     assert (out[32 + size :] == CANARY).all()
     return out[32 : 32 + size]
@@ -77,5 +79,5 @@ def test_any_state_size_and_width(seed: int, counter: int, size: int, bits: int)
 @pytest.mark.parametrize("target", [*HOSTS, NEON, AVX512], ids=lambda target: target.name)
 def test_words_are_multiplied_in_vectors(target: Target) -> None:
     kernel = random_bits(target, 5000, 24).steps[0].kernel
-    text = assembly(kernel.generate(target, "kernel").text(), target, "kernel")
+    text = assembly(kernel.named(target).text(target), target, "kernel")
     assert ("umull" if target.name == "neon" else "pmuludq") in text

@@ -150,13 +150,13 @@ def test_inner_loops_keep_their_values_in_registers(target: Target) -> None:
     one = square(4, 64, 64, 16, 3, padding=1)
     for steps in (winograd.convolution(target, "float32", one), winograd.weight_gradient(target, "float32", one)):
         kernel = next(step.kernel for step in steps.steps if step.kernel.operations)
-        name = kernel.name
-        text = assembly(kernel.generate(target, name).text(), target, name)
+        kernel = kernel.named(target)
+        text = assembly(kernel.text(target), target, kernel.name)
         functions = {one.split(":")[0]: one for one in re.split(r"^(?=\w+:)", text, flags=re.MULTILINE)}
         saved = r"v?mov[au]p[sd][^\n]*\(%rsp|(?:str|ldr|stp|ldp)\s+q[^\n]*\[sp"
         assert functions["product"].count("mul") + functions["product"].count("fm") >= 32
         for function, code in functions.items():
-            assert function == name or not re.findall(saved, code), function
+            assert function == kernel.name or not re.findall(saved, code), function
 
 
 def test_suits() -> None:

@@ -325,8 +325,8 @@ def test_a_profile_counts_subnormal_numbers() -> None:
 def test_inner_loops_of_a_residual_block_stay_in_registers(target: Target, register: str) -> None:
     inner = 0
     for task in loops_of_a_block():
-        kernel = loop_kernel(task.nest, target)
-        text = assembly(kernel.generate(target, kernel.name).text(), target, kernel.name)
+        kernel = loop_kernel(task.nest, target).named(target)
+        text = assembly(kernel.text(target), target, kernel.name)
         for block in re.split(r"\n(?=\.LBB\d+_\d+:)", text)[1:]:
             label = block.partition(":")[0]
             loop = re.match(rf"[\s\S]*?\n\s+(?:b\.\w+|j\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+{re.escape(label)}\n", block)

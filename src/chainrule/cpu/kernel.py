@@ -4,8 +4,10 @@ A kernel is a native function over numbered units of work. Every kernel is compi
 
     void NAME(ptr args, i64 begin, i64 end, ptr scratch)
 
-``args`` is an array of addresses, one for each operand in the order that the kernel's family states. The call computes the
-*units* from ``begin`` to ``end`` (excluded). ``scratch`` is memory that belongs to the calling thread: ``scratch_bytes``
+``args`` points to the addresses of the operands, in the order that the kernel's family states. Before them lie the kernel's
+*parameters*: numbers, such as the number of images, that the code reads when it is called, so that kernels which differ in
+nothing else share their code. The first parameter lies right before the first operand, the second before that, and so on. The
+call computes the *units* from ``begin`` to ``end`` (excluded). ``scratch`` is memory that belongs to the calling thread: ``scratch_bytes``
 bytes, aligned to 64, with undefined contents. Units may run in any order, on any thread, at the same time: each writes its
 own part of the output, and its bits do not depend on which units run together. So results are the same with any number
 of threads.
@@ -16,11 +18,12 @@ planner gives each temporary a place in the arena.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from chainrule.recent import Recent
 
 if TYPE_CHECKING:
     from chainrule.cpu.codegen.emit import Module
@@ -36,8 +39,7 @@ class Kernel:
 
     Attributes:
         family: the kind of kernel, such as "matmul"; it says what the operands are and in which order.
-        signature: everything besides the target that the code depends on. Kernels of the same family and signature share
-            their code.
+        signature: everything besides the target that code and parameters depend on.
         generate: ``generate(target, name)`` returns the module that defines the function ``name``. None for a kernel that was
             read from disk, whose machine code is kept there.
         units: the number of units of work.
@@ -47,7 +49,8 @@ class Kernel:
         bytes: bytes of all operands together, each read or written once: the least traffic possible. Used by the profile.
         direct_operations: the operations that the definition of the result takes, where the algorithm (Winograd's, for
             example) takes another number; else 0.
-        kept_name: the name of a kernel that was read from disk without its signature; else "".
+        name: the name of the native function: the family, and a checksum of the code. "" until ``named`` has seen the code.
+        parameters: the numbers that the function reads when it is called (see above); known together with the name.
     """
 
     family: str
@@ -58,18 +61,37 @@ class Kernel:
     operations: int = 0
     bytes: int = 0
     direct_operations: int = 0
-    kept_name: str = ""
+    name: str = ""
+    parameters: tuple[int, ...] = ()
 
-    @functools.cached_property
-    def name(self) -> str:
-        """The name of the native function: the family, and a checksum of family and signature."""
-        digest = hashlib.sha256(f"{self.family} {self.signature}".encode()).hexdigest()[:24]
-        return self.kept_name or f"{self.family}_{digest}"
+    def named(self, target: Target) -> Kernel:
+        """Return the kernel for ``target`` with its name and its parameters; itself if it has them.
 
-    def module(self, target: Target) -> Module:
-        """Generate the module that defines the function for ``target``; only where ``generate`` is set."""
+        The name follows from the code, so kernels with the same code have the same name, whatever their parameters.
+        """
+        if self.name:
+            return self
+        assert self.generate is not None, f"a kernel of family {self.family} has neither a name nor a generator"
+        key = self.family, self.signature, target
+        known = _names.get(key)
+        if known is None:
+            module = self.generate(target, UNNAMED)
+            known = f"{self.family}_{hashlib.sha256(module.text().encode()).hexdigest()[:24]}", tuple(module.parameters)
+            _names.keep(key, known)
+        return replace(self, name=known[0], parameters=known[1])
+
+    def text(self, target: Target) -> str:
+        """Generate the code of a named kernel for ``target``, as LLVM IR; only where ``generate`` is set."""
+        assert self.name, f"a kernel of family {self.family} has no name yet"
         assert self.generate is not None, f"{self.name} was kept without its generator"
-        return self.generate(target, self.name)
+        return self.generate(target, self.name).text()
+
+
+UNNAMED = "unnamed"
+"""The name of a function whose code is generated to learn what it is."""
+
+_names: Recent[tuple[str, str, Target], tuple[str, tuple[int, ...]]] = Recent(4096)
+"""Names and parameters of kernels whose code was generated lately, by family, signature and target."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def make_recipe(
 
     rows = [
         tuple(
-            CallRow(call.make(), tuple((number(buffer), offset) for buffer, offset in call.operands), call.origin)
+            CallRow(call.make().named(target), tuple((number(buffer), offset) for buffer, offset in call.operands), call.origin)
             for call in stage.calls
         )
         for stage in made.stages

@@ -121,7 +121,16 @@ class Recipe:
         content = {
             "regions": [list(asdict(one).values()) for one in self.regions],
             "kernels": [
-                [one.family, one.name, one.units, one.scratch_bytes, one.operations, one.bytes, one.direct_operations]
+                [
+                    one.family,
+                    one.units,
+                    one.scratch_bytes,
+                    one.operations,
+                    one.bytes,
+                    one.direct_operations,
+                    one.name,
+                    one.parameters,
+                ]
                 for one in kernels
             ],
             "stages": stages,
@@ -139,8 +148,8 @@ class Recipe:
         """Return the recipe that ``encoded`` wrote. Its kernels have no ``generate``; the times of its passes are 0."""
         content = json.loads(data)
         kernels = [
-            Kernel(family, "", None, units, scratch_bytes, operations, nbytes, direct_operations, name)
-            for family, name, units, scratch_bytes, operations, nbytes, direct_operations in content["kernels"]
+            Kernel(family, "", None, *numbers, name, tuple(parameters))
+            for family, *numbers, name, parameters in content["kernels"]
         ]
         stages = [
             tuple(CallRow(kernels[number], tuple(map(tuple, operands)), origin) for number, operands, origin in stage)

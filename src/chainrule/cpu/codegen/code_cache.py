@@ -44,7 +44,7 @@ _recent: Recent[tuple[str, Target], Function] = Recent(_MOST_RECENT)
 
 
 def load(kernels: Iterable[Kernel], target: Target) -> dict[str, Function]:
-    """Return the function of each kernel, by ``Kernel.name``.
+    """Return the function of each kernel, by name; the kernels are named (see ``Kernel.named``).
 
     Functions that are not loaded yet come from disk, or are compiled.
 
@@ -100,13 +100,13 @@ def object_codes(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
 
 def assembly_of(kernel: Kernel, target: Target) -> str:
     """Return the code of a kernel, which has a generator, in assembly language, for people to read."""
-    return str(target.machine.emit_assembly(optimised(kernel.module(target).text(), target.machine)))
+    return str(target.machine.emit_assembly(optimised(kernel.text(target), target.machine)))
 
 
 def _compile(kernels: Sequence[Kernel], target: Target) -> list[bytes]:
     from chainrule.cpu.codegen.assembler import assemble_all
 
-    modules = ((kernel.name, kernel.module(target).text()) for kernel in kernels)
+    modules = ((kernel.name, kernel.text(target)) for kernel in kernels)
     return assemble_all(modules, len(kernels), target, available_cores())
 
 

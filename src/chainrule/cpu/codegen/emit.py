@@ -176,6 +176,7 @@ class Module:
         self.functions: list[Function] = []
         self.constants: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
+        self.parameters: list[int] = []
 
     def function(
         self,
@@ -219,7 +220,7 @@ class Module:
         lines.append(f"attributes #0 = {{ nounwind {widths} }}")
         lines.append(f"attributes #1 = {{ nounwind noinline {widths} }}")
         lines.append(f"attributes #2 = {{ nounwind alwaysinline {widths} }}")
-        lines.append("!0 = !{i32 1}")
+        lines += ["!0 = !{i32 1}", "!1 = !{}"]
         return "\n".join(lines) + "\n"
 
 
@@ -294,6 +295,30 @@ class Function:
     def give(self, value: Value) -> None:
         """Return ``value`` at the end of the function."""
         self._returned = f"ret {value.type} {value.text}"
+
+    def parameter(self, number: int) -> Value:
+        """Return ``number`` as an i64 that is read when the kernel is called, so that it is no part of the code.
+
+        Only in the function of a kernel, which has the argument ``args`` (see ``kernel``). What is emitted must not depend on
+        the number in any other way, or kernels with other numbers have other code.
+        """
+        self.module.parameters.append(number)
+        place = len(self.module.parameters)
+        address, name = f"%.parameter_place{place}", f"%.parameter{place}"
+        self._slots.append(f"  {address} = getelementptr i64, ptr {self['args'].text}, i64 {-place}")
+        self._slots.append(f"  {name} = load i64, ptr {address}, align 8, !invariant.load !1")
+        return Value(self, name, "i64")
+
+    def real_parameter(self, number: float, type_: str) -> Value:
+        """Return ``number`` as a value of ``type_``, float or double or a vector of either, that is read like ``parameter``."""
+        bits = self.parameter(struct.unpack("<q", struct.pack("<d", number))[0])
+        name = f"{bits.text}.real"
+        self._slots.append(f"  {name} = bitcast i64 {bits.text} to double")
+        value = Value(self, name, "double")
+        if element_of(type_) == "float":
+            self._slots.append(f"  {name}.narrow = fptrunc double {name} to float")
+            value = Value(self, f"{name}.narrow", "float")
+        return self.splat(value, lanes_of(type_))
 
     # ---- memory
 

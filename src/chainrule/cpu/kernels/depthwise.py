@@ -283,10 +283,11 @@ def _generate_finish(target: Target, name: str, g: Geometry, dtype: str, units: 
     type_ = vector(vectors.lanes, element)
     module = Module(target.vector_bits, target.has_fma)
     f, bases = sliding.kernel_function(module, name, ("partial", "out"))
+    count = f.parameter(units)
     with sliding.each_unit(f) as tap, f.loop(0, vectors.count) as number:
         wide = vector(vectors.lanes, "double")
         total = f.variable(wide, f.zero(wide))
-        with f.loop(0, units) as unit:
+        with f.loop(0, count) as unit:
             place = f.index((f.index(unit * taps) + tap) * vectors.slots) + f.index(number * vectors.lanes)
             total.set(total.get() + f.widened(f.load(f.at(bases["partial"], place, element), type_)))
         result, start = f.narrowed(total.get(), element), vectors.start(f, number)

@@ -37,6 +37,13 @@ _IN_A_ROW = 32
 """The most floats that are added up in their own precision, before the sum is added to a sum in double."""
 
 
+_FEW = 4
+"""A nest of at most so many rows has code of its own."""
+
+_IN_THE_CODE = {0.0, 1.0, -1.0, 2.0, 0.5}
+"""Constants that are part of the code. Others, such as 1 / N of a mean, may follow from the number of images, and are parameters."""
+
+
 def loop_kernel(nest: Nest, target: Target) -> Kernel:
     """Return the kernel of ``nest``, whose operands are in the order of their numbers."""
     points = [math.prod(nest.sizes[: depth + 1]) for depth in _depths(nest)]
@@ -98,8 +105,11 @@ class _Sum:
         return not self.is_across and self.access.dtype != "bfloat16"
 
     def length(self, axis: int) -> int:
-        """Return the number of indices of an axis in each unit."""
-        return self.nest.rows if axis == 0 else self.nest.sizes[axis]
+        """Return the number of indices of an axis, or, where a unit may have more than a few of them, just many.
+
+        How many a unit has follows from the number of images, on which the code must not depend.
+        """
+        return self.nest.sizes[axis] if axis or self.nest.sizes[0] <= _FEW else _IN_A_ROW + 1
 
     @cached_property
     def block(self) -> tuple[int, int] | None:
@@ -179,6 +189,10 @@ class _Emission:
         self.unit: Value | None = None
         self.unit_rows: Value | None = None
         self.sums = _sums(nest)
+        # A single row has no stride, so that it is other code anyway.
+        single = nest.sizes[0] == 1
+        self.rows = 1 if single else f.parameter(nest.rows)
+        self.size = 1 if single else f.parameter(nest.sizes[0])
 
     def _widest(self) -> int:
         """Return the bytes of the widest type that occurs in vectors, at least 4."""
@@ -200,10 +214,8 @@ class _Emission:
         f, nest = self.f, self.nest
         with f.loop(f["begin"], f["end"]) as unit:
             self.unit = unit
-            begin = f.index(unit * nest.rows)
-            end = f.index(f.least(begin + nest.rows, nest.sizes[0]))
-            if nest.sizes[0] % nest.rows == 0:
-                end = begin + nest.rows
+            begin = f.index(unit * self.rows)
+            end = f.index(f.least(begin + self.rows, self.size))
             self.unit_rows = end - begin
             self._at_depth(-1)
             for one in nest.reductions:
@@ -357,7 +369,12 @@ class _Emission:
             assert instruction.access is not None
             return self._load(instruction.access, lanes)
         if instruction.name == "constant":
-            return f.number(instruction.attribute("number"), type_)
+            number = instruction.attribute("number")
+            if number in _IN_THE_CODE or instruction.dtype not in (*FLOATS, "int64"):
+                return f.number(number, type_)
+            if instruction.dtype in FLOATS:
+                return f.real_parameter(number, type_)
+            return f.splat(f.parameter(number), lanes)
         if instruction.name == "index":
             start: Value = f.index(instruction.attribute("start"))
             strides = instruction.attribute("strides")
@@ -555,8 +572,8 @@ class _Emission:
                 f.store(to_memory(f, zero, access.dtype), f.at(self.bases[access.operand], place, element))
                 return
             axis = remaining[0]
-            begin: int | Value = self.unit * nest.rows if axis == 0 else 0  # type: ignore[operator]
-            end = f.least(begin + nest.rows, nest.sizes[0]) if axis == 0 else nest.sizes[axis]
+            begin: int | Value = self.unit * self.rows if axis == 0 else 0  # type: ignore[operator]
+            end = f.least(begin + self.rows, self.size) if axis == 0 else nest.sizes[axis]
             if len(remaining) == 1 and access.strides[axis] == 1 and self.lanes > 1 and axis != 0:
                 lanes, wide = self.lanes, self._identity(reduction, self.lanes)
                 middle = nest.sizes[axis] // lanes * lanes

@@ -523,8 +523,9 @@ def each_unit(f: Function) -> Iterator[Value]:
 @contextmanager
 def each_part(f: Function, unit: Value, per_unit: int, batch: int, height: int) -> Iterator[tuple[Value, Value, Value]]:
     """Emit a loop over the images in which ``unit`` has rows; yields the image, and its rows from and to (excluded)."""
-    first = f.index(unit * per_unit)
-    last = f.index(f.least(first + per_unit, batch * height))
+    rows, all_rows = f.parameter(per_unit), f.parameter(batch * height)
+    first = f.index(unit * rows)
+    last = f.index(f.least(first + rows, all_rows))
     with f.loop(first // height, (last + (height - 1)) // height) as n:
         begin = f.index(n * height)
         yield n, greatest(f, first - begin, 0), f.index(f.least(last - begin, height))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class Executable:
         self._stages = [stage for stage in stages if stage.calls and stage.units]
         for stage in self._stages:
             _check(stage, slots)
-        self._calls = [call for stage in self._stages for call in stage.calls]
+        self._calls = [replace(call, kernel=call.kernel.named(self.target)) for stage in self._stages for call in stage.calls]
         kernels = [call.kernel for call in self._calls]
         self._functions = load(kernels, self.target)
         scratch_bytes = max((kernel.scratch_bytes for kernel in kernels), default=0)
@@ -136,14 +136,18 @@ class Executable:
     # ---- tables for the runner
 
     def _operands(self, slots: int) -> tuple[Array, list[list[int]]]:
-        """Return the table of addresses, operand by operand and call by call, and the places of each slot in it."""
+        """Return the table of addresses, operand by operand and call by call, and the places of each slot in it.
+
+        The parameters of each kernel lie right before its operands, the first of them last.
+        """
         places: list[list[int]] = [[] for _ in range(slots)]
-        count = 0
+        table: list[int] = []
         for call in self._calls:
+            table += reversed(call.kernel.parameters)
             for slot in call.operands:
-                places[slot].append(count)
-                count += 1
-        return np.zeros(max(count, 1), np.int64), places
+                places[slot].append(len(table))
+                table.append(0)
+        return np.array(table or [0], np.int64), places
 
     def _tables(self) -> tuple[Array, Array]:
         """Return the runner's tables: a ``StageRow`` per stage, and (function, address of its operands) per call."""
@@ -157,6 +161,7 @@ class Executable:
         calls = np.zeros((len(self._calls), 2), np.int64)
         begin = self._addresses.ctypes.data
         for number, call in enumerate(self._calls):
+            begin += 8 * len(call.kernel.parameters)
             calls[number] = self._functions[call.kernel.name].address, begin
             begin += 8 * len(call.operands)
         return rows, calls
@@ -186,7 +191,7 @@ class Executable:
 
     @property
     def addresses(self) -> Array:
-        """The addresses of all operands, int64, which the native code reads in every run."""
+        """The addresses of all operands, with the parameters between them, int64, which the native code reads in every run."""
         return self._addresses
 
     def run(self) -> None:

@@ -124,6 +124,7 @@ class Runner:
 
         target = host_target()
         kernel = Kernel("runner", f"polls {polls}", lambda target, name: runner_module(target, polls), units=1)
+        kernel = kernel.named(target)
         names = ("launch", "worker", "stop", "spin")
         self._library = Library(object_codes([kernel], target), names, target)
         pointer, number = ctypes.c_void_p, ctypes.c_int64

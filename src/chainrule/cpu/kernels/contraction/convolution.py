@@ -215,8 +215,14 @@ class _Emission:
         self.f, self.nest, self.correlation, self.element = f, nest, nest.correlation, nest.element
         self.source, self.packed, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
         self.strip = f["scratch"]
-        self.sources = f.at(f["scratch"], nest.strip_bytes, "i8")
-        self.places = f.at(self.sources, nest.table_bytes, "i8")
+        strip_bytes = f.parameter(nest.strip_bytes) if self.correlation.reaches_outside else 0
+        self.sources = f.at(f["scratch"], strip_bytes, "i8")
+        self.places = f.at(self.sources, f.parameter(nest.table_bytes), "i8")
+        # What follows from the number of images
+        blocking = nest.blocking
+        self.output_rows = f.parameter(self.correlation.batch * self.correlation.output[0])
+        self.rows, self.column_panels = f.parameter(blocking.rows), f.parameter(blocking.column_panels)
+        self.column_blocks = f.parameter(blocking.column_blocks)
         self._tables(module)
         self._sweeps(module)
         if self.correlation.reaches_outside:
@@ -265,15 +271,15 @@ class _Emission:
 
     def unit(self, unit: Value) -> None:
         """Emit the work of a unit."""
-        f, correlation, blocking = self.f, self.correlation, self.nest.blocking
-        first = f.index(unit // blocking.column_blocks * blocking.rows)
-        last = f.index(f.least(first + blocking.rows, correlation.batch * correlation.output[0]))
+        f, correlation = self.f, self.correlation
+        first = f.index(unit // self.column_blocks * self.rows)
+        last = f.index(f.least(first + self.rows, self.output_rows))
         begin = self.nest.strip.first_row(f, first)
         if correlation.reaches_outside:
             end = self.nest.strip.first_row(f, last - 1) + (self.nest.strip.border_rows + 1)
             f.call("copy_rows", "void", self.source, self.strip, begin, end, f.index(correlation.source_channels))
-        first_panel = f.index(unit % blocking.column_blocks * blocking.column_panels)
-        last_panel = f.index(f.least(first_panel + blocking.column_panels, self.nest.panels.count))
+        first_panel = f.index(unit % self.column_blocks * self.column_panels)
+        last_panel = f.index(f.least(first_panel + self.column_panels, self.nest.panels.count))
         with f.loop(0, len(correlation.phases)) as phase:
             tiles = self._pixels(first, last, begin, phase)
             begin_block = self._entry("phase_block", phase)

@@ -189,9 +189,15 @@ class _Emission:
     def __init__(self, module: Module, f: Function, nest: _Nest) -> None:
         self.f, self.nest, self.element = f, nest, nest.element
         self.a, self.b, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
+        table_bytes = f.parameter(nest.table_bytes)
         self.sources = f["scratch"]
-        self.places = f.at(f["scratch"], nest.table_bytes, "i8")
-        self.turned = f.at(self.places, nest.table_bytes, "i8")
+        self.places = f.at(f["scratch"], table_bytes, "i8")
+        self.turned = f.at(self.places, table_bytes, "i8")
+        # What follows from the number of rows
+        blocking = nest.blocking
+        self.matrix_rows, self.rows, self.units = f.parameter(nest.rows), f.parameter(blocking.rows), f.parameter(blocking.units)
+        self.column_blocks = f.parameter(blocking.column_blocks)
+        self.column_panels = f.parameter(blocking.column_panels)
         self.step = 1 if nest.turns else nest.a_strides[2]
         module.constant("segments", "i64", self._segment_places() or [0])
         module.constant("lengths", "i64", nest.segments.lengths or [0])
@@ -230,15 +236,15 @@ class _Emission:
 
     def unit(self, unit: Value) -> None:
         """Emit the work of a unit."""
-        f, nest, blocking = self.f, self.nest, self.nest.blocking
-        matrix = f.index(unit // blocking.units)
-        within = f.index(unit % blocking.units)
-        first = f.index(within // blocking.column_blocks * blocking.rows)
-        last = f.index(f.least(first + blocking.rows, nest.rows))
-        start = f.index(matrix * nest.rows)
+        f, nest = self.f, self.nest
+        matrix = unit // self.units if nest.matrices > 1 else f.index(0)
+        within = f.index(unit % self.units) if nest.matrices > 1 else unit
+        first = f.index(within // self.column_blocks * self.rows)
+        last = f.index(f.least(first + self.rows, self.matrix_rows))
+        start = f.index(matrix * self.matrix_rows) if nest.matrices > 1 else f.index(0)
         tiles = self._rows(start + first, start + last)
-        first_panel = f.index(within % blocking.column_blocks * blocking.column_panels)
-        last_panel = f.index(f.least(first_panel + blocking.column_panels, nest.panels.count))
+        first_panel = f.index(within % self.column_blocks * self.column_panels)
+        last_panel = f.index(f.least(first_panel + self.column_panels, nest.panels.count))
         with f.loop(0, len(nest.blocks)) as block:
             if nest.turns:
                 self._turn(matrix, first, last - first, block)
@@ -253,11 +259,12 @@ class _Emission:
         tiles = (last - first + (rows - 1)) // rows
         with f.loop(0, f.index(tiles * rows)) as i:
             row = f.index(f.least(first + i, last - 1))  # the last row is repeated until it fills its tile
-            batch, line = f.index(row // nest.m), f.index(row % nest.m)
             if nest.turns:
                 source = f.at(self.turned, f.index((row - first) * nest.turned_pitch), self.element)
+            elif nest.batch == 1 or nest.a_strides[0] == nest.m * nest.a_strides[1]:  # rows are as far apart in all matrices
+                source = f.at(self.a, f.index(row * nest.a_strides[1]), self.element)
             else:
-                place = f.index(batch * nest.a_strides[0]) + f.index(line * nest.a_strides[1])
+                place = f.index(row // nest.m * nest.a_strides[0]) + f.index(row % nest.m * nest.a_strides[1])
                 source = f.at(self.a, place, self.element)
             f.store(source, f.at(self.sources, i, "ptr"))
             f.store(f.at(self.out, f.index(row * nest.n), self.element), f.at(self.places, i, "ptr"))

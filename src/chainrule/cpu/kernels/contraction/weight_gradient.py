@@ -246,12 +246,15 @@ class _Emission:
         self.f, self.nest, self.correlation, self.element = f, nest, nest.correlation, nest.element
         self.image, self.upstream, self.out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
         self.strip = f["scratch"]
-        self.packed = f.at(self.strip, nest.strip_bytes, "i8")
-        self.sums = f.at(self.packed, nest.packed_bytes, "i8")
+        self.packed = f.at(self.strip, f.parameter(nest.strip_bytes), "i8")
+        self.sums = f.at(self.packed, f.parameter(nest.packed_bytes) if nest.packs else 0, "i8")
         self.part = f.at(self.sums, nest.sum_bytes, "i8")
         self.rows = f.at(self.part, nest.part_bytes, "i8")
         self.places = f.at(self.rows, nest.table_bytes, "i8")
         self.segments = f.at(self.places, nest.table_bytes, "i8")
+        # What follows from the number of images
+        self.output_rows, self.chunk_rows = f.parameter(nest.output_rows), f.parameter(nest.chunk_rows)
+        self.block_rows = f.parameter(nest.block_rows)
         nest.strip.emit_copy(module)
         if nest.chunks == 1:
             turn_sums(module, self.element, nest.filters)
@@ -298,11 +301,11 @@ class _Emission:
         last_panel = f.index(f.least(first_panel + nest.unit_panels, nest.panels.count))
         first_filter = f.index(group * correlation.columns) + f.index(first_panel * nest.panels.width)
         upstream = f.at(self.upstream, first_filter, self.element)
-        begin = f.index(chunk * nest.chunk_rows)
-        end = f.index(f.least(begin + nest.chunk_rows, nest.output_rows))
+        begin = f.index(chunk * self.chunk_rows)
+        end = f.index(f.least(begin + self.chunk_rows, self.output_rows))
         numbers = f.index(channels * (correlation.window * nest.filters))
-        with self._parts(begin, end, sums, numbers) as (since, until), f.loop(since, until, nest.block_rows) as first:
-            last = f.index(f.least(first + nest.block_rows, end))
+        with self._parts(begin, end, sums, numbers) as (since, until), f.loop(since, until, self.block_rows) as first:
+            last = f.index(f.least(first + self.block_rows, end))
             strip_begin = self._segments(first, last)
             strip_end = nest.strip.first_row(f, last - 1) + (nest.strip.border_rows + 1)
             f.call("copy_rows", "void", source, self.strip, strip_begin, strip_end, channels)
@@ -330,7 +333,7 @@ class _Emission:
         if not nest.is_long:
             yield begin, end
             return
-        length = _BLOCKS_IN_A_ROW * nest.block_rows
+        length = self.block_rows * _BLOCKS_IN_A_ROW
         with f.loop(begin, end, length) as first:
             yield first, f.index(f.least(first + length, end))
             f.call("add_part", "void", self.part, sums, count, f.compare("ne", first, begin))
@@ -451,6 +454,7 @@ def _generate_sum(nest: _Nest, name: str) -> Module:
     correlation, element, lanes = nest.correlation, nest.element, nest.panels.lanes
     turn_sums(module, element, nest.filters)
     sums, out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(2))
+    chunks = f.parameter(nest.chunks), f.index(nest.sums)
     vectors, pitch = -(-correlation.columns // lanes), correlation.channels * correlation.window
     with f.loop(f["begin"], f["end"]) as unit, f.loop(0, nest.channel_blocks) as channel_block:
         group, first = f.index(unit // vectors), f.index(f.index(unit % vectors) * lanes)
@@ -461,6 +465,5 @@ def _generate_sum(nest: _Nest, name: str) -> Module:
         channels = f.index(f.least(correlation.channels - first_channel, nest.channels))
         place = f.index((f.index(group * correlation.columns) + first) * pitch) + f.index(first_channel * correlation.window)
         size = (f.index(channels * correlation.window), f.index(f.least(correlation.columns - first, lanes)))
-        chunks = (f.index(nest.chunks), f.index(nest.sums))
         f.call("turn_sums", "void", source, f.at(out, place, element), *size, f.index(pitch), *chunks)
     return module

@@ -171,22 +171,26 @@ def _generate(nest: _Nest, name: str) -> Module:
     emit_product(module, "product", product)
     _emit_output(module, nest)
     source, weight, out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(3))
+    # What follows from the number of images
+    all_rows, unit_rows = f.parameter(tiling.batch * tiling.rows), f.parameter(blocking.rows)
+    filter_blocks, block_panels = f.parameter(nest.filter_blocks), f.parameter(blocking.panels)
+    image_plane, plane = f.parameter(nest.image.plane), f.parameter(nest.plane)
     tiles = f.at(f["scratch"], nest.image.scratch_bytes, "i8")
-    own_weight = f.at(tiles, nest.image.nbytes, "i8")
+    own_weight = f.at(tiles, f.parameter(nest.image.nbytes), "i8")
     taps = f.at(own_weight, nest.weight_bytes, "i8")
     products = taps
     if blocking.fused:
         emit_weight_block(module, element, layout)
         products = f.at(taps, layout.taps_bytes(nest.dtype), "i8")
-    half = f.at(products, nest.product_bytes, "i8")
+    half = f.at(products, f.parameter(nest.product_bytes), "i8")
     nest.image.emit_clear(f, f["scratch"])
     with f.loop(f["begin"], f["end"]) as unit:
-        first = f.index(unit // nest.filter_blocks * blocking.rows)
-        last = f.index(f.least(first + blocking.rows, tiling.batch * tiling.rows))
+        first = f.index(unit // filter_blocks * unit_rows)
+        last = f.index(f.least(first + unit_rows, all_rows))
         blocks = (f.index((last - first) * tiling.columns) + (nest.tile_rows - 1)) // nest.tile_rows
-        nest.image.call(f, source, tiles, f["scratch"], (first, last), tiling.channels)
-        first_panel = f.index(f.index(unit % nest.filter_blocks) * blocking.panels)
-        end_panel = f.index(f.least(first_panel + blocking.panels, layout.panels))
+        nest.image.call(f, source, tiles, f["scratch"], (first, last), tiling.channels, image_plane)
+        first_panel = f.index(f.index(unit % filter_blocks) * block_panels)
+        end_panel = f.index(f.least(first_panel + block_panels, layout.panels))
         with f.loop(first_panel, end_panel, blocking.chunk) as chunk:
             chunk_end = f.index(f.least(chunk + blocking.chunk, end_panel))
             chunk_weight = f.at(weight, f.index(chunk * layout.panel_elements), element)
@@ -198,44 +202,45 @@ def _generate(nest: _Nest, name: str) -> Module:
                     count = f.index(f.least(layout.depth - k, block))
                     f.call("weight_block", "void", weight, place, taps, panel, k, count)
             with f.loop(0, tiling.frequencies) as frequency, f.loop(chunk, chunk_end) as panel:
-                a = f.at(tiles, frequency * nest.image.plane, element)
+                a = f.at(tiles, frequency * image_plane, element)
                 within = panel - chunk
                 b = f.at(chunk_weight, f.index(within * layout.panel_elements) + f.index(frequency * layout.plane), element)
                 column = f.index(within * layout.width)
-                place = f.at(products, f.index(frequency * nest.plane) + column, element)
+                place = f.at(products, f.index(frequency * plane) + column, element)
                 for begin in range(0, tiling.channels, CHANNELS_IN_A_ROW):
                     depth = f.index(min(tiling.channels - begin, CHANNELS_IN_A_ROW))
                     operands = f.at(a, begin, element), f.at(b, begin * layout.width, element), place
                     f.call("product", "void", *operands, blocks, depth, f.number(int(begin > 0), "i1"))
             filters = f.index(chunk * layout.width)
             count = f.index(f.least(tiling.filters - filters, f.index((chunk_end - chunk) * layout.width)))
-            f.call("transform_output", "void", products, half, f.at(out, filters, element), first, last, count)
+            f.call("transform_output", "void", products, half, f.at(out, filters, element), first, last, count, plane)
     return module
 
 
 def _emit_output(module: Module, nest: _Nest) -> None:
-    """Define transform_output(products, half, out, begin, end, count).
+    """Define transform_output(products, half, out, begin, end, count, plane).
 
     It computes A^T m A for the tiles of the rows of tiles ``begin`` to ``end`` (excluded): for each tile a vertical pass from
     the products m to ``half`` (output row, horizontal frequency, filter), and a horizontal pass from there to ``count`` filters
-    of the output pixels. Pixels to the right of the output are written to a place behind ``half``.
+    of the output pixels. Pixels to the right of the output are written to a place behind ``half``. From the products of one
+    frequency to those of the next are ``plane`` elements.
     """
     parameters = [("ptr noalias readonly", "products"), ("ptr noalias", "half"), ("ptr noalias", "out")]
-    f = module.function(
-        "transform_output", [*parameters, ("i64", "begin"), ("i64", "end"), ("i64", "count")], internal=True, inline=False
-    )  # fmt: skip
+    parameters += [("i64", name) for name in ("begin", "end", "count", "plane")]
+    f = module.function("transform_output", parameters, internal=True, inline=False)
     tiling, element, type_, matrix = nest.tiling, nest.element, vector(nest.lanes, nest.element), A_T[nest.tiling.side]
     size, span = nest.chunk_filters, tiling.span
     beyond = f.at(f["half"], tiling.side * span * size, element)
     with f.loop(f["begin"], f["end"]) as row, f.loop(0, tiling.columns) as column:
         tile = f.index((row - f["begin"]) * tiling.columns) + column
         start = f.at(f["products"], f.index(tile * nest.pitch), element)
-        with f.loop(0, span) as j, f.loop(0, f["count"], nest.lanes) as c:
-            source = f.at(f.at(start, j * nest.plane, element), c, element)
-            values = [f.load(f.at(source, i * (span * nest.plane), element), type_) for i in range(span)]
-            place = f.at(f.at(f["half"], j * size, element), c, element)
-            for i, value in enumerate(transform(f, matrix, values)):
-                f.store(value, f.at(place, i * span * size, element))
+        with f.loop(0, span) as j:
+            sources = [f.at(start, (j + i * span) * f["plane"], element) for i in range(span)]
+            with f.loop(0, f["count"], nest.lanes) as c:
+                values = [f.load(f.at(source, c, element), type_) for source in sources]
+                place = f.at(f.at(f["half"], j * size, element), c, element)
+                for i, value in enumerate(transform(f, matrix, values)):
+                    f.store(value, f.at(place, i * span * size, element))
         top, left = f.index(f.index(row % tiling.rows) * tiling.side), f.index(column * tiling.side)
         first = f.index((f.index(row // tiling.rows * tiling.output[0]) + top) * tiling.output[1]) + left
         with f.loop(0, f.least(tiling.output[0] - top, tiling.side)) as down:

@@ -131,17 +131,19 @@ class TileTransform:
         )  # fmt: skip
 
     def emit(self, module: Module) -> None:
-        """Define transform_NAME(images, planes, strip, zeros, begin, end, count, frequency).
+        """Define transform_NAME(images, planes, strip, zeros, begin, end, count, plane, frequency).
 
         It transforms the rows of tiles ``begin`` to ``end`` (excluded), and ``count`` channels; ``images`` is the address of
-        the first of these in the first pixel. ``frequency`` is the vertical frequency to compute, if single.
+        the first of these in the first pixel. From one plane to the next are ``plane`` elements. ``frequency`` is the vertical
+        frequency to compute, if single.
         """
         rows = _emit_vertical(module, self)
         _emit_horizontal(module, self)
         tiling, size, element = self.tiling, self.size, self.element
         parameters = [("ptr noalias readonly", "images"), ("ptr noalias", "planes"), ("ptr noalias", "strip")]
         parameters += [("ptr noalias readonly", "zeros"), ("i64", "begin"), ("i64", "end"), ("i64", "count")]
-        f = module.function(f"transform_{self.name}", [*parameters, ("i64", "frequency")], internal=True, inline=False)
+        parameters += [("i64", "plane"), ("i64", "frequency")]
+        f = module.function(f"transform_{self.name}", parameters, internal=True, inline=False)
         table = f.variable(f"[{rows} x ptr]").place
         with f.loop(f["begin"], f["end"]) as row:
             image, line = row // tiling.rows, f.index(f.index(row % tiling.rows) * tiling.side)
@@ -159,7 +161,7 @@ class TileTransform:
             with f.loop(0, f["count"], self.chunk) as channel:
                 left = f.index(f.least(f["count"] - channel, self.chunk))
                 f.call(f"vertical_{self.name}", "void", table, f["strip"], channel, left, f["frequency"])
-                f.call(f"horizontal_{self.name}", "void", f["strip"], f.at(place, channel, element), left)
+                f.call(f"horizontal_{self.name}", "void", f["strip"], f.at(place, channel, element), left, f["plane"])
 
     def call(
         self,
@@ -169,15 +171,17 @@ class TileTransform:
         scratch: Value,
         rows: tuple[Value, Value],
         count: int | Value,
+        plane: Value,
         frequency: int | Value = 0,
     ) -> None:
         """Emit a call of transform_NAME, for ``rows`` of tiles (from, to) and ``count`` channels.
 
-        ``planes`` has ``nbytes`` bytes, ``scratch`` has ``scratch_bytes`` bytes and was cleared by ``emit_clear``.
+        ``planes`` has ``nbytes`` bytes, ``plane`` elements from one plane to the next; ``scratch`` has ``scratch_bytes`` bytes
+        and was cleared by ``emit_clear``.
         """
         zeros = f.at(scratch, self.strip_bytes, "i8")
         f.call(
-            f"transform_{self.name}", "void", images, planes, scratch, zeros, *rows, f.index(count), f.index(frequency)
+            f"transform_{self.name}", "void", images, planes, scratch, zeros, *rows, f.index(count), plane, f.index(frequency)
         )  # fmt: skip
 
 
@@ -235,18 +239,25 @@ def _weighted(f: Function, factors: Sequence[Value], values: Sequence[Value]) ->
 
 
 def _emit_horizontal(module: Module, tiles: TileTransform) -> None:
-    """Define horizontal_NAME(strip, planes, count), which computes (M d) M^T for a row of tiles, in vectors of channels."""
-    parameters = [("ptr noalias readonly", "strip"), ("ptr noalias", "planes"), ("i64", "count")]
+    """Define horizontal_NAME(strip, planes, count, plane), which computes (M d) M^T for a row of tiles, in vectors of channels.
+
+    From one plane to the next are ``plane`` elements.
+    """
+    parameters = [("ptr noalias readonly", "strip"), ("ptr noalias", "planes"), ("i64", "count"), ("i64", "plane")]
     f = module.function(f"horizontal_{tiles.name}", parameters, internal=True, inline=False)
     element, type_, step = tiles.element, vector(tiles.lanes, tiles.element), tiles.tiling.side * tiles.chunk
     with f.loop(0, tiles.vertical_frequencies) as i, f.loop(0, tiles.tiling.columns) as tile:
         source = f.at(f["strip"], f.index(i * tiles.strip_plane) + f.index(tile * step), element)
-        place = f.at(f["planes"], f.index(i * (tiles.frequencies * tiles.plane)) + f.index(tile * tiles.pitch), element)
+        first_plane = f.index(i * tiles.frequencies)
+        places = [
+            f.at(f["planes"], f.index((first_plane + j) * f["plane"]) + f.index(tile * tiles.pitch), element)
+            for j in range(tiles.frequencies)
+        ]
         with f.loop(0, f["count"], tiles.lanes) as channel:
-            start, target = f.at(source, channel, element), f.at(place, channel, element)
+            start = f.at(source, channel, element)
             values = [f.load(f.at(start, j * tiles.chunk, element), type_) for j in range(tiles.seen)]
-            for j, value in enumerate(transform(f, tiles.matrix, values)):
-                f.store(value, f.at(target, j * tiles.plane, element))
+            for place, value in zip(places, transform(f, tiles.matrix, values), strict=True):
+                f.store(value, f.at(place, channel, element))
 
 
 def image_transform(

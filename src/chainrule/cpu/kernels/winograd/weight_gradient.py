@@ -253,18 +253,24 @@ class _Emission:
         pitches = nest.image.pitch, nest.upstream.pitch, nest.width
         emit_product(module, "product", Product(self.element, nest.lanes, nest.tile_rows, VECTORS, 1, *pitches))
         self.upstream_scratch = f.at(f["scratch"], nest.image.scratch_bytes, "i8")
+        # What follows from the number of images
+        blocking = nest.blocking
+        self.all_rows, self.chunk_rows = f.parameter(nest.rows), f.parameter(blocking.chunk)
+        self.block_rows, self.filter_blocks = f.parameter(blocking.rows), f.parameter(nest.filter_blocks)
+        self.block_panels = f.parameter(blocking.panels)
+        self.image_plane, self.upstream_plane = f.parameter(nest.image.plane), f.parameter(nest.upstream.plane)
         self.upstream_planes = f.at(self.upstream_scratch, nest.upstream.scratch_bytes, "i8")
-        self.image_planes = f.at(self.upstream_planes, nest.upstream.nbytes, "i8")
+        self.image_planes = f.at(self.upstream_planes, f.parameter(nest.upstream.nbytes), "i8")
         nest.image.emit_clear(f, f["scratch"])
         nest.upstream.emit_clear(f, self.upstream_scratch)
 
     def filter_block(self, block: Value) -> tuple[Value, Value, Value, Value]:
         """Return the first panel, the number of panels, the first filter and the number of filters of a block of filters."""
-        f, nest, block_panels = self.f, self.nest, self.nest.blocking.panels
-        first = f.index(block * block_panels)
-        panels = f.index(f.least(nest.panels - first, block_panels))
+        f, nest = self.f, self.nest
+        first = f.index(block * self.block_panels)
+        panels = f.index(f.least(nest.panels - first, self.block_panels))
         first_filter = f.index(first * nest.width)
-        filters = f.index(f.least(nest.tiling.filters - first_filter, block_panels * nest.width))
+        filters = f.index(f.least(nest.tiling.filters - first_filter, self.block_panels * nest.width))
         return first, panels, first_filter, filters
 
     def transforms(self, rows: tuple[Value, Value], first_filter: Value, filters: Value, frequency: int | Value = 0) -> None:
@@ -274,16 +280,17 @@ class _Emission:
         """
         f, nest = self.f, self.nest
         nest.image.call(
-            f, self.images, self.image_planes, f["scratch"], rows, nest.tiling.channels, frequency
+            f, self.images, self.image_planes, f["scratch"], rows, nest.tiling.channels, self.image_plane, frequency
         )  # fmt: skip
         gradients = f.at(self.gradients, first_filter, self.element)
-        nest.upstream.call(f, gradients, self.upstream_planes, self.upstream_scratch, rows, filters, frequency)
+        planes, scratch = self.upstream_planes, self.upstream_scratch
+        nest.upstream.call(f, gradients, planes, scratch, rows, filters, self.upstream_plane, frequency)
 
     def product(self, plane: Value, panel: Value, sums: Value, tiles: Value, accumulate: Value) -> None:
         """Multiply, for the frequency of a plane and a panel of the unit, and store or add the products to ``sums``."""
         f, nest = self.f, self.nest
-        a = f.at(self.image_planes, f.index(plane * nest.image.plane), self.element)
-        b = f.at(self.upstream_planes, f.index(plane * nest.upstream.plane) + f.index(panel * nest.width), self.element)
+        a = f.at(self.image_planes, f.index(plane * self.image_plane), self.element)
+        b = f.at(self.upstream_planes, f.index(plane * self.upstream_plane) + f.index(panel * nest.width), self.element)
         out = f.at(sums, f.index(plane * nest.plane), self.element)
         f.call("product", "void", a, b, out, f.index(nest.channel_tiles), tiles, accumulate)
 
@@ -291,17 +298,17 @@ class _Emission:
 def _generate_sums(nest: _Nest, name: str) -> Module:
     """Generate the kernel of the sums. Its operands are image, upstream gradient and sums."""
     emission = _Emission(nest, name)
-    f, tiling, blocking, element = emission.f, nest.tiling, nest.blocking, nest.element
+    f, tiling, element = emission.f, nest.tiling, nest.element
     with f.loop(f["begin"], f["end"]) as unit:
         i, block = f.index(unit % tiling.span), unit // tiling.span
-        chunk = block // nest.filter_blocks
-        first_panel, panels, first_filter, filters = emission.filter_block(f.index(block % nest.filter_blocks))
+        chunk = block // emission.filter_blocks
+        first_panel, panels, first_filter, filters = emission.filter_block(f.index(block % emission.filter_blocks))
         place = f.index(chunk * nest.chunk_sums) + f.index(first_panel * nest.panel_sums)
         sums = f.at(emission.result, place + f.index(i * (tiling.span * nest.plane)), element)
-        begin = f.index(chunk * blocking.chunk)
-        end = f.index(f.least(begin + blocking.chunk, nest.rows))
-        with f.loop(begin, end, blocking.rows) as first:
-            last = f.index(f.least(first + blocking.rows, end))
+        begin = f.index(chunk * emission.chunk_rows)
+        end = f.index(f.least(begin + emission.chunk_rows, emission.all_rows))
+        with f.loop(begin, end, emission.block_rows) as first:
+            last = f.index(f.least(first + emission.block_rows, end))
             emission.transforms((first, last), first_filter, filters, i)
             tiles, more = f.index((last - first) * tiling.columns), f.compare("ne", first, begin)
             with f.loop(0, tiling.span) as j, f.loop(0, panels) as panel:
@@ -315,17 +322,18 @@ def _generate_fused(nest: _Nest, name: str) -> Module:
     f, tiling, element = emission.f, nest.tiling, nest.element
     _emit_taps(emission.module, nest)
     turn_sums(emission.module, element, nest.width)
-    taps = f.at(f["scratch"], nest.scratch_bytes - nest.turn_bytes, "i8")
+    taps = f.at(f["scratch"], f.parameter(nest.scratch_bytes - nest.turn_bytes), "i8")
     sums = f.at(taps, -nest.panel_sums * nest.itemsize, "i8")
+    tiles = f.parameter(nest.tiles)
     with f.loop(f["begin"], f["end"]) as unit:
         first_panel, panels, first_filter, filters = emission.filter_block(unit)
-        emission.transforms((f.index(0), f.index(nest.rows)), first_filter, filters)
+        emission.transforms((f.index(0), emission.all_rows), first_filter, filters)
         with f.loop(0, panels) as panel:
             with f.loop(0, tiling.frequencies) as frequency:
-                emission.product(frequency, panel, sums, f.index(nest.tiles), f.number(0, "i1"))
+                emission.product(frequency, panel, sums, tiles, f.number(0, "i1"))
             with f.loop(0, nest.channel_blocks) as block:
                 start = f.at(sums, f.index(block * (_TURN_CHANNELS * nest.width)), element)
-                _finish(f, nest, start, taps, emission.result, first_panel + panel, block)
+                _finish(f, nest, start, taps, emission.result, first_panel + panel, block, f.index(1))
     return emission.module
 
 
@@ -340,16 +348,17 @@ def _generate_finish(nest: _Nest, name: str) -> Module:
     sums, out = (f.load(f.at(f["args"], i, "ptr"), "ptr") for i in range(2))
     _emit_taps(module, nest)
     turn_sums(module, element, nest.width)
+    chunks = f.parameter(nest.chunks)
     with f.loop(f["begin"], f["end"]) as unit:
         panel, block = unit // nest.channel_blocks, f.index(unit % nest.channel_blocks)
         first = f.index(block * (_TURN_CHANNELS * nest.width))
         source = f.at(sums, f.index(panel * nest.panel_sums) + first, element)
-        _finish(f, nest, source, f["scratch"], out, panel, block)
+        _finish(f, nest, source, f["scratch"], out, panel, block, chunks)
     return module
 
 
-def _finish(f: Function, nest: _Nest, sums: Value, taps: Value, out: Value, panel: Value, block: Value) -> None:
-    """Emit the transform of a block of channels of a panel from the sums at ``sums`` to ``out``.
+def _finish(f: Function, nest: _Nest, sums: Value, taps: Value, out: Value, panel: Value, block: Value, chunks: Value) -> None:
+    """Emit the transform of a block of channels of a panel from the sums of all ``chunks`` at ``sums`` to ``out``.
 
     ``taps`` is scratch memory for the taps, before they are transposed.
     """
@@ -357,14 +366,17 @@ def _finish(f: Function, nest: _Nest, sums: Value, taps: Value, out: Value, pane
     first, first_filter = f.index(block * _TURN_CHANNELS), f.index(panel * nest.width)
     count = f.index(f.least(tiling.channels - first, _TURN_CHANNELS))
     filters = f.index(f.least(tiling.filters - first_filter, nest.width))
-    f.call("taps", "void", sums, taps, count)
+    f.call("taps", "void", sums, taps, count, chunks)
     place = f.at(out, f.index(first_filter * pitch) + f.index(first * _TAPS), nest.element)
     f.call("turn_sums", "void", taps, place, f.index(count * _TAPS), filters, f.index(pitch), f.index(1), f.index(0))
 
 
 def _emit_taps(module: Module, nest: _Nest) -> None:
-    """Define taps(sums, taps, count), which computes taps[channel, tap, filter] of ``count`` channels from all chunks' sums."""
-    parameters = [("ptr noalias readonly", "sums"), ("ptr noalias", "taps"), ("i64", "count")]
+    """Define taps(sums, taps, count, chunks).
+
+    It computes taps[channel, tap, filter] of ``count`` channels from the sums of all ``chunks``.
+    """
+    parameters = [("ptr noalias readonly", "sums"), ("ptr noalias", "taps"), ("i64", "count"), ("i64", "chunks")]
     f = module.function("taps", parameters, internal=True, inline=False)
     tiling, element, type_ = nest.tiling, nest.element, vector(nest.lanes, nest.element)
     matrix = transposed(G[tiling.side])
@@ -384,7 +396,7 @@ def _emit_taps(module: Module, nest: _Nest) -> None:
 
 def _total(f: Function, nest: _Nest, place: Value, type_: str) -> Value:
     """Emit the sum of a vector over all chunks, in order."""
-    total = f.load(place, type_)
-    for chunk in range(1, nest.chunks):
-        total = total + f.load(f.at(place, chunk * nest.chunk_sums, nest.element), type_)
-    return total
+    total = f.variable(type_, f.load(place, type_))
+    with f.loop(1, f["chunks"]) as chunk:
+        total.set(total.get() + f.load(f.at(place, f.index(chunk * nest.chunk_sums), nest.element), type_))
+    return total.get()
