@@ -3,6 +3,7 @@ program needs both."""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,23 +40,24 @@ def plan_memory(spans: Mapping[Buffer, Span]) -> Arena:
 
     Buffers are placed greedily, the largest first, each at the lowest offset that is free during its whole span.
     """
-    placed: list[tuple[int, int, Span]] = []  # begin and end in bytes, and the span
+    placed: list[tuple[int, int, int, int]] = []  # begin and end in bytes, first and last stage, in this order
     offsets: dict[Buffer, int] = {}
     total = 0
     for buffer in sorted(spans, key=lambda buffer: (-buffer.nbytes, spans[buffer].first)):
         span, size = spans[buffer], -(-(buffer.nbytes + _BETWEEN) // ALIGNMENT) * ALIGNMENT
         begin = _lowest(placed, span, size)
-        placed.append((begin, begin + size, span))
+        bisect.insort(placed, (begin, begin + size, span.first, span.last))
         offsets[buffer] = begin
         total = max(total, begin + size)
     return Arena(offsets, total)
 
 
-def _lowest(placed: Sequence[tuple[int, int, Span]], span: Span, size: int) -> int:
-    """The lowest offset at which ``size`` bytes are free during ``span``."""
+def _lowest(placed: Sequence[tuple[int, int, int, int]], span: Span, size: int) -> int:
+    """The lowest offset at which ``size`` bytes are free during ``span``, next to what is ``placed`` (see ``plan_memory``)."""
     begin = 0
-    for start, end, _ in sorted((other for other in placed if other[2].meets(span)), key=lambda other: other[0]):
+    for start, end, first, last in placed:
         if start >= begin + size:
             break
-        begin = max(begin, end)
+        if first <= span.last and span.first <= last and end > begin:
+            begin = end
     return begin

@@ -7,10 +7,10 @@ A kernel is a native function over numbered units of work. Every kernel is compi
 ``args`` points to the addresses of the operands, in the order that the kernel's family states. Before them lie the kernel's
 *parameters*: numbers, such as the number of images, that the code reads when it is called, so that kernels which differ in
 nothing else share their code. The first parameter lies right before the first operand, the second before that, and so on. The
-call computes the *units* from ``begin`` to ``end`` (excluded). ``scratch`` is memory that belongs to the calling thread: ``scratch_bytes``
-bytes, aligned to 64, with undefined contents. Units may run in any order, on any thread, at the same time: each writes its
-own part of the output, and its bits do not depend on which units run together. So results are the same with any number
-of threads.
+call computes the *units* from ``begin`` to ``end`` (excluded). ``scratch`` is memory that belongs to the calling thread:
+``scratch_bytes`` bytes, aligned to 64, with undefined contents. Units may run in any order, on any thread, at the same time:
+each writes its own part of the output, and its bits do not depend on which units run together. So results are the same with any
+number of threads.
 
 An operation that needs several kernels (pack the weight, then multiply) is a list of steps over named operands. The
 planner gives each temporary a place in the arena.
@@ -90,7 +90,7 @@ class Kernel:
 UNNAMED = "unnamed"
 """The name of a function whose code is generated to learn what it is."""
 
-_names: Recent[tuple[str, str, Target], tuple[str, tuple[int, ...]]] = Recent(4096)
+_names: Recent[tuple[str, str, Target], tuple[str, tuple[int, ...]]] = Recent(1024)
 """Names and parameters of kernels whose code was generated lately, by family, signature and target."""
 
 

@@ -81,7 +81,7 @@ def _shown_stages(planning: Planning) -> str:
         lines.append(f"stage {number}: {stage.units} units")
         for call in stage.calls:
             operands = ", ".join(f"{names[buffer]}{f' + {offset}' if offset else ''}" for buffer, offset in call.operands)
-            lines.append(f"  {call.make().name} of {operands}, at {call.origin}")
+            lines.append(f"  {call.make().named(planning.target).name} of {operands}, at {call.origin}")
     return "\n".join(lines)
 
 

@@ -148,8 +148,8 @@ class Recipe:
         """Return the recipe that ``encoded`` wrote. Its kernels have no ``generate``; the times of its passes are 0."""
         content = json.loads(data)
         kernels = [
-            Kernel(family, "", None, *numbers, name, tuple(parameters))
-            for family, *numbers, name, parameters in content["kernels"]
+            Kernel(family, "", None, units, scratch_bytes, operations, nbytes, direct_operations, name, tuple(parameters))
+            for family, units, scratch_bytes, operations, nbytes, direct_operations, name, parameters in content["kernels"]
         ]
         stages = [
             tuple(CallRow(kernels[number], tuple(map(tuple, operands)), origin) for number, operands, origin in stage)

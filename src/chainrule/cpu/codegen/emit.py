@@ -11,10 +11,15 @@ register).
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec
+
+from chainrule.recent import Recent
 
 _VECTOR = re.compile(r"<(\d+) x (.+)>")
 
@@ -173,7 +178,7 @@ class Module:
 
     def __init__(self, vector_bits: int = 256, has_fma: bool = True) -> None:
         self.vector_bits, self.has_fma = vector_bits, has_fma
-        self.functions: list[Function] = []
+        self.functions: list[Function | _Text] = []
         self.constants: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
         self.parameters: list[int] = []
@@ -209,6 +214,13 @@ class Module:
         self.constants[name] = f"@{name} = internal constant [{len(numbers)} x {element}] [{body}], align 64"
         return f"@{name}"
 
+    def include(self, part: Module) -> None:
+        """Add the functions, tables and declarations of another module, which has no parameters."""
+        assert not part.parameters, "what several kernels share cannot have parameters"
+        self.functions += part.functions
+        self.constants |= part.constants
+        self.declarations |= part.declarations
+
     def text(self) -> str:
         """Return the whole module as LLVM IR."""
         width = self.vector_bits
@@ -222,6 +234,44 @@ class Module:
         lines.append(f"attributes #2 = {{ nounwind alwaysinline {widths} }}")
         lines += ["!0 = !{i32 1}", "!1 = !{}"]
         return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A function that is complete, as LLVM IR."""
+
+    name: str
+    written: str
+
+    def text(self) -> str:
+        """Return the function as LLVM IR."""
+        return self.written
+
+
+P = ParamSpec("P")
+_included: Recent[Hashable, Module] = Recent(512)
+"""What functions with the decorator ``emitted_once`` added to modules lately."""
+
+
+def emitted_once(emit: Callable[Concatenate[Module, P], None]) -> Callable[Concatenate[Module, P], None]:
+    """Decorate a function that adds to a module what depends on its other arguments alone, which are hashable.
+
+    Many kernels contain the same functions, and it takes some milliseconds to write a large one. So it is written once, and
+    included as text afterwards.
+    """
+
+    @functools.wraps(emit)
+    def include(module: Module, /, *arguments: P.args, **options: P.kwargs) -> None:
+        def write() -> Module:
+            part = Module(module.vector_bits, module.has_fma)
+            emit(part, *arguments, **options)
+            part.functions = [_Text(one.name, one.text()) for one in part.functions]
+            return part
+
+        key = emit, module.vector_bits, module.has_fma, arguments, tuple(options.items())
+        module.include(_included.get_or_make(key, write))
+
+    return include
 
 
 class Function:

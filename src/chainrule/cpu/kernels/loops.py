@@ -41,7 +41,8 @@ _FEW = 4
 """A nest of at most so many rows has code of its own."""
 
 _IN_THE_CODE = {0.0, 1.0, -1.0, 2.0, 0.5}
-"""Constants that are part of the code. Others, such as 1 / N of a mean, may follow from the number of images, and are parameters."""
+"""Constants that are part of the code. Others, such as 1 / N of a mean, may follow from the number of images: they are
+parameters."""
 
 
 def loop_kernel(nest: Nest, target: Target) -> Kernel:
@@ -563,6 +564,7 @@ class _Emission:
         """Set the elements that this unit reduces into to the reduction's identity, and no other elements."""
         f, nest, access = self.f, self.nest, reduction.access
         assert self.unit is not None
+        unit = self.unit
         kept = [axis for axis, stride in enumerate(access.strides) if stride and nest.sizes[axis] > 1]
         element = MEMORY_TYPES[access.dtype]
         zero = self._identity(reduction, 1)
@@ -572,7 +574,7 @@ class _Emission:
                 f.store(to_memory(f, zero, access.dtype), f.at(self.bases[access.operand], place, element))
                 return
             axis = remaining[0]
-            begin: int | Value = self.unit * self.rows if axis == 0 else 0  # type: ignore[operator]
+            begin: int | Value = unit * self.rows if axis == 0 else 0
             end = f.least(begin + self.rows, self.size) if axis == 0 else nest.sizes[axis]
             if len(remaining) == 1 and access.strides[axis] == 1 and self.lanes > 1 and axis != 0:
                 lanes, wide = self.lanes, self._identity(reduction, self.lanes)
@@ -585,7 +587,7 @@ class _Emission:
 
         start: Value | int = access.start
         if access.unit_stride:
-            start = self.unit * access.unit_stride + start
+            start = unit * access.unit_stride + start
         walk(kept, start)
 
 

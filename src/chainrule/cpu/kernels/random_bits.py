@@ -41,7 +41,7 @@ def _generate(target: Target, name: str, size: int, bits: int) -> Module:
     lanes = target.lanes(8)
     group = _WORDS * lanes
     keys = _keys(f, seed, lanes)
-    end = f.least(f["end"] * _ELEMENTS_PER_UNIT, size)
+    end = f.least(f["end"] * _ELEMENTS_PER_UNIT, f.parameter(size))
     with f.loop(f["begin"] * _ELEMENTS_PER_UNIT, end, group) as first:
         block = f.splat(counter + first // _WORDS, lanes) + f.numbers(range(lanes), "i64")
         words = _in_order(f, _philox(f, block, keys)) >> (32 - bits)

@@ -195,7 +195,11 @@ class _Emission:
         self.turned = f.at(self.places, table_bytes, "i8")
         # What follows from the number of rows
         blocking = nest.blocking
-        self.matrix_rows, self.rows, self.units = f.parameter(nest.rows), f.parameter(blocking.rows), f.parameter(blocking.units)
+        self.matrix_rows, self.rows, self.units = (
+            f.parameter(nest.rows),
+            f.parameter(blocking.rows),
+            f.parameter(blocking.units),
+        )
         self.column_blocks = f.parameter(blocking.column_blocks)
         self.column_panels = f.parameter(blocking.column_panels)
         self.step = 1 if nest.turns else nest.a_strides[2]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chainrule.cpu.codegen.emit import Function, Module, Value, Variable, vector
+from chainrule.cpu.codegen.emit import Function, Module, Value, Variable, emitted_once, vector
 from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels.edges import load_columns, store_columns
@@ -124,6 +124,7 @@ def element_type(dtype: str) -> str:
     return LLVM_TYPES[dtype]
 
 
+@emitted_once
 def emit_sweep(module: Module, name: str, tile: Tile) -> None:
     """Define the function that computes ``tiles`` tiles of rows for a panel of b.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.cpu.codegen.emit import SIZES, Function, Module, Value, vector
+from chainrule.cpu.codegen.emit import SIZES, Function, Module, Value, emitted_once, vector
 
 _STRIP = 32
 """Columns that are transposed together: whole cache lines of the source, and so few rows of the result that these stay in the
@@ -27,6 +27,7 @@ def turned(f: Function, lines: Sequence[Value]) -> list[Value]:
     ]
 
 
+@emitted_once
 def turn_sums(module: Module, element: str, source_pitch: int) -> None:
     """Define turn_sums(sums, out, rows, columns, out_pitch, chunks, chunk_pitch), which transposes a sum of matrices.
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from chainrule.cpu.codegen.emit import SIZES, Function, Module, Value, vector
+from chainrule.cpu.codegen.emit import SIZES, Function, Module, Value, emitted_once, vector
 from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel, KernelStep, KernelSteps
 from chainrule.cpu.kernels.contraction.correlation import Correlation, forward
@@ -249,12 +249,12 @@ class _Emission:
         self.packed = f.at(self.strip, f.parameter(nest.strip_bytes), "i8")
         self.sums = f.at(self.packed, f.parameter(nest.packed_bytes) if nest.packs else 0, "i8")
         self.part = f.at(self.sums, nest.sum_bytes, "i8")
-        self.rows = f.at(self.part, nest.part_bytes, "i8")
+        self.rows = f.at(self.part, f.parameter(nest.part_bytes), "i8")
         self.places = f.at(self.rows, nest.table_bytes, "i8")
         self.segments = f.at(self.places, nest.table_bytes, "i8")
         # What follows from the number of images
         self.output_rows, self.chunk_rows = f.parameter(nest.output_rows), f.parameter(nest.chunk_rows)
-        self.block_rows = f.parameter(nest.block_rows)
+        self.block_rows, self.is_long = f.parameter(nest.block_rows), f.compare("ne", f.parameter(int(nest.is_long)), 0)
         nest.strip.emit_copy(module)
         if nest.chunks == 1:
             turn_sums(module, self.element, nest.filters)
@@ -263,8 +263,7 @@ class _Emission:
             self._sweep(module, "sweep", panels.vectors)
         if panels.rest:
             self._sweep(module, "sweep_rest", panels.rest_vectors)
-        if nest.is_long:
-            _add_part(module, self.element, nest.panels.lanes)
+        _add_part(module, self.element, nest.panels.lanes)
         if nest.packs:
             _pack_pixels(module, self.element, panels, self.correlation.output_channels)
         low, width = self.correlation.low, nest.strip.width
@@ -296,7 +295,7 @@ class _Emission:
         channels = f.index(f.least(correlation.channels - first_channel, nest.channels))
         source = f.at(self.image, f.index(group * correlation.channels) + first_channel, self.element)
         sums = self.sums if nest.chunks == 1 else f.at(self.out, f.index(unit * nest.unit_sums), self.element)
-        tiles = self._rows(channels, self.part if nest.is_long else sums)
+        tiles = self._rows(channels, f.select(self.is_long, self.part, sums))
         first_panel = f.index(filter_block * nest.unit_panels)
         last_panel = f.index(f.least(first_panel + nest.unit_panels, nest.panels.count))
         first_filter = f.index(group * correlation.columns) + f.index(first_panel * nest.panels.width)
@@ -329,14 +328,12 @@ class _Emission:
         Yields the first and last (excluded) row of a part. ``count`` is the number of sums. If the unit is not long, there is
         a single part, which writes to ``sums`` directly.
         """
-        f, nest = self.f, self.nest
-        if not nest.is_long:
-            yield begin, end
-            return
-        length = self.block_rows * _BLOCKS_IN_A_ROW
+        f = self.f
+        length = f.select(self.is_long, f.index(self.block_rows * _BLOCKS_IN_A_ROW), end - begin)
         with f.loop(begin, end, length) as first:
             yield first, f.index(f.least(first + length, end))
-            f.call("add_part", "void", self.part, sums, count, f.compare("ne", first, begin))
+            with f.when(self.is_long):
+                f.call("add_part", "void", self.part, sums, count, f.compare("ne", first, begin))
 
     def _rows(self, channels: Value, sums: Value) -> Value:
         """List the addresses of the tiles' rows (tap, channel) in the strip and in ``sums``; returns the number of tiles.
@@ -400,6 +397,7 @@ class _Emission:
                 sweep("_rest", f.index(panels.full))
 
 
+@emitted_once
 def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> None:
     """Define pack_pixels(pixels, packed, count, first, last), which packs panels ``first`` to ``last`` of ``count`` pixels.
 
@@ -428,6 +426,7 @@ def _pack_pixels(module: Module, element: str, panels: Panels, pitch: int) -> No
                 copy(pixel, f.index(panels.full), panels.rest_vectors, panels.rest)
 
 
+@emitted_once
 def _add_part(module: Module, element: str, lanes: int) -> None:
     """Define add_part(part, sums, count, accumulate), which copies ``part`` to ``sums``, or adds it there if ``accumulate``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.cpu.codegen.emit import Module, vector
+from chainrule.cpu.codegen.emit import Module, emitted_once, vector
 
 _STEPS = 4
 """Steps of k in a round of the inner loop."""
@@ -31,6 +31,7 @@ class Product:
     out_row: int
 
 
+@emitted_once
 def emit_product(module: Module, name: str, product: Product) -> None:
     """Define NAME(a, b, out, blocks, depth, accumulate), which multiplies ``blocks`` blocks of rows, for k from 0 to ``depth``.
 

@@ -15,6 +15,7 @@ _LARGE_BYTES = 4 << 20  # a transformed weight that goes to memory and back
 _WEIGHT_SPEED, _SPILL_SPEED, _MEMORY_SPEED = 16, 12, 3  # bytes per cycle: from the last cache, to it and back, from memory
 _IMAGE_CYCLES, _OUTPUT_CYCLES, _WEIGHT_CYCLES = 110, 70, 200  # per tile and vector of channels or filters, to transform it
 _PRODUCT_CYCLES = 40  # per register tile, to begin and to store it
+_WORTHWHILE = 0.95  # the share of the cost that may remain where units transform the weight themselves
 _FEW_THREADS, _MANY_THREADS = 2, 8  # the numbers of threads for which the cost is estimated
 
 
@@ -37,7 +38,8 @@ class TileBlocking:
 def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: int) -> TileBlocking:
     """Return the division into units with the least estimated cost, averaged over few threads and many.
 
-    Threads are best used if the number of units is a multiple of theirs.
+    Threads are best used if the number of units is a multiple of theirs. Units transform the weight themselves only where that
+    clearly pays, so that batches of different sizes mostly have the same code.
 
     Args:
         tiling: the convolution.
@@ -51,7 +53,8 @@ def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: 
         units = -(-rows // blocking.rows) * -(-layout.panels // blocking.panels)
         cycles = _unit_cycles(blocking, tiling, layout, tile_rows, size)
         few, many = (-(-units // threads) * threads for threads in (_FEW_THREADS, _MANY_THREADS))
-        return cycles * (few + many) / 2 + (0 if blocking.fused else _weight_cycles(layout, size))
+        whole = cycles * (few + many) / 2 + (0 if blocking.fused else _weight_cycles(layout, size))
+        return whole / _WORTHWHILE if blocking.fused else whole
 
     return min(_candidates(tiling, layout, rows), key=cost)
 
@@ -59,11 +62,11 @@ def choose_blocking(tiling: Tiling, layout: WeightLayout, tile_rows: int, size: 
 def _candidates(tiling: Tiling, layout: WeightLayout, rows: int) -> Iterator[TileBlocking]:
     """Yield the divisions to choose from, for ``rows`` rows of tiles of all images."""
     most = max(1, min(rows, _MOST_TILES // tiling.columns))
-    chunk = max(1, _CHUNK_FILTERS // layout.width)
+    chunk = min(layout.panels, max(1, _CHUNK_FILTERS // layout.width))
     panels = sorted({-(-layout.panels // blocks) for blocks in (1, 2, 4, 8, 16)})
     for block in range(1, most + 1):
         for count in panels:
-            yield TileBlocking(block, count, min(chunk, count))
+            yield TileBlocking(block, count, chunk)
             yield TileBlocking(block, count, 1, fused=True)
 
 
@@ -77,7 +80,7 @@ def _unit_cycles(blocking: TileBlocking, tiling: Tiling, layout: WeightLayout, t
     weight = panels * layout.panel_elements * size / _WEIGHT_SPEED
     if blocking.fused:
         weight += panels * layout.depth * VECTORS * _WEIGHT_CYCLES
-    held = tiles * tiling.frequencies * (tiling.channels + blocking.chunk * layout.width) * size
+    held = tiles * tiling.frequencies * (tiling.channels + min(blocking.chunk, panels) * layout.width) * size
     return products + image + output + weight + max(0, held - _CACHE_BYTES) / _SPILL_SPEED
 
 

@@ -8,11 +8,11 @@ the vertical pass transforms their pixels only once. The strip stays in the L1 c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from chainrule.cpu.codegen.emit import Function, Module, Value, vector
+from chainrule.cpu.codegen.emit import Function, Module, Value, emitted_once, vector
 from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import LLVM_TYPES
 from chainrule.cpu.kernels.geometry import Pair
@@ -137,31 +137,7 @@ class TileTransform:
         the first of these in the first pixel. From one plane to the next are ``plane`` elements. ``frequency`` is the vertical
         frequency to compute, if single.
         """
-        rows = _emit_vertical(module, self)
-        _emit_horizontal(module, self)
-        tiling, size, element = self.tiling, self.size, self.element
-        parameters = [("ptr noalias readonly", "images"), ("ptr noalias", "planes"), ("ptr noalias", "strip")]
-        parameters += [("ptr noalias readonly", "zeros"), ("i64", "begin"), ("i64", "end"), ("i64", "count")]
-        parameters += [("i64", "plane"), ("i64", "frequency")]
-        f = module.function(f"transform_{self.name}", parameters, internal=True, inline=False)
-        table = f.variable(f"[{rows} x ptr]").place
-        with f.loop(f["begin"], f["end"]) as row:
-            image, line = row // tiling.rows, f.index(f.index(row % tiling.rows) * tiling.side)
-            place = f.at(f["planes"], f.index((row - f["begin"]) * (tiling.columns * self.pitch)), element)
-            for i in range(rows):
-                offset: int | Value = i
-                if self.single:
-                    taps = f.at(Value(f, f"@{self.name}_taps", "ptr"), f.index(f["frequency"] * rows), "i64")
-                    offset = f.load(f.at(taps, i, "i64"), "i64")
-                y = line + offset - self.border[0]
-                source_row = f.index(image * size[0]) + y
-                source = f.at(f["images"], f.index(source_row * (size[1] * self.pixel)), element)
-                source = f.select(f.compare("ult", y, size[0]), source, f["zeros"])
-                f.store(source, f.at(table, i, "ptr"))
-            with f.loop(0, f["count"], self.chunk) as channel:
-                left = f.index(f.least(f["count"] - channel, self.chunk))
-                f.call(f"vertical_{self.name}", "void", table, f["strip"], channel, left, f["frequency"])
-                f.call(f"horizontal_{self.name}", "void", f["strip"], f.at(place, channel, element), left, f["plane"])
+        _emit_rows(module, replace(self, tiling=replace(self.tiling, batch=0), tiles=0))  # the code is the same for all
 
     def call(
         self,
@@ -183,6 +159,36 @@ class TileTransform:
         f.call(
             f"transform_{self.name}", "void", images, planes, scratch, zeros, *rows, f.index(count), plane, f.index(frequency)
         )  # fmt: skip
+
+
+@emitted_once
+def _emit_rows(module: Module, tiles: TileTransform) -> None:
+    """Define transform_NAME (see ``TileTransform.emit``); it depends neither on the number of images nor on ``tiles.tiles``."""
+    rows = _emit_vertical(module, tiles)
+    _emit_horizontal(module, tiles)
+    tiling, size, element = tiles.tiling, tiles.size, tiles.element
+    parameters = [("ptr noalias readonly", "images"), ("ptr noalias", "planes"), ("ptr noalias", "strip")]
+    parameters += [("ptr noalias readonly", "zeros"), ("i64", "begin"), ("i64", "end"), ("i64", "count")]
+    parameters += [("i64", "plane"), ("i64", "frequency")]
+    f = module.function(f"transform_{tiles.name}", parameters, internal=True, inline=False)
+    table = f.variable(f"[{rows} x ptr]").place
+    with f.loop(f["begin"], f["end"]) as row:
+        image, line = row // tiling.rows, f.index(f.index(row % tiling.rows) * tiling.side)
+        place = f.at(f["planes"], f.index((row - f["begin"]) * (tiling.columns * tiles.pitch)), element)
+        for i in range(rows):
+            offset: int | Value = i
+            if tiles.single:
+                taps = f.at(Value(f, f"@{tiles.name}_taps", "ptr"), f.index(f["frequency"] * rows), "i64")
+                offset = f.load(f.at(taps, i, "i64"), "i64")
+            y = line + offset - tiles.border[0]
+            source_row = f.index(image * size[0]) + y
+            source = f.at(f["images"], f.index(source_row * (size[1] * tiles.pixel)), element)
+            source = f.select(f.compare("ult", y, size[0]), source, f["zeros"])
+            f.store(source, f.at(table, i, "ptr"))
+        with f.loop(0, f["count"], tiles.chunk) as channel:
+            left = f.index(f.least(f["count"] - channel, tiles.chunk))
+            f.call(f"vertical_{tiles.name}", "void", table, f["strip"], channel, left, f["frequency"])
+            f.call(f"horizontal_{tiles.name}", "void", f["strip"], f.at(place, channel, element), left, f["plane"])
 
 
 def _emit_vertical(module: Module, tiles: TileTransform) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.cpu.codegen.emit import Module, Value, vector
+from chainrule.cpu.codegen.emit import Module, Value, emitted_once, vector
 from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.kernel import LLVM_TYPES, Kernel
 from chainrule.cpu.kernels.contraction.turn import turned
@@ -115,6 +115,7 @@ def _generate(layout: WeightLayout, dtype: str, target: Target, name: str) -> Mo
     return module
 
 
+@emitted_once
 def emit_weight_block(module: Module, element: str, layout: WeightLayout) -> None:
     """Define weight_block(weight, result, taps, panel, first, count), which transforms ``count`` k from ``first`` on of a
     panel.
