@@ -6,6 +6,7 @@ python -m bench grid --torch-python PATH     single convolutions, forward and bo
 python -m bench plain --torch-python PATH    plain steps, node by node, against PyTorch's eager mode
 python -m bench models --torch-python PATH   every model, or those named after it; torchvision is needed, too
 python -m bench mnist --torch-python PATH    `chainrule train` against the same three epochs in PyTorch
+python -m bench recipe --data FOLDER --torch-python PATH    an epoch of the recipe for CIFAR-10 (docs/recipes.md), likewise
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import grid, mnist, zoo
+from bench import grid, mnist, recipe, zoo
 from bench.pairs import BenchError, Pairs, run_json
 from bench.report import Row, picture, table
 from bench.workloads import WORKLOADS
@@ -115,15 +116,20 @@ def installed_facts() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "what", nargs="*", default=[], help=f"workloads ({', '.join(WORKLOADS)}), or grid, plain, mnist, or models with names"
+        "what",
+        nargs="*",
+        default=[],
+        help=f"workloads ({', '.join(WORKLOADS)}), or grid, plain, mnist, recipe, or models with names",
     )
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--data", type=Path, help="for recipe: the folder of CIFAR-10 as JPEG files")
+    parser.add_argument("--epochs", type=int, default=1, help="for recipe: how many epochs")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the table and the picture")
     a = parser.parse_args()
     words = a.what
-    kinds = ("grid", "plain", "mnist", "models")
+    kinds = ("grid", "plain", "mnist", "models", "recipe")
     a.what = next((word for word in kinds if word in words), "steps")
     known = list(MODELS if a.what == "models" else WORKLOADS)
     names = [word for word in words if word not in kinds] or known
@@ -138,6 +144,9 @@ def main() -> int:
         if a.what in ("grid", "mnist"):
             text = (grid if a.what == "grid" else mnist).measure(a.torch_python, a.pairs)
             (a.out / f"{a.what}.md").write_text(text)
+        elif a.what == "recipe":
+            text = recipe.measure(a.torch_python, a.pairs, a.data, a.epochs)
+            (a.out / "recipe.md").write_text(text)
         elif a.what == "models":
             text = zoo.measure(a.torch_python, names, a.pairs, a.modes, a.out)
             (a.out / "models.md").write_text(text)

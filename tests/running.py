@@ -129,7 +129,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def outcome(run: Path) -> dict[str, Any]:
     """All that a finished run left behind, without what depends on the clock: equal for equal runs."""
     result = json.loads((run / "result.json").read_text())
-    del result["training_seconds"]
+    del result["training_seconds"], result["waiting_seconds"]
     return {
         "files": sorted(path.name for path in run.iterdir()),
         "checkpoint": tensors(run / "checkpoint.safetensors"),

@@ -200,7 +200,15 @@ def test_every_field_is_checked_before_anything_is_used(kind: str, place: Path, 
                     np.testing.assert_array_equal(value, before[name])
             else:
                 assert where == ("best", "loss") or (where[0], type(wrong)) in {
-                    *(("step", int), ("seconds", int), ("seconds", float), ("metrics_size", int), ("metrics_checksum", str)),
+                    *(
+                        ("step", int),
+                        ("seconds", int),
+                        ("seconds", float),
+                        ("waiting_seconds", int),
+                        ("waiting_seconds", float),
+                        ("metrics_size", int),
+                        ("metrics_checksum", str),
+                    ),
                     *(("epoch", int), ("epoch", float), ("row", int), ("row", float), ("cursor", int), ("cursor", type(None))),
                     *(("mean", float), ("mean", int), ("std", float), ("std", int), ("classes", str), ("image_shape", int)),
                     *(("mean", list), ("std", list)),  # one other number

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from chainrule import nn, optim
+from chainrule.cli.watching import _waited
 from chainrule.data import ArrayDataset
 from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
@@ -38,6 +40,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_files(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == FILES
     assert json.loads((run / "config.json").read_text())["epochs"] == 8
+
+
+def test_the_result_says_how_long_the_loader_was_waited_for(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    assert 0 < result["waiting_seconds"] < result["training_seconds"]
 
 
 def test_metrics_are_json_lines(run: Path) -> None:
@@ -424,3 +431,21 @@ def test_equal_options_write_equal_weights_files(tmp_path: Path) -> None:
         done("train", "--data", data, "--epochs", 1, "--batch-size", 16, "--out", out)
         files.add((out / "model.safetensors").read_bytes())
     assert len(files) == 1
+
+
+@pytest.mark.parametrize(
+    ("waiting", "workers", "said"),
+    [
+        (0.5, 0, ""),
+        (3.0, 0, "30% of the training time went by waiting for images, which were prepared between the steps: try --workers 1"),
+        (5.0, 1, "50% of the training time went by waiting for images, which 1 thread prepared: try --workers 2"),
+        (9.9, 4, "99% of the training time went by waiting for images, which 4 threads prepared: try --workers 5"),
+    ],
+)
+def test_a_loader_that_is_waited_for_is_named(waiting: float, workers: int, said: str) -> None:
+    trainer: Any = SimpleNamespace(
+        progress=Progress(seconds=10.0, waiting_seconds=waiting), loader=SimpleNamespace(workers=workers)
+    )
+    sentence = _waited(trainer)
+    assert sentence.startswith(said)
+    assert bool(sentence) == bool(said)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chainrule.train.opening import Opened
     from chainrule.train.trainer import Trainer
 
+_MUCH_WAITING = 0.1  # of the training time, for the loader
 _LEAST_BAR = 10  # characters
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
@@ -174,6 +175,8 @@ class ConsoleWatcher:
             self.console.print()
             show_table(Contents("Epochs", header, figures, least=least), self.console)
             self._say(_how_measured(self.trainer.config, test))
+        if waited := _waited(self.trainer):
+            self._say(waited)
         worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
         if kept := _kept(self.trainer, self.opened.measured):
@@ -189,6 +192,19 @@ class ConsoleWatcher:
         if sampled:
             self._say("         (on three sample digits; add IMAGE... for files of your own)")
         self._say(f"test it: {command_line('evaluate', folder.path)}", whole=True)
+
+
+def _waited(trainer: Trainer) -> str:
+    """A sentence on how long the loader was waited for, if that is worth changing something."""
+    share = trainer.progress.waiting_seconds / max(trainer.progress.seconds, 1e-9)
+    if share < _MUCH_WAITING:
+        return ""
+    workers = trainer.loader.workers
+    how = f"which {counted(workers, 'thread')} prepared" if workers else "which were prepared between the steps"
+    return (
+        f"{100 * share:.0f}% of the training time went by waiting for images, {how}: try --workers {workers + 1}, fewer "
+        "augmentations or smaller images"
+    )
 
 
 def _particulars(trainer: Trainer, measured: str) -> list[str]:

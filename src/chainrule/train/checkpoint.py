@@ -66,7 +66,8 @@ class Best:
 
 @dataclass
 class Progress:
-    """How far a run has come; ``seconds`` is time spent training, ``metrics_checksum`` that of the metrics file so far.
+    """How far a run has come; ``seconds`` is time spent training, ``waiting_seconds`` how much of it the loader was waited for,
+    and ``metrics_checksum`` that of the metrics file so far.
 
     ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics. ``judged``
     is the number of epochs that were evaluated.
@@ -79,6 +80,7 @@ class Progress:
     judged: int = 0
     best: Best = field(default_factory=Best)
     seconds: float = 0.0
+    waiting_seconds: float = 0.0
     metrics_size: int = 0
     metrics_checksum: str = ""
 
@@ -113,6 +115,7 @@ _CHECKPOINT = (
     Field("judged", whole()),
     Field("best", fields=(Field("epoch", whole()), Field("accuracy", number(0, high=1)), Field("loss", number(0)))),
     Field("seconds", number(0)),
+    Field("waiting_seconds", number(0)),
     Field("metrics_size", whole()),
     Field("metrics_checksum", text()),
 )

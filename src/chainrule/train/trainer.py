@@ -20,6 +20,7 @@ import numpy as np
 from chainrule import optim
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import Dataset, Loader, Normalize, mean_std
+from chainrule.data.loader import Batch
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import write_atomically
@@ -162,7 +163,7 @@ class Trainer:
         last_save = time.monotonic()
         while not self.finished:
             epoch, clock = self.epoch, Clock(self.progress, self.steps)
-            for images, labels in self.loader:
+            for images, labels in self._awaited():
                 if not clock.images:
                     self._step.prepare(images, labels)
                     clock.ready()
@@ -184,6 +185,17 @@ class Trainer:
             if not self.finished and watcher.should_stop():
                 raise Stopped
         return self._finish()
+
+    def _awaited(self) -> Iterator[Batch]:
+        """The batches of the loader; the time until each comes counts as waiting."""
+        batches = iter(self.loader)
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            self.progress.waiting_seconds += time.perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
 
     def _check_place(self) -> None:
         """UserError if the run's folder is no longer where it was: what is written there would be in nobody's run."""
@@ -349,6 +361,7 @@ class Trainer:
             "epoch": best.epoch,
             "steps": self.progress.step,
             "training_seconds": round(self.progress.seconds, 3),
+            "waiting_seconds": round(self.progress.waiting_seconds, 3),
             "classes": list(evaluation.classes),
             "confusion": evaluation.confusion.tolist(),
         }
