@@ -26,18 +26,20 @@ def generator(seed: int) -> np.random.Generator:
 
 
 @QUICK
-@given(images=BATCHES, seed=SEEDS, padding=st.integers(0, 3), data=st.data())
-def test_crop_cuts_at_the_drawn_place(images, seed: int, padding: int, data) -> None:
+@given(images=BATCHES, seed=SEEDS, padding=st.integers(0, 3), mode=st.sampled_from(["constant", "reflect"]), data=st.data())
+def test_crop_cuts_at_the_drawn_place(images, seed: int, padding: int, mode: str, data) -> None:
+    if mode == "reflect":
+        padding = min(padding, *(side - 1 for side in images.shape[2:]))
     rows, columns = (side + 2 * padding for side in images.shape[2:])
     height, width = data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns))
-    result = RandomCrop((height, width), padding)(images, generator(seed))
+    result = RandomCrop((height, width), padding, mode)(images, generator(seed))
     rng = generator(seed)
     top = rng.integers(0, rows - height + 1, len(images))
     left = rng.integers(0, columns - width + 1, len(images))
     assert result.shape == (*images.shape[:2], height, width)
     assert result.dtype == images.dtype
     for number, image in enumerate(images):
-        padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
+        padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)), mode=mode)
         window = padded[:, top[number] : top[number] + height, left[number] : left[number] + width]
         assert np.array_equal(result[number], window)
 
@@ -118,6 +120,7 @@ def test_what_they_are_called() -> None:
         (lambda: Normalize(0, "wide"), "Normalize: std is 'wide': expected one finite number per channel"),
         (lambda: RandomCrop(0), "height in size of RandomCrop must be a whole number of at least 1, got 0"),
         (lambda: RandomCrop((3, 4, 5)), "size of RandomCrop is (3, 4, 5): expected (height, width) in pixels"),
+        (lambda: RandomCrop(8, 2, "edge"), "unknown padding_mode of RandomCrop 'edge': Known: constant, reflect"),
         (lambda: RandomCrop(8, -1), "padding of RandomCrop must be a whole number of at least 0, got -1"),
         (lambda: RandomFlip(1.5), "probability of RandomFlip is 1.5: expected a number from 0 to 1"),
         (lambda: RandomFlip("often"), "probability of RandomFlip is 'often': expected a number from 0 to 1"),
@@ -143,6 +146,11 @@ BATCH = np.zeros((2, 3, 8, 8), np.uint8)
             BATCH,
             "Normalize: mean (125.3, 125.3, 125.3) and std (63.0, 63.0, 63.0) are for images scaled to 0..1: "
             "divide them by 255",
+        ),
+        (
+            RandomCrop(8, 8, "reflect"),
+            BATCH,
+            "RandomCrop: images of 8×8 cannot be mirrored 8 pixels beyond their border: give a padding of at most 7",
         ),
         (RandomCrop(9), BATCH, "RandomCrop: cannot cut 9×9 out of images of 8×8 with padding 0"),
         (

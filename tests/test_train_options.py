@@ -232,6 +232,8 @@ def test_augmentations_by_name() -> None:
     assert made("auto", 3, 32, 32) == f"RandomFlip(probability=0.5), RandomCrop(size=(32, 32), padding=4), {normal}"
     assert made("none", 3, 32, 32) == normal
     assert made("crop=2,shift", 1, 8, 9) == f"RandomCrop(size=(8, 9), padding=2), RandomShift(pixels=1), {normal}"
+    mirrored = "RandomCrop(size=(8, 9), padding={}, padding_mode='reflect')"
+    assert made("mirror,mirror=7", 1, 8, 9) == f"{mirrored.format(4)}, {mirrored.format(7)}, {normal}"
     assert made("cutout=3,jitter=0.3,erase=0.5,resized=0.6", 3, 8, 9) == (
         "ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3), RandomResizedCrop(size=(8, 9), scale=(0.6, 1.0), "
         f"ratio=(0.75, 1.333)), {normal}, Cutout(size=3), RandomErasing(probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3))"

@@ -18,10 +18,11 @@ from chainrule.arguments import explained, whole_number
 from chainrule.data.arguments import check_batch, height_and_width, probability_of
 from chainrule.data.dataset import Dataset, Images
 from chainrule.data.sampling import evenly_drawn
-from chainrule.errors import UserError
+from chainrule.errors import UserError, unknown_value
 
 Transform: TypeAlias = Callable[[Images, np.random.Generator], Images]
 
+_PADDING_MODES = ("constant", "reflect")
 _MOST_MEASURED = 10_000
 _CHUNK = 500
 
@@ -67,17 +68,24 @@ class Normalize:
 
 
 class RandomCrop:
-    """Pad each image with ``padding`` zeros on all sides, then cut out ``size`` at a place drawn evenly: (B,C,*size).
+    """Pad each image by ``padding`` pixels on all sides, then cut out ``size`` at a place drawn evenly: (B,C,*size).
 
-    ``size`` is (height, width) in pixels, or one number for both. Raises UserError for sizes that are not positive, and
-    when called on images that are smaller than ``size`` even with the padding.
+    ``size`` is (height, width) in pixels, or one number for both. ``padding_mode`` is "constant", for a border of zeros, or
+    "reflect", for one that mirrors the image without repeating its outermost pixels.
+
+    Raises:
+        UserError: sizes that are not positive, an unknown mode; when called, images that are smaller than ``size`` even with
+            the padding, or too small to be mirrored so far.
     """
 
     @explained
-    def __init__(self, size: int | tuple[int, int], padding: int = 0) -> None:
+    def __init__(self, size: int | tuple[int, int], padding: int = 0, padding_mode: str = "constant") -> None:
         pair = size if isinstance(size, tuple | list) else (size, size)
         self.size = height_and_width("size of RandomCrop", pair)
         self.padding = whole_number("padding of RandomCrop", padding, 0)
+        if padding_mode not in _PADDING_MODES:
+            raise unknown_value("padding_mode of RandomCrop", padding_mode, _PADDING_MODES)
+        self.padding_mode = padding_mode
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """A cut-out of each padded image: (B,C,H,W) -> (B,C,*size)."""
@@ -92,10 +100,23 @@ class RandomCrop:
             )
         top = rng.integers(0, spare_rows + 1, len(images))
         left = rng.integers(0, spare_columns + 1, len(images))
-        return _cut(images, top, left, self.size, padding)
+        return _cut(images, top, left, self.size, self._padded(images))
+
+    def _padded(self, images: Images) -> Images:
+        """The images with their border."""
+        padding, sides = self.padding, images.shape[2:]
+        if self.padding_mode == "constant" or not padding:
+            return _with_zeros(images, padding)
+        if padding >= min(sides):
+            raise UserError(
+                f"RandomCrop: images of {sides[0]}×{sides[1]} cannot be mirrored {padding} pixels beyond their border: "
+                f"give a padding of at most {min(sides) - 1}"
+            )
+        return np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
 
     def __repr__(self) -> str:
-        return f"RandomCrop(size={self.size}, padding={self.padding})"
+        mode = "" if self.padding_mode == "constant" else f", padding_mode={self.padding_mode!r}"
+        return f"RandomCrop(size={self.size}, padding={self.padding}{mode})"
 
 
 class RandomFlip:
@@ -130,7 +151,7 @@ class RandomShift:
         down = rng.integers(-self.pixels, self.pixels + 1, len(images))
         right = rng.integers(-self.pixels, self.pixels + 1, len(images))
         size = (images.shape[2], images.shape[3])
-        return _cut(images, self.pixels - down, self.pixels - right, size, self.pixels)
+        return _cut(images, self.pixels - down, self.pixels - right, size, _with_zeros(images, self.pixels))
 
     def __repr__(self) -> str:
         return f"RandomShift(pixels={self.pixels})"
@@ -166,13 +187,18 @@ def mean_std(dataset: Dataset) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
-def _cut(images: Images, top: NDArray[np.int64], left: NDArray[np.int64], size: tuple[int, int], padding: int) -> Images:
-    """A window of ``size`` of each image, padded with zeros; its corner is at ``top``, ``left`` (B,), in padded pixels."""
+def _with_zeros(images: Images, padding: int) -> Images:
+    """The images with a border of so many zeros."""
     count, channels, rows, columns = images.shape
     padded = np.zeros((count, channels, rows + 2 * padding, columns + 2 * padding), images.dtype)
     padded[:, :, padding : padding + rows, padding : padding + columns] = images
+    return padded
+
+
+def _cut(images: Images, top: NDArray[np.int64], left: NDArray[np.int64], size: tuple[int, int], padded: Images) -> Images:
+    """A window of ``size`` of each of the ``padded`` images; its corner is at ``top``, ``left`` (B,), in padded pixels."""
     height, width = size
-    result = np.empty((count, channels, height, width), images.dtype)
+    result = np.empty((*images.shape[:2], height, width), images.dtype)
     # Copying image by image is faster than indexing all at once, as each copy moves whole rows.
     for image, window, y, x in zip(padded, result, top.tolist(), left.tolist(), strict=True):
         window[:] = image[:, y : y + height, x : x + width]

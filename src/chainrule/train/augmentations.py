@@ -30,13 +30,15 @@ _LEAST_SIDE = 4
 class _Kind:
     """A transform that has a name: ``make(amount, size)`` gives it for images of a size, ``usual`` is the amount by default.
 
-    ``erases``: it puts zeros where pixels were, so it is applied after normalising, when 0 is the mean.
+    ``erases``: it puts zeros where pixels were, so it is applied after normalising, when 0 is the mean. ``mirrors``: the amount
+    is that of a border which mirrors the image, so it has to be less than a side.
     """
 
     make: Callable[[float, Size], Transform]
     usual: float
     most: float = math.inf
     erases: bool = False
+    mirrors: bool = False
 
     @property
     def in_pixels(self) -> bool:
@@ -48,6 +50,7 @@ _KINDS = {
     "shift": _Kind(lambda amount, _: RandomShift(int(amount)), 1),
     "flip": _Kind(lambda amount, _: RandomFlip(), 0),
     "crop": _Kind(lambda amount, size: RandomCrop(size, padding=int(amount)), 4),
+    "mirror": _Kind(lambda amount, size: RandomCrop(size, padding=int(amount), padding_mode="reflect"), 4, mirrors=True),
     "resized": _Kind(lambda amount, size: RandomResizedCrop(size, scale=(amount, 1.0)), 0.35, most=1),
     "jitter": _Kind(lambda amount, _: ColorJitter(amount, amount, amount), 0.2, most=10),
     "cutout": _Kind(lambda amount, _: Cutout(int(amount)), 8, erases=True),
@@ -94,6 +97,11 @@ def parse_augmentations(spec: str, size: Size | None = None) -> list[tuple[Trans
         if name == "flip" and written:
             raise UserError(f"augmentation flip takes no number, got {part!r}")
         amount = _amount(part, name, kind, written)
+        if kind.mirrors and size is not None and amount >= min(size):
+            raise UserError(
+                f"augmentation {part!r}: images of {size[0]} x {size[1]} pixels can be mirrored by at most {min(size) - 1} "
+                f"pixels beyond their border, for example {name}={min(2, min(size) - 1)}"
+            )
         if kind.in_pixels and size is not None and amount > max(_LEAST_SIDE, *size):
             does = "covers more than" if kind.erases else "moves"
             beyond = "" if kind.erases else " beyond their own size"
