@@ -271,8 +271,8 @@ def test_an_augmentation_beyond_the_image(name: str, place: Path, tmp_path: Path
 @pytest.mark.parametrize("amount", [12, 13])
 def test_a_border_that_mirrors_more_than_there_is(amount: int, place: Path, tmp_path: Path) -> None:
     assert refused("train", "--data", place / "patterns", "--out", "run", "--augment", f"mirror={amount}") == (
-        f"augmentation 'mirror={amount}': images of 12 x 12 pixels can be mirrored by at most 11 pixels beyond their border, for "
-        "example mirror=2"
+        f"augmentation 'mirror={amount}': images of 12 x 12 pixels can be mirrored by at most 11 pixels beyond their border, "
+        "for example mirror=2"
     )
     assert list(tmp_path.iterdir()) == []
 
