@@ -142,7 +142,8 @@ PARTS = [
     ("`torch.amp`", '`with cr.precision("bfloat16"):` around the call of the step'),
     (
         "`torch.autograd`",
-        "`loss.backward()`, `cr.grad`, `cr.gradcheck`; `cr.explain(loss)` shows every factor of the chain rule",
+        "`loss.backward()`, `cr.grad`, `cr.gradcheck`; `cr.custom_gradient` instead of `Function`; `cr.explain(loss)` shows "
+        "every factor of the chain rule",
     ),
     ("`torch.nn.utils`", "`optim.clip_grad_norm_`, `optim.clip_grad_value_`"),
     ("`torch.optim.swa_utils`", "`optim.EMA`"),

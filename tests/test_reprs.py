@@ -187,6 +187,8 @@ class Examples:
             lens.Step: lambda: lens.Step(LARGE, LARGE, LARGE),
             lens.Summand: lambda: lens.Summand("h1", LARGE),
             nn.Module: nn.Module,
+            ops.Application: lambda: ops.Application((self.w.type,), ("x",)),
+            ops.Custom: lambda: ops.Custom.named("rounded", "", lambda node, upstream: [upstream]),
             ops.Blocked: lambda: ops.REGISTRY["sign"].vjp,
             ops.EachInput: lambda: ops.REGISTRY["concatenate"].vjp,
             ops.Primitive: lambda: ops.add,

@@ -40,6 +40,7 @@ from chainrule.tensor import random
 from chainrule.tensor.backend import set_threads, thread_count
 from chainrule.tensor.cells import Buffer, Parameter
 from chainrule.tensor.compiled import compile
+from chainrule.tensor.custom_gradient import custom_gradient
 from chainrule.tensor.engines import engine
 from chainrule.tensor.functions import (
     abs,
@@ -123,6 +124,7 @@ __all__ = [
     "concatenate",
     "cos",
     "cumsum",
+    "custom_gradient",
     "data",
     "einsum",
     "engine",

@@ -180,7 +180,7 @@ LIBRARY: dict[str, str] = {
     "array": "write cr.tensor(data)",
     "as_tensor": "write cr.tensor(data)",
     "asarray": "write cr.tensor(data)",
-    "autograd": "write loss.backward(), or cr.grad(loss, inputs)",
+    "autograd": "write loss.backward(), or cr.grad(loss, inputs); cr.custom_gradient for a Function",
     "bfloat": "write cr.bfloat16",
     "bmm": "write x @ y",
     "bool": "write cr.bool_, or 'bool'",

@@ -111,7 +111,4 @@ def _pass_on(node: Node, upstream: Node, on_the_way: set[Node]) -> list[Node | N
     if not isinstance(node.operation, Primitive):
         return [None] * len(node.inputs)
     with originating_from(node.origin):
-        return [
-            node.operation.downstream(node, upstream, position) if input_node in on_the_way else None
-            for position, input_node in enumerate(node.inputs)
-        ]
+        return node.operation.pass_on(node, upstream, [input_node in on_the_way for input_node in node.inputs])

@@ -70,6 +70,7 @@ _ROLE_COLOURS = {  # edge and fill, light and dark
     Role.SCALER: (("#b8578f", "#f9e6f0"), ("#d98ab8", "#3a1d2e")),
     Role.NORMALISER: (("#d55e00", "#fbe4d5"), ("#f0803c", "#3a1c08")),
     Role.BLOCKER: (("#1f2328", "#d8dce0"), ("#e6edf3", "#3a4048")),
+    Role.CUSTOM: (("#6639ba", "#ece4fb"), ("#a98bf0", "#251a40")),
     Role.LEAF: (("#8c959f", "#f6f8fa"), ("#7d8590", "#161b22")),
 }
 _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono',monospace"

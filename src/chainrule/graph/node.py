@@ -36,6 +36,7 @@ class Role(enum.Enum):
     SCALER = "scaler"  # scales each element's gradient by a number of its own: a diagonal Jacobian (exp, tanh)
     NORMALISER = "normaliser"  # makes numbers along an axis compete: the gradient passed on sums to zero there (log_softmax)
     BLOCKER = "blocker"  # passes no gradient (comparison, argmax, stop_gradient)
+    CUSTOM = "custom"  # does what its author's rule says (cr.custom_gradient)
     LEAF = "leaf"  # where gradients end: constants, parameters, inputs
 
 

@@ -6,7 +6,7 @@ import re
 
 from chainrule.graph import CONSTANT, Graph, Node
 from chainrule.lens.numbers import number
-from chainrule.ops import REGISTRY
+from chainrule.ops import Primitive
 
 _SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
 _FORMAL = re.compile(r"\b[xy]\b")  # what primitives call their first and second input
@@ -75,7 +75,8 @@ def local_formula(node: Node, position: int, named: dict[Node, str]) -> str:
     operands = [_operand(named[one]) for one in node.inputs]
     if node.operation.name == "power":
         return _power_slope(operands[0], node.attributes["exponent"])
-    declared = REGISTRY[node.operation.name].local
+    assert isinstance(node.operation, Primitive)  # a leaf has no inputs
+    declared = node.operation.local
     words = declared[min(position, len(declared) - 1)]
     if words in ("x", "y"):
         return named[node.inputs["xy".index(words)]]

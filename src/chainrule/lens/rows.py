@@ -12,7 +12,7 @@ from chainrule.grad import LocalKind, local_diagonal, local_row
 from chainrule.graph import Array, Node, Role
 from chainrule.graph.names import source_line
 from chainrule.lens import numbers
-from chainrule.ops import REGISTRY
+from chainrule.ops import Primitive
 
 MOST_JACOBIAN = 1024  # a Jacobian of more numbers than this is not computed whole
 
@@ -60,7 +60,7 @@ class Edge:
     @property
     def elementwise(self) -> bool:
         """Whether the local gradient is diagonal: a factor for each element."""
-        return REGISTRY[self.node.operation.name].elementwise
+        return isinstance(self.node.operation, Primitive) and self.node.operation.elementwise
 
     @property
     def local(self) -> Array | None:

@@ -15,7 +15,7 @@ from chainrule.graph import Graph, Node
 from chainrule.graph.dtypes import DType
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn.module import Module
-from chainrule.ops import Primitive
+from chainrule.ops import Custom, Primitive
 from chainrule.tensor import placeholder, tracing
 
 
@@ -29,7 +29,10 @@ class Field:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """A layer without children. ``receptive_field`` is (height, width) in input pixels, None if the input is no image."""
+    """A layer without children, or a function with a gradient of its own (``cr.custom_gradient``).
+
+    ``receptive_field`` is (height, width) in input pixels, None if the input is no image.
+    """
 
     name: str
     kind: str
@@ -88,21 +91,20 @@ def summarise(model: Module, input_shape: tuple[int, ...], dtype: DType) -> Summ
     fields = _receptive_fields(graph, image.node)
     paths = {id(module): path for path, module in model.named_modules()}
     work = _work_by_module(graph)
+
+    def row(name: str, kind: str, node: Node, parameters: int) -> LayerSummary:
+        field = fields.get(node)
+        seen = (min(field[0].size, input_shape[2]), min(field[1].size, input_shape[3])) if field else None
+        return LayerSummary(name, kind, node.shape, parameters, work.get(name, 0), seen)
+
+    customs = [node for node in graph.nodes if isinstance(node.operation, Custom)]
     rows = []
     for key, (module, node) in outputs.items():
-        if list(module.children()):
-            continue
-        field = fields.get(node)
-        rows.append(
-            LayerSummary(
-                paths[key] or type(module).__name__,
-                type(module).__name__,
-                node.shape,
-                sum(parameter.size for parameter in module.parameters()),
-                work.get(paths[key] or type(module).__name__, 0),
-                (min(field[0].size, input_shape[2]), min(field[1].size, input_shape[3])) if field else None,
-            )
-        )
+        while customs and graph.index[customs[0]] <= graph.index.get(node, -1):
+            rows.append(row(customs[0].origin.module, customs[0].origin.kind, customs.pop(0), 0))
+        if not list(module.children()):
+            name = paths[key] or type(module).__name__
+            rows.append(row(name, type(module).__name__, node, sum(parameter.size for parameter in module.parameters())))
     return Summary(
         type(model).__name__,
         input_shape,
@@ -173,7 +175,8 @@ def _receptive_fields(graph: Graph, image: Node) -> dict[Node, tuple[Field, Fiel
     whole = (Field(image.shape[2], 1), Field(image.shape[3], 1))
     views = {image: _View(Field(1, 1), Field(1, 1), (image.shape[3], 1), (image.shape[2], image.shape[3]))}
     for node in graph.nodes:
-        below = [(place, views[input_node]) for place, input_node in enumerate(node.inputs) if input_node in views]
+        inputs = node.inputs[-1:] if isinstance(node.operation, Custom) else node.inputs  # its value sees what it sees
+        below = [(place, views[input_node]) for place, input_node in enumerate(inputs) if input_node in views]
         if not below:
             continue
         height = max((view.height for _, view in below), key=lambda field: field.size)
@@ -189,7 +192,7 @@ def _located(node: Node, place: int, view: _View) -> tuple[tuple[int, int] | Non
     """Strides and sizes of height and width in ``node``, given those in its input ``place``; None where it mixes all pixels."""
     assert view.strides is not None
     a, operation, before = node.attributes, node.operation, node.inputs[place].shape
-    if operation.name == "reshape":
+    if operation.name == "reshape" or isinstance(operation, Custom):
         return view.strides, view.sizes
     axes = list(range(len(before)))  # what becomes of each axis of the input: an axis of the node, or None if it is summed over
     kept: list[int | None] = [*axes]

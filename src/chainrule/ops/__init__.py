@@ -3,6 +3,7 @@
 from chainrule.ops import compose
 from chainrule.ops.broadcast import broadcast, sum_
 from chainrule.ops.contract import conv2d, conv2d_input_gradient, conv2d_weight_gradient, matmul
+from chainrule.ops.custom import Application, Custom
 from chainrule.ops.elementwise import (
     abs_,
     add,
@@ -75,7 +76,9 @@ __all__ = [
     "OUTPUT",
     "PRECISIONS",
     "REGISTRY",
+    "Application",
     "Blocked",
+    "Custom",
     "EachInput",
     "Engine",
     "Primitive",

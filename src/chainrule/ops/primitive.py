@@ -137,30 +137,23 @@ class Primitive:
         if requires_grad:
             for array in values:
                 if array.nbytes >= _LARGE:
-                    inputs = self._remembered(inputs)
+                    inputs = remembered_inputs(inputs, self._reads(inputs))
                     break
             return Node(self, inputs, type_, attributes, value, True)
         return Node(CONSTANT, (), type_, NO_ATTRIBUTES, value)
 
-    def _remembered(self, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
-        """The inputs as a node that ran keeps them: large values are dropped unless a gradient rule reads them."""
-        saves = self.saves
-        remembered = []
-        for place, node in enumerate(inputs):
-            value = node.value
-            assert value is not None
-            if value.nbytes >= _LARGE:
-                read = place in saves and (self.role is not Role.SWITCHER or inputs[1 - place].requires_grad)
-                if node.inputs:
-                    node = remember(node)
-                    if read:
-                        node.value = value
-                elif (
-                    not read and not node.requires_grad and 0 not in value.strides
-                ):  # a broadcast array (stride 0) takes little memory
-                    node = Remembered.of(node)
-            remembered.append(node)
-        return tuple(remembered)
+    def _reads(self, inputs: tuple[Node, ...]) -> list[int]:
+        """The positions of the inputs whose values the gradient rules will read."""
+        switcher = self.role is Role.SWITCHER
+        return [
+            place
+            for place in range(len(inputs))
+            if place in self.saves and not (switcher and not inputs[1 - place].requires_grad)
+        ]
+
+    def pass_on(self, node: Node, upstream: Node, wanted: Sequence[bool]) -> list[Node | None]:
+        """The downstream gradient for each input of ``node`` for which ``wanted`` is true, as nodes; None for the others."""
+        return [self.downstream(node, upstream, place) if asked else None for place, asked in enumerate(wanted)]
 
     def downstream(self, node: Node, upstream: Node, position: int) -> Node | None:
         """Gradient of the error with respect to input ``position`` of ``node``, as nodes; None where none passes."""
@@ -183,6 +176,24 @@ class Primitive:
 
 _type_of = operator.attrgetter("type")
 REGISTRY: dict[str, Primitive] = {}
+
+
+def remembered_inputs(inputs: tuple[Node, ...], reads: Sequence[int]) -> tuple[Node, ...]:
+    """The inputs as a node that ran keeps them: large values are dropped, unless a gradient rule ``reads`` that position."""
+    remembered = []
+    for place, node in enumerate(inputs):
+        value = node.value
+        assert value is not None
+        if value.nbytes >= _LARGE:
+            read = place in reads
+            if node.inputs:
+                node = remember(node)
+                if read:
+                    node.value = value
+            elif not read and not node.requires_grad and 0 not in value.strides:  # a broadcast array takes little memory
+                node = Remembered.of(node)
+        remembered.append(node)
+    return tuple(remembered)
 
 
 def remember(node: Node) -> Remembered:

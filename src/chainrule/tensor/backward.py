@@ -111,7 +111,12 @@ def _free(order: Sequence[Node]) -> None:
 
 
 def _is_worth_a_program(order: Sequence[Node]) -> bool:
-    """Whether the forward pass did enough work for a program of its gradient to pay off."""
+    """Whether the forward pass did enough work for a program of its gradient to pay off.
+
+    A rule of the user's own may read anything, so it is asked each time, and not once for all graphs of a structure.
+    """
+    if any(isinstance(node.operation, ops.Custom) for node in order):
+        return False
     done = 0
     for node in order:
         if isinstance(node.operation, ops.Primitive):

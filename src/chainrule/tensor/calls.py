@@ -143,7 +143,7 @@ class Call:
         args, options = self._all
         names: list[str] = []
         for place, argument in enumerate(args):
-            names += paths(argument, _parameter(function, place))
+            names += paths(argument, parameter_name(function, place))
         for name, argument in options.items():
             names += paths(argument, name)
         return names
@@ -198,7 +198,7 @@ class _Converts(dict[type, bool]):
 _converts = _Converts()
 
 
-def _parameter(function: Callable[..., Any], place: int) -> str:
+def parameter_name(function: Callable[..., Any], place: int) -> str:
     """The name of the parameter at ``place``, for messages."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
