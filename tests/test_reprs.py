@@ -208,6 +208,7 @@ class Examples:
             CompiledFunction: lambda: cr.compile(twice),
             Cell: lambda: Cell(LARGE),
             Trace: Trace,
+            train.BadNode: lambda: train.first_bad_node(lambda x: (self.w * x).sum(), np.full(LARGE.shape, np.inf, np.float32)),
             train.Config: train.Config,
             train.Evaluation: lambda: train.Evaluation(
                 0.5, np.eye(100, dtype=np.int64) + 1, [f"class {i}" for i in range(100)]

@@ -1,8 +1,10 @@
 """Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
 
+from chainrule.train.bad_node import BadNode
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
+from chainrule.train.first_bad_node import first_bad_node
 from chainrule.train.opening import open_datasets, open_test_images
 from chainrule.train.parts import freeze
 from chainrule.train.predict import Prediction, TrainedModel
@@ -13,6 +15,7 @@ from chainrule.train.trainer import Trainer
 from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [
+    "BadNode",
     "Config",
     "Evaluation",
     "Prediction",
@@ -25,6 +28,7 @@ __all__ = [
     "command_line",
     "difference",
     "evaluate",
+    "first_bad_node",
     "freeze",
     "judge",
     "model_of_run",
