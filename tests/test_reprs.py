@@ -28,6 +28,7 @@ from chainrule.tensor.random import Generator
 from chainrule.tensor.update import Updates
 from chainrule.train.checkpoint import Progress, Sums
 from chainrule.train.evaluation import Confusion
+from chainrule.train.lr_finder import judged
 
 PARTS = ("data", "formats", "graph", "grad", "lens", "models", "nn", "ops", "optim", "tensor", "train")
 RESULTS = {
@@ -214,6 +215,7 @@ class Examples:
                 0.5, np.eye(100, dtype=np.int64) + 1, [f"class {i}" for i in range(100)]
             ),
             train.Prediction: lambda: train.Prediction("a.png", (("cat", 0.9), ("dog", 0.1))),
+            train.RateSweep: lambda: judged(np.geomspace(1e-4, 10, 300), np.linspace(2, 1, 300), 0.1),
             train.RunFolder: lambda: train.RunFolder(self.folder / "run", train.Config()),
             train.StepReport: lambda: train.StepReport(1, 10, 0, 0.5, 0.5, 100.0, 3.0),
             train.TrainedModel: self.trained,
@@ -264,7 +266,7 @@ def test_what_a_public_class_shows(kind: type, examples: Examples) -> None:
 
 
 def test_what_people_print_are_tables() -> None:
-    tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck, train.Evaluation)
+    tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck, train.Evaluation, train.RateSweep)
     assert all(issubclass(one, Table) for one in tables)
 
 

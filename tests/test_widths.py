@@ -69,6 +69,8 @@ ERRORS = [
     ["train", "--lr", "-1"],
     ["train", "--data", "nowhere"],
     ["train", "--epochs", "many"],
+    ["lr", "--steps", "3"],
+    ["lr", "nowhere"],
     ["evaluate", "nowhere"],
     ["predict", "run", "nothing.png"],
     ["summary", "lenett"],
@@ -79,10 +81,11 @@ ERRORS = [
 ]
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
+PRINTED += [["lr", "run", "--steps", "60"]]
 PRINTED += [["evaluate", "long"], ["predict", "long", "0.png", "1.png"]]
 PRINTED += [
     ["--help"],
-    *([name, "--help"] for name in ("train", "evaluate", "predict", "summary", "explain", "convert")),
+    *([name, "--help"] for name in ("train", "lr", "evaluate", "predict", "summary", "explain", "convert")),
     ["--version"],
 ]
 
@@ -444,7 +447,7 @@ def test_examples_of_help_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("subcommand", ["train", "evaluate", "predict", "summary", "explain", "convert"])
+@pytest.mark.parametrize("subcommand", ["train", "lr", "evaluate", "predict", "summary", "explain", "convert"])
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])
     examples = text[text.index(" Examples:\n") :].splitlines()[1:]

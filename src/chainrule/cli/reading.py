@@ -24,10 +24,10 @@ _QUIET, _BETWEEN_DRAWINGS, _BETWEEN_LINES = 1.0, 0.1, 10.0
 
 class ReadingProgress:
     """How many files are read, from the first second on: one line that is redrawn on a terminal, now and then a plain one
-    elsewhere. To be called as ``chainrule.data.folder_contents.Watch`` says, and closed."""
+    elsewhere. To be called as ``chainrule.data.folder_contents.Watch`` says, and closed. ``unit`` names what is counted."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, unit: str = "images") -> None:
+        self.console, self.unit = console, unit
         self._redraws = console.is_terminal and not console.is_dumb_terminal
         self._live: Live | None = None
         self._next: float | None = None
@@ -39,7 +39,7 @@ class ReadingProgress:
             self._next = now + _QUIET
         if now < self._next or (done == total and not self._redraws):
             return
-        line = f"{displayed(what)}: {done:,} of {total:,} images"
+        line = f"{displayed(what)}: {done:,} of {total:,} {self.unit}"
         if not self._redraws:
             for part in wrapped(line, self.console.width):
                 self.console.print(part, markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.first_bad_node import first_bad_node
+from chainrule.train.lr_finder import RateSweep, find_lr
 from chainrule.train.opening import open_datasets, open_test_images
 from chainrule.train.parts import freeze
 from chainrule.train.predict import Prediction, TrainedModel
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "Evaluation",
     "Prediction",
+    "RateSweep",
     "RunFolder",
     "StepReport",
     "Stopped",
@@ -28,6 +30,7 @@ __all__ = [
     "command_line",
     "difference",
     "evaluate",
+    "find_lr",
     "first_bad_node",
     "freeze",
     "judge",

@@ -1,10 +1,13 @@
-"""Rectangles and words, drawn alike as SVG and as PNG: what pictures of a run are made of."""
+"""Rectangles, lines and words, drawn alike as SVG and as PNG: what pictures of a run are made of."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -54,6 +57,16 @@ class Words:
     instead: str = ""
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line through ``points`` (x, y); ``dash`` are the lengths of its strokes and gaps in turn, none for a whole line."""
+
+    points: tuple[tuple[float, float], ...]
+    colour: str = INK
+    width: float = 1.6
+    dash: tuple[float, ...] = ()
+
+
 @dataclass
 class Drawing:
     """Shapes on a sheet, in the order in which they are drawn; sizes are pixels of a screen."""
@@ -61,11 +74,11 @@ class Drawing:
     width: float
     height: float
     title: str
-    shapes: list[Box | Words] = field(default_factory=list)
+    shapes: list[Box | Words | Line] = field(default_factory=list)
 
     def svg(self) -> str:
         """The drawing as SVG."""
-        parts = [_svg_box(one) if isinstance(one, Box) else _svg_words(one) for one in self.shapes]
+        parts = map(_svg, self.shapes)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" '
             f'height="{self.height:g}" role="img"><title>{escape(self.title)}</title>'
@@ -83,6 +96,10 @@ class Drawing:
             if isinstance(one, Box):
                 corners = [scale * one.x, scale * one.y, scale * (one.x + one.width) - 1, scale * (one.y + one.height) - 1]
                 draw.rectangle(corners, one.fill, one.edge or None, scale)
+            elif isinstance(one, Line):
+                for stroke in _strokes(one):
+                    points = [(scale * x, scale * y) for x, y in stroke]
+                    draw.line(points, one.colour, max(1, round(scale * one.width)), joint="curve")
             else:
                 write(image, one, scale)
         return png_of(image)
@@ -169,6 +186,40 @@ def _system_fonts() -> list[str]:
 def _lacks(font: Any, character: str) -> bool:
     """Whether a font draws for a character what it draws for one that no font has."""
     return not character.isspace() and bytes(font.getmask(character)) == bytes(font.getmask("\U0010fffe"))
+
+
+def _strokes(line: Line) -> Iterator[list[tuple[float, float]]]:
+    """The parts of a line that are drawn."""
+    if not line.dash:
+        yield list(line.points)
+        return
+    stroke, turn, left, drawn = [line.points[0]], 0, line.dash[0], True
+    for (x, y), (to_x, to_y) in itertools.pairwise(line.points):
+        length, done = math.hypot(to_x - x, to_y - y), 0.0
+        while length - done >= left:
+            done += left
+            point = (x + (to_x - x) * done / length, y + (to_y - y) * done / length)
+            if drawn:
+                yield [*stroke, point]
+            stroke, drawn, turn = [point], not drawn, (turn + 1) % len(line.dash)
+            left = line.dash[turn]
+        left -= length - done
+        if stroke[-1] != (to_x, to_y):
+            stroke.append((to_x, to_y))
+    if drawn and len(stroke) > 1:
+        yield stroke
+
+
+def _svg(one: Box | Words | Line) -> str:
+    if isinstance(one, Line):
+        return _svg_line(one)
+    return _svg_box(one) if isinstance(one, Box) else _svg_words(one)
+
+
+def _svg_line(line: Line) -> str:
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line.points)
+    dash = f' stroke-dasharray="{" ".join(f"{part:g}" for part in line.dash)}"' if line.dash else ""
+    return f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="{line.width:g}"{dash}/>'
 
 
 def _svg_box(box: Box) -> str:

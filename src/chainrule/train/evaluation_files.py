@@ -10,8 +10,6 @@ worst.csv         their files, in the same order
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,43 +17,22 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Dataset
-from chainrule.display import displayed
-from chainrule.errors import UserError
-from chainrule.formats import cannot_write, write_atomically
-from chainrule.formats.atomic import is_temporary
+from chainrule.formats import write_atomically
 from chainrule.train.confusion_picture import confusion_picture
 from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
 from chainrule.train.evaluation import Evaluation
+from chainrule.train.result_folder import ResultFolder
 
 MOST_SHOWN = 40
 """Images on the contact sheet."""
 
-_FACTS = "evaluation.json"
-_KIND = "chainrule evaluation"
+_FOLDER = ResultFolder("evaluation", "an", "evaluation.json")
 
 
 def check_folder(folder: Path) -> None:
     """UserError if ``folder`` contains anything, but no earlier evaluation whose files may be replaced."""
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir():
-        raise UserError(f"{displayed(folder)} is a file: give another folder for the evaluation with --out")
-    # Beside an unfinished first file, of another process that evaluates at this moment or was killed, there is nothing else.
-    names = [path.name for path in folder.iterdir() if not is_temporary(path, folder / _FACTS)]
-    if names and not _is_evaluation(folder / _FACTS):
-        raise UserError(
-            f"{displayed(folder)} contains files that are not of an evaluation, and nothing there is to be overwritten: give "
-            "an empty or a new folder with --out"
-        )
-
-
-def _is_evaluation(path: Path) -> bool:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("kind") == _KIND
+    _FOLDER.check(folder)
 
 
 def worst_images(evaluation: Evaluation, names: Sequence[str] | None) -> list[Judged]:
@@ -82,7 +59,7 @@ def worst_images(evaluation: Evaluation, names: Sequence[str] | None) -> list[Ju
 def facts_of(evaluation: Evaluation, worst: Sequence[Judged], data: str) -> dict[str, Any]:
     """All figures, as JSON has them."""
     return {
-        "kind": _KIND,
+        "kind": _FOLDER.kind,
         "data": data,
         "loss": evaluation.loss,
         "accuracy": evaluation.accuracy,
@@ -113,13 +90,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, worst: Sequence[Judge
     Raises:
         UserError: the folder contains something else, or cannot be written.
     """
-    check_folder(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    # What says that the folder is ours comes first: whatever happens then, the next evaluation may replace it.
-    write_atomically(folder / _FACTS, json.dumps(facts_of(evaluation, worst, test.name)) + "\n")
+    _FOLDER.begin(folder, facts_of(evaluation, worst, test.name))
     picture = confusion_picture(evaluation)
     write_atomically(folder / "confusion.svg", picture.svg())
     write_atomically(folder / "confusion.png", picture.png(2 if max(picture.width, picture.height) < 3_000 else 1))

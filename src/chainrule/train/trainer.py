@@ -81,7 +81,7 @@ class Trainer:
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = optim.EMA(self.model, config.ema, warmup=True, use_buffers=True) if config.ema else None
-        self._step = TrainingStep(self.model, self.optimizer, config, self.ema)
+        self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
         self._judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
         self._saved: int | None = None  # the step of the last checkpoint
@@ -165,7 +165,7 @@ class Trainer:
             epoch, clock = self.epoch, Clock(self.progress, self.steps)
             for images, labels in self._awaited():
                 if not clock.images:
-                    self._step.prepare(images, labels)
+                    self.training_step.prepare(images, labels)
                     clock.ready()
                 begin, rate = time.perf_counter(), self.optimizer.lr
                 self.step(images, labels)
@@ -230,7 +230,7 @@ class Trainer:
         """
         progress = self.progress
         place = divmod(progress.step, len(self.loader))
-        loss, cross_entropy, correct = self._step(images, labels, place)
+        loss, cross_entropy, correct = self.training_step(images, labels, place)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss became {loss} at step {progress.step + 1} (epoch {self.epoch})")
         progress.step += 1
