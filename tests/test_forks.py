@@ -57,6 +57,38 @@ print("status", status)
 
 
 @needs("fork")
+def test_the_collector_of_a_child_is_as_usual_although_another_thread_compiled() -> None:
+    program = """
+import gc, os, threading
+from chainrule.collector import rare_collections
+
+usual = gc.get_threshold()
+inside, leave = threading.Event(), threading.Event()
+
+def other():
+    with rare_collections():
+        inside.set()
+        leave.wait()
+
+thread = threading.Thread(target=other)
+thread.start()
+inside.wait()
+held_back = gc.get_threshold() != usual
+child = os.fork()
+if child == 0:
+    at_once = gc.get_threshold() == usual
+    with rare_collections():
+        again = gc.get_threshold() != usual
+    os._exit(0 if at_once and again and gc.get_threshold() == usual else 1)
+status = os.waitpid(child, 0)[1]
+leave.set()
+thread.join()
+print(held_back, status, gc.get_threshold() == usual)
+"""
+    assert outcome(program) == "True 0 True\n"
+
+
+@needs("fork")
 def test_every_lock_that_was_told_is_free_in_a_child() -> None:
     program = """
 import os, threading

@@ -72,6 +72,29 @@ def test_a_recipe_that_is_not_what_its_name_says_is_made_anew(
     assert [len(Program(one).stages) for one in graphs] == stages
 
 
+def test_the_passes_give_the_same_recipe_each_time(folder: Path) -> None:
+    """Whatever places in memory nodes and buffers happen to have, by which sets of them are ordered."""
+
+    def written() -> bytes:
+        x = cr.tensor(np.zeros((2, 3, 8, 8), np.float32))
+        layers = [nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()) for _ in range(3)]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(192, 2))
+
+        @cr.compile
+        def step(x: Tensor) -> Tensor:
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            return loss
+
+        step.prepare(x)
+        kept = max(recipes(folder), key=lambda path: path.stat().st_size)  # the others are of single operations
+        content = kept.read_bytes()
+        kept.unlink()
+        return content
+
+    assert len({written() for _ in range(4)}) == 1
+
+
 def test_a_recipe_names_what_goes_in_and_what_comes_out() -> None:
     """All that another backend must know to be given the same arguments and cells."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))

@@ -3,9 +3,10 @@ program needs both."""
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from chainrule.compiler.tasks import Buffer
 
@@ -40,24 +41,37 @@ def plan_memory(spans: Mapping[Buffer, Span]) -> Arena:
 
     Buffers are placed greedily, the largest first, each at the lowest offset that is free during its whole span.
     """
-    placed: list[tuple[int, int, int, int]] = []  # begin and end in bytes, first and last stage, in this order
+    placed = _Placed(len(spans))
     offsets: dict[Buffer, int] = {}
     total = 0
     for buffer in sorted(spans, key=lambda buffer: (-buffer.nbytes, spans[buffer].first)):
-        span, size = spans[buffer], -(-(buffer.nbytes + _BETWEEN) // ALIGNMENT) * ALIGNMENT
-        begin = _lowest(placed, span, size)
-        bisect.insort(placed, (begin, begin + size, span.first, span.last))
-        offsets[buffer] = begin
+        size = -(-(buffer.nbytes + _BETWEEN) // ALIGNMENT) * ALIGNMENT
+        begin = offsets[buffer] = placed.place(spans[buffer], size)
         total = max(total, begin + size)
     return Arena(offsets, total)
 
 
-def _lowest(placed: Sequence[tuple[int, int, int, int]], span: Span, size: int) -> int:
-    """The lowest offset at which ``size`` bytes are free during ``span``, next to what is ``placed`` (see ``plan_memory``)."""
-    begin = 0
-    for start, end, first, last in placed:
-        if start >= begin + size:
-            break
-        if first <= span.last and span.first <= last and end > begin:
-            begin = end
-    return begin
+class _Placed:
+    """Memory that is taken during some stages: a column for each piece, in the order of the bytes at which they begin.
+
+    The rows of ``table`` are the first byte of a piece, that after its end, its first stage and its last one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.table = np.zeros((4, most), np.int64)
+        self.count = 0
+
+    def place(self, span: Span, size: int) -> int:
+        """Take ``size`` bytes during ``span`` at the lowest offset at which they are free, and return that."""
+        table, count = self.table, self.count
+        starts, ends, first, last = table[:, :count]
+        meets = (first <= span.last) & (span.first <= last)
+        free_from = np.zeros(np.count_nonzero(meets) + 1, np.int64)  # the first byte behind all pieces up to one that meets
+        np.maximum.accumulate(ends[meets], out=free_from[1:])
+        fits = starts[meets] >= free_from[:-1] + size
+        begin = int(free_from[fits.argmax() if fits.any() else -1])
+        number = int(np.searchsorted(starts, begin))
+        table[:, number + 1 : count + 1] = table[:, number:count]
+        table[:, number] = begin, begin + size, span.first, span.last
+        self.count += 1
+        return begin

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from chainrule import ops
 from chainrule.compiler.layout import Layout, is_elementwise, is_reduction
+from chainrule.compiler.precedence import Precedence
 from chainrule.compiler.values import COPY, is_movement, only_unit_axes_change
 from chainrule.graph import Node
 from chainrule.ops import Primitive
@@ -280,16 +281,16 @@ def seen_order(node: Node, layout: Layout) -> tuple[int, ...]:
 class _Merging:
     """Merges clusters greedily, from the inputs of the graph to its outputs.
 
-    ``before[i]`` has bit j set if cluster j must run before cluster i. ``home`` is the number of the cluster that computes a
-    stored value. ``alive`` has None for a cluster that was merged into another.
+    ``before`` says which clusters, by their numbers, must run before which. ``home`` is the number of the cluster that computes
+    a stored value. ``alive`` has the numbers of the clusters that were not merged into another.
     """
 
     def __init__(self, clusters: list[Cluster], layout: Layout) -> None:
         self.layout = layout
         self.clusters = clusters
-        self.alive: list[Cluster | None] = list(clusters)
+        self.alive = dict.fromkeys(range(len(clusters)))
         self.home: dict[Node, int] = {}
-        self.before = [0] * len(clusters)
+        self.before = Precedence(len(clusters))
 
     def merged(self) -> list[Cluster]:
         """The merged clusters, in an order in which they can run."""
@@ -298,8 +299,7 @@ class _Merging:
             for root in cluster.roots:
                 self.home[root] = number
             direct = {self.home[read] for read in cluster.reads if read in self.home and self.home[read] != number}
-            for earlier in direct:
-                self.before[number] |= self.before[earlier] | 1 << earlier
+            self.before.put_after(number, direct)
             if cluster.space is None:
                 continue
             candidates = by_space.setdefault(cluster.space, [])
@@ -308,12 +308,12 @@ class _Merging:
                 candidates.append(number)
             else:
                 self._join(number, target)
-        return self._in_order()
+        return [self.clusters[number] for number in self.before.ordered(list(self.alive))]
 
     def _can_join(self, number: int, target: int, direct: set[int]) -> bool:
         """Whether cluster ``number``, which reads roots of the clusters ``direct``, can be merged into ``target``, usefully."""
         cluster, other = self.clusters[number], self.clusters[target]
-        if any(self.before[earlier] >> target & 1 for earlier in direct if earlier != target):
+        if any(self.before.precedes(target, earlier) for earlier in direct if earlier != target):
             return False
         if len(other.roots) + len(cluster.roots) > _MOST_ROOTS or len({*other.reads, *cluster.reads}) > _MOST_LOADS:
             return False
@@ -337,27 +337,5 @@ class _Merging:
                 other.reads.setdefault(read, set()).update(maps)
         for root in cluster.roots:
             self.home[root] = target
-        gained = self.before[number] & ~(1 << target)
-        self.before[target] |= gained
-        for later in range(len(self.clusters)):
-            if self.before[later] >> target & 1:
-                self.before[later] |= gained
-        self.alive[number] = None
-
-    def _in_order(self) -> list[Cluster]:
-        """The remaining clusters, each after those that must run before it, and otherwise in their present order."""
-        done: list[Cluster] = []
-        emitted = 0
-        waiting = [number for number, cluster in enumerate(self.alive) if cluster is not None]
-        ghosts = sum(1 << number for number, cluster in enumerate(self.alive) if cluster is None)
-        while waiting:
-            rest = []
-            for number in waiting:
-                if self.before[number] & ~ghosts & ~emitted:
-                    rest.append(number)
-                else:
-                    emitted |= 1 << number
-                    done.append(self.clusters[number])
-            assert len(rest) < len(waiting), "clusters wait for each other"
-            waiting = rest
-        return done
+        self.before.merge(number, target)
+        del self.alive[number]

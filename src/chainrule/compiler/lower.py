@@ -25,7 +25,7 @@ from chainrule.compiler.simplify import number_in, number_of, sum_of_mean
 from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Lowered, Partial, Place, Task
 from chainrule.compiler.values import COPY, is_movement, only_unit_axes_change
 from chainrule.graph import Node
-from chainrule.graph.dtypes import DType
+from chainrule.graph.dtypes import DType, name_of
 
 
 class Lowering:
@@ -71,7 +71,7 @@ class Lowering:
             and node.operation is not ops.pad
             and not all(source.size for source in node.inputs)
         ):  # empty sums, which are 0
-            zero = Instruction("constant", node.dtype.name, attributes=(("number", 0.0),))
+            zero = Instruction("constant", name_of(node.dtype), attributes=(("number", 0.0),))
             self._nest(node.shape, [zero], [(0, task.output)], task.origin)
         elif node.operation is ops.concatenate:
             self._concatenate(task)
@@ -90,7 +90,7 @@ class Lowering:
     def _pad(self, task: HeavyTask) -> None:
         node, attributes, output = task.node, task.node.attributes, task.output
         number = np.asarray(attributes.get("value", 0.0), node.dtype)
-        fill = Instruction("constant", node.dtype.name, attributes=(("number", number_in(number)),))
+        fill = Instruction("constant", name_of(node.dtype), attributes=(("number", number_in(number)),))
         self._nest(node.shape, [fill], [(0, output)], task.origin)
         start = sum(low * stride for low, stride in zip(attributes["low"], output.strides, strict=True))
         strides = tuple((inner + 1) * s for inner, s in zip(attributes["interior"], output.strides, strict=True))
@@ -98,7 +98,7 @@ class Lowering:
 
     def _move(self, node: Node, source: Place, target: Place, origin: str) -> None:
         """Add a nest that copies the value ``node`` from ``source`` to ``target``."""
-        load = Instruction("load", node.dtype.name, access=Access(1, node.dtype.name, source.start, source.strides))
+        load = Instruction("load", name_of(node.dtype), access=Access(1, name_of(node.dtype), source.start, source.strides))
         self._nest(node.shape, [load], [(0, target)], origin, (source.buffer,))
 
     def _nest(
@@ -140,7 +140,7 @@ class Lowering:
             )
             for instruction in body
         ]
-        target = Access(0, place.buffer.dtype.name, place.start, turned(place.strides))
+        target = Access(0, name_of(place.buffer.dtype), place.start, turned(place.strides))
         sizes = tuple(shape[axis] for axis in order)
         nest = compact(sizes, instructions, [Store(stores[0][0], target)], [], UNIT_BYTES)
         self.tasks.append(LoopTask(nest, (place.buffer, *reads), frozenset({place.buffer}), origin))
@@ -191,7 +191,8 @@ class Lowering:
             kept = max(root.size, 1)
             partial = Buffer(root.dtype, nest.units * kept, f"partial results of {root.operation.name}")
             operands.append(partial)
-            reductions.append(replace(reduction, access=replace(reduction.access, operand=len(operands) - 1, unit_stride=kept)))
+            access = reduction.access._replace(operand=len(operands) - 1, unit_stride=kept)
+            reductions.append(reduction._replace(access=access))
             writes = (writes | {partial}) - {self.buffer(root)}
             buffers = (
                 partial,
@@ -199,7 +200,9 @@ class Lowering:
                 *(() if squares is None else (squares.partial.buffer, self.buffer(squares.total))),
             )
             make = (
-                finish_of(reduction.kind, root.dtype.name, kept) if squares is None else finish_of_squares(root, kept, squares)
+                finish_of(reduction.kind, name_of(root.dtype), kept)
+                if squares is None
+                else finish_of_squares(root, kept, squares)
             )
             finish = LoopTask(make(nest), buffers, frozenset({buffers[1]}), task.origin)
             task.partials.append(Partial(partial, kept, finish, make))
@@ -214,7 +217,7 @@ class Lowering:
         place = self.place(root)
         kind = {"max": "max", "min": "min"}.get(root.operation.name, "sum")
         strides = self._kept_strides(root, index, body.axes)
-        return Reduction(value, kind, Access(body.operand(place.buffer), root.dtype.name, place.start, strides))
+        return Reduction(value, kind, Access(body.operand(place.buffer), name_of(root.dtype), place.start, strides))
 
     def _kept_strides(self, root: Node, index: IndexMap, loops: int) -> Strides:
         """The strides of a reduction's result along the loops over its input: 0 along the axes that are reduced."""
@@ -254,7 +257,7 @@ class Lowering:
         ``finish_of_squares``): Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
         variances" (1979).
         """
-        name = root.dtype.name
+        name = name_of(root.dtype)
         x = body.value(squares.x, index)
         strides = self._kept_strides(squares.total, index, body.axes)
         access = Access(body.operand(squares.partial.buffer), name, 0, strides, squares.partial.kept)
@@ -269,7 +272,7 @@ class Lowering:
         """Add the tasks of a cluster whose space has no points: its reductions are empty sums, which are 0."""
         for root in cluster.roots:
             if is_reduction(root) and root.size:
-                zero = Instruction("constant", root.dtype.name, attributes=(("number", 0.0),))
+                zero = Instruction("constant", name_of(root.dtype), attributes=(("number", 0.0),))
                 self._nest(root.shape, [zero], [(0, self.place(root))], str(root.origin))
 
 
@@ -307,7 +310,7 @@ class _Body:
             start += stride * offset
             if axis is not None:
                 strides[axis] += stride * step
-        return Access(self.operand(place.buffer), dtype.name, start, tuple(strides))
+        return Access(self.operand(place.buffer), name_of(dtype), start, tuple(strides))
 
     def value(self, node: Node, index: IndexMap) -> int:
         """The number of the instruction that gives ``node`` at a point. Without recursion, as chains of nodes can be long."""
@@ -338,9 +341,9 @@ class _Body:
         """The instruction that loads ``node``, or is the number that it holds everywhere."""
         number = number_of(node)
         if number is not None and node.size == 1:
-            return self.emit(Instruction("constant", node.dtype.name, attributes=(("number", number),)))
+            return self.emit(Instruction("constant", name_of(node.dtype), attributes=(("number", number),)))
         access = self.access(self.lowering.place(node), index, node.dtype)
-        return self.emit(Instruction("load", node.dtype.name, access=access))
+        return self.emit(Instruction("load", name_of(node.dtype), access=access))
 
     def _sources(self, node: Node, index: IndexMap) -> list[tuple[Node, IndexMap]]:
         """The inputs that ``node`` is computed from at a point, with their index maps."""
@@ -356,7 +359,7 @@ class _Body:
             return inputs[0]
         if node.operation is ops.one_hot:
             return self._one_hot(node, index, inputs[0])
-        return self.emit(Instruction(node.operation.name, node.dtype.name, inputs, _attributes(node)))
+        return self.emit(Instruction(node.operation.name, name_of(node.dtype), inputs, _attributes(node)))
 
     def _one_hot(self, node: Node, index: IndexMap, label: int) -> int:
         axis, stride, offset = index[-1]
@@ -366,7 +369,7 @@ class _Body:
         if self.instructions[label].dtype != "int64":
             wide = self.emit(Instruction("cast", "int64", (label,), (("dtype", "int64"),)))
         equal = self.emit(Instruction("equal", "bool", (wide, place)))
-        return self.emit(Instruction("cast", node.dtype.name, (equal,), (("dtype", node.dtype.name),)))
+        return self.emit(Instruction("cast", name_of(node.dtype), (equal,), (("dtype", name_of(node.dtype)),)))
 
 
 def _flat(load: Instruction) -> Instruction:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Strides = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """The element of operand number ``operand`` that is loaded or stored at each point of the space.
 
     Its index is ``start`` + ``unit_stride`` * unit of work + the sum of index * stride over the loop axes. The unit stride
@@ -31,8 +30,7 @@ class Access:
     unit_stride: int = 0
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """Computes one value of the body. ``inputs`` are numbers of earlier instructions; only a ``load`` has an ``access``.
 
     ``name`` is that of an elementwise primitive, or one of these:
@@ -54,16 +52,14 @@ class Instruction:
         return dict(self.attributes)[name]
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(NamedTuple):
     """Stores the value of body instruction ``value`` at ``access``."""
 
     value: int
     access: Access
 
 
-@dataclass(frozen=True)
-class Reduction:
+class Reduction(NamedTuple):
     """Combines the values of body instruction ``value`` at ``access``, whose strides are 0 along the axes that are reduced.
 
     ``kind`` is "sum", "max" or "min". Each unit of work starts from an empty result.

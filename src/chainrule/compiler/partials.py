@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chainrule.compiler.nest import Access, Instruction, Nest, Reduction, Strides
 from chainrule.compiler.tasks import LoopTask, Partial
 from chainrule.graph import Node
+from chainrule.graph.dtypes import name_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def finish_of_squares(root: Node, kept: int, squares: SquaredDistances) -> Calla
     The operands are the partial results (units, kept), the result (kept), the sum of x in each unit (units, kept) and the
     whole sum of x (kept).
     """
-    dtype = root.dtype.name
+    dtype = name_of(root.dtype)
 
     def make(nest: Nest) -> Nest:
         inner = squares.x.size // squares.total.size // nest.sizes[0]

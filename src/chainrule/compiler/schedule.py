@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.compiler.nest import Access, Instruction, Nest, Store
+from chainrule.compiler.precedence import Precedence
 from chainrule.compiler.tasks import Buffer, LoopTask, Lowered, Task
+from chainrule.graph.dtypes import name_of
 
 
 @dataclass
@@ -26,16 +28,16 @@ def schedule(lowered: Lowered, state: Sequence[tuple[Buffer, Buffer]]) -> Schedu
     tasks = list(lowered.tasks)
     writer: dict[Buffer, list[int]] = {}
     readers: dict[Buffer, list[int]] = {}
-    before = [0] * len(tasks)  # bit j of before[i]: task j must run before task i
+    before = Precedence(len(tasks))
     for number, task in enumerate(tasks):
+        direct: set[int] = set()
         for buffer in task.reads:
             readers.setdefault(buffer, []).append(number)
-            for earlier in writer.get(buffer, ()):
-                before[number] |= before[earlier] | 1 << earlier
+            direct.update(writer.get(buffer, ()))
         for buffer in task.writes:
-            for earlier in writer.get(buffer, ()):  # if several tasks fill a buffer, their order stays
-                before[number] |= before[earlier] | 1 << earlier
+            direct.update(writer.get(buffer, ()))  # if several tasks fill a buffer, their order stays
             writer.setdefault(buffer, []).append(number)
+        before.put_after(number, direct)
     takes_over: dict[Buffer, Buffer] = {}
     copies: list[Task] = []
     for old, new in state:
@@ -45,25 +47,19 @@ def schedule(lowered: Lowered, state: Sequence[tuple[Buffer, Buffer]]) -> Schedu
             takes_over[new] = old
         else:
             copies.append(_copy_task(new, old))
-    return Schedule([*_ordered(tasks, before), *copies], takes_over)
+    return Schedule([*(tasks[number] for number in before.ordered(range(len(tasks)))), *copies], takes_over)
 
 
 def _comes_last(
-    writer: int, readers: list[int], tasks: list[Task], before: list[int], old: Buffer, new: Buffer
+    writer: int, readers: list[int], tasks: list[Task], before: Precedence, old: Buffer, new: Buffer
 ) -> bool:  # fmt: skip
     """Whether ``writer``, which writes ``new``, can run after all readers of ``old``. If so, ``before`` is made to say so."""
     others = [reader for reader in readers if reader != writer]
-    if any(before[reader] >> writer & 1 for reader in others):
+    if any(before.precedes(writer, reader) for reader in others):
         return False
     if writer in readers and not _reads_where_it_writes(tasks[writer], old, new):
         return False
-    gained = 0
-    for reader in others:
-        gained |= before[reader] | 1 << reader
-    before[writer] |= gained
-    for later in range(len(tasks)):
-        if before[later] >> writer & 1:
-            before[later] |= gained
+    before.put_after(writer, others)
     return True
 
 
@@ -78,24 +74,7 @@ def _reads_where_it_writes(task: Task, old: Buffer, new: Buffer) -> bool:
 
 def _copy_task(source: Buffer, target: Buffer) -> LoopTask:
     """The task that copies all elements of ``source`` to ``target``."""
-    name = source.dtype.name
+    name = name_of(source.dtype)
     load = Instruction("load", name, access=Access(1, name, 0, (1,)))
     nest = Nest((source.elements,), max(source.elements, 1), (load,), (Store(0, Access(0, name, 0, (1,))),))
     return LoopTask(nest, (target, source), frozenset({target}), "assignment")
-
-
-def _ordered(tasks: list[Task], before: list[int]) -> list[Task]:
-    """``tasks``, each after those that must run before it, and otherwise in their present order."""
-    done, order = 0, []
-    waiting = list(range(len(tasks)))
-    while waiting:
-        rest = []
-        for number in waiting:
-            if before[number] & ~done:
-                rest.append(number)
-            else:
-                done |= 1 << number
-                order.append(tasks[number])
-        assert len(rest) < len(waiting), "tasks wait for each other"
-        waiting = rest
-    return order

@@ -35,7 +35,7 @@ def compact(
     strides_after = dict(zip(maps, new_maps, strict=True))
 
     def access(old: Access) -> Access:
-        return replace(old, strides=strides_after[old.strides])
+        return Access(old.operand, old.dtype, old.start, strides_after[old.strides], old.unit_stride)
 
     new_body = []
     for instruction in body:
@@ -76,13 +76,15 @@ def without_untouched(nest: Nest, operands: list[Buffer]) -> tuple[Nest, tuple[B
     """
     touched = {instruction.access.operand for instruction in nest.body if instruction.access is not None}
     touched |= {store.access.operand for store in nest.stores} | {sink.access.operand for sink in nest.reductions}
-    renumbered = {old: new for new, old in enumerate(sorted(touched))}
+    used = sorted(touched)
+    if len(used) == len(operands):
+        return nest, tuple(operands)
+    renumbered = {old: new for new, old in enumerate(used)}
 
     def access(old: Access) -> Access:
-        return replace(old, operand=renumbered[old.operand])
+        return old._replace(operand=renumbered[old.operand])
 
-    body = tuple(each if each.access is None else replace(each, access=access(each.access)) for each in nest.body)
-    stores = tuple(replace(store, access=access(store.access)) for store in nest.stores)
-    reductions = tuple(replace(reduction, access=access(reduction.access)) for reduction in nest.reductions)
-    buffers = tuple(operands[old] for old in sorted(touched))
-    return replace(nest, body=body, stores=stores, reductions=reductions), buffers
+    body = tuple(each if each.access is None else each._replace(access=access(each.access)) for each in nest.body)
+    stores = tuple(store._replace(access=access(store.access)) for store in nest.stores)
+    reductions = tuple(reduction._replace(access=access(reduction.access)) for reduction in nest.reductions)
+    return replace(nest, body=body, stores=stores, reductions=reductions), tuple(operands[old] for old in used)

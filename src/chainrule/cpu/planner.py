@@ -16,7 +16,7 @@ from chainrule.cpu.codegen.target import Target
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.graph import Graph, Node
-from chainrule.graph.dtypes import int64
+from chainrule.graph.dtypes import int64, name_of
 from chainrule.graph.node import Role
 
 
@@ -139,11 +139,11 @@ def make_recipe(
         [],
         rows,
         [
-            InputRow(name, node.dtype.name, node.shape, number(leaves[node]) if leaves.get(node) in used else -1)
+            InputRow(name, name_of(node.dtype), node.shape, number(leaves[node]) if leaves.get(node) in used else -1)
             for name, node in zip(input_names, given, strict=True)
         ],
         [
-            OutputRow(name, node.dtype.name, node.shape, number(end), place.start, place.strides)
+            OutputRow(name, name_of(node.dtype), node.shape, number(end), place.start, place.strides)
             for name, node, end, place in zip(output_names, graph.outputs, ends, outputs, strict=True)
         ],
         {
@@ -161,9 +161,9 @@ def make_recipe(
 
 def _region(buffer: Buffer, spans: Mapping[Buffer, Span], offsets: Mapping[Buffer, int]) -> Region:
     if buffer not in spans:
-        return Region(buffer.label, buffer.dtype.name, buffer.nbytes)
+        return Region(buffer.label, name_of(buffer.dtype), buffer.nbytes)
     span = spans[buffer]
-    return Region(buffer.label, buffer.dtype.name, buffer.nbytes, offsets[buffer], span.first, span.last)
+    return Region(buffer.label, name_of(buffer.dtype), buffer.nbytes, offsets[buffer], span.first, span.last)
 
 
 def _needed(stages: Sequence[PlannedStage], ends: Sequence[Buffer], outside: set[Buffer]) -> dict[Buffer, Span]:
@@ -173,9 +173,10 @@ def _needed(stages: Sequence[PlannedStage], ends: Sequence[Buffer], outside: set
     """
     spans: dict[Buffer, Span] = {}
     for number, stage in enumerate(stages):
-        for buffer in stage.buffers - outside:
-            first = spans[buffer].first if buffer in spans else number
-            spans[buffer] = Span(first, number)
+        for buffer, _ in (operand for call in stage.calls for operand in call.operands):
+            if buffer not in outside:
+                first = spans[buffer].first if buffer in spans else number
+                spans[buffer] = Span(first, number)
     for buffer in ends:
         if buffer not in outside:
             spans[buffer] = Span(spans[buffer].first if buffer in spans else 0, len(stages))

@@ -14,7 +14,8 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ class Recipe:
             for stage in self.stages
         ]
         content = {
-            "regions": [list(asdict(one).values()) for one in self.regions],
+            "regions": [_row(one) for one in self.regions],
             "kernels": [
                 [
                     one.family,
@@ -134,8 +135,8 @@ class Recipe:
                 for one in kernels
             ],
             "stages": stages,
-            "inputs": [list(asdict(one).values()) for one in self.inputs],
-            "outputs": [list(asdict(one).values()) for one in self.outputs],
+            "inputs": [_row(one) for one in self.inputs],
+            "outputs": [_row(one) for one in self.outputs],
             "constants": [[region, *_encoded(value)] for region, value in self.constants.items()],
             "status": self.status,
             "arena_bytes": self.arena_bytes,
@@ -168,6 +169,11 @@ class Recipe:
             content["arena_bytes"],
             [PassReport(name, change, 0.0) for name, change in content["passes"]],
         )
+
+
+def _row(one: Region | InputRow | OutputRow) -> list[Any]:
+    """The fields in their order. ``dataclasses.asdict`` would copy each of them first."""
+    return list(vars(one).values())
 
 
 def _encoded(value: Array) -> tuple[str, list[int], str]:

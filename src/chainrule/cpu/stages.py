@@ -8,6 +8,7 @@ reads only what unit u of that stage wrote.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +16,7 @@ from functools import partial
 from chainrule.compiler.nest import Access
 from chainrule.compiler.tasks import Buffer, HeavyTask, LoopTask, Place, Task
 from chainrule.cpu.codegen.target import Target
-from chainrule.cpu.kernel import Kernel, KernelStep
+from chainrule.cpu.kernel import Kernel
 from chainrule.cpu.kernels.loops import loop_kernel
 from chainrule.cpu.kernels.operations import steps_of
 from chainrule.graph.dtypes import uint8
@@ -68,6 +69,9 @@ class Staging:
     def __init__(self, target: Target, takes_over: Mapping[Buffer, Buffer], status: Buffer) -> None:
         self.target, self.takes_over, self.status = target, takes_over, status
         self.stages: list[PlannedStage] = []
+        self.single: list[int] = []  # the numbers of the stages of a single unit
+        self.last_read: dict[Buffer, int] = {}  # the number of the last stage that reads a buffer
+        self.last_written: dict[Buffer, int] = {}
 
     def same(self, buffer: Buffer) -> Buffer:
         """The buffer whose memory ``buffer`` uses: itself, or that of the cell's old value which it is written over."""
@@ -87,11 +91,27 @@ class Staging:
 
         It is the earliest stage that the kernel or loop in question may be added to.
         """
-        for number in range(len(self.stages) - 1, -1, -1):
-            stage = self.stages[number]
-            if stage.writes & (reads | writes) or stage.reads & writes:
-                return number
-        return -1
+        touched = [self.last_written.get(buffer, -1) for buffer in (*reads, *writes)]
+        touched += [self.last_read.get(buffer, -1) for buffer in writes]
+        return max(touched, default=-1)
+
+    def _first_single(self, first: int) -> int | None:
+        """The number of the first stage of a single unit from number ``first`` on; None if there is none."""
+        place = bisect.bisect_left(self.single, first)
+        return self.single[place] if place < len(self.single) else None
+
+    def _add(self, stage: PlannedStage, number: int | None) -> None:
+        """Add the calls of ``stage`` to the stage of that ``number``; if that is None, ``stage`` comes last."""
+        if number is None:
+            number = len(self.stages)
+            self.stages.append(stage)
+            if stage.units == 1:
+                self.single.append(number)
+        else:
+            _join(self.stages[number], stage)
+        for last, buffers in ((self.last_read, stage.reads), (self.last_written, stage.writes)):
+            for buffer in buffers:
+                last[buffer] = max(number, last.get(buffer, -1))
 
     # ---- heavy operations
 
@@ -110,17 +130,8 @@ class Staging:
             stage.reads, stage.writes = buffers - written, written
             if last and step.rows is not None:
                 stage.parts[self.same(task.output.buffer)] = step.rows * _row_elements(task)
-            self._place(stage, step)
-
-    def _place(self, stage: PlannedStage, step: KernelStep) -> None:
-        """Add the calls to an existing stage if that and this have a single unit; else they are a stage of their own."""
-        if stage.units == 1:
-            first = self._earliest(stage.reads, stage.writes)
-            for other in self.stages[max(first, 0) :]:
-                if other.units == 1:
-                    _join(other, stage)
-                    return
-        self.stages.append(stage)
+            single = stage.units == 1  # such kernels share a stage
+            self._add(stage, self._first_single(self._earliest(stage.reads, stage.writes)) if single else None)
 
     def _operand(self, name: str, places: dict[str, Place], temporaries: dict[str, Buffer]) -> Operand:
         if name == "status":
@@ -141,20 +152,17 @@ class Staging:
             rows = self._rows_to_join(task, self.stages[first], reads, writes)
             if rows is not None:
                 task.divide(rows)
-                joined = self.stages[first]
+                joined = first
         stage = PlannedStage(
             task.nest.units, [PlannedCall(partial(loop_kernel, task.nest, self.target), operands, task.origin)], reads, writes
         )
         if joined is None and stage.units == 1:
-            joined = next((one for one in self.stages[max(first, 0) :] if one.units == 1), None)
+            joined = self._first_single(first)
         for access in (*(one.access for one in task.nest.stores), *(one.access for one in task.nest.reductions)):
             part = _part(access, task)
             if part is not None:
                 stage.parts[self.same(task.buffers[access.operand])] = part
-        if joined is None:
-            self.stages.append(stage)
-        else:
-            _join(joined, stage)
+        self._add(stage, joined)
 
     def _rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
         """Return the rows per unit with which the task can join ``stage`` at its end; None if it cannot.

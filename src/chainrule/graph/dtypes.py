@@ -32,6 +32,7 @@ float64: DType = np.dtype(np.float64)
 PROMOTION_CHAIN: tuple[DType, ...] = (bool_, uint8, int32, int64, bfloat16, float32, float64)
 _RANK: dict[DType, int] = {dtype: rank for rank, dtype in enumerate(PROMOTION_CHAIN)}
 _BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in PROMOTION_CHAIN}
+_NAMES: dict[DType, str] = {dtype: name for name, dtype in _BY_NAME.items()}
 _FLOATS = frozenset((bfloat16, float32, float64))
 _INTEGERS = frozenset((uint8, int32, int64))
 _NORMAL: dict[DType, tuple[float, float]] = {
@@ -65,6 +66,12 @@ def as_dtype(dtype: object) -> DType:
     if converted not in _RANK:
         raise UserError(f"dtype {converted.name} is not supported: convert to one of {', '.join(_BY_NAME)} first")
     return converted  # type: ignore[no-any-return]
+
+
+def name_of(dtype: DType) -> str:
+    """The name of a dtype, such as "float32": kept for the seven, as NumPy's ``dtype.name`` puts it together each time, which
+    takes longer than making a node."""
+    return _NAMES.get(dtype) or dtype.name
 
 
 def _unknown(dtype: object) -> UserError:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from chainrule.graph.dtypes import DType, is_float
+from chainrule.graph.dtypes import DType, is_float, name_of
 from chainrule.graph.origin import Origin, current_origin
 
 Array = NDArray[Any]
@@ -57,7 +57,7 @@ class TensorType(NamedTuple):
         return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+        return f"{name_of(self.dtype)}[{', '.join(map(str, self.shape))}]"
 
 
 class Operation(Protocol):
@@ -141,7 +141,7 @@ class Node:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.type.size
+        return math.prod(self.type.shape)
 
     @property
     def is_leaf(self) -> bool:

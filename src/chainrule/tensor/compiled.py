@@ -21,6 +21,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from chainrule import forks
 from chainrule.arguments import explained, misfit_of, whole_number
+from chainrule.collector import rare_collections
 from chainrule.errors import UserError, UserTypeError, warn
 from chainrule.graph import Graph
 from chainrule.recent import Recent
@@ -220,7 +221,8 @@ class CompiledFunction(Generic[P, R]):
     def _made(self, call: Call, broken: Change | None) -> Traced:
         """The function traced for this call. ``broken`` is what changed; None if no program for such calls is known."""
         self._tell([broken] if broken is not None else self._news(call))
-        made = self._trace(call)
+        with rare_collections():
+            made = self._trace(call)
         self._traced.setdefault(call.signature, []).append(made)
         self._kept.keep(made.number, call.signature)
         self._last, self._last_signature = made, call.signature

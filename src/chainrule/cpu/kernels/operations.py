@@ -18,6 +18,7 @@ from chainrule.cpu.kernels import random_bits as random_family
 from chainrule.cpu.kernels.geometry import Geometry
 from chainrule.errors import InternalError
 from chainrule.graph import Node
+from chainrule.graph.dtypes import name_of
 
 Operands = dict[str, Place]
 """Where operands lie, by the names that the steps of kernels use for them."""
@@ -75,7 +76,7 @@ def _convolution(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands
     node = task.node
     image, weight = node.inputs
     geometry = _geometry(node, image.shape, node.shape, weight.shape[2:])
-    steps = _family(geometry, node.dtype.name).convolution(target, node.dtype.name, geometry)
+    steps = _family(geometry, name_of(node.dtype)).convolution(target, name_of(node.dtype), geometry)
     return steps, {"image": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -83,7 +84,7 @@ def _input_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Opera
     node = task.node
     upstream, weight = node.inputs
     geometry = _geometry(node, node.shape, upstream.shape, weight.shape[2:])
-    steps = _family(geometry, node.dtype.name).input_gradient(target, node.dtype.name, geometry)
+    steps = _family(geometry, name_of(node.dtype)).input_gradient(target, name_of(node.dtype), geometry)
     return steps, {"upstream": task.inputs[0], "weight": task.inputs[1], "out": task.output}
 
 
@@ -91,7 +92,7 @@ def _weight_gradient(task: HeavyTask, target: Target) -> tuple[KernelSteps, Oper
     node = task.node
     image, upstream = node.inputs
     geometry = _geometry(node, image.shape, upstream.shape, node.shape[2:])
-    steps = _family(geometry, node.dtype.name).weight_gradient(target, node.dtype.name, geometry)
+    steps = _family(geometry, name_of(node.dtype)).weight_gradient(target, name_of(node.dtype), geometry)
     return steps, {"image": task.inputs[0], "upstream": task.inputs[1], "out": task.output}
 
 
@@ -112,7 +113,7 @@ def _matmul(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     b_row, b_column = right.strides[-2:] if b.ndim > 1 else (right.strides[0], 0)
     batch = math.prod(a.shape[:-2]) if a.ndim > 2 else 1
     a_batch, b_batch = _batch_stride(a, left), _batch_stride(b, right)
-    dtype = task.node.dtype.name
+    dtype = name_of(task.node.dtype)
     turned = task.node.ndim >= 2 and task.output.strides[-1] != 1 and task.node.shape[-1] > 1
     if turned:
         steps = contraction.matmul(target, dtype, batch, n, m, k, (b_batch, b_column, b_row), (a_batch, a_column, a_row))
@@ -145,7 +146,7 @@ def _pool(name: str, *operands: str) -> Lowering:
             output = node.inputs[0].shape if name == "sum_pool_gradient" else node.shape
         attributes.pop("size", None)
         steps = make(
-            target, node.dtype.name, image[0], image[1], (image[2], image[3]), (output[2], output[3]), **attributes
+            target, name_of(node.dtype), image[0], image[1], (image[2], image[3]), (output[2], output[3]), **attributes
         )  # fmt: skip
         return steps, {**dict(zip(operands, task.inputs, strict=True)), "out": task.output}
 
@@ -160,8 +161,8 @@ def _gather(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     axis = task.node.attributes["axis"]
     steps = gathering.gather(
         target,
-        x.dtype.name,
-        indices.dtype.name,
+        name_of(x.dtype),
+        name_of(indices.dtype),
         math.prod(x.shape[:axis]),
         x.shape[axis],
         math.prod(x.shape[axis + 1 :]),
@@ -175,8 +176,8 @@ def _scatter_add(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands
     axis, shape = task.node.attributes["axis"], task.node.shape
     steps = gathering.scatter_add(
         target,
-        x.dtype.name,
-        indices.dtype.name,
+        name_of(x.dtype),
+        name_of(indices.dtype),
         math.prod(shape[:axis]),
         shape[axis],
         math.prod(shape[axis + 1 :]),
@@ -192,7 +193,7 @@ def _extreme(largest: bool) -> Lowering:
         x = task.node.inputs[0]
         axis = task.node.attributes["axis"]
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-        steps = gathering.extreme_place(target, x.dtype.name, largest, before, x.shape[axis], after)
+        steps = gathering.extreme_place(target, name_of(x.dtype), largest, before, x.shape[axis], after)
         return steps, {"x": task.inputs[0], "out": task.output}
 
     return lowering
@@ -201,14 +202,14 @@ def _extreme(largest: bool) -> Lowering:
 def _cumsum(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     x, axis = task.node.inputs[0], task.node.attributes["axis"]
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    steps = scan.cumsum(target, x.dtype.name, task.node.attributes["reverse"], before, x.shape[axis], after)
+    steps = scan.cumsum(target, name_of(x.dtype), task.node.attributes["reverse"], before, x.shape[axis], after)
     return steps, {"x": task.inputs[0], "out": task.output}
 
 
 def _argsort(task: HeavyTask, target: Target) -> tuple[KernelSteps, Operands]:
     x, axis = task.node.inputs[0], task.node.attributes["axis"]
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    steps = sorting.argsort(target, x.dtype.name, task.node.attributes["descending"], before, x.shape[axis], after)
+    steps = sorting.argsort(target, name_of(x.dtype), task.node.attributes["descending"], before, x.shape[axis], after)
     return steps, {"x": task.inputs[0], "out": task.output}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import forks, ops
+from chainrule.collector import rare_collections
 from chainrule.compiler.values import dense_strides, natural, same_places
 from chainrule.cpu.runtime.memory import LINE, aligned_memory, apart, recycled
 from chainrule.cpu.runtime.program import Program
@@ -98,7 +99,8 @@ class LentProgram:
         new = [*outputs, *(node for _, node in assigned)]
         state = [*((one, number) for number, one in enumerate(places))]
         state += [(memory, len(outputs) + number) for number, (memory, _) in enumerate(assigned)]
-        program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
+        with rare_collections():
+            program = self._program = Program(Graph(*new), state, lent_memory=True, alone_under=_WORTH_WAKING)
         self._arena = 0  # the number of the arena that it is bound to
         self._addresses = program.addresses
         self._operands = [  # the number of the value, whether it is read as it lies, and where its address goes
