@@ -1014,7 +1014,7 @@ def test_options_that_were_changed_in_the_configuration(run: Path) -> None:
         f"{run / 'checkpoint.safetensors'} was written with seed 0, this run has seed 9: "
         "put the files of the run back as they were, or begin a new run"
     )
-    path.write_text(json.dumps(whole | {"workers": 9, "checkpoint_every": 2}))
+    path.write_text(json.dumps(whole | {"workers": 9, "silence": "all", "checkpoint_every": 2}))
     done("train", "--resume", run)
 
 

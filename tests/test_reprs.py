@@ -214,6 +214,8 @@ class Examples:
             train.Evaluation: lambda: train.Evaluation(
                 0.5, np.eye(100, dtype=np.int64) + 1, [f"class {i}" for i in range(100)]
             ),
+            train.Finding: lambda: train.Finding("labels-count", "layer fc", "there are 10 scores", "make it with 3 outputs"),
+            train.Findings: lambda: train.Findings([self.of(train.Finding)]),
             train.Prediction: lambda: train.Prediction("a.png", (("cat", 0.9), ("dog", 0.1))),
             train.RateSweep: lambda: judged(np.geomspace(1e-4, 10, 300), np.linspace(2, 1, 300), 0.1),
             train.RunFolder: lambda: train.RunFolder(self.folder / "run", train.Config()),

@@ -336,6 +336,7 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
         "seed": 7,
         "limit": 30,
         "workers": 3,
+        "silence": "labels-count,frozen",
         "checkpoint_every": 5,
     }
     given = [part for name, value in options.items() if value is not True for part in (_typed(name), value)]

@@ -21,7 +21,7 @@ from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.models import MODELS, build
 from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator, manual_seed
-from chainrule.train import Config, Evaluation, RunFolder, StepReport, Stopped, Trainer, checkpoint, model_of_run
+from chainrule.train import Config, Evaluation, Findings, RunFolder, StepReport, Stopped, Trainer, checkpoint, model_of_run
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
 from chainrule.train.curves import Point, curves, smoothed
 from chainrule.train.watching import Clock
@@ -205,6 +205,7 @@ class Stopper:
     def on_step(self, report: StepReport) -> None:
         self.steps += 1
 
+    def on_findings(self, findings: Findings) -> None: ...
     def on_evaluation(self, images: int, total: int) -> None: ...
     def on_epoch(
         self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float

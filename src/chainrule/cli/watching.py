@@ -14,6 +14,7 @@ from rich.text import Text
 from chainrule.cli.console import console, counted, fitted, loss_text, show_table, time_left
 from chainrule.cli.messages import message_lines
 from chainrule.cli.output import Output
+from chainrule.cli.saying import say_beside
 from chainrule.cli.tables import worst_classes_table
 from chainrule.display import displayed
 from chainrule.graph.tables import Contents
@@ -22,6 +23,7 @@ from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
+from chainrule.train.findings import Findings
 from chainrule.train.parts import listed
 from chainrule.train.watching import StepReport
 
@@ -88,6 +90,11 @@ class ConsoleWatcher:
     def should_stop(self) -> bool:
         """Whether a signal, or a reader that has gone, asked the run to stop."""
         return listener.asked != 0 or self.output.unread
+
+    def on_findings(self, findings: Findings) -> None:
+        """Notes beside the lines of the training, each with the name by which it can be silenced."""
+        for finding in findings:
+            say_beside("note: ", "bold", f"{finding.sentence()} (--silence {finding.name})")
 
     def on_step(self, report: StepReport) -> None:
         """Redraw the live line, or, without a terminal, print some lines an epoch."""

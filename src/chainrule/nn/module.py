@@ -19,6 +19,7 @@ from chainrule.habits import MODULE, absent
 from chainrule.nn.conversion import as_input
 from chainrule.nn.fitting import Misfit
 from chainrule.nn.hooks import AFTER, BEFORE, Hook, HookHandle, after, before, registered
+from chainrule.ops import history_kept
 from chainrule.tensor import Buffer, Cell, Parameter, Tensor, active_trace, tensor
 from chainrule.tensor.watched import MISSING, Watched, changed, note
 
@@ -273,8 +274,11 @@ class Module(Watched):
         trace = active_trace()
         if trace is not None:
             if self in trace.modes:
-                return trace.modes[self]
-            note(self, "_training", mode)
+                mode = trace.modes[self]
+            else:
+                note(self, "_training", mode)
+            if history_kept() != "nothing":
+                trace.flags[self] = mode
         return mode
 
     @training.setter

@@ -15,6 +15,7 @@ from chainrule.graph.dtypes import bfloat16, float32
 from chainrule.graph.node import Array, TensorType
 
 if TYPE_CHECKING:
+    from chainrule.graph.node import Node
     from chainrule.ops.primitive import Primitive
 
 Engine = Callable[["Primitive", Sequence[Array], Mapping[str, Any], TensorType], Array]
@@ -63,6 +64,7 @@ class Mode(threading.local):
 
     engine: Engine | AsUsual | None = AsUsual.ENGINE  # None: only trace, run nothing
     history: History = "gradients"
+    made: list[Node] | None = None  # while tracing: where each node is to be noted that is made
 
 
 mode = Mode()
@@ -91,6 +93,16 @@ def running_on(engine: Engine | None) -> Iterator[None]:
         yield
     finally:
         mode.engine = before
+
+
+@contextmanager
+def noting_nodes() -> Iterator[list[Node]]:
+    """A context that gives a list of all nodes that primitives make in it while tracing, those too that nothing will use."""
+    before, mode.made = mode.made, []
+    try:
+        yield mode.made
+    finally:
+        mode.made = before
 
 
 def set_default_engine(engine: Engine) -> Engine:

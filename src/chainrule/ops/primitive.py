@@ -125,7 +125,10 @@ class Primitive:
         if engine is AsUsual.ENGINE:  # the same as ``engine_in_use``, but without a call for every node
             engine = usual[0]
         if engine is None:
-            return Node(self, inputs, type_, attributes, None, requires_grad)
+            made = Node(self, inputs, type_, attributes, None, requires_grad)
+            if mode.made is not None:
+                mode.made.append(made)
+            return made
         values = []
         for node in inputs:
             if node.value is None:

@@ -38,6 +38,7 @@ class Trace:
         self.wants: dict[Cell, bool] = {}  # ``requires_grad`` of parameters as the function set it
         self.views: dict[Cell, Node] = {}  # what reads of parameters give after ``requires_grad`` was set
         self.modes: dict[Any, bool] = {}  # the ``training`` flags of modules, as the function set them
+        self.flags: dict[Any, bool] = {}  # the ``training`` flags that were read, but for what no gradient can pass
         self.notes: Notes | None = None  # only while a function is compiled
         self.weak: set[Node] = set()  # inputs for NumPy's float64 scalars, which take the other operand's dtype
         self.checks: list[Check] = []

@@ -4,7 +4,9 @@ from chainrule.train.bad_node import BadNode
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
+from chainrule.train.findings import Finding, Findings
 from chainrule.train.first_bad_node import first_bad_node
+from chainrule.train.linting import lint
 from chainrule.train.lr_finder import RateSweep, find_lr
 from chainrule.train.opening import open_datasets, open_test_images
 from chainrule.train.parts import freeze
@@ -13,12 +15,15 @@ from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
 from chainrule.train.trained import model_of_run, model_of_weights, shipped_model
 from chainrule.train.trainer import Trainer
+from chainrule.train.untraining import untrained
 from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [
     "BadNode",
     "Config",
     "Evaluation",
+    "Finding",
+    "Findings",
     "Prediction",
     "RateSweep",
     "RunFolder",
@@ -34,10 +39,12 @@ __all__ = [
     "first_bad_node",
     "freeze",
     "judge",
+    "lint",
     "model_of_run",
     "model_of_weights",
     "next_folder",
     "open_datasets",
     "open_test_images",
     "shipped_model",
+    "untrained",
 ]

@@ -16,6 +16,7 @@ from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
 from chainrule.train import transfer
 from chainrule.train.augmentations import check_augment
+from chainrule.train.findings import silenced_names
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 from chainrule.train.parts import LEAST_RATE, MOST_RATE, check_pattern, rates_by_pattern
 
@@ -39,6 +40,9 @@ _WHOLE = {
 _TAKEN_FOR_0 = "as native code takes smaller float32 numbers for 0"
 _DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "flip_test")
 """Options that messages call by the words that are typed; others are in plain words, such as "batch size"."""
+
+_INDIFFERENT = ("workers", "silence", "checkpoint_every")
+"""Options that the weights do not depend on."""
 
 _AT_LEAST_0 = ("weight_decay", "clip_norm", "clip_value", "mixup", "cutmix")
 _SHARES = {"momentum": False, "label_smoothing": True, "ema": False}
@@ -89,6 +93,7 @@ class Config:
     seed: int = 0
     limit: int = 0
     workers: int | None = None
+    silence: str = ""
     checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
@@ -117,7 +122,7 @@ class Config:
         self._check_numbers()
         for option in ("nesterov", "flip_test"):
             flag(_called(option), getattr(self, option))
-        for option in ("augment", "image_size", "image_mode", "freeze", "lr_of"):
+        for option in ("augment", "image_size", "image_mode", "freeze", "lr_of", "silence"):
             if not isinstance(getattr(self, option), str):
                 raise UserError(f"{_called(option)} must be a text, got {getattr(self, option)!r}")
         if self.image_mode not in ("", "L", "RGB"):
@@ -126,6 +131,7 @@ class Config:
         check_augment(self.augment)
         check_pattern("freeze", self.freeze)
         rates_by_pattern(self.lr_of)
+        silenced_names("silence", self.silence)
         self._check_together()
 
     def _check_numbers(self) -> None:
@@ -196,7 +202,7 @@ class Config:
     @property
     def decisive(self) -> dict[str, Any]:
         """The options that the weights depend on."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("workers", "checkpoint_every")}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in _INDIFFERENT}
 
     def to_json(self) -> str:
         """The options as JSON, with a checksum by which ``from_json`` sees whether those were edited or damaged on which the

@@ -6,7 +6,7 @@ images ──> mixed ──> forward ──> loss ──> backward ──> clipp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -53,19 +53,36 @@ class TrainingStep:
         self._mixers = [make(alpha) for make, alpha in ((Mixup, config.mixup), (CutMix, config.cutmix)) if alpha]
         self._whole, self._part, self._finish = compile(self._step), compile(self._gradient), compile(self._update)
 
-    def __call__(self, images: Array, labels: Array, place: tuple[int, int] = (0, 0)) -> Outcome:
-        """Take a step. ``place``, the epoch and the number of the batch in it, decides, with the seed, on how it is mixed."""
+    def __call__(
+        self,
+        images: Array,
+        labels: Array,
+        place: tuple[int, int] = (0, 0),
+        on_gradients: Callable[[], None] | None = None,
+    ) -> Outcome:
+        """Take a step. ``place``, the epoch and the number of the batch in it, decides, with the seed, on how it is mixed.
+
+        ``on_gradients`` is called when the gradients of the whole batch are there, in ``grad`` of the parameters.
+        """
         batch = self.mixed(images, labels, place)
         parts = list(self._parts(batch))
         if len(parts) == 1:
             found = [self._whole(*parts[0])]
+            if on_gradients is not None and self.config.accumulate == 1:  # otherwise they are forgotten
+                on_gradients()
         else:
             found = [self._part(*part) for part in parts]
+            if on_gradients is not None:
+                on_gradients()
             self._finish()
         sums = np.sum([[loss.item(), cross_entropy.item()] for loss, cross_entropy, _ in found], 0)
         taken_for = np.concatenate([scores.numpy().argmax(1) for _, _, scores in found])
         larger = batch.labels if batch.share >= 0.5 else batch.others
         return Outcome(float(sums[0]), float(sums[1]), int((taken_for == larger).sum()))
+
+    def first_part(self, images: Array, labels: Array, place: tuple[int, int] = (0, 0)) -> tuple[Any, ...]:
+        """What ``loss`` gets of a batch, or of its first part."""
+        return next(self._parts(self.mixed(images, labels, place)))
 
     def prepare(self, images: Array, labels: Array) -> None:
         """Compile what a batch like this takes, so that it does not count as the time of the first step."""
@@ -102,10 +119,18 @@ class TrainingStep:
         self._update()
         return found
 
-    def _gradient(
+    def _gradient(self, *part: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward and backward. Gradients are added to those that are there; loss and cross-entropy are parts of the mean."""
+        with precision(self.config.precision):
+            found = self.loss(*part)
+            found[0].backward()
+        return found
+
+    def loss(
         self, images: Any, labels: Any, of_batch: Any, others: Any = None, share: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Forward and backward. Gradients are added to those that are there; loss and cross-entropy are parts of the mean."""
+        """Forward, from the images and labels of a part of the batch, its share of it, and, where images are mixed, the labels
+        of the others and the share of the first: the loss, the cross-entropy without label smoothing, and the scores."""
 
         def mean(scores: Tensor, smoothing: float) -> Tensor:
             loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
@@ -119,7 +144,6 @@ class TrainingStep:
             if self.config.label_smoothing:
                 with no_grad():
                     cross_entropy = mean(scores, 0.0)
-            loss.backward()
         return loss, cross_entropy, scores
 
     def _update(self) -> None:

@@ -31,6 +31,7 @@ from chainrule.train.checkpoint import Best, Progress, Run, Sums, load_checkpoin
 from chainrule.train.command_line import command_line
 from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate, judge
+from chainrule.train.first_step import FirstStep
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
 from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
@@ -82,6 +83,7 @@ class Trainer:
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = optim.EMA(self.model, config.ema, warmup=True, use_buffers=True) if config.ema else None
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
+        self._first = FirstStep(self.training_step, self.optimizer, self.loader)
         self._judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
         self._saved: int | None = None  # the step of the last checkpoint
@@ -165,10 +167,14 @@ class Trainer:
             epoch, clock = self.epoch, Clock(self.progress, self.steps)
             for images, labels in self._awaited():
                 if not clock.images:
+                    if not self.progress.step and (findings := self._first.before(images, labels)):
+                        watcher.on_findings(findings)
                     self.training_step.prepare(images, labels)
                     clock.ready()
                 begin, rate = time.perf_counter(), self.optimizer.lr
                 self.step(images, labels)
+                if findings := self._first.after():
+                    watcher.on_findings(findings)
                 report = clock.report(epoch, len(labels), time.perf_counter() - begin)
                 self._note_step(report, rate)
                 watcher.on_step(report)
@@ -230,7 +236,8 @@ class Trainer:
         """
         progress = self.progress
         place = divmod(progress.step, len(self.loader))
-        loss, cross_entropy, correct = self.training_step(images, labels, place)
+        look = self._first.at_gradients if self._first.is_due else None
+        loss, cross_entropy, correct = self.training_step(images, labels, place, look)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss became {loss} at step {progress.step + 1} (epoch {self.epoch})")
         progress.step += 1

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from chainrule.train.checkpoint import Progress
 from chainrule.train.evaluation import Evaluation
+from chainrule.train.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class StepReport:
 
 class Watcher(Protocol):
     """Who is told how it goes, and may ask to stop after the present step."""
+
+    def on_findings(self, findings: Findings) -> None:
+        """Something looks wrong, before the first step of a run or after it."""
+        ...
 
     def on_step(self, report: StepReport) -> None:
         """A step is done."""

@@ -181,6 +181,14 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = _DEFAULT.workers,
+    silence: Annotated[
+        str,
+        typer.Option(
+            help="Names of notes on what looks wrong that are not wanted, such as identical-images, or all; see docs/lint.md.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = _DEFAULT.silence,
     checkpoint_every: Annotated[
         int,
         typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.", rich_help_panel=_RUN),
