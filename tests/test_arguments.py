@@ -299,7 +299,15 @@ def public() -> Iterator[tuple[str, Any]]:
 
 NOT_MADE_BY_USERS = {
     *("Edge", "Explanation", "Row", "Step", "Summand"),  # what explain() gives
-    *("BadNode", "Evaluation", "Prediction", "RateSweep", "StepReport", "Watcher"),  # what training gives, and a protocol
+    *(
+        "BadNode",
+        "Comparison",
+        "Evaluation",
+        "Prediction",
+        "RateSweep",
+        "StepReport",
+        "Watcher",
+    ),  # what training gives, and a protocol
     *("Dataset", "Optimizer", "Schedule"),  # abstract
     *("cannot_write", "leftovers", "temporary_name"),  # what other parts of chainrule write files with
     "Identity",  # takes whatever stood in its place

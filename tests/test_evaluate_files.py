@@ -21,7 +21,16 @@ from chainrule.train.evaluation import Answers, Evaluation, wilson_interval
 from chainrule.train.evaluation_files import MOST_SHOWN, check_folder, worst_images, write_evaluation
 from running import command, done, idx_folder, image_folder, refused
 
-WRITTEN = ["classes.csv", "confusion.csv", "confusion.png", "confusion.svg", "evaluation.json", "worst.csv", "worst.png"]
+WRITTEN = [
+    "answers.csv",
+    "classes.csv",
+    "confusion.csv",
+    "confusion.png",
+    "confusion.svg",
+    "evaluation.json",
+    "worst.csv",
+    "worst.png",
+]
 
 
 @pytest.fixture(scope="module")

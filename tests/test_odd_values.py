@@ -62,7 +62,7 @@ def odd_values(place: Path) -> list[str]:
 
 
 PICKLED = Path(__file__).parent / "expected" / "torch_files" / "views.pth"
-COMMANDS = ("train", "lr", "evaluate", "predict", "models", "summary", "explain", "convert")
+COMMANDS = ("train", "lr", "evaluate", "compare", "predict", "models", "summary", "explain", "convert")
 
 
 def usual(place: Path) -> dict[str, dict[str, str]]:
@@ -71,6 +71,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "train": {"--data": str(place / "patterns"), "--model": "mlp", "--epochs": "1", "--out": "new"},
         "lr": {"run": str(place / "run"), "--steps": "30", "--out": "sweep"},
         "evaluate": {"run": str(place / "run")},
+        "compare": {"runs": str(place / "run"), "--out": "compared"},
         "predict": {"run": str(place / "run"), "images": str(place / "photos/cat/0.png")},
         "models": {},
         "summary": {},

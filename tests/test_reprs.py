@@ -29,6 +29,7 @@ from chainrule.tensor.update import Updates
 from chainrule.train.checkpoint import Progress, Sums
 from chainrule.train.evaluation import Confusion
 from chainrule.train.lr_finder import judged
+from chainrule.train.run_record import RunRecord
 
 PARTS = ("data", "formats", "graph", "grad", "lens", "models", "nn", "ops", "optim", "tensor", "train")
 RESULTS = {
@@ -90,6 +91,10 @@ ARGUMENTS: dict[type, tuple[Any, ...]] = {
 def twice(images: Any, rng: Any) -> Any:
     """A transform of a user's."""
     return images
+
+
+def run_record() -> RunRecord:
+    return RunRecord("runs/a", train.Config(), [], [], 0.5, 1.0, 5, 10, 3.0, ["cat", "dog"], "", None, True)
 
 
 class Examples:
@@ -210,6 +215,7 @@ class Examples:
             Cell: lambda: Cell(LARGE),
             Trace: Trace,
             train.BadNode: lambda: train.first_bad_node(lambda x: (self.w * x).sum(), np.full(LARGE.shape, np.inf, np.float32)),
+            train.Comparison: lambda: train.Comparison([run_record()], {}, []),
             train.Config: train.Config,
             train.Evaluation: lambda: train.Evaluation(
                 0.5, np.eye(100, dtype=np.int64) + 1, [f"class {i}" for i in range(100)]

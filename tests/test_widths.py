@@ -71,6 +71,7 @@ ERRORS = [
     ["train", "--epochs", "many"],
     ["lr", "--steps", "3"],
     ["lr", "nowhere"],
+    ["compare", "run"],
     ["evaluate", "nowhere"],
     ["predict", "run", "nothing.png"],
     ["summary", "lenett"],
@@ -81,11 +82,11 @@ ERRORS = [
 ]
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
-PRINTED += [["lr", "run", "--steps", "60"]]
+PRINTED += [["lr", "run", "--steps", "60"], ["compare", "run", "long"], ["compare", "run", "other"]]
 PRINTED += [["evaluate", "long"], ["predict", "long", "0.png", "1.png"]]
 PRINTED += [
     ["--help"],
-    *([name, "--help"] for name in ("train", "lr", "evaluate", "predict", "summary", "explain", "convert")),
+    *([name, "--help"] for name in ("train", "lr", "evaluate", "compare", "predict", "summary", "explain", "convert")),
     ["--version"],
 ]
 
@@ -97,6 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(folder)
     idx_folder(folder / "patterns", training=96, test=40)
     done("train", "--data", "patterns", "--epochs", 2, "--batch-size", 8, "--lr", 0.05, "--out", "run")
+    done("train", "--data", "patterns", "--epochs", 1, "--batch-size", 8, "--out", "other")
     image_folder(folder / "photos", LONG_NAMES)
     done("train", "--data", "photos", "--epochs", 1, "--out", "long")
     for label, image in enumerate(pictures(4, 4, (12, 12), seed=5)[0]):
@@ -447,7 +449,7 @@ def test_examples_of_help_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("subcommand", ["train", "lr", "evaluate", "predict", "summary", "explain", "convert"])
+@pytest.mark.parametrize("subcommand", ["train", "lr", "evaluate", "compare", "predict", "summary", "explain", "convert"])
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])
     examples = text[text.index(" Examples:\n") :].splitlines()[1:]

@@ -2,6 +2,7 @@
 
 from chainrule.train.bad_node import BadNode
 from chainrule.train.command_line import command_line
+from chainrule.train.comparison import Comparison, compare
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.findings import Finding, Findings
@@ -20,6 +21,7 @@ from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [
     "BadNode",
+    "Comparison",
     "Config",
     "Evaluation",
     "Finding",
@@ -33,6 +35,7 @@ __all__ = [
     "Trainer",
     "Watcher",
     "command_line",
+    "compare",
     "difference",
     "evaluate",
     "find_lr",

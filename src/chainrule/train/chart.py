@@ -56,7 +56,7 @@ class Axes:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers from ``low`` or below it to ``high`` or above it, at most ``most`` of them, at least two."""
-    span = high - low if high > low else max(abs(high), 1.0)
+    span = high - low if high - low > 1e-9 * max(abs(high), 1.0) else max(abs(high), 1.0)
     size = 10.0 ** math.floor(math.log10(span))
     for factor in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0):
         step = size * factor

@@ -180,6 +180,13 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, e
     return progress
 
 
+def checkpoint_data(path: Path) -> dict[str, Any]:
+    """The facts about the data of the run that a checkpoint belongs to; a UserError if it is damaged."""
+    _, metadata = load_safetensors(path)
+    facts: dict[str, Any] = _facts(path, metadata, _FORMAT, "checkpoint")["run"]["data"]
+    return facts
+
+
 def _check_sums(path: Path, progress: Progress) -> None:
     """Refuse facts each of which is in range, but which cannot all be true."""
     for name, sums in (("epoch", progress.epoch), ("row", progress.row)):

@@ -6,11 +6,13 @@ confusion.csv     the same as a table: a row for each class, a column for each t
 classes.csv       accuracy of each class with its interval of confidence
 worst.png         the images with the highest losses
 worst.csv         their files, in the same order
+answers.csv       the number of its class and of that which it was taken for, image by image, in the order of the data set
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,14 @@ from chainrule.formats import write_atomically
 from chainrule.train.confusion_picture import confusion_picture
 from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
-from chainrule.train.evaluation import Evaluation
+from chainrule.train.evaluation import Answers, Evaluation
 from chainrule.train.result_folder import ResultFolder
 
 MOST_SHOWN = 40
 """Images on the contact sheet."""
+
+ANSWERS = "answers.csv"
+_ANSWERS_HEADER = ["class", "taken_for"]
 
 _FOLDER = ResultFolder("evaluation", "an", "evaluation.json")
 
@@ -97,8 +102,35 @@ def write_evaluation(folder: Path, evaluation: Evaluation, worst: Sequence[Judge
     write_atomically(folder / "confusion.csv", _confusion_csv(evaluation))
     write_atomically(folder / "classes.csv", _classes_csv(evaluation))
     write_atomically(folder / "worst.csv", _worst_csv(worst))
+    if evaluation.answers is not None:
+        write_atomically(folder / ANSWERS, _answers_csv(evaluation.answers))
     title = f"The {len(worst)} worst of {evaluation.images:,} images, the highest loss first"
     write_atomically(folder / "worst.png", contact_sheet(title, test.images([one.place for one in worst]), worst))
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """The class of each test image (N,), and that which it was taken for (N,), as numbers."""
+
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    taken: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def kept_answers(path: Path) -> KeptAnswers | None:
+    """What ``write_evaluation`` kept of each image; None if the file is damaged."""
+    try:
+        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        numbers = np.array([line.split(",") for line in lines]).astype(np.int64)
+    except (OSError, ValueError, OverflowError):
+        return None
+    if header != ",".join(_ANSWERS_HEADER) or numbers.ndim != 2 or numbers.shape[1] != 2 or numbers.min() < 0:
+        return None
+    return KeptAnswers(numbers[:, 0], numbers[:, 1])
+
+
+def _answers_csv(answers: Answers) -> str:
+    rows = np.stack([answers.labels, answers.taken], 1).tolist()
+    return "".join(map(csv_line, [_ANSWERS_HEADER, *([str(one) for one in row] for row in rows)]))
 
 
 def _confusion_csv(evaluation: Evaluation) -> str:
