@@ -306,6 +306,7 @@ NOT_MADE_BY_USERS = {
         "Prediction",
         "RateSweep",
         "StepReport",
+        "Suspects",
         "Watcher",
     ),  # what training gives, and a protocol
     *("Dataset", "Optimizer", "Schedule"),  # abstract

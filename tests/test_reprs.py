@@ -30,6 +30,7 @@ from chainrule.train.checkpoint import Progress, Sums
 from chainrule.train.evaluation import Confusion
 from chainrule.train.lr_finder import judged
 from chainrule.train.run_record import RunRecord
+from chainrule.train.suspects import Suspect
 
 PARTS = ("data", "formats", "graph", "grad", "lens", "models", "nn", "ops", "optim", "tensor", "train")
 RESULTS = {
@@ -226,6 +227,7 @@ class Examples:
             train.RateSweep: lambda: judged(np.geomspace(1e-4, 10, 300), np.linspace(2, 1, 300), 0.1),
             train.RunFolder: lambda: train.RunFolder(self.folder / "run", train.Config()),
             train.StepReport: lambda: train.StepReport(1, 10, 0, 0.5, 0.5, 100.0, 3.0),
+            train.Suspects: lambda: train.Suspects((Suspect(7, "7", 0, 1, "cat", "dog", 0.9, 2.5, 3.5),) * 50, 60_000, "loss"),
             train.TrainedModel: self.trained,
             train.Trainer: self.trainer,
             Updates: Updates,
@@ -274,7 +276,8 @@ def test_what_a_public_class_shows(kind: type, examples: Examples) -> None:
 
 
 def test_what_people_print_are_tables() -> None:
-    tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck, train.Evaluation, train.RateSweep)
+    tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck)
+    tables += (train.Evaluation, train.RateSweep, train.Suspects)
     assert all(issubclass(one, Table) for one in tables)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from chainrule.data.folder_contents import look_at
-from chainrule.train import Config, open_datasets, open_test_images
+from chainrule.train import Config, open_datasets, open_images
 from chainrule.train.opening import Opened
 from running import done, image_folder, noted
 
@@ -61,7 +61,7 @@ def test_train_alone_is_split(tmp_path: Path) -> None:
     assert opened(tmp_path).about.endswith(
         "36 training and 4 test images, grey, 12 x 12; a tenth of each class, drawn with seed 0, is held out to test on"
     )
-    assert len(open_test_images(str(tmp_path), (1, 12, 12))[0]) == 4
+    assert len(open_images(str(tmp_path), (1, 12, 12))[0]) == 4
 
 
 def three_folders(root: Path, validation: str = "val") -> Path:
@@ -82,7 +82,7 @@ def test_with_validation_and_test_the_test_images_are_left_for_evaluate(tmp_path
         "epoch, test/ is left for `chainrule evaluate`"
     )
     assert (found.measured, len(found.test)) == ("validation", 2)
-    assert len(open_test_images(str(folder), (1, 12, 12))[0]) == 4
+    assert len(open_images(str(folder), (1, 12, 12))[0]) == 4
     assert [note.text() for note in found.notes] == [
         "not read: 1 other entry\n  validation is not used: valid/ is for validation"
     ]
@@ -143,7 +143,7 @@ def test_a_class_of_which_every_test_image_is_damaged(size: int, tmp_path: Path)
     expected = [untested, f"left out: 1 of 8 images\n  dog/{held_out.name} is "]
     notes = said(folder)
     assert (notes[0], notes[1][: len(expected[1])], len(notes)) == (*expected, 2)
-    assert open_test_images(str(folder), (1, 40, 40)).notes[0].text() == untested
+    assert open_images(str(folder), (1, 40, 40)).notes[0].text() == untested
     held_out.write_bytes(whole)
     assert said(folder) == []
 

@@ -9,11 +9,13 @@ from chainrule.train.findings import Finding, Findings
 from chainrule.train.first_bad_node import first_bad_node
 from chainrule.train.linting import lint
 from chainrule.train.lr_finder import RateSweep, find_lr
-from chainrule.train.opening import open_datasets, open_test_images
+from chainrule.train.opening import open_datasets, open_images
 from chainrule.train.parts import freeze
+from chainrule.train.per_sample import per_sample_gradient_norms, per_sample_measure
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
+from chainrule.train.suspects import Suspects, find_suspects
 from chainrule.train.trained import model_of_run, model_of_weights, shipped_model
 from chainrule.train.trainer import Trainer
 from chainrule.train.untraining import untrained
@@ -31,6 +33,7 @@ __all__ = [
     "RunFolder",
     "StepReport",
     "Stopped",
+    "Suspects",
     "TrainedModel",
     "Trainer",
     "Watcher",
@@ -39,6 +42,7 @@ __all__ = [
     "difference",
     "evaluate",
     "find_lr",
+    "find_suspects",
     "first_bad_node",
     "freeze",
     "judge",
@@ -47,7 +51,9 @@ __all__ = [
     "model_of_weights",
     "next_folder",
     "open_datasets",
-    "open_test_images",
+    "open_images",
+    "per_sample_gradient_norms",
+    "per_sample_measure",
     "shipped_model",
     "untrained",
 ]

@@ -148,8 +148,8 @@ def check_data_of_run(source: str, data: str, remedy: str) -> None:
     raise UserError(f"{source} was trained on {displayed(data)}, which does not exist{seen}: {remedy}{elsewhere}")
 
 
-class TestImages(NamedTuple):
-    """Images to test on, what a person should know of them, and the file of each, if each has one."""
+class SplitImages(NamedTuple):
+    """Images of a split, what a person should know of them, and the file of each, if each has one."""
 
     dataset: Dataset
     notes: list[Note]
@@ -157,17 +157,17 @@ class TestImages(NamedTuple):
 
 
 @explained
-def open_test_images(data: str, image_shape: tuple[int, int, int], watch: Watch | None = None) -> TestImages:
-    """The test split of ``data``; a folder's images are brought to ``image_shape``."""
+def open_images(data: str, image_shape: tuple[int, int, int], split: str = "test", watch: Watch | None = None) -> SplitImages:
+    """The images of ``data`` to train on ("train") or to test on ("test"); a folder's are brought to ``image_shape``."""
     folder = folder_of_images(data)
     if folder is None:
-        return TestImages(load_dataset(data, "test"), [], None)
-    contents = look_at(folder, "test", watch)
+        return SplitImages(load_dataset(data, split), [], None)
+    contents = look_at(folder, split, watch)
     channels, height, width = image_shape
     mode = next(name for name, count in CHANNELS.items() if count == channels)
-    images = split_of(contents, "test", (height, width), mode)
+    images = split_of(contents, split, (height, width), mode)
     reading = images.read(_fits(images), watch)
-    return TestImages(reading.dataset, _told(contents, [reading]), [file.path for file in reading.files])
+    return SplitImages(reading.dataset, _told(contents, [reading]), [file.path for file in reading.files])
 
 
 def proposed_size(files: Sequence[ImageFile], model: Entry | None = None) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from chainrule.cli.commands import train as train
 from chainrule.cli.commands import lr as lr
 from chainrule.cli.commands import evaluate as evaluate
 from chainrule.cli.commands import compare as compare
+from chainrule.cli.commands import blame as blame
 from chainrule.cli.commands import predict as predict
 from chainrule.cli.commands import models as models
 from chainrule.cli.commands import summary as summary

@@ -111,9 +111,9 @@ def evaluate(
 def _test_images(data: str, trained: TrainedModel) -> tuple[Dataset, list[str] | None]:
     """Images to test on, and their files; a folder's are converted to what the model takes."""
     from chainrule.cli.reading import ReadingProgress, beside, say_notes
-    from chainrule.train import open_test_images
+    from chainrule.train import open_images
 
     with ReadingProgress(beside()) as progress:
-        test, notes, files = open_test_images(data, trained.image_shape, progress)
+        test, notes, files = open_images(data, trained.image_shape, "test", progress)
     say_notes(notes, beside())
     return test, None if files is None else list(map(str, files))

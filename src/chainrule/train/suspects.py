@@ -1,0 +1,181 @@
+"""Which images of a data set a trained model finds strangest: those with the largest losses, or that pull its parameters most.
+
+Among training images these are often wrong labels, damaged files, and rare cases.
+
+suspects.csv   their places, files, classes, losses and gradients, the most suspicious first
+suspects.png   the images themselves, the first of them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.arguments import explained, whole_number
+from chainrule.data import Dataset, Loader
+from chainrule.display import displayed
+from chainrule.errors import UserError, unknown_value
+from chainrule.formats import cannot_write, write_atomically
+from chainrule.graph.tables import Contents, Table
+from chainrule.nn import Module
+from chainrule.nn import functional as F
+from chainrule.tensor import Tensor, compile, no_grad
+from chainrule.train.contact_sheet import Judged, contact_sheet
+from chainrule.train.csv_lines import csv_line, harmless
+from chainrule.train.per_sample import Measure, per_sample_measure
+
+ORDERS = ("loss", "gradient")
+"""What images can be ordered by."""
+_MOST_SHOWN = 40
+"""Images on the sheet."""
+
+
+@dataclass(frozen=True)
+class Suspect(Judged):
+    """An image, what it was taken for, its loss, and the norm of its gradient (None where that is not known)."""
+
+    gradient: float | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Suspects(Table):
+    """The most suspicious of ``images`` images, ordered by ``by``. Prints as a table.
+
+    ``unknown`` says why gradients are not known; "" where they are.
+    """
+
+    found: tuple[Suspect, ...]
+    images: int
+    by: str
+    unknown: str = ""
+
+    def contents(self) -> Contents:
+        """A row for each image: its rank, file or number, class, what it was taken for, loss, and norm of the gradient."""
+        rows = [
+            (
+                str(rank),
+                displayed(one.name),
+                displayed(one.true_class),
+                displayed(one.taken_for),
+                f"{100 * one.probability:.0f}%",
+                f"{one.loss:.3g}",
+                "" if one.gradient is None else f"{one.gradient:.3g}",
+            )
+            for rank, one in enumerate(self.found, 1)
+        ]
+        title = f"The {len(self.found):,} of {self.images:,} images with the largest {self.by}"
+        header = ("rank>", "image", "class", "taken for", "probability>", "loss>", "gradient>")
+        return Contents(title, header, rows, [self.unknown] if self.unknown else [], most=20, least=("probability", "gradient"))
+
+
+@explained
+def find_suspects(
+    model: Module,
+    loader: Loader,
+    by: str = "loss",
+    most: int = 100,
+    names: Sequence[str] | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Suspects:
+    """The ``most`` images of ``loader``, which does not shuffle, with the largest loss or gradient.
+
+    ``by``: "loss" or "gradient". ``names`` are those of all images, which otherwise go by their numbers in the data set;
+    ``on_batch`` is told the number of images of each batch. The model is in evaluation form meanwhile.
+
+    Raises:
+        UserError: an unknown order, a loader that shuffles, or gradients that are not known and asked for.
+    """
+    if by not in ORDERS:
+        raise unknown_value("order of suspects", by, ORDERS)
+    most = whole_number("most of find_suspects", most, 1)
+    if loader.shuffle:
+        raise UserError("find_suspects: the loader shuffles, so that places of images mean nothing: give shuffle=False")
+    unknown = ""
+    try:
+        measure = per_sample_measure(model)
+    except UserError as error:
+        if by == "gradient":
+            raise
+        unknown, measure = str(error), _losses_alone(model)
+    judged = _judging(model)
+    dtype = next(model.parameters()).dtype
+    kept: list[tuple[np.ndarray[Any, Any], ...]] = []
+    with model.evaluating():
+        for images, labels in loader:
+            batch = images.astype(dtype, copy=False)
+            numbers = [*measure(batch, labels), *judged(batch)]
+            kept.append((labels, *(one.numpy() for one in numbers)))
+            if on_batch is not None:
+                on_batch(len(labels))
+    labels, losses, norms, taken, probabilities = (np.concatenate(one) for one in zip(*kept, strict=True))
+    order = np.argsort(-(losses if by == "loss" else norms), kind="stable")[:most]
+    classes = loader.dataset.classes
+    found = tuple(
+        Suspect(
+            place=place,
+            name=str(place) if names is None else names[place],
+            number=int(labels[place]),
+            taken=int(taken[place]),
+            true_class=classes[labels[place]],
+            taken_for=classes[taken[place]],
+            probability=float(probabilities[place]),
+            loss=float(losses[place]),
+            gradient=None if unknown else float(norms[place]),
+        )
+        for place in map(int, order)
+    )
+    return Suspects(found, len(labels), by, unknown)
+
+
+def _losses_alone(model: Module) -> Measure:
+    """As ``per_sample_measure``, with 0 in place of norms."""
+
+    @compile
+    def measured(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+        with no_grad():
+            losses = F.cross_entropy(model(images), labels, reduction="none")
+            return losses, losses * 0
+
+    return measured
+
+
+def _judging(model: Module) -> Callable[[Any], tuple[Tensor, Tensor]]:
+    """A compiled function from images to the class that each is taken for, and its probability."""
+
+    @compile
+    def judged(images: Any) -> tuple[Tensor, Tensor]:
+        with no_grad():
+            scores = model(images)
+            return scores.argmax(1), F.softmax(scores, 1).max(1)
+
+    return judged
+
+
+def write_suspects(folder: Path, suspects: Suspects, dataset: Dataset) -> None:
+    """Write table and pictures into ``folder``, which is made if need be; each file is whole or as it was.
+
+    Raises:
+        UserError: the folder or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    write_atomically(folder / "suspects.csv", _csv(suspects))
+    first = suspects.found[:_MOST_SHOWN]
+    title = f"The {len(first)} of {suspects.images:,} images with the largest {suspects.by}, the largest first"
+    write_atomically(folder / "suspects.png", contact_sheet(title, dataset.images([one.place for one in first]), first))
+
+
+def _csv(suspects: Suspects) -> str:
+    lines = [["rank", "place", "image", "class", "taken_for", "probability", "loss", "gradient"]]
+    for rank, one in enumerate(suspects.found, 1):
+        names = [harmless(name, "'") for name in (one.true_class, one.taken_for)]
+        gradient = "" if one.gradient is None else f"{one.gradient:.6g}"
+        numbers = [f"{one.probability:.6g}", f"{one.loss:.6g}", gradient]
+        lines.append([str(rank), str(one.place), harmless(one.name, "./"), *names, *numbers])
+    return "".join(map(csv_line, lines))
