@@ -133,6 +133,8 @@ def test_training(folder: Path, run: tuple[Path, Ended]) -> None:
 WALK: dict[str, Any] = {
     "evaluate": (["evaluate", "RUN"], 0),
     "evaluate as JSON": (["evaluate", "RUN", "--json"], 0),
+    "blame": (["blame", "RUN"], 0),
+    "blame as JSON": (["blame", "RUN", "--json"], 0),
     "evaluate on it": (["evaluate", "RUN", "--data", "FOLDER"], 0),
     "predict": (["predict", "RUN", "GOOD"], 0),
     "predict what is damaged": (["predict", "RUN", "GOOD", "BAD", "MISSING"], 1),

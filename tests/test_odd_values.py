@@ -62,7 +62,7 @@ def odd_values(place: Path) -> list[str]:
 
 
 PICKLED = Path(__file__).parent / "expected" / "torch_files" / "views.pth"
-COMMANDS = ("train", "lr", "evaluate", "compare", "predict", "models", "summary", "explain", "convert")
+COMMANDS = ("train", "lr", "evaluate", "compare", "blame", "predict", "models", "summary", "explain", "convert")
 
 
 def usual(place: Path) -> dict[str, dict[str, str]]:
@@ -72,6 +72,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "lr": {"run": str(place / "run"), "--steps": "30", "--out": "sweep"},
         "evaluate": {"run": str(place / "run")},
         "compare": {"runs": str(place / "run"), "--out": "compared"},
+        "blame": {"run": str(place / "run")},
         "predict": {"run": str(place / "run"), "images": str(place / "photos/cat/0.png")},
         "models": {},
         "summary": {},
@@ -179,6 +180,7 @@ INTEGERS = {
     ("train", "--limit"): ("limit", 0),
     ("train", "--workers"): ("workers", 0),
     ("train", "--checkpoint-every"): ("checkpoint-every", 0),
+    ("blame", "--count"): ("count", 1),
     ("predict", "--top"): ("top", 1),
     ("summary", "--classes"): ("classes", 2),
 }

@@ -83,10 +83,15 @@ ERRORS = [
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
 PRINTED += [["lr", "run", "--steps", "60"], ["compare", "run", "long"], ["compare", "run", "other"]]
-PRINTED += [["evaluate", "long"], ["predict", "long", "0.png", "1.png"]]
+PRINTED += [
+    ["blame", "run"],
+    ["blame", "long", "--by", "gradient"],
+    ["evaluate", "long"],
+    ["predict", "long", "0.png", "1.png"],
+]
 PRINTED += [
     ["--help"],
-    *([name, "--help"] for name in ("train", "lr", "evaluate", "compare", "predict", "summary", "explain", "convert")),
+    *([name, "--help"] for name in ("train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "convert")),
     ["--version"],
 ]
 
@@ -449,7 +454,9 @@ def test_examples_of_help_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("subcommand", ["train", "lr", "evaluate", "compare", "predict", "summary", "explain", "convert"])
+@pytest.mark.parametrize(
+    "subcommand", ["train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "convert"]
+)
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])
     examples = text[text.index(" Examples:\n") :].splitlines()[1:]

@@ -19,6 +19,7 @@ from chainrule.models import Entry
 from chainrule.nn.summary import Summary
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.predict import Prediction
+from chainrule.train.suspects import Suspects
 
 _MOST_IN_MATRIX, _MOST_PAIRS = 12, 10  # classes, and pairs of them that are shown of more
 _CONFUSIONS = "Confusions: a row per class, a column per class that its images were taken for"
@@ -139,6 +140,16 @@ def prediction_table(predictions: Sequence[Prediction]) -> None:
         return Contents("", header, rows, notes, most=len(rows), copied=("image",))
 
     show_named_table(contents, [displayed(name) for one in predictions for name, _ in one.top], console())
+
+
+def suspects_table(suspects: Suspects) -> None:
+    """A row per image, with names shortened to what there is room for."""
+    names = [displayed(name) for one in suspects.found for name in (one.name, one.true_class, one.taken_for)]
+
+    def contents(room: int) -> Contents:
+        return suspects.named(lambda name: shortened_within(displayed(name), room))
+
+    show_named_table(contents, names, console())
 
 
 def models_table(entries: Mapping[str, Entry]) -> None:

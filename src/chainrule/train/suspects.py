@@ -55,12 +55,16 @@ class Suspects(Table):
 
     def contents(self) -> Contents:
         """A row for each image: its rank, file or number, class, what it was taken for, loss, and norm of the gradient."""
+        return self.named(displayed)
+
+    def named(self, written: Callable[[str], str]) -> Contents:
+        """The table, with names of images and classes as ``written`` gives them."""
         rows = [
             (
                 str(rank),
-                displayed(one.name),
-                displayed(one.true_class),
-                displayed(one.taken_for),
+                written(one.name),
+                written(one.true_class),
+                written(one.taken_for),
                 f"{100 * one.probability:.0f}%",
                 f"{one.loss:.3g}",
                 "" if one.gradient is None else f"{one.gradient:.3g}",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from chainrule.arguments import whole_number
 from chainrule.cli.app import app, check_environment
 from chainrule.cli.choosing import chosen_model
 from chainrule.cli.parsing import NamingCommand
@@ -40,14 +41,16 @@ def blame(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """The images with the largest losses or gradients: wrong labels, damaged files, rare cases."""
-    from chainrule.cli.console import show_table
     from chainrule.cli.reading import ReadingProgress, beside, say_notes
+    from chainrule.cli.tables import suspects_table
     from chainrule.data import Loader
     from chainrule.train import open_images
+    from chainrule.train.config import MOST_COUNTED
     from chainrule.train.opening import check_data_of_run
     from chainrule.train.suspects import ORDERS, find_suspects, write_suspects
 
     check_environment()
+    whole_number("count", count, 1, MOST_COUNTED)
     for what, value, known in (("split", split, ("train", "test")), ("order of suspects", by, ORDERS)):
         if value not in known:
             raise unknown_value(what, value, known)
@@ -72,5 +75,5 @@ def blame(
     if as_json:
         typer.echo(json.dumps({"by": found.by, "images": found.images, "suspects": [asdict(one) for one in found.found]}))
         return
-    show_table(found.contents())
+    suspects_table(found)
     say(f"\nall {len(found.found):,} as a table, and the first as pictures: {displayed(target)}")
