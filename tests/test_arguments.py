@@ -303,6 +303,8 @@ NOT_MADE_BY_USERS = {
         "BadNode",
         "Comparison",
         "Evaluation",
+        "Finding",
+        "Findings",
         "Prediction",
         "RateSweep",
         "StepReport",
