@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import io
-import re
 import warnings
 import weakref
 from collections.abc import Callable
@@ -21,6 +18,7 @@ import chainrule as cr
 from chainrule import UserError, nn, optim
 from chainrule.graph import Role
 from chainrule.graph.show import svg
+from pages import programs
 
 PAGE = Path(__file__).parent.parent / "docs" / "custom-gradients.md"
 F = nn.functional
@@ -534,16 +532,7 @@ def test_a_saved_value_of_the_forward_pass_is_differentiated_once_only() -> None
 
 
 def test_the_page_shows_what_happens() -> None:
-    text = PAGE.read_text()
     names: dict[str, Any] = {}
-    for found in re.finditer(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", text, re.S):
-        lines = text[: found.start(1)].count("\n")
-        code = compile("\n" * lines + found[1], str(PAGE), "exec")
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            try:
-                exec(code, names)
-            except UserError as error:
-                print(error)
-        assert printed.getvalue() == (found[2] or ""), found[1]
+    for printed, shown in programs(PAGE, names):
+        assert printed == shown
     assert cr.gradcheck(names["form"], *drawn([(2,), (2, 3), (3,)]), order=2).error < 1e-5

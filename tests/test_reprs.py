@@ -19,7 +19,7 @@ from chainrule.compiler.report import PassReport, PassReports
 from chainrule.cpu.runtime.limits import Limits
 from chainrule.cpu.runtime.profile import KernelRow, ProgramProfile
 from chainrule.cpu.runtime.program import ArenaPlan, ArenaRow, Program
-from chainrule.grad import Gradcheck, LocalKind
+from chainrule.grad import Difference, Gradcheck, LocalKind
 from chainrule.graph.tables import Contents, Table
 from chainrule.nn.summary import Field, LayerSummary, Summary
 from chainrule.optim.optimizer import Group
@@ -111,6 +111,9 @@ class Examples:
         w = cr.tensor(LARGE[:2], requires_grad=True)
         return cr.explain((w * w).sum())
 
+    def audited(self) -> lens.Audit:
+        return cr.audit(lambda: (self.w[:2] * 2).sum())
+
     def program(self) -> Program:
         f = cr.compile(lambda x: ((x * self.w).exp().sum(3) @ self.w[0, 0]).mean())
         f(LARGE)
@@ -183,6 +186,9 @@ class Examples:
             graph.TensorType: lambda: self.w.type,
             graph.inside_module: lambda: graph.inside_module("features.0", "Conv2d"),
             graph.originating_from: lambda: graph.originating_from(self.w.node.origin),
+            Difference: lambda: Difference(1.0, 1.1, 2.0, 1e-9, 5, 6),
+            lens.Audit: self.audited,
+            lens.AuditRow: lambda: self.audited().worst,
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
             formats.Converted: lambda: formats.Converted(Path("a.safetensors"), 2, 10, ("float32",)),
@@ -277,7 +283,7 @@ def test_what_a_public_class_shows(kind: type, examples: Examples) -> None:
 
 def test_what_people_print_are_tables() -> None:
     tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck)
-    tables += (train.Evaluation, train.RateSweep, train.Suspects)
+    tables += (lens.Audit, train.Evaluation, train.RateSweep, train.Suspects)
     assert all(issubclass(one, Table) for one in tables)
 
 

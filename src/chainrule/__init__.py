@@ -115,6 +115,7 @@ __all__ = [
     "arange",
     "argsort",
     "atan",
+    "audit",
     "bfloat16",
     "bool_",
     "ceil",
@@ -209,10 +210,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the names in ``_LATER``; a test compares the two
     from chainrule import data, formats, lens, models, nn, optim, train
+    from chainrule.lens.audit import audit
     from chainrule.lens.explain import explain
     from chainrule.nn.saving import load, save
 
 _LATER = {
+    "audit": "chainrule.lens.audit",
     "data": "chainrule.data",
     "explain": "chainrule.lens.explain",
     "formats": "chainrule.formats",

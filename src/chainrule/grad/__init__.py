@@ -3,5 +3,20 @@
 from chainrule.grad.backprop import backprop, refuse_freed
 from chainrule.grad.gradcheck import Gradcheck, gradcheck
 from chainrule.grad.local import LocalKind, local_diagonal, local_kind, local_row
+from chainrule.grad.node_check import Difference, compared, computed, in_float64, passed_back
 
-__all__ = ["Gradcheck", "LocalKind", "backprop", "gradcheck", "local_diagonal", "local_kind", "local_row", "refuse_freed"]
+__all__ = [
+    "Difference",
+    "Gradcheck",
+    "LocalKind",
+    "backprop",
+    "compared",
+    "computed",
+    "gradcheck",
+    "in_float64",
+    "local_diagonal",
+    "local_kind",
+    "local_row",
+    "passed_back",
+    "refuse_freed",
+]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chainrule.arguments import explained
+from chainrule.lens.audit import Audit, AuditRow
 from chainrule.lens.explain import Explanation, explain
 from chainrule.lens.expression import parse_expression, parse_values
 from chainrule.lens.rows import Edge, Row, Step, Summand
 
 __all__ = [
+    "Audit",
+    "AuditRow",
     "Edge",
     "Explanation",
     "Row",
