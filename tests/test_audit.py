@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
@@ -151,6 +151,7 @@ def test_what_is_right_is_never_called_wrong(names: list[str], size: float, seed
         return x
 
     x = np.random.default_rng(seed).standard_normal(7) * size
+    assume(np.abs(f(cr.tensor(x)).numpy()).max() < 1e30)  # beyond, right rules overflow
     result = of_leaf(f, x, seed=seed)
     assert result.passed, str(result)
 
@@ -228,7 +229,7 @@ def test_a_loss_that_uses_gradients_and_batches_of_any_structure() -> None:
         assert w.grad is not None
         return (w * batch["x"][0] * w.grad).sum() * scale + penalty * (w**2).sum()
 
-    result = cr.audit(loss, {"x": [np.ones(2, np.float32)]}, 0.5, penalty=0.1)
+    result = cr.audit(loss, {"x": [np.ones(2, np.float32)]}, 0.5, 0.1)
     assert result.passed
     assert result.nodes >= 5
 

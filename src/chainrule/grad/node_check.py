@@ -13,7 +13,7 @@ tie of a maximum) or a jump (rounding): u is 0 there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from chainrule.ops.primitive import Primitive
 Values = dict[Node, Array]
 _STEP = 1e-5  # relative; the error of central differences, about step^2 + 1e-16 / step, is least near 1e-5
 _FINE = 32  # by how much smaller the step is that tells a kink from curvature
+_EXACT = 1e-7  # a relative error that needs no other step
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -67,7 +68,8 @@ class Difference:
     """What a node passes back to an input (``passed``) and what finite differences say (``expected``), along one direction.
 
     ``scale`` is the size of such products for this node, ``noise`` what rounding may contribute to ``expected``. ``smooth`` of
-    the node's ``elements`` have a slope here; the others stand at a kink or a jump, and are left out.
+    the node's ``elements`` have a slope here; the others stand at a kink or a jump, and are left out. ``settled`` is false if
+    smaller steps still made the difference smaller.
     """
 
     passed: float
@@ -76,6 +78,7 @@ class Difference:
     noise: float
     smooth: int
     elements: int
+    settled: bool = True
 
     @property
     def error(self) -> float:
@@ -85,11 +88,18 @@ class Difference:
             return np.inf
         return 0.0 if apart == 0 else apart / self.scale if self.scale else np.inf
 
+    @property
+    def doubt(self) -> float:
+        """The relative error, or what rounding may contribute to it, whichever is larger."""
+        return max(self.error, self.noise / self.scale) if self.scale else self.error
+
     def is_decided(self, tolerance: float) -> bool:
         """Whether finite differences can tell right from wrong here, up to an error of ``tolerance``."""
         if not self.smooth or (self.smooth < self.elements and not np.isfinite(self.passed)):
             return False
-        return self.error <= tolerance or not np.isfinite(self.error) or abs(self.passed - self.expected) > self.noise
+        if self.error <= tolerance or not np.isfinite(self.error):
+            return True
+        return self.settled and abs(self.passed - self.expected) > self.noise
 
 
 def passed_back(node: Node) -> tuple[Node, list[Node | None]]:
@@ -107,37 +117,36 @@ def compared(
     """The comparison for input ``place`` of ``node``, whose rule makes ``downstream`` from ``upstream``; None stands for 0.
 
     Where an input is so small beside the output that rounding there hides its influence, larger steps are tried, and smaller
-    ones where the difference is larger than rounding explains.
+    ones where f bends much. A rule that is wrong stays wrong with any of them.
     """
     x, z = values[node.inputs[place]], values[node]
-    direction = rng.standard_normal(x.shape) * np.maximum(np.abs(x), 1e-3 * (_size(x) or 1e3))
+    direction = rng.standard_normal(x.shape) * np.where(x == 0, 1e-3 * (_size(x) or 1e3), np.abs(x))
     weights = rng.standard_normal(z.shape)
     function = _function(node, place, values)
 
-    def along(direction: Array) -> Difference:
+    def along(direction: Array, length: float) -> Difference:
+        """The comparison with steps of this ``length``, relative to the usual one."""
+        direction = direction * length
         slope, smooth = _slopes(function, x, z, direction)
         sent = np.where(smooth, weights, 0.0)
         gradient = np.zeros(x.shape) if downstream is None else computed([downstream], {**values, upstream: sent})[downstream]
         terms, parts = sent * np.where(smooth, slope, 0.0), gradient * direction
         noise = _rounding(float(np.linalg.norm(sent * np.where(smooth, z, 0.0))))
         scale = max(float(np.linalg.norm(terms)), float(np.linalg.norm(parts)), abs(float(terms.sum())))
-        return Difference(float(parts.sum()), float(terms.sum()), scale, noise, int(smooth.sum()), z.size)
+        passed, expected = float(parts.sum()), float(terms.sum())
+        return Difference(passed / length, expected / length, scale / length, noise / length, int(smooth.sum()), z.size)
 
     with np.errstate(all="ignore"):
-        best = along(direction)
-        for longer in (1e3 * direction, rng.standard_normal(x.shape) * _size(z)):
-            if best.noise <= 1e-8 * best.scale or not best.smooth:
-                break
-            found = along(longer)
-            if found.smooth >= best.smooth and found.noise * best.scale < best.noise * found.scale:
-                best = found
-        for shorter in (1 / 8, 1 / 64):
-            if best.error <= 1e-7:
-                break
-            found = along(shorter * direction)  # where f bends much; it does not help a rule that is wrong
-            if found.smooth >= best.smooth and found.error < best.error and found.noise <= 1e-6 * found.scale:
-                best = found
-        return best
+        best = along(direction, 1.0)
+        longer = [(direction, 1e3), (rng.standard_normal(x.shape) * _size(z), 1.0)] if best.noise > _EXACT * best.scale else []
+        last = best
+        for other, length in [*longer, *((direction, 8.0**-power) for power in range(1, 5))]:
+            if best.doubt <= _EXACT or not best.smooth:
+                return best
+            before, last = last, along(other, length)
+            if last.smooth >= best.smooth and last.doubt < best.doubt / 2:
+                best = last
+        return replace(best, settled=last.error > before.error / 4)
 
 
 def _rounding(size: float) -> float:
@@ -146,8 +155,10 @@ def _rounding(size: float) -> float:
 
 
 def _size(x: Array) -> float:
+    """The root of the mean square of the finite elements; computed so that no square overflows."""
     finite = x[np.isfinite(x)]
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+    largest = float(np.abs(finite).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((finite / largest) ** 2))) if largest else 0.0
 
 
 def _slopes(function: Callable[[Array], Array], x: Array, z: Array, direction: Array) -> tuple[Array, Array]:
@@ -159,7 +170,10 @@ def _slopes(function: Callable[[Array], Array], x: Array, z: Array, direction: A
     if doubtful.any():  # curvature makes the slopes differ too, but in proportion to the step
         step = _STEP / _FINE
         near = np.abs((function(x + step * direction) - z) / step - (z - function(x - step * direction)) / step)
-        smooth |= doubtful & (near * _FINE <= 2 * apart) & (near * _FINE >= apart / 2)
+        wild = np.maximum(np.abs(right), np.abs(left)) * _STEP > 0.1 * _size(
+            z
+        )  # as where a step goes through periods of a sine
+        smooth |= doubtful & (near * _FINE <= 2 * apart) & (near * _FINE >= apart / 2) & ~wild
     return (right + left) / 2, smooth
 
 

@@ -120,8 +120,8 @@ class Audit(Table):
 
 
 @explained
-def audit(loss_function: Callable[..., Tensor], *batch: Any, tolerance: float = 1e-5, seed: int = 0, **options: Any) -> Audit:
-    """Check at every node of ``loss_function(*batch, **options)`` that what it passes back is upstream x local.
+def audit(loss_function: Callable[..., Tensor], *batch: Any, tolerance: float = 1e-5, seed: int = 0) -> Audit:
+    """Check at every node of ``loss_function(*batch)`` that what it passes back is upstream x local.
 
     Each node is held against finite differences, in float64 whatever the dtypes are, with a random upstream gradient along a
     random direction. Nodes are those between the loss and what asks for a gradient: the parameters of the models that the
@@ -146,17 +146,17 @@ def audit(loss_function: Callable[..., Tensor], *batch: Any, tolerance: float = 
     rng = np.random.default_rng(whole_number("audit: seed", seed, at_least=0))
     if ops.is_tracing():
         raise UserError("audit: needs numbers, and a traced function has none yet: call it outside, on the plain function")
-    call = Call(batch, options)
+    call = Call(batch, {})
     name = getattr(loss_function, "__name__", "loss_function")
-    misfit = misfit_of(loss_function, batch, options, name)
+    misfit = misfit_of(loss_function, batch, {}, name)
     if misfit is not None:
         raise misfit
     with tracing() as trace, ops.history("gradients"):
         inputs = [
             given.stand_in(trace, label) for given, label in zip(call.inputs, call.input_names(loss_function), strict=True)
         ]
-        args, named = call.with_inputs(inputs)
-        loss = loss_function(*args, **named)
+        args, _ = call.with_inputs(inputs)
+        loss = loss_function(*args)
         _check(loss, name)
         graph = Graph(loss.node)
         refuse_outside(f"audit: {name}", graph.nodes)
