@@ -314,24 +314,21 @@ class _Body:
 
     def value(self, node: Node, index: IndexMap) -> int:
         """The number of the instruction that gives ``node`` at a point. Without recursion, as chains of nodes can be long."""
-        stack = [(node, index, False)]
+        made = self.made
+        stack: list[tuple[Node, IndexMap, list[tuple[Node, IndexMap]] | None]] = [(node, index, None)]
         while stack:
-            current, at, ready = stack.pop()
-            if (current, at) in self.made:
+            current, at, sources = stack.pop()
+            if (current, at) in made:
                 continue
-            if current in self.own and at == self.cluster.maps[current]:
-                sources = self._sources(current, at)
-            elif self._is_boundary(current):
-                self.made[current, at] = self._boundary(current, at)
-                continue
+            if sources is not None:
+                made[current, at] = self._instruction(current, at, sources)
+            elif self._is_boundary(current) and not (current in self.own and at == self.cluster.maps[current]):
+                made[current, at] = self._boundary(current, at)
             else:
                 sources = self._sources(current, at)
-            if ready:
-                self.made[current, at] = self._instruction(current, at, sources)
-            else:
-                stack.append((current, at, True))
-                stack.extend((source, source_at, False) for source, source_at in sources)
-        return self.made[node, index]
+                stack.append((current, at, sources))
+                stack.extend([(*source, None) for source in sources])
+        return made[node, index]
 
     def _is_boundary(self, node: Node) -> bool:
         """Whether the cluster reads ``node`` from memory."""

@@ -92,6 +92,9 @@ def key_of(node: Node) -> Any:
         if node.operation is CONSTANT and node.value is not None and node.size <= 64:
             return ("constant", str(node.type), np.ascontiguousarray(node.value).tobytes())
         return ("leaf", id(node))
-    attributes = tuple((name, str(value)) for name, value in sorted(node.attributes.items()))
+    given = node.attributes
+    attributes = tuple([(name, str(given[name])) for name in sorted(given)]) if given else ()
     inputs = [id(source) for source in node.inputs]
-    return (node.operation.name, tuple(sorted(inputs) if node.operation in _SYMMETRIC else inputs), attributes)
+    if node.operation in _SYMMETRIC:
+        inputs.sort()
+    return (node.operation.name, tuple(inputs), attributes)

@@ -77,6 +77,7 @@ class Kernel:
         if known is None:
             module = self.generate(target, UNNAMED)
             known = f"{self.family}_{hashlib.sha256(module.text().encode()).hexdigest()[:24]}", tuple(module.parameters)
+            module.functions.clear()  # which refer to the module, too: so the text is freed now, without the collector
             _names.keep(key, known)
         return replace(self, name=known[0], parameters=known[1])
 

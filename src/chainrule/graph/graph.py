@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from chainrule.graph.node import Node
 
 
-def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] = lambda node: True) -> list[Node]:
+def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] | None = None) -> list[Node]:
     """Every node that ``outputs`` depend on, each after its inputs; iterative, so a chain of 100,000 nodes is fine.
 
-    Only nodes for which ``follow`` holds are listed and walked through.
+    If ``follow`` is given, only nodes for which it holds are listed and walked through.
     """
     order: list[Node] = []
     seen: set[Node] = set()
     for output in outputs:
-        if output in seen or not follow(output):
+        if output in seen or not (follow is None or follow(output)):
             continue
         seen.add(output)
         stack = [(output, iter(output.inputs))]
         while stack:
             node, inputs = stack[-1]
             for input_node in inputs:
-                if input_node not in seen and follow(input_node):
+                if input_node not in seen and (follow is None or follow(input_node)):
                     seen.add(input_node)
                     stack.append((input_node, iter(input_node.inputs)))
                     break

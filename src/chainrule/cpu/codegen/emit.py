@@ -29,18 +29,21 @@ def vector(lanes: int, element: str) -> str:
     return element if lanes == 1 else f"<{lanes} x {element}>"
 
 
+@functools.lru_cache(maxsize=512)  # this and the next two are asked several times for each instruction
 def element_of(type_: str) -> str:
     """Return the element type of a vector type, or a scalar type itself: ``float`` for ``<8 x float>``."""
     match = _VECTOR.fullmatch(type_)
     return match[2] if match else type_
 
 
+@functools.lru_cache(maxsize=512)
 def lanes_of(type_: str) -> int:
     """Return the number of lanes of a vector type; 1 for a scalar type."""
     match = _VECTOR.fullmatch(type_)
     return int(match[1]) if match else 1
 
 
+@functools.lru_cache(maxsize=512)
 def is_floating(type_: str) -> bool:
     """Return whether the elements of a scalar or vector type are ``float`` or ``double``."""
     return element_of(type_) in ("float", "double")
@@ -298,10 +301,10 @@ class Function:
         self._lines: list[str] = []
         self._count = 0
         self._returned = "ret void"
-        self.parameters = {parameter: Value(self, f"%{parameter}", type_.split()[0]) for type_, parameter in parameters}
+        self._types = {parameter: type_.split()[0] for type_, parameter in parameters}
 
     def __getitem__(self, parameter: str) -> Value:
-        return self.parameters[parameter]
+        return Value(self, f"%{parameter}", self._types[parameter])
 
     def text(self) -> str:
         """Return the function as LLVM IR."""
@@ -315,7 +318,8 @@ class Function:
 
     def op(self, instruction: str, type_: str) -> Value:
         """Append any instruction whose result is a value of ``type_``; returns that value."""
-        name = self._name()
+        self._count += 1
+        name = f"%.{self._count}"
         self._lines.append(f"  {name} = {instruction}")
         return Value(self, name, type_)
 
@@ -325,6 +329,8 @@ class Function:
 
     def number(self, number: float, type_: str) -> Value:
         """Return a constant of ``type_``; in a vector, every lane has the same number."""
+        if type_ == "i64":  # most of them
+            return Value(self, str(int(number)), type_)
         element, lanes = element_of(type_), lanes_of(type_)
         written = literal(number, element)
         return Value(self, written if lanes == 1 else f"<{', '.join([f'{element} {written}'] * lanes)}>", type_)

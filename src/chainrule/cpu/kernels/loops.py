@@ -65,8 +65,11 @@ def _depths(nest: Nest) -> list[int]:
     depths: list[int] = []
     for one in nest.body:
         strides = one.access.strides if one.access else one.attribute("strides") if one.name == "index" else ()
-        own = max((axis for axis, stride in enumerate(strides) if stride and nest.sizes[axis] > 1), default=-1)
-        depths.append(max([own, *(depths[i] for i in one.inputs)]))
+        depth = max([depths[i] for i in one.inputs], default=-1)
+        for axis, stride in enumerate(strides):
+            if stride and axis > depth and nest.sizes[axis] > 1:
+                depth = axis
+        depths.append(depth)
     return depths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,20 +60,22 @@ def row_blocking(
         itemsize: the bytes of an element.
         whole_periods: whether only multiples of ``period`` are allowed.
     """
-    weight_bytes = groups * depth * panels.padded * itemsize
+    padded, lanes, count = panels.padded, panels.lanes, panels.count
+    weight_bytes = groups * depth * padded * itemsize
     weight_speed = 5 if weight_bytes > _CACHE_BYTES else 48  # bytes per cycle, from the L3 or the L2 cache
 
     def columns(block: int) -> int:
         """Return the number of blocks of columns: more than 1 if blocks of ``block`` rows give too few units."""
         missing = -(-WANTED_UNITS // -(-rows // block))
-        return min(panels.count, missing) if groups == 1 and weight_bytes > _CACHE_BYTES else 1
+        return min(count, missing) if groups == 1 and weight_bytes > _CACHE_BYTES else 1
 
+    @functools.cache
     def cycles(block: int) -> float:
         """Return the cycles of all units of a block of rows.
 
         They are taken by the products (two vectors per cycle), the units' own data, and the weight.
         """
-        products = steps(block) * groups * panels.padded / (2 * panels.lanes)
+        products = steps(block) * groups * padded / (2 * lanes)
         own = block * row_bytes + border_bytes
         spilled = max(0, own - _CACHE_BYTES)
         return products + columns(block) * (own / 16 + 500) + spilled / 4 + weight_bytes / weight_speed
