@@ -29,12 +29,22 @@ CHANNELS_LAST: Order = (0, 2, 3, 1)
 """The order in which images, whose axes are (batch, channel, row, column), are stored."""
 
 
+class Orders(dict[Node, Order]):
+    """For each value that may be stored, the order of its axes in memory, which stays as it is once it is set."""
+
+    def __init__(self) -> None:
+        self.known: dict[Node, tuple[int, Strides] | None] = {}  # what ``_places`` has found
+
+    def __repr__(self) -> str:
+        return f"<Orders of {len(self)} values>"
+
+
 @dataclass
 class Layout:
     """The result of the pass: the graph with copies, the order of the axes of every value, and the number of copies."""
 
     graph: Graph
-    orders: dict[Node, Order]
+    orders: Orders
     copies: int
 
     def strides(self, node: Node) -> tuple[int, Strides] | None:
@@ -45,19 +55,21 @@ class Layout:
         return _places(node, self.orders)
 
 
-def _places(node: Node, orders: dict[Node, Order]) -> tuple[int, Strides] | None:
+def _places(node: Node, orders: Orders) -> tuple[int, Strides] | None:
     """See ``Layout.strides``."""
-    chain = []
-    while is_movement(node):
+    known, chain = orders.known, []
+    while node not in known:
         chain.append(node)
+        if not is_movement(node):
+            break
         node = node.inputs[0]
-    start, strides = 0, dense_strides(node.shape, orders[node])
-    for movement in reversed(chain):
-        places = moved(movement, start, strides)
-        if places is None:
-            return None
-        start, strides = places
-    return start, strides
+    for node in reversed(chain):
+        if not is_movement(node):
+            known[node] = 0, dense_strides(node.shape, orders[node])
+        else:
+            places = known[node.inputs[0]]
+            known[node] = None if places is None else moved(node, *places)
+    return known[node]
 
 
 def _source(node: Node) -> Node:
@@ -102,7 +114,7 @@ class _Chooser:
     def __init__(self, graph: Graph, stored_naturally: set[Node]) -> None:
         self.graph, self.stored_naturally = graph, stored_naturally
         self.consumers = graph.consumers()
-        self.orders: dict[Node, Order] = {}
+        self.orders = Orders()
         self.new: dict[Node, Node] = {}
         self.copied: dict[tuple[Node, Order], Node] = {}
 
@@ -246,7 +258,7 @@ class _Chooser:
         return node if _places(node, self.orders) is not None else self._copy(node, natural(node.ndim))
 
 
-def packing(node: Node, orders: dict[Node, Order], transposed: bool) -> int:
+def packing(node: Node, orders: Orders, transposed: bool) -> int:
     """The number of elements to copy before a matrix product can run, as the rows of its right factor must be contiguous.
 
     ``transposed`` is for the product computed as (right^T left^T)^T, whose right factor is the transposed left one.

@@ -64,8 +64,8 @@ class Rewriter:
             if inputs != node.inputs:
                 node = node.over(inputs)
             keys.append(key_of(node))
-            if keys[-1] in self._known:
-                known = self._known[keys[-1]]
+            known = self._known.get(keys[-1])
+            if known is not None:
                 self.changed += known is not node
                 node = known
                 break

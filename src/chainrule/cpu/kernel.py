@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chainrule.recent import Recent
@@ -79,7 +79,11 @@ class Kernel:
             known = f"{self.family}_{hashlib.sha256(module.text().encode()).hexdigest()[:24]}", tuple(module.parameters)
             module.functions.clear()  # which refer to the module, too: so the text is freed now, without the collector
             _names.keep(key, known)
-        return replace(self, name=known[0], parameters=known[1])
+        name, parameters = known
+        return Kernel(
+            self.family, self.signature, self.generate, self.units, self.scratch_bytes, self.operations, self.bytes,
+            self.direct_operations, name, parameters,
+        )  # fmt: skip
 
     def text(self, target: Target) -> str:
         """Generate the code of a named kernel for ``target``, as LLVM IR; only where ``generate`` is set."""
