@@ -307,6 +307,8 @@ def test_pixels_that_are_whole_numbers_are_found_too() -> None:
     found = only(lint(plain(), pixels, loss=lambda x, y: F.cross_entropy(x, y)))
     assert found.name == "unnormalised-inputs"
     assert "argument images, goes from 0 to 255" in found.what
+    padded = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(25, 4))
+    assert only(lint(padded, pixels.astype(np.float32))).name == "unnormalised-inputs"
 
 
 def test_the_layer_is_named_at_which_activations_vanish_or_explode() -> None:

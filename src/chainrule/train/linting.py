@@ -18,7 +18,7 @@ from chainrule.train.graph_faults import graph_faults
 from chainrule.train.loss_trace import Given, LossTrace, as_optimizers, cut, state_kept, trace_loss
 from chainrule.train.scale_faults import scale_faults, work
 
-_MOST_WORK = 8_000_000
+_MOST_WORK = 2_000_000
 """Multiply-adds of the forward pass that signals are measured by, if that leaves two examples."""
 _LEAST_EXAMPLES = 2
 

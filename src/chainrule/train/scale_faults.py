@@ -51,12 +51,20 @@ def scale_faults(traced: LossTrace) -> Iterator[Finding]:
     skips = work(traced) > _MUCH_WORK and _longest_run(traced, layers) <= _SHORT_RUN
     with np.errstate(all="ignore"):
         values = traced.values_of([data] if skips else [data, *layers])
-        if peeled(data).operation is INPUT:
-            yield from _input_range(first, peeled(data).label, values[data])
+        if (argument := _as_passed(data)).operation is INPUT:
+            yield from _input_range(first, argument.label, values[data])
         before = _signal(values[data], traced.examples)
         signals = [] if skips else [(layer, _signal(values[layer], traced.examples)) for layer in layers]
     if before and math.isfinite(before):  # otherwise the examples are all alike, or not finite
         yield from _signals_out_of_range(signals, before)
+
+
+def _as_passed(data: Node) -> Node:
+    """The argument that ``data`` is, padded, cut out or pooled, but not scaled; or what it was computed by."""
+    node = peeled(data)
+    while node.operation.name in ("pad", "slice", "flip", "max_pool2d"):
+        node = peeled(node.inputs[0])
+    return node
 
 
 def _longest_run(traced: LossTrace, layers: Container[Node]) -> int:
