@@ -302,10 +302,10 @@ NOT_MADE_BY_USERS = {
     *("Audit", "AuditRow"),  # what audit() gives
     *(
         "BadNode",
+        "Capsule",
+        "NotFiniteError",
         "Comparison",
         "Evaluation",
-        "Finding",
-        "Findings",
         "Prediction",
         "RateSweep",
         "StepReport",

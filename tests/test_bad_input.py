@@ -662,7 +662,7 @@ def test_splits_with_other_classes() -> None:
 
 
 def test_a_loss_that_becomes_nan(data: Path, tmp_path: Path) -> None:
-    options = ("--data", data, "--lr", 1e9, "--batch-size", 8, "--out", tmp_path / "run", "--epochs", 2)
+    options = ("--data", data, "--lr", 1e9, "--batch-size", 8, "--out", tmp_path / "run", "--epochs", 2, "--on-nan", "stop")
     message = refused("train", *options)
     assert message.startswith("the loss became nan at step ")
     assert message.endswith(": training diverged; nothing was saved yet. Try a smaller learning rate than --lr 1e+09")
@@ -687,7 +687,8 @@ def test_weights_that_diverge_in_the_last_step(data: Path, tmp_path: Path, monke
         return loss
 
     monkeypatch.setattr(trainer.Trainer, "step", last)
-    message = refused("train", "--data", data, "--epochs", 2, "--out", tmp_path / "run", "--batch-size", 24)
+    options = ("--epochs", 2, "--batch-size", 24, "--on-nan", "stop")
+    message = refused("train", "--data", data, "--out", tmp_path / "run", *options)
     assert message.startswith(
         "the loss on the test images became nan after epoch 2: training diverged; the last checkpoint is in"
     )

@@ -211,6 +211,7 @@ def test_help_names_every_subcommand_and_nothing_at_all_shows_it() -> None:
         "image-mode",
         "workers",
         "checkpoint-every",
+        "on-nan",
     ],
 )
 def test_help_of_train_names_every_option(option: str) -> None:

@@ -269,18 +269,6 @@ def test_labels_of_all_data_are_looked_at() -> None:
     assert "the label 4 in row 32 is out of range: the scores have 4 classes" in found.what
 
 
-def test_whole_numbers_that_are_no_labels_may_be_alike() -> None:
-    model = plain()
-
-    def loss(images: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-        return F.cross_entropy(model(images) * lengths.astype("float32").reshape(32, 1), labels)
-
-    assert train.lint(loss, IMAGES, LABELS, np.full(32, 7)) == Findings()
-    found = only(train.lint(loss, IMAGES, LABELS * 0 + 2, np.full(32, 7)))
-    assert (found.name, found.place, found.what) == ("one-class-only", "argument labels", "all 32 labels of the batch are 2")
-    assert train.lint(loss, IMAGES[:8], LABELS[:8] * 0, np.full(8, 7)).names == ("does-not-run",)
-
-
 def test_a_batch_of_one_says_what_will_happen() -> None:
     cells = data.ArrayDataset(np.zeros((33, 1, 8, 8), np.uint8), np.append(LABELS, 0))
     spatial = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 4))

@@ -39,6 +39,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image_folder(folder / "photos")
     done("train", "--data", folder / "patterns", "--model", "mlp", "--epochs", 1, "--out", folder / "run")
     (folder / "file").write_text("text")
+    worst = ("--model", "mlp", "--epochs", 2, "--batch-size", 8, "--lr", 1e30, "--out", folder / "bad")
+    assert "Look at it again with: " in command("train", "--data", folder / "patterns", *worst).err
     return folder
 
 
@@ -62,7 +64,7 @@ def odd_values(place: Path) -> list[str]:
 
 
 PICKLED = Path(__file__).parent / "expected" / "torch_files" / "views.pth"
-COMMANDS = ("train", "lr", "evaluate", "compare", "blame", "predict", "models", "summary", "explain", "convert")
+COMMANDS = ("train", "lr", "evaluate", "compare", "blame", "predict", "models", "summary", "explain", "replay", "convert")
 
 
 def usual(place: Path) -> dict[str, dict[str, str]]:
@@ -76,6 +78,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "predict": {"run": str(place / "run"), "images": str(place / "photos/cat/0.png")},
         "models": {},
         "summary": {},
+        "replay": {"capsule": str(place / "bad" / "capsule.safetensors")},
         "explain": {"expression": "w * 2", "values": "w=1"},
         "convert": {"file": str(PICKLED), "out": "converted.safetensors"},
     }

@@ -223,6 +223,9 @@ class Examples:
             Trace: Trace,
             train.BadNode: lambda: train.first_bad_node(lambda x: (self.w * x).sum(), np.full(LARGE.shape, np.inf, np.float32)),
             train.Comparison: lambda: train.Comparison([run_record()], {}, []),
+            train.Capsule: lambda: train.Capsule(
+                train.Config(), ["a", "b"], 3, 0, 2, "the loss became nan", "photos", np.arange(2), LARGE[:2], np.arange(2), {}
+            ),
             train.Config: train.Config,
             train.Evaluation: lambda: train.Evaluation(
                 0.5, np.eye(100, dtype=np.int64) + 1, [f"class {i}" for i in range(100)]

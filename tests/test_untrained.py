@@ -67,7 +67,7 @@ def test_the_operation_that_passes_no_gradient_is_named(between: Any, way: str) 
     found = only(untrained(Net(between)))
     assert (found.name, found.place) == ("behind-blocker", "first.weight, first.bias")
     assert found.what.startswith(f"no gradient: the way from the loss leads through {way}")
-    assert ", at layer Net (test_untrained.py:" in found.what
+    assert "(at layer Net (test_untrained.py:" in found.what
     assert found.remedy == "leave that out, or freeze what lies behind it"
 
 
@@ -98,7 +98,7 @@ def test_layers_that_are_not_called_and_results_that_lead_nowhere() -> None:
     model.between.register_forward_hook(in_vain)
     found = untrained(model)
     assert found.names == ("no-path-to-loss", "never-used")
-    assert found[0].what.startswith("no gradient: no result leads to the loss, at layer extra, Linear (test_untrained.py:")
+    assert found[0].what.startswith("no gradient: no result leads to the loss (at layer extra, Linear (test_untrained.py:")
     assert found[1].place.startswith("layer extra, Linear (test_untrained.py:")
     assert found[1].what == "the result of add, float32[16, 5], is computed and never used"
 
@@ -185,7 +185,7 @@ def test_weights_of_0_are_a_cause_only_where_they_stay_0() -> None:
     assert untrained(model) == Findings(), "they get a gradient, and change in the first step"
     found = only(untrained(Net(lambda h: h * 0.0 + 1.0)))
     assert (found.name, found.place) == ("zero-gradient", "first.weight, first.bias")
-    assert "it is multiplied by a constant 0, at layer Net (test_untrained.py:" in found.what
+    assert "it is multiplied by a constant 0 (at layer Net (test_untrained.py:" in found.what
     model = Net(lambda h: F.relu(h - 1e6))
     model.last.weight.assign(np.zeros((3, 5)))
     assert any("all of last.weight behind it are 0, and stay so" in one.what for one in untrained(model))

@@ -37,7 +37,10 @@ from terminal import on_terminal, plain
 
 WIDTHS = (120, 80, 60, 40)
 NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?%?(?![\w.])")
-TO_COPY = re.compile(r"^ *(Resume with:|use it:|test it:|weights:|curves:|run folder:|drawing:|/|\S+ -m chainrule )")
+TO_COPY = re.compile(
+    r"^ *((Resume|Look at it again|Go on without it) with:|use it:|test it:|weights:|curves:|run folder:|drawing:|/"
+    r"|\S+ -m chainrule )"
+)
 
 PARTED = re.compile(r"\b(accuracy|loss|seed|step|epoch|rate|got|x)$|[=*(]$|\[default:$")
 LONG_NAMES = (
@@ -91,7 +94,10 @@ PRINTED += [
 ]
 PRINTED += [
     ["--help"],
-    *([name, "--help"] for name in ("train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "convert")),
+    *(
+        [name, "--help"]
+        for name in ("train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "replay", "convert")
+    ),
     ["--version"],
 ]
 
@@ -455,7 +461,7 @@ def test_examples_of_help_can_be_copied() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize(
-    "subcommand", ["train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "convert"]
+    "subcommand", ["train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "replay", "convert"]
 )
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])

@@ -6,7 +6,7 @@ import re
 
 from chainrule.graph.wrapping import wrapped
 
-_COMMAND = re.compile(r"(Then r|R)esume with: ")
+_COMMAND = re.compile(r"((Then r|R)esume|Look at it again|Go on without it) with: ")
 _CARET = re.compile(r" +\^")
 _INDENT = 2
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
 _MUCH_WAITING = 0.1  # of the training time, for the loader
+_MOST_SKIPPED = 10
 _LEAST_BAR = 10  # characters
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
 
@@ -155,6 +156,11 @@ class ConsoleWatcher:
             for line in (*wrapped(f"{place}: {training}", self.console.width), *wrapped(test, self.console.width, "  ")):
                 self._say(line, whole=True)
 
+    def on_remark(self, remark: str) -> None:
+        """Leave a line with what happened."""
+        self.close()
+        self._say(remark)
+
     def close(self) -> None:
         """Take the live line away."""
         if self._live is not None:
@@ -184,6 +190,8 @@ class ConsoleWatcher:
             self._say(_how_measured(self.trainer.config, test))
         if waited := _waited(self.trainer):
             self._say(waited)
+        if skipped := _skipped(self.trainer):
+            self._say(f"\n{skipped}")
         worst_classes_table(evaluation, self.console)
         folder = self.trainer.folder
         if kept := _kept(self.trainer, self.opened.measured):
@@ -212,6 +220,17 @@ def _waited(trainer: Trainer) -> str:
         f"{100 * share:.0f}% of the training time went by waiting for images, {how}: try --workers {workers + 1}, fewer "
         "augmentations or smaller images"
     )
+
+
+def _skipped(trainer: Trainer) -> str:
+    """Which steps were left out as they were not finite."""
+    skipped = trainer.progress.skipped
+    if not skipped:
+        return ""
+    shown = ", ".join(map(str, skipped[:_MOST_SKIPPED])) + (", ..." if len(skipped) > _MOST_SKIPPED else "")
+    are = "step was" if len(skipped) == 1 else "steps were"
+    kept = f"; why, for the first: {command_line('replay', trainer.folder.capsule)}" if trainer.folder.capsule.exists() else ""
+    return f"{len(skipped)} {are} left out, with numbers that are not finite: {shown}{kept}"
 
 
 def _particulars(trainer: Trainer, measured: str) -> list[str]:

@@ -126,9 +126,18 @@ class Loader:
             )
         self._seed, self._epoch, self._batch = seed, epoch, batch
 
+    def numbers(self, epoch: int, batch: int) -> NDArray[np.int64]:
+        """The numbers in the data set of the images of a batch (B,), both counted from 0.
+
+        Raises:
+            UserError: the epoch has no such batch.
+        """
+        epoch, batch = whole_number("epoch", epoch, 0), whole_number("batch", batch, 0, len(self) - 1)
+        return self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
     def __iter__(self) -> Iterator[Batch]:
         first = self._batch
-        prepare = functools.partial(self._prepare, self._order(), self._seed, self._epoch)
+        prepare = functools.partial(self._prepare, self._order(self._epoch), self._seed, self._epoch)
         batches = self._by_threads(prepare, first) if self.workers else self._between_steps(prepare, first)
         with contextlib.closing(batches):
             for number, prepared in enumerate(batches, first):
@@ -172,11 +181,11 @@ class Loader:
         if self._batch == len(self):
             self._epoch, self._batch = self._epoch + 1, 0
 
-    def _order(self) -> NDArray[np.int64]:
-        """Image numbers in the order of the current epoch (N,)."""
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Image numbers in the order of an epoch (N,)."""
         if not self.shuffle:
             return np.arange(len(self.dataset))
-        return generator(self._seed, self._epoch, stream=0).permutation(len(self.dataset))
+        return generator(self._seed, epoch, stream=0).permutation(len(self.dataset))
 
     def _prepare(self, order: NDArray[np.int64], seed: int, epoch: int, batch: int) -> Batch:
         """One batch; may run in a thread, so it reads nothing that a loop changes."""

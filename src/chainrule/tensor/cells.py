@@ -211,13 +211,6 @@ class Cell(Tensor):
         """Set the gradient to the result of ``look``, called when ``grad`` is first read; with None, to no gradient."""
         self._gradient_now = look
 
-    def look_at_gradient(self) -> Tensor | None:
-        """What ``grad`` gives outside of traced functions, but if it is a copy of what lies in a program's memory, that is not
-        kept here."""
-        with state_lock:
-            gradient = self._gradient_now
-            return gradient() if callable(gradient) else gradient
-
     @property
     def has_gradient(self) -> bool:
         """Whether there is a gradient. Does not fetch it from the program's memory."""

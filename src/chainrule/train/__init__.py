@@ -1,6 +1,7 @@
 """Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
 
 from chainrule.train.bad_node import BadNode
+from chainrule.train.capsule import Capsule, open_capsule
 from chainrule.train.command_line import command_line
 from chainrule.train.comparison import Comparison, compare
 from chainrule.train.config import Config
@@ -13,6 +14,7 @@ from chainrule.train.opening import open_datasets, open_images
 from chainrule.train.parts import freeze
 from chainrule.train.per_sample import per_sample_gradient_norms, per_sample_measure
 from chainrule.train.predict import Prediction, TrainedModel
+from chainrule.train.recovery import NotFiniteError
 from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
 from chainrule.train.suspects import Suspects, find_suspects
@@ -23,11 +25,13 @@ from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [
     "BadNode",
+    "Capsule",
     "Comparison",
     "Config",
     "Evaluation",
     "Finding",
     "Findings",
+    "NotFiniteError",
     "Prediction",
     "RateSweep",
     "RunFolder",
@@ -50,6 +54,7 @@ __all__ = [
     "model_of_run",
     "model_of_weights",
     "next_folder",
+    "open_capsule",
     "open_datasets",
     "open_images",
     "per_sample_gradient_norms",

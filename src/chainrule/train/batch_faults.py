@@ -12,6 +12,7 @@ from chainrule.data import Loader
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.graph import Array
+from chainrule.graph.dtypes import is_integer
 from chainrule.optim import Optimizer
 from chainrule.tensor import Parameter
 from chainrule.train.findings import Finding, place_of
@@ -41,7 +42,7 @@ class Order:
         return cls(np.asarray(dataset.labels), dataset.classes, size, loader.drop_last, loader.shuffle)
 
 
-def batch_faults(given: Sequence[Given]) -> Iterator[Finding]:
+def batch_faults(given: Sequence[Given], order: Order | None) -> Iterator[Finding]:
     """Faults of the numbers of a batch."""
     for one in given:
         numbers = one.numbers
@@ -61,14 +62,11 @@ def batch_faults(given: Sequence[Given]) -> Iterator[Finding]:
                 f"all {len(numbers)} examples of the batch are the same",
                 "look at what reads them: there is nothing to tell them apart by",
             )
+        if numbers.ndim == 1 and is_integer(numbers.dtype):
+            yield from _one_class(one, order)
 
 
-def class_faults(traced: LossTrace, order: Order | None) -> Iterator[Finding]:
-    """Batches of one class: by the labels of all examples, or, where they are not known, by those of this batch."""
-    scored = {node.inputs[0] for node in traced.graph.nodes if node.operation.name == "one_hot"}
-    labels = next((one for one in traced.inputs if one.leaf in scored and one.numbers.ndim == 1 and len(one.numbers)), None)
-    if labels is None:
-        return
+def _one_class(labels: Given, order: Order | None) -> Iterator[Finding]:
     numbers, place = labels.numbers, f"argument {labels.name}"
     if order is None:
         if len(numbers) >= _ENOUGH and (numbers == numbers[0]).all():
@@ -134,7 +132,7 @@ def size_faults(traced: LossTrace, order: Order | None) -> Iterator[Finding]:
         if examples != 1:
             assert order is not None
             what = f"of {len(order.labels):,} examples in batches of {order.batch_size}, the last batch has one"
-            remedy = "choose another batch size, or leave that batch out, as a loader with drop_last=True does"
+            remedy = "make the loader with drop_last=True, or choose another batch size"
         why = "a single value has no variance, so that it is refused" if single else "it is normalised by its own statistics"
         yield Finding("batch-of-one", place_of(node.origin), f"{what}: {why}", remedy)
         return

@@ -70,7 +70,8 @@ class Progress:
     and ``metrics_checksum`` that of the metrics file so far.
 
     ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics. ``judged``
-    is the number of epochs that were evaluated.
+    is the number of epochs that were evaluated, ``skipped`` the steps, counted from 1, that were left out as they were not
+    finite.
     """
 
     step: int = 0
@@ -83,6 +84,7 @@ class Progress:
     waiting_seconds: float = 0.0
     metrics_size: int = 0
     metrics_checksum: str = ""
+    skipped: list[int] = field(default_factory=list)
 
 
 def _object(value: Any) -> str | None:
@@ -118,6 +120,7 @@ _CHECKPOINT = (
     Field("waiting_seconds", number(0)),
     Field("metrics_size", whole()),
     Field("metrics_checksum", text()),
+    Field("skipped", different(several(whole(1), "whole numbers of at least 1"))),
 )
 """What the metadata of a checkpoint say."""
 
@@ -140,11 +143,41 @@ def save_checkpoint(
     path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run, ema: EMA | None = None
 ) -> None:
     """Write all that ``load_checkpoint`` needs, atomically."""
+    tensors = state_of(model, optimizer, ema)
+    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **asdict(progress)})})
+
+
+def state_of(model: Module, optimizer: Optimizer, ema: EMA | None = None) -> dict[str, Any]:
+    """All that a step changes, as arrays, by the names that a checkpoint has for them."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in (ema.state_dict() if ema else {}).items()}
     tensors["random.state"] = default_generator.state.numpy()
-    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **asdict(progress)})})
+    return tensors
+
+
+def set_state(state: Mapping[str, Any], model: Module, optimizer: Optimizer, ema: EMA | None = None) -> None:
+    """Put back what ``state_of`` gave; averages and random numbers only if they are in it.
+
+    Raises:
+        UserError: it is of another model or optimizer.
+    """
+    parts = _parts_of(state)
+    model.load_state_dict(parts["model"])
+    optimizer.load_state_dict(parts["optimizer"])
+    if ema is not None:
+        ema.load_state_dict(parts["ema"])
+    if "state" in parts["random"]:
+        default_generator.state.assign(parts["random"]["state"])
+
+
+def _parts_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tensors of each part of a state, by what their names begin with."""
+    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}, "random": {}}
+    for name, value in state.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
 
 
 def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, ema: EMA | None = None) -> Progress:
@@ -159,10 +192,7 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, e
     progress = Progress(**facts, epoch=epoch, row=row, best=best)
     _check_sums(path, progress)
     _check_run(path, saved, run)
-    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}, "random": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = value
+    parts = _parts_of(tensors)
     if "state" not in parts["random"] or np.shape(parts["random"]["state"]) != (2,):
         raise UserError(f"{displayed(path)} lacks the state of the random numbers: it is no whole checkpoint")
     before = model.state_dict(), optimizer.state_dict()

@@ -23,6 +23,10 @@ from chainrule.train.parts import LEAST_RATE, MOST_RATE, check_pattern, rates_by
 MOST_COUNTED = 1_000_000_000
 """The largest number of epochs, images or steps: a larger one is a slip, and would train for longer than anybody waits."""
 
+ON_NAN = ("explain", "stop", "skip")
+"""What is done about a step with numbers that are not finite: its first cause is named, the training stops at once, or goes on
+without it."""
+
 _USUAL_MOMENTUM = 0.9
 
 _WHOLE = {
@@ -41,8 +45,8 @@ _TAKEN_FOR_0 = "as native code takes smaller float32 numbers for 0"
 _DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "flip_test")
 """Options that messages call by the words that are typed; others are in plain words, such as "batch size"."""
 
-_INDIFFERENT = ("workers", "silence", "checkpoint_every")
-"""Options that the weights do not depend on."""
+_INDIFFERENT = ("workers", "silence", "checkpoint_every", "on_nan")
+"""Options that the weights do not depend on, as long as all numbers are finite."""
 
 _AT_LEAST_0 = ("weight_decay", "clip_norm", "clip_value", "mixup", "cutmix")
 _SHARES = {"momentum": False, "label_smoothing": True, "ema": False}
@@ -95,6 +99,7 @@ class Config:
     workers: int | None = None
     silence: str = ""
     checkpoint_every: int = 0
+    on_nan: str = "explain"
 
     def __post_init__(self) -> None:
         check_name(self.model)
@@ -110,6 +115,7 @@ class Config:
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("precision", self.precision, PRECISIONS),
+            ("on-nan", self.on_nan, ON_NAN),
         ):
             if value not in known:
                 raise unknown_value(what, value, known)
@@ -201,7 +207,7 @@ class Config:
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The options that the weights depend on."""
+        """The options that the weights depend on, as long as all numbers are finite."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in _INDIFFERENT}
 
     def to_json(self) -> str:

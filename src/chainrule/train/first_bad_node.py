@@ -18,7 +18,7 @@ from chainrule.errors import UserError
 from chainrule.graph import CONSTANT, INPUT, Array, Node, Role, topological_order
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.names import name_of, source_line
-from chainrule.ops import broadcast, cast, reshape
+from chainrule.ops import broadcast, cast, reshape, transpose
 from chainrule.optim import Optimizer
 from chainrule.tensor import Cell, Parameter, Tensor
 from chainrule.train.bad_node import Ancestor, BadNode, Phase
@@ -294,7 +294,7 @@ class _Report:
 
 def _behind(node: Node) -> Node:
     """The node whose numbers ``node`` only repeats or arranges in another shape."""
-    while node.operation in (broadcast, cast, reshape):
+    while node.operation in (broadcast, cast, reshape, transpose):
         node = node.inputs[0]
     return node
 

@@ -12,7 +12,7 @@ from chainrule.errors import UserError
 from chainrule.graph import INPUT, leaf
 from chainrule.optim import Optimizer
 from chainrule.tensor.calls import Call
-from chainrule.train.batch_faults import Order, batch_faults, class_faults, label_faults, optimizer_faults, size_faults
+from chainrule.train.batch_faults import Order, batch_faults, label_faults, optimizer_faults, size_faults
 from chainrule.train.findings import BEFORE, Finding, Findings, silenced_names
 from chainrule.train.graph_faults import graph_faults
 from chainrule.train.loss_trace import Given, LossTrace, as_optimizers, cut, state_kept, trace_loss
@@ -74,9 +74,8 @@ def inspected(
         found += graph_faults(traced)
         found += size_faults(traced, order)
         found += label_faults(traced, order)
-        found += class_faults(traced, order)
         found += _after_a_forward_pass(function, batch, optimizers, traced, silenced)
-    found += batch_faults(_given(function, batch) if traced is None else traced.inputs)
+    found += batch_faults(_given(function, batch) if traced is None else traced.inputs, order)
     found += optimizer_faults(optimizers)
     ranks = list(BEFORE)
     found.sort(key=lambda finding: ranks.index(finding.name))

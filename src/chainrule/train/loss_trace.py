@@ -53,23 +53,20 @@ class LossTrace:
         """The size of the first axis of the first argument: of how many examples the batch is; 1 if it has no axes."""
         return next((given.numbers.shape[0] for given in self.inputs if given.numbers.ndim), 1)
 
+    def numbers(self) -> dict[Node, Array]:
+        """The numbers that stand in for leaves: those of the batch, and the present ones of cells."""
+        cells = {leaf: cell.numbers() for cell, leaf in self.trace.reads.items()}
+        return cells | {one.leaf: one.numbers for one in self.inputs}
+
     def values_of(self, wanted: Sequence[Node]) -> dict[Node, Array]:
         """The values of some nodes, computed with NumPy, node by node."""
-        order = topological_order(wanted)
-        return NodeByNode((), self._numbers(order)).values_of(wanted, order)
+        return NodeByNode((), self.numbers()).values_of(wanted, topological_order(wanted))
 
     def ranges_of(self, wanted: Sequence[Node]) -> dict[Node, Range]:
         """The ranges of numbers of some nodes and all that they depend on."""
-        order = topological_order(wanted)
-        run = NodeByNode(order, self._numbers(order))
-        run.run(len(order))
+        run = NodeByNode(topological_order(wanted), self.numbers())
+        run.run(len(run.nodes))
         return run.ranges
-
-    def _numbers(self, nodes: Iterable[Node]) -> dict[Node, Array]:
-        """The numbers that leaves among ``nodes`` stand for: those of the batch, and the present ones of cells."""
-        cells = {leaf: cell for cell, leaf in self.trace.reads.items()}
-        given = {one.leaf: one.numbers for one in self.inputs}
-        return given | {node: cells[node].numbers() for node in nodes if node in cells}
 
 
 def trace_loss(name: str, function: Callable[..., Any], batch: tuple[Any, ...]) -> LossTrace:

@@ -7,6 +7,7 @@
     model.safetensors       the weights after the latest epoch, for evaluate, predict and other programs
     curves.svg              loss and accuracy as a picture
     result.json             written at the end: the final figures and the confusion matrix
+    capsule.safetensors     a step whose numbers were not finite: see ``capsule``
     notes.txt               what a person should know of the images of a folder, with every file that is left out
     evaluation/             what `chainrule evaluate` leaves: see ``evaluation_files``
     .lock                   held by the process that trains
@@ -56,6 +57,7 @@ class RunFolder:
         self.path = path
         self.lock = FileLock(path / ".lock", f"the run {displayed(path)}")
         self.checkpoint = self.path / "checkpoint.safetensors"
+        self.capsule = self.path / "capsule.safetensors"
         self.model = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.jsonl"
         self.curves = self.path / "curves.svg"

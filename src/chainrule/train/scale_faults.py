@@ -100,8 +100,7 @@ def _signal(value: Array, examples: int) -> float:
 
 def _input_range(first: Node, argument: str, data: Array) -> Iterator[Finding]:
     """What is said of the ``data`` that a layer gets as they are passed."""
-    data = data.astype(np.float64)
-    size = math.sqrt(np.mean(data * data))
+    size = math.sqrt(np.mean(np.square(data, dtype=np.float64)))
     least, largest = float(data.min()), float(data.max())
     what = f"its input, argument {argument}, goes from {least:.3g} to {largest:.3g}"
     both = "subtract the mean and divide by the standard deviation"

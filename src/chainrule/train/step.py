@@ -51,7 +51,7 @@ class TrainingStep:
         self.model, self.optimizer, self.config, self.ema = model, optimizer, config, ema
         self.learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._mixers = [make(alpha) for make, alpha in ((Mixup, config.mixup), (CutMix, config.cutmix)) if alpha]
-        self._whole, self._part, self._finish = compile(self._step), compile(self._gradient), compile(self._update)
+        self._whole, self._part, self._finish = compile(self._step), compile(self._gradient), compile(self.update)
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class TrainingStep:
         ``on_gradients`` is called when the gradients of the whole batch are there, in ``grad`` of the parameters.
         """
         batch = self.mixed(images, labels, place)
-        parts = list(self._parts(batch))
+        parts = list(self.parts(batch))
         if len(parts) == 1:
             found = [self._whole(*parts[0])]
             if on_gradients is not None and self.config.accumulate == 1:  # otherwise they are forgotten
@@ -82,12 +82,12 @@ class TrainingStep:
 
     def first_part(self, images: Array, labels: Array, place: tuple[int, int] = (0, 0)) -> tuple[Any, ...]:
         """What ``loss`` gets of a batch, or of its first part."""
-        return next(self._parts(self.mixed(images, labels, place)))
+        return next(self.parts(self.mixed(images, labels, place)))
 
     def prepare(self, images: Array, labels: Array) -> None:
         """Compile what a batch like this takes, so that it does not count as the time of the first step."""
         if not is_reference():
-            parts = list(self._parts(Mixed(images, labels, labels, 1.0)))
+            parts = list(self.parts(Mixed(images, labels, labels, 1.0)))
             (self._whole if len(parts) == 1 else self._part).prepare(*parts[0])
 
     def mixed(self, images: Array, labels: Array, place: tuple[int, int]) -> Mixed:
@@ -99,7 +99,7 @@ class TrainingStep:
         rng = generator(self.config.seed, epoch, _MIXING + batch)
         return self._mixers[int(rng.integers(len(self._mixers)))](images, labels, rng)
 
-    def _parts(self, batch: Mixed) -> Iterator[tuple[Any, ...]]:
+    def parts(self, batch: Mixed) -> Iterator[tuple[Any, ...]]:
         """The parts that go through the model, each with its images, labels and share of the batch; in a mixture, also the
         other labels and the share of the first."""
         total, size, dtype = len(batch.images), self.config.batch_size, self.config.dtype
@@ -116,7 +116,7 @@ class TrainingStep:
         """The whole step, which gives the loss, the cross-entropy and the scores."""
         self.optimizer.zero_grad()
         found = self._gradient(*part)
-        self._update()
+        self.update()
         return found
 
     def _gradient(self, *part: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +146,7 @@ class TrainingStep:
                     cross_entropy = mean(scores, 0.0)
         return loss, cross_entropy, scores
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Clip, update the weights, forget the gradients, and take the weights into their average."""
         if self.config.clip_norm:
             optim.clip_grad_norm_(self.learning, self.config.clip_norm)

@@ -25,15 +25,29 @@ from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import write_atomically
 from chainrule.models import build
+from chainrule.nn import Module
 from chainrule.tensor.random import manual_seed
 from chainrule.train.augmentations import transforms
-from chainrule.train.checkpoint import Best, Progress, Run, Sums, load_checkpoint, load_model, save_checkpoint, save_model
+from chainrule.train.capsule import Capsule
+from chainrule.train.checkpoint import (
+    Best,
+    Progress,
+    Run,
+    Sums,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+    set_state,
+    state_of,
+)
 from chainrule.train.command_line import command_line
 from chainrule.train.curves import curves
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.first_step import FirstStep
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
+from chainrule.train.recovery import NotFiniteError, Recovery
 from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
 from chainrule.train.run_folder import RunFolder
 from chainrule.train.step import TrainingStep
@@ -55,7 +69,6 @@ class Trainer:
         self.folder = folder
         manual_seed(config.seed)
         training = prepared(config, training, test)
-        channels, height, width = training.image_shape
         self.classes = training.classes
         mean, std = mean_std(training)
         self.run: Run = {"options": config.decisive, "data": data_facts(training, test, mean, std)}
@@ -69,25 +82,35 @@ class Trainer:
             workers=config.workers,
         )
         self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
-        self.model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
-        self.model = self.model.astype(config.dtype).train()
-        check_scores(self.model, config.model, training.image_shape, len(self.classes))
-        self.loaded: tuple[str, ...] = ()
-        if not folder.checkpoint.exists():
-            initialise_from(self.model, training, normalise)
-        if config.weights and not folder.checkpoint.exists():
-            self.loaded = begin_with(self.model, config.weights, config.weights_digest, channels, len(self.classes))
+        self._normalise = normalise
+        self.model, self.loaded = self._made(initialised=not folder.checkpoint.exists())
         self.frozen = freeze(self.model, config.freeze) if config.freeze else []
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
-        self.ema = optim.EMA(self.model, config.ema, warmup=True, use_buffers=True) if config.ema else None
+        self.ema = self._average_of(self.model)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader)
         self._judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
         self._saved: int | None = None  # the step of the last checkpoint
         self.evaluation: Evaluation | None = None
+        self._recovery = Recovery(self)
+        self._last_save = time.monotonic()
+
+    def _made(self, initialised: bool) -> tuple[Module, tuple[str, ...]]:
+        """The model as it is built; if ``initialised``, as it begins its training, and what is to be said of that."""
+        config, training = self.config, self.loader.dataset
+        channels, height, width = training.image_shape
+        model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
+        model = model.astype(config.dtype).train()
+        check_scores(model, config.model, training.image_shape, len(self.classes))
+        loaded: tuple[str, ...] = ()
+        if initialised:
+            initialise_from(model, training, self._normalise)
+            if config.weights:
+                loaded = begin_with(model, config.weights, config.weights_digest, channels, len(self.classes))
+        return model, loaded
 
     def __repr__(self) -> str:
         data, folder = displayed(self.config.data), displayed(self.folder.path)
@@ -162,35 +185,46 @@ class Trainer:
     def _train(self, watcher: Watcher) -> Evaluation:
         if self.progress.epoch.images and self.progress.step % len(self.loader) == 0:
             self._end_epoch(self.progress.step // len(self.loader), watcher)  # it was stopped during that
-        last_save = time.monotonic()
+        self._last_save = time.monotonic()
         while not self.finished:
-            epoch, clock = self.epoch, Clock(self.progress, self.steps)
-            for images, labels in self._awaited():
-                if not clock.images:
-                    if not self.progress.step and (findings := self._first.before(images, labels)):
-                        watcher.on_findings(findings)
-                    self.training_step.prepare(images, labels)
-                    clock.ready()
-                begin, rate = time.perf_counter(), self.optimizer.lr
-                self.step(images, labels)
-                if findings := self._first.after():
-                    watcher.on_findings(findings)
-                report = clock.report(epoch, len(labels), time.perf_counter() - begin)
-                self._note_step(report, rate)
-                watcher.on_step(report)
-                last_of_epoch = self.progress.step % len(self.loader) == 0
-                if last_of_epoch:
-                    break  # the epoch ends with its evaluation, and is saved with it
-                if due := self._due(last_save):
-                    self.save()
-                    last_save = time.monotonic()
-                if watcher.should_stop():  # perhaps since it is being saved
-                    self._stop(saved=due)
-            self._end_epoch(epoch, watcher)
-            last_save = time.monotonic()
+            try:
+                self._train_epoch(watcher)
+            except NotFiniteError as error:
+                left_out = self._recovery.take(error, watcher)
+                if left_out and self.progress.step % len(self.loader) == 0:  # the last of its epoch
+                    self._end_epoch(self.progress.step // len(self.loader), watcher)
+                elif watcher.should_stop():
+                    self._stop()
             if not self.finished and watcher.should_stop():
                 raise Stopped
         return self._finish()
+
+    def _train_epoch(self, watcher: Watcher) -> None:
+        """The rest of the epoch that is running, with its evaluation."""
+        epoch, clock = self.epoch, Clock(self.progress, self.steps)
+        for images, labels in self._awaited():
+            if not clock.images:
+                if not self.progress.step and not self._recovery.looks and (findings := self._first.before(images, labels)):
+                    watcher.on_findings(findings)
+                self.training_step.prepare(images, labels)
+                clock.ready()
+            begin, rate = time.perf_counter(), self.optimizer.lr
+            self._recovery.before_step(images, labels)
+            self.step(images, labels)
+            self._recovery.after_step(watcher)
+            if findings := self._first.after():
+                watcher.on_findings(findings)
+            report = clock.report(epoch, len(labels), time.perf_counter() - begin)
+            self._note_step(report, rate)
+            watcher.on_step(report)
+            last_of_epoch = self.progress.step % len(self.loader) == 0
+            if last_of_epoch:
+                break  # the epoch ends with its evaluation, and is saved with it
+            if due := self._due(self._last_save):
+                self.save()
+            if watcher.should_stop():  # perhaps since it is being saved
+                self._stop(saved=due)
+        self._end_epoch(epoch, watcher)
 
     def _awaited(self) -> Iterator[Batch]:
         """The batches of the loader; the time until each comes counts as waiting."""
@@ -239,27 +273,79 @@ class Trainer:
         look = self._first.at_gradients if self._first.is_due else None
         loss, cross_entropy, correct = self.training_step(images, labels, place, look)
         if not np.isfinite(loss):
-            raise self._diverged(f"the loss became {loss} at step {progress.step + 1} (epoch {self.epoch})")
-        progress.step += 1
-        if progress.step < self.steps:
-            self.schedule.steps = progress.step
-        progress.cursor = self.loader.cursor
+            step = progress.step + 1
+            raise self.not_finite(f"the loss became {loss} at step {step} (epoch {self.epoch})", step)
+        self._count()
         for sums in (progress.epoch, progress.row):
             sums.add(cross_entropy, correct, len(labels))
         return loss
 
-    def _diverged(self, what: str) -> UserError:
+    def _count(self) -> None:
+        self.progress.step += 1
+        if self.progress.step < self.steps:
+            self.schedule.steps = self.progress.step
+        self.progress.cursor = self.loader.cursor
+
+    def _diverged(self, what: str) -> str:
         exists = self.folder.checkpoint.exists()
         saved = f"the last checkpoint is in {displayed(self.folder.path)}" if exists else "nothing was saved yet"
         rates = f"--lr {self.config.peak_lr:g}" + (f" and --lr-of {self.config.lr_of}" if self.config.lr_of else "")
-        return UserError(f"{what}: training diverged; {saved}. Try a smaller learning rate than {rates}")
+        return f"{what}: training diverged; {saved}. Try a smaller learning rate than {rates}"
+
+    def not_finite(self, noticed: str, step: int) -> NotFiniteError:
+        """The error of a step, counted from 1, of which ``noticed`` says what is not finite."""
+        return NotFiniteError(self._diverged(noticed), step, noticed)
+
+    def go_back(self) -> None:
+        """Go back to the last checkpoint, or to the beginning if there is none yet.
+
+        Raises:
+            UserError: a file that the training began with, or the checkpoint, is gone or damaged.
+        """
+        seconds, waiting = self.progress.seconds, self.progress.waiting_seconds
+        if self.folder.checkpoint.exists():
+            self._resume()
+        else:
+            manual_seed(self.config.seed)
+            model, _ = self._made(initialised=True)
+            optimizer, ema = make_optimizer(self.config, self.model), self._average_of(model)
+            set_state(state_of(model, optimizer, ema), self.model, self.optimizer, self.ema)
+            self.progress = Progress()
+            self.loader.seek({"seed": self.config.seed, "epoch": 0, "batch": 0})
+            self.schedule.steps = 0
+            self.folder.rewind(0, "")
+        self.progress.seconds, self.progress.waiting_seconds = seconds, waiting
+
+    def _average_of(self, model: Module) -> optim.EMA | None:
+        return optim.EMA(model, self.config.ema, warmup=True, use_buffers=True) if self.config.ema else None
+
+    def leave_out(self) -> None:
+        """Count the step that comes next, whose batch the loader has given, without taking it."""
+        self._count()
+        self.progress.skipped.append(self.progress.step)
+
+    def keep(self, capsule: Capsule) -> None:
+        """Write a step that was not finite into the folder of the run."""
+        self._check_place()
+        capsule.save(self.folder.capsule)
 
     def save(self) -> None:
-        """Write a checkpoint, atomically, with the size and the checksum of the metrics so far."""
+        """Write a checkpoint, atomically, with the size and the checksum of the metrics so far.
+
+        Raises:
+            NotFiniteError: weights, buffers or the state of the optimizer are not finite; nothing is written.
+        """
+        self.refuse_unsound()
         self._check_place()
         self.progress.metrics_size, self.progress.metrics_checksum = self.folder.flush_metrics()
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run, self.ema)
-        self._saved = self.progress.step
+        self._saved, self._last_save = self.progress.step, time.monotonic()
+
+    def refuse_unsound(self) -> None:
+        """NotFiniteError if weights, buffers or the state of the optimizer are not finite."""
+        if bad := self._recovery.unsound():
+            step = self.progress.step
+            raise self.not_finite(f"{bad} by step {step} (epoch {(step - 1) // len(self.loader) + 1})", step)
 
     def _due(self, last_save: float) -> bool:
         every = self.config.checkpoint_every
@@ -269,7 +355,7 @@ class Trainer:
 
     def _note_step(self, report: StepReport, rate: float) -> None:
         every = max(1, len(self.loader) // _ROWS_PER_EPOCH)
-        if report.step % every == 0:
+        if report.step % every == 0 and self.progress.row.images:
             self._check_place()
             row, self.progress.row = self.progress.row, Sums()
             self.folder.append_metrics(
@@ -294,10 +380,12 @@ class Trainer:
         progress = self.progress
         if watcher.should_stop():
             self._stop()
+        if self.config.on_nan != "stop":
+            self.refuse_unsound()
         with self._averages():
             evaluation = self._evaluate(watcher)
             if evaluation is not None and not np.isfinite(evaluation.loss):
-                raise self._diverged(f"the loss on the test images became {evaluation.loss} after epoch {epoch}")
+                raise UserError(self._diverged(f"the loss on the test images became {evaluation.loss} after epoch {epoch}"))
             best = None if evaluation is None else self._best(epoch, evaluation)
             if best is not None and best.epoch == epoch:
                 self._check_place()
@@ -367,6 +455,7 @@ class Trainer:
             "images": evaluation.images,
             "epoch": best.epoch,
             "steps": self.progress.step,
+            "skipped_steps": self.progress.skipped,
             "training_seconds": round(self.progress.seconds, 3),
             "waiting_seconds": round(self.progress.waiting_seconds, 3),
             "classes": list(evaluation.classes),

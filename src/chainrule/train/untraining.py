@@ -19,7 +19,7 @@ from chainrule.graph.dtypes import is_float
 from chainrule.nn import Module
 from chainrule.ops import Blocked, Primitive
 from chainrule.optim import Optimizer
-from chainrule.tensor import Parameter, Tensor
+from chainrule.tensor import Parameter
 from chainrule.train.findings import AFTER, Finding, Findings, place_of, silenced_names
 from chainrule.train.loss_trace import LossTrace, as_optimizers, state_kept, trace_loss
 from chainrule.train.zero_gradients import Cause, causes_of_zeros
@@ -96,7 +96,7 @@ def _about(names: Sequence[str], reason: Finding) -> Finding:
     """The finding about parameters: their names are its place, and its own place is part of what is the matter."""
     shown = ", ".join(map(displayed, names[:_MOST_NAMED]))
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    at = f", at {reason.place}" if reason.place else ""
+    at = f" (at {reason.place})" if reason.place else ""
     return Finding(reason.name, f"{shown}{more}", f"{reason.what}{at}", reason.remedy)
 
 
@@ -168,16 +168,14 @@ def _stop(node: Node, place: int) -> str | None:
 
 def _zeros(traced: LossTrace, reached: Mapping[str, Parameter]) -> Mapping[str, Cause | None]:
     """The parameters whose gradients are 0 in every element, and why. None: only as long as other weights are still 0."""
-    known = [name for name, parameter in reached.items() if parameter.has_gradient]
-    suspects = [name for name in known if _is_zero(reached[name].look_at_gradient())] if known else list(reached)
+    known = {name: parameter.grad for name, parameter in reached.items() if parameter.has_gradient}
+    suspects = [name for name, gradient in known.items() if gradient is not None and not gradient.numpy().any()]
+    if not known:
+        suspects = list(reached)
     if not suspects:
         return {}
     leaves = {traced.trace.reads[reached[name]]: name for name in suspects}
     return {leaves[leaf]: cause for leaf, cause in causes_of_zeros(traced, list(leaves)).items()}
-
-
-def _is_zero(gradient: Tensor | None) -> bool:
-    return gradient is not None and not gradient.numpy().any()
 
 
 # ---- what is never used

@@ -43,6 +43,10 @@ class Watcher(Protocol):
         """An epoch is done, evaluated and saved."""
         ...
 
+    def on_remark(self, remark: str) -> None:
+        """Something happened that a person should know: what is done about a step that is not finite."""
+        ...
+
     def should_stop(self) -> bool:
         """Whether to stop after the present step."""
         ...

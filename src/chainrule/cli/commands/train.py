@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from chainrule.cli.app import NOT_READ, app, check_environment
 from chainrule.cli.help import Command
 from chainrule.cli.output import Output
 from chainrule.cli.saying import say_whose_code
+from chainrule.cli.width import columns
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.signals import die, listener, tell
@@ -193,6 +195,14 @@ def train(
         int,
         typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.", rich_help_panel=_RUN),
     ] = _DEFAULT.checkpoint_every,
+    on_nan: Annotated[
+        str,
+        typer.Option(
+            help="What to do about a step that is not finite: explain finds its first cause, keeps the step and stops; stop "
+            "stops at once; skip goes on without it.",
+            rich_help_panel=_RUN,
+        ),
+    ] = _DEFAULT.on_nan,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the run; by default runs/<model>-<data>-<number>.", rich_help_panel=_RUN)
     ] = None,
@@ -220,6 +230,8 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     if resume is not None:
         _only_resume(context)
         folder = RunFolder.open(resume)
+        if _typed(context, "on_nan"):
+            folder.config = dataclasses.replace(folder.config, on_nan=options["on_nan"])
         folder.lock.take()
         listener.at_once(f"Stopped before a further step; the run is as it was.\n{_resume(folder)}")
     else:
@@ -247,15 +259,20 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
 def _only_resume(context: typer.Context) -> None:
     """A resumed run takes its options from its folder; any other on the line is a mistake."""
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if name != "resume" and source is not None and source.name == "COMMANDLINE":
+        if name not in ("resume", "on_nan") and _typed(context, name):
             option = "--" + name.replace("_", "-")
             raise UserError(f"{option} cannot be changed by --resume, which takes the run's own options: leave it out")
 
 
+def _typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was typed, and is not at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _run(trainer: Trainer, opened: Opened, output: Output) -> None:
     from chainrule.cli.watching import ConsoleWatcher
-    from chainrule.train import Stopped
+    from chainrule.train import NotFiniteError, Stopped
 
     again = _resume(trainer.folder)
     watcher = ConsoleWatcher(
@@ -273,6 +290,9 @@ def _run(trainer: Trainer, opened: Opened, output: Output) -> None:
             die(listener.asked)
         raise typer.Exit(NOT_READ) from None
     except UserError as error:
+        if isinstance(error, NotFiniteError) and error.cause is not None:
+            watcher.close()
+            typer.echo("\n".join(error.cause.lines(columns())))
         if isinstance(error.__cause__, OSError):  # nothing is wrong with the run itself
             raise UserError(f"{error}\nThen {again[0].lower()}{again[1:]}") from error
         raise
