@@ -633,7 +633,8 @@ def test_images_that_would_fill_the_memory_are_decoded_when_they_are_needed(
 
 def test_only_as_many_images_are_read_as_are_used(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos", each=30)
-    out = done("train", "--data", folder, "--limit", 1, "--epochs", 1, "--out", tmp_path / "run")
+    silence = ("--silence", "one-class-only")  # of which a single image is
+    out = done("train", "--data", folder, "--limit", 1, "--epochs", 1, "--out", tmp_path / "run", *silence)
     assert f"{folder}: 2 classes, 1 training and 6 test images, grey, 12 x 12; " in out
 
 
@@ -704,7 +705,7 @@ def test_a_batch_of_one_for_batch_normalisation(data: Path, tmp_path: Path, monk
 
     monkeypatch.setitem(MODELS, "normalised", dataclasses.replace(MODELS["mlp"], make=normalised))
     options = ("--model", "normalised", "--data", data, "--checkpoint-every", 1, "--batch-size", 47)
-    message = refused("train", *options, "--out", tmp_path / "run")
+    message = refused("train", *options, "--out", tmp_path / "run", "--silence", "batch-of-one")
     assert message == (
         "layer 2 (BatchNorm1d) got shape (1, 8): one value per channel has no variance to normalise by; "
         "train on batches of at least 2 (drop a last batch of one), or call eval()"
