@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.findings import Findings
+from chainrule.train.forecast import MEASURED, Memory, check_time, sentence_of_time, time_of
 from chainrule.train.parts import listed
 from chainrule.train.watching import StepReport
 
@@ -50,7 +52,11 @@ class ConsoleWatcher:
     Where nobody reads its output any more it stops, too.
     """
 
-    def __init__(self, trainer: Trainer, opened: Opened, output: Output, last_words: str) -> None:
+    def __init__(
+        self, trainer: Trainer, opened: Opened, output: Output, last_words: str, most_time: float | None = None
+    ) -> None:
+        self._steps_begin: list[float] | None = []  # when each of the first steps was done; None once they are measured
+        self._most_time = most_time
         self.trainer, self.opened, self.output, self.last_words = trainer, opened, output, last_words
         self.console = console()
         self._redraws = self.console.is_terminal and not self.console.is_dumb_terminal
@@ -88,6 +94,31 @@ class ConsoleWatcher:
         if len(joined) > self.console.width:
             self._say(second)
 
+    def say_memory(self, memory: Memory) -> None:
+        """How much memory the training needs, in a line."""
+        self._say(memory.sentence())
+
+    def _measure(self, report: StepReport) -> None:
+        """Say how long the training takes, once enough steps of this process are measured, or all of its first epoch.
+
+        Raises:
+            TooMuchError: that is longer than it may take.
+        """
+        ends = self._steps_begin
+        if ends is None:
+            return
+        ends.append(time.perf_counter())
+        if len(ends) <= MEASURED and report.step % len(self.trainer.loader):
+            return
+        self._steps_begin = None
+        images = min(self.trainer.loader.batch_size, len(self.trainer.loader.dataset))
+        seconds = [after - before for before, after in itertools.pairwise(ends)] or [images / report.images_per_second]
+        found = time_of(self.trainer, seconds)
+        self.close()
+        self._say(sentence_of_time(found))
+        if self._most_time is not None:
+            check_time(self.trainer, found, self._most_time)
+
     def should_stop(self) -> bool:
         """Whether a signal, or a reader that has gone, asked the run to stop."""
         return listener.asked != 0 or self.output.unread
@@ -99,7 +130,9 @@ class ConsoleWatcher:
 
     def on_step(self, report: StepReport) -> None:
         """Redraw the live line, or, without a terminal, print some lines an epoch."""
-        listener.after_step(self.last_words)  # before the first step is done there is nothing to lose
+        if self._most_time is None or self._steps_begin is None:
+            listener.after_step(self.last_words)  # before the first step is done there is nothing to lose
+        self._measure(report)
         now = time.monotonic()
         if self._redraws:
             if now - self._shown > 0.1:

@@ -51,6 +51,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], config: Config) -> None:
         self.config = config
         self._numbered_in: Path | None = None
+        self._made = False
         self._place(Path(path))
 
     def _place(self, path: Path) -> None:
@@ -106,10 +107,19 @@ class RunFolder:
                 self._place(next_folder(self.config, self._numbered_in))
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+        self._made = True
         self.lock.take()
         for old in leftovers(self.path.parent):
             if old.name.startswith(f".{self.path.name}."):
                 shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder, if it is this object that made it: what was begun in it is not wanted."""
+        if not self._made:
+            return
+        self.lock.take()
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.lock.release()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:

@@ -19,6 +19,7 @@ from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
 from chainrule.tensor import Tensor, compile, no_grad
+from chainrule.tensor.backend import Program
 from chainrule.tensor.engines import is_reference
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class TrainingStep:
         """What ``loss`` gets of a batch, or of its first part."""
         return next(self.parts(self.mixed(images, labels, place)))
 
-    def prepare(self, images: Array, labels: Array) -> None:
-        """Compile what a batch like this takes, so that it does not count as the time of the first step."""
-        if not is_reference():
-            parts = list(self.parts(Mixed(images, labels, labels, 1.0)))
-            (self._whole if len(parts) == 1 else self._part).prepare(*parts[0])
+    def prepare(self, images: Array, labels: Array) -> Program | None:
+        """Compile what a batch like this takes, so that it does not count as the time of the first step; the program, if there
+        are programs."""
+        if is_reference():
+            return None
+        parts = list(self.parts(Mixed(images, labels, labels, 1.0)))
+        return (self._whole if len(parts) == 1 else self._part).prepare(*parts[0])
 
     def mixed(self, images: Array, labels: Array, place: tuple[int, int]) -> Mixed:
         """The batch as it is trained on; where both mixup and cutmix are asked for, one of them, drawn for each batch."""

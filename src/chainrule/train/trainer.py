@@ -91,7 +91,7 @@ class Trainer:
         self.ema = self._average_of(self.model)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader)
-        self._judge = judge(self.model, config.precision, config.flip_test)
+        self.judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
         self._saved: int | None = None  # the step of the last checkpoint
         self.evaluation: Evaluation | None = None
@@ -433,7 +433,7 @@ class Trainer:
                 raise Stopped
 
         try:
-            return evaluate(self.model, self.test_loader, self._judge, on_batch)
+            return evaluate(self.model, self.test_loader, self.judge, on_batch)
         except Stopped:
             return None
 
@@ -448,7 +448,7 @@ class Trainer:
         best, evaluation = self.progress.best, self.evaluation
         if best.epoch != self.progress.judged or evaluation is None:  # of another epoch, or resumed after the last step
             load_model(self.folder.model, self.model)
-            evaluation = evaluate(self.model, self.test_loader, self._judge)
+            evaluation = evaluate(self.model, self.test_loader, self.judge)
         result = {
             "loss": evaluation.loss,
             "accuracy": evaluation.accuracy,

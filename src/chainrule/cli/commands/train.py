@@ -30,6 +30,9 @@ _DEFAULT = Config()
 NOTHING_YET = "Stopped; nothing had been trained yet."
 
 
+_NOT_OF_THE_RUN = ("out", "resume", "max_memory", "max_time")
+"""Parameters that say nothing of what is trained."""
+
 _MODEL, _UPDATES = "Model and data", "Optimisation"
 _VARIETY, _RUN = "Augmentation and regularisation", "Run"
 """Titles of the groups of options in the help."""
@@ -206,6 +209,22 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the run; by default runs/<model>-<data>-<number>.", rich_help_panel=_RUN)
     ] = None,
+    max_memory: Annotated[
+        str,
+        typer.Option(
+            help="Refuse a training that needs more memory, such as 2GB, before it begins.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = "",
+    max_time: Annotated[
+        str,
+        typer.Option(
+            help="Refuse a training that takes longer, such as 30m or 2h, once its first steps are measured.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = "",
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run in this folder with its own options.", rich_help_panel=_RUN)
     ] = None,
@@ -221,12 +240,15 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     from chainrule.cli.reading import ALL_IN_FILE, ReadingProgress, beside, say_notes
     from chainrule.formats import write_atomically
     from chainrule.train import RunFolder, Trainer, open_datasets
+    from chainrule.train.forecast import read_memory, read_time
     from chainrule.train.opening import check_data_of_run
 
     output: Output = context.obj
     output.goes_on = True
     check_environment()
-    options = {name: value for name, value in context.params.items() if name not in ("out", "resume")}
+    options = {name: value for name, value in context.params.items() if name not in _NOT_OF_THE_RUN}
+    memory, seconds = context.params["max_memory"], context.params["max_time"]
+    limits = read_memory(memory) if memory else None, read_time(seconds) if seconds else None
     if resume is not None:
         _only_resume(context)
         folder = RunFolder.open(resume)
@@ -253,7 +275,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
     if opened.notes and not folder.notes.exists():
         write_atomically(folder.notes, "".join(f"{note.text()}\n" for note in opened.notes))
-    _run(trainer, opened, output)
+    _run(trainer, opened, output, *limits)
 
 
 def _only_resume(context: typer.Context) -> None:
@@ -270,15 +292,19 @@ def _typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _run(trainer: Trainer, opened: Opened, output: Output) -> None:
+def _run(trainer: Trainer, opened: Opened, output: Output, most_memory: int | None, most_time: float | None) -> None:
     from chainrule.cli.watching import ConsoleWatcher
     from chainrule.train import NotFiniteError, Stopped
+    from chainrule.train.forecast import TooMuchError, check_memory, memory_of
 
     again = _resume(trainer.folder)
     watcher = ConsoleWatcher(
-        trainer, opened, output, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}"
+        trainer, opened, output, f"Stopped at once; the steps since the last checkpoint will be repeated.\n{again}", most_time
     )
     try:
+        watcher.say_memory(memory := memory_of(trainer, opened.training))
+        if most_memory is not None:
+            check_memory(trainer, memory, most_memory)
         evaluation = trainer.train(watcher)
     except Stopped:
         listener.over()
@@ -289,6 +315,9 @@ def _run(trainer: Trainer, opened: Opened, output: Output) -> None:
         if listener.asked:
             die(listener.asked)
         raise typer.Exit(NOT_READ) from None
+    except TooMuchError:
+        trainer.folder.discard()
+        raise
     except UserError as error:
         if isinstance(error, NotFiniteError) and error.cause is not None:
             watcher.close()
