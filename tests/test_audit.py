@@ -249,6 +249,9 @@ def test_where_there_is_no_slope_nothing_is_decided() -> None:
         result = of_leaf(f, [0.0, 0.0])
         assert result.worst.verdict == "not decidable", result
         assert result.passed
+        assert str(result).startswith(
+            f"audit: of {len(result.rows)} gradients, {len(result.rows) - 1} right, 1 not decidable\n"
+        )
 
 
 def test_a_wrong_rule_beside_kinks_is_found() -> None:
@@ -269,6 +272,7 @@ def test_what_is_meant_to_differ_is_named_and_passes() -> None:
     assert result.passed
     assert (result.worst.node, result.worst.verdict) == ("rounded", "on purpose")
     assert result.ends == ()
+    assert str(result).startswith("audit: of 4 gradients, 3 right, 1 wrong on purpose\n")
     inexact = cr.custom_gradient(lambda upstream: upstream)(rounded._forward)
     assert of_leaf(inexact, [0.3, 1.1]).worst.verdict == "wrong"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import warnings
 import weakref
 from collections.abc import Callable
@@ -379,6 +381,43 @@ def test_a_network_with_it_trains_the_same_compiled_and_plain() -> None:
         assert all(parameter.grad is not None and parameter.grad.numpy().any() for parameter in model.parameters())
     assert results[0][-1] < results[0][0] * 0.6
     np.testing.assert_allclose(results[1], results[0], rtol=1e-4)
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter([2.0, 3.0])
+        self.rounded = rounded
+        self.slope = 2.0
+
+    @cr.custom_gradient(lambda upstream, x, w, slope: (upstream * w * slope, upstream * x * slope), exact=False)
+    def scaled(self, x: cr.Tensor, w: cr.Tensor) -> Any:
+        return x * w, (x, w, self.slope)
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        return self.rounded(self.scaled(x, self.weight))
+
+
+def test_it_can_be_a_method_and_an_attribute_copied_and_pickled() -> None:
+    model = Gain()
+    for one in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert one.rounded is rounded
+        x = cr.tensor([1.0, 1.0], requires_grad=True)
+        one(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [4.0, 6.0]
+
+    @cr.compile
+    def step(x: cr.Tensor) -> cr.Tensor:
+        loss = model(x).sum()
+        loss.backward()
+        return loss
+
+    for model.slope in (1.0, 5.0):  # the program follows
+        x = cr.tensor([1.0, 1.0], requires_grad=True)
+        step(x)
+        assert x.grad is not None
+        assert x.grad.tolist() == [2 * model.slope, 3 * model.slope]
 
 
 def test_it_is_seen_by_its_name() -> None:

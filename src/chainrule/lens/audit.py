@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +37,7 @@ class AuditRow:
     rounding in the forward pass hides the slope. ``kinks`` elements of ``elements`` were left out.
     """
 
+    index: int  # of the node, from the first that is computed
     node: str  # the name of the operation
     input: str  # the input that the gradient is for
     layer: str  # the path in the model; empty outside one
@@ -93,13 +95,17 @@ class Audit(Table):
 
     @property
     def _title(self) -> str:
-        wrong = len({(row.node, row.layer, row.line) for row in self.wrong})
-        if not wrong:
+        wrong = len({row.index for row in self.wrong})
+        if wrong:
+            verb = "passes" if wrong == 1 else "pass"
+            return f"audit: {wrong} of {self.nodes} nodes {verb} back what finite differences contradict"
+        count = Counter(row.verdict for row in self.rows)
+        if count["right"] == len(self.rows):
             nodes = f"{self.nodes} nodes pass" if self.nodes != 1 else "1 node passes"
             return f"audit: what {nodes} back agrees with finite differences"
-        return (
-            f"audit: {wrong} of {self.nodes} nodes {'passes' if wrong == 1 else 'pass'} back what finite differences contradict"
-        )
+        others = [f"{count['on purpose']} wrong on purpose"] if count["on purpose"] else []
+        others += [f"{count['not decidable']} not decidable"] if count["not decidable"] else []
+        return f"audit: of {len(self.rows)} gradients, {count['right']} right, {', '.join(others)}"
 
     def _notes(self) -> Iterator[str]:
         for row in self.wrong:
@@ -169,8 +175,8 @@ def audit(loss_function: Callable[..., Tensor], *batch: Any, tolerance: float = 
         if node in values:
             check(values[node])
     rows = [
-        _row(node, place, compared(node, place, upstream, downstream[place], values, rng), tolerance)
-        for node, (upstream, downstream) in zip(nodes, rules, strict=True)
+        _row(index, node, place, compared(node, place, upstream, downstream[place], values, rng), tolerance)
+        for index, (node, (upstream, downstream)) in enumerate(zip(nodes, rules, strict=True))
         for place in _wanted(node)
     ]
     rows.reverse()  # what is equally bad stands in the order in which gradients are passed back
@@ -217,7 +223,7 @@ def _wanted(node: Node) -> list[int]:
     return [place for place, one in enumerate(node.inputs[:own]) if one.requires_grad and primitive.passes_gradient_to(place)]
 
 
-def _row(node: Node, place: int, found: Difference, tolerance: float) -> AuditRow:
+def _row(index: int, node: Node, place: int, found: Difference, tolerance: float) -> AuditRow:
     custom = isinstance(node.operation, ops.Custom)
     if not found.is_decided(tolerance):
         verdict: Verdict = "not decidable"
@@ -228,6 +234,7 @@ def _row(node: Node, place: int, found: Difference, tolerance: float) -> AuditRo
     names = node.attributes["application"].arguments if custom else ()
     layer = node.origin.module
     return AuditRow(
+        index,
         node.operation.name,
         names[place] if custom else name_of(node.inputs[place]) or f"input {place + 1}",
         layer.removesuffix(node.operation.name).removesuffix(".") if custom else layer,

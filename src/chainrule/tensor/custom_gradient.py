@@ -15,6 +15,7 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, Generic, ParamSpec
 
 import numpy as np
@@ -50,6 +51,7 @@ class CustomGradient(Generic[P]):
     def __init__(self, forward: Callable[P, Any], backward: Callable[..., Any], exact: bool) -> None:
         functools.update_wrapper(self, forward, updated=())
         self.__name__: str = getattr(forward, "__name__", type(forward).__name__)
+        self.__qualname__: str = getattr(forward, "__qualname__", self.__name__)
         self._forward, self._backward = forward, backward
         self._operation = ops.Custom.named(self.__name__, forward.__doc__ or "", self._rule, exact)
 
@@ -60,6 +62,14 @@ class CustomGradient(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<CustomGradient {self.__name__}, backward by {_described(self._backward)}>"
+
+    def __reduce__(self) -> str:
+        """As for a function: copies are the same object, and pickle writes the name under which it is found again."""
+        return self.__qualname__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As for a function: in a class it is a method, whose forward function gets the instance as its first argument."""
+        return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> Any:
         """The output of the forward function, or a tuple of its outputs."""
