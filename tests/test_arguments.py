@@ -306,6 +306,8 @@ NOT_MADE_BY_USERS = {
         "NotFiniteError",
         "Comparison",
         "Evaluation",
+        "Finding",
+        "Findings",
         "Prediction",
         "RateSweep",
         "StepReport",

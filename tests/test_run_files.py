@@ -206,6 +206,7 @@ def test_every_field_is_checked_before_anything_is_used(kind: str, place: Path, 
                         ("seconds", float),
                         ("waiting_seconds", int),
                         ("waiting_seconds", float),
+                        ("skipped", list),  # one step, which may be
                         ("metrics_size", int),
                         ("metrics_checksum", str),
                     ),
