@@ -148,10 +148,10 @@ def memory_of(trainer: Trainer, *others: Dataset) -> Memory:
 
 def _peak() -> int:
     """The most bytes that this process has taken so far; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # on Windows
+    if sys.platform == "win32":
         return 0
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 
