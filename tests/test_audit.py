@@ -143,6 +143,7 @@ OPERATIONS: dict[str, Callable[[cr.Tensor], cr.Tensor]] = {
     seed=st.integers(0, 1000),
 )
 @example(names=["log", "log", "divide"], size=1e-6, seed=0)
+@example(names=["relu", "cube"], size=1e-6, seed=62)  # a slope of 0 that differences only come close to
 @settings(max_examples=60)
 def test_what_is_right_is_never_called_wrong(names: list[str], size: float, seed: int) -> None:
     def f(x: cr.Tensor) -> cr.Tensor:

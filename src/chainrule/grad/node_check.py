@@ -81,12 +81,16 @@ class Difference:
     settled: bool = True
 
     @property
+    def apart(self) -> float:
+        """The difference itself."""
+        return abs(self.passed - self.expected)
+
+    @property
     def error(self) -> float:
         """The difference, relative to the scale; infinite if what is passed back is not finite."""
-        apart = abs(self.passed - self.expected)
-        if not np.isfinite(apart):
+        if not np.isfinite(self.apart):
             return np.inf
-        return 0.0 if apart == 0 else apart / self.scale if self.scale else np.inf
+        return 0.0 if self.apart == 0 else self.apart / self.scale if self.scale else np.inf
 
     @property
     def doubt(self) -> float:
@@ -99,7 +103,7 @@ class Difference:
             return False
         if self.error <= tolerance or not np.isfinite(self.error):
             return True
-        return self.settled and abs(self.passed - self.expected) > self.noise
+        return self.settled and self.apart > self.noise
 
 
 def passed_back(node: Node) -> tuple[Node, list[Node | None]]:
@@ -146,7 +150,7 @@ def compared(
             before, last = last, along(other, length)
             if last.smooth >= best.smooth and last.doubt < best.doubt / 2:
                 best = last
-        return replace(best, settled=last.error > before.error / 4)
+        return replace(best, settled=last.apart > before.apart / 4)
 
 
 def _rounding(size: float) -> float:
