@@ -46,6 +46,12 @@ def per_sample_measure(model: Module, loss: Loss | None = None) -> Measure:
     Raises:
         UserError: a trainable parameter belongs to a layer for which this is not known, or to two layers.
     """
+    measure = scored_measure(model, loss)
+    return lambda images, labels: measure(images, labels)[1:]
+
+
+def scored_measure(model: Module, loss: Loss | None = None) -> Callable[[Any, Any], tuple[Tensor, Tensor, Tensor]]:
+    """As ``per_sample_measure``, with the scores of the images, which the same pass computes, as the first result."""
     layers = _layers_of(model)
     uses: list[tuple[Module, Tensor, Tensor]] = []
 
@@ -53,9 +59,10 @@ def per_sample_measure(model: Module, loss: Loss | None = None) -> Measure:
         uses.append((layer, inputs[0], output))
 
     @compile
-    def measured(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    def measured(images: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
         uses.clear()
-        losses = (loss or _cross_entropy)(model(images), labels)
+        scores = model(images)
+        losses = (loss or _cross_entropy)(scores, labels)
         if losses.shape != (len(images),):
             raise UserError(
                 f"per_sample_measure: loss returned shape {losses.shape} for {len(images)} examples: expected one number for "
@@ -63,13 +70,13 @@ def per_sample_measure(model: Module, loss: Loss | None = None) -> Measure:
             )
         norms = _norms(losses, uses)
         uses.clear()
-        return losses, norms
+        return scores, losses, norms
 
-    def measure(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    def measure(images: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
         with model.evaluating(), ExitStack() as hooks:
             for layer in layers:
                 hooks.enter_context(layer.register_forward_hook(note))
-            found: tuple[Tensor, Tensor] = measured(images, labels)
+            found: tuple[Tensor, Tensor, Tensor] = measured(images, labels)
             return found
 
     return measure

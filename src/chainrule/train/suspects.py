@@ -26,7 +26,7 @@ from chainrule.nn import functional as F
 from chainrule.tensor import Tensor, compile, no_grad
 from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
-from chainrule.train.per_sample import Measure, per_sample_measure
+from chainrule.train.per_sample import scored_measure
 
 ORDERS = ("loss", "gradient")
 """What images can be ordered by."""
@@ -100,19 +100,21 @@ def find_suspects(
         raise UserError("find_suspects: the loader shuffles, so that places of images mean nothing: give shuffle=False")
     unknown = ""
     try:
-        measure = per_sample_measure(model)
+        measure = scored_measure(model)
     except UserError as error:
         if by == "gradient":
             raise
         unknown, measure = str(error), _losses_alone(model)
-    judged = _judging(model)
     dtype = next(model.parameters()).dtype
     kept: list[tuple[np.ndarray[Any, Any], ...]] = []
     with model.evaluating():
         for images, labels in loader:
             batch = images.astype(dtype, copy=False)
-            numbers = [*measure(batch, labels), *judged(batch)]
-            kept.append((labels, *(one.numpy() for one in numbers)))
+            scores, losses, norms = (one.numpy() for one in measure(batch, labels))
+            with np.errstate(invalid="ignore"):  # an infinite score has no probability, which is then nan
+                below = scores - scores.max(1, keepdims=True)  # the largest is 0: its probability is 1 / the sum of all
+                largest = 1 / np.exp(below).sum(1)
+            kept.append((labels, losses, norms, scores.argmax(1), largest))
             if on_batch is not None:
                 on_batch(len(labels))
     labels, losses, norms, taken, probabilities = (np.concatenate(one) for one in zip(*kept, strict=True))
@@ -135,28 +137,17 @@ def find_suspects(
     return Suspects(found, len(labels), by, unknown)
 
 
-def _losses_alone(model: Module) -> Measure:
-    """As ``per_sample_measure``, with 0 in place of norms."""
+def _losses_alone(model: Module) -> Callable[[Any, Any], tuple[Tensor, Tensor, Tensor]]:
+    """As ``scored_measure``, with 0 in place of norms."""
 
     @compile
-    def measured(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-        with no_grad():
-            losses = F.cross_entropy(model(images), labels, reduction="none")
-            return losses, losses * 0
-
-    return measured
-
-
-def _judging(model: Module) -> Callable[[Any], tuple[Tensor, Tensor]]:
-    """A compiled function from images to the class that each is taken for, and its probability."""
-
-    @compile
-    def judged(images: Any) -> tuple[Tensor, Tensor]:
+    def measured(images: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
         with no_grad():
             scores = model(images)
-            return scores.argmax(1), F.softmax(scores, 1).max(1)
+            losses = F.cross_entropy(scores, labels, reduction="none")
+            return scores, losses, losses * 0
 
-    return judged
+    return measured
 
 
 def write_suspects(folder: Path, suspects: Suspects, dataset: Dataset) -> None:
