@@ -128,8 +128,9 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
         "training: mean over the epoch, on augmented images; test: after the epoch; "
         "losses are without the label smoothing of 0.1"
     )
-    assert re.split(r"  +", tables[8].strip()) == ["class", "images", "right", "taken for"]
-    worst = [line.split() for line in tables[9:12]]
+    first = tables.index("Worst classes") + 2
+    assert re.split(r"  +", tables[first - 1].strip()) == ["class", "images", "right", "taken for"]
+    worst = [line.split() for line in tables[first : first + 3]]
     assert [row[1] for row in worst] == ["10"] * 3, "the confusion of the three worst classes"
     confusion = np.array(json.loads((tmp_path / "run/result.json").read_text())["confusion"])
     assert [float(row[2][:-1]) for row in worst] == sorted(100 * np.diag(confusion) / confusion.sum(1))[:3]

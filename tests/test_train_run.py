@@ -440,6 +440,7 @@ def test_equal_options_write_equal_weights_files(tmp_path: Path) -> None:
     ("waiting", "workers", "said"),
     [
         (0.5, 0, ""),
+        (1.9, 0, ""),  # nobody would wait for less than two seconds in all
         (3.0, 0, "30% of the training time went by waiting for images, which were prepared between the steps: try --workers 1"),
         (5.0, 1, "50% of the training time went by waiting for images, which 1 thread prepared: try --workers 2"),
         (9.9, 4, "99% of the training time went by waiting for images, which 4 threads prepared: try --workers 5"),

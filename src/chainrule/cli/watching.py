@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from chainrule.train.opening import Opened
     from chainrule.train.trainer import Trainer
 
-_MUCH_WAITING = 0.1  # of the training time, for the loader
+_MUCH_WAITING, _LONG_WAITING = 0.1, 2.0  # for the loader: of the training time, and in seconds; less is not worth a word
 _MOST_SKIPPED = 10
 _LEAST_BAR = 10  # characters
 _LINES_PER_EPOCH = 10  # where there is no terminal to redraw a line on
@@ -245,7 +245,7 @@ class ConsoleWatcher:
 def _waited(trainer: Trainer) -> str:
     """A sentence on how long the loader was waited for, if that is worth changing something."""
     share = trainer.progress.waiting_seconds / max(trainer.progress.seconds, 1e-9)
-    if share < _MUCH_WAITING:
+    if share < _MUCH_WAITING or trainer.progress.waiting_seconds < _LONG_WAITING:
         return ""
     workers = trainer.loader.workers
     how = f"which {counted(workers, 'thread')} prepared" if workers else "which were prepared between the steps"
