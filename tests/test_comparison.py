@@ -15,8 +15,8 @@ from PIL import Image
 from chainrule.errors import UserError
 from chainrule.train import compare
 from chainrule.train.chance import mcnemar, newcombe_interval
-from chainrule.train.chart import COLOURS, DASHES, ticks
-from chainrule.train.comparison_picture import comparison_picture
+from chainrule.train.pictures.chart import COLOURS, DASHES, ticks
+from chainrule.train.pictures.comparison_picture import comparison_picture
 from running import done, idx_folder, noted, refused
 
 

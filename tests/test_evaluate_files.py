@@ -14,11 +14,11 @@ from PIL import Image
 
 from chainrule.cli import reading
 from chainrule.data import ArrayDataset
-from chainrule.train.confusion_picture import confusion_picture
-from chainrule.train.contact_sheet import contact_sheet
-from chainrule.train.drawing import Box, Words, can_be_written, fitting
 from chainrule.train.evaluation import Answers, Evaluation, wilson_interval
 from chainrule.train.evaluation_files import MOST_SHOWN, check_folder, worst_images, write_evaluation
+from chainrule.train.pictures.confusion_picture import confusion_picture
+from chainrule.train.pictures.contact_sheet import contact_sheet
+from chainrule.train.pictures.drawing import Box, Words, can_be_written, fitting
 from running import command, done, idx_folder, image_folder, refused
 
 WRITTEN = [

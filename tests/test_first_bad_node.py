@@ -16,7 +16,7 @@ from chainrule import nn, optim
 from chainrule.errors import UserError
 from chainrule.tensor.random import default_generator
 from chainrule.train import BadNode, first_bad_node
-from chainrule.train.node_by_node import range_of
+from chainrule.train.diagnosis.node_by_node import range_of
 
 F = nn.functional
 SIZE, FEATURES, CLASSES = 5, 12, 3

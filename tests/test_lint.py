@@ -17,11 +17,11 @@ from chainrule import UserError, data, nn, optim, train
 from chainrule.models import MODELS, build
 from chainrule.nn import functional as F
 from chainrule.tensor import Tensor, tracing
-from chainrule.train.batch_faults import Order, label_faults, size_faults
-from chainrule.train.findings import NAMES, Finding, Findings
-from chainrule.train.graph_faults import graph_faults
-from chainrule.train.loss_trace import trace_loss
-from chainrule.train.untraining import differentiable, never_used
+from chainrule.train.diagnosis.batch_faults import Order, label_faults, size_faults
+from chainrule.train.diagnosis.findings import NAMES, Finding, Findings
+from chainrule.train.diagnosis.graph_faults import graph_faults
+from chainrule.train.diagnosis.loss_trace import trace_loss
+from chainrule.train.diagnosis.untraining import differentiable, never_used
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((32, 1, 8, 8)).astype(np.float32)

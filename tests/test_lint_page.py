@@ -11,7 +11,7 @@ import pytest
 
 import chainrule
 from chainrule.train import Findings
-from chainrule.train.findings import AFTER, BEFORE, NAMES
+from chainrule.train.diagnosis.findings import AFTER, BEFORE, NAMES
 
 ROOT = Path(chainrule.__file__).parents[2]
 PAGE = (ROOT / "docs" / "lint.md").read_text(encoding="utf-8")

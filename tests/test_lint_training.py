@@ -10,7 +10,7 @@ import pytest
 
 from chainrule.data import ArrayDataset, mnist
 from chainrule.train import Config, Evaluation, Findings, RunFolder, StepReport, Stopped, Trainer
-from chainrule.train.first_step import FirstStep
+from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.run_data import limited
 from running import command, image_folder
 

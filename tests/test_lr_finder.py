@@ -22,9 +22,9 @@ from chainrule.data import load_dataset
 from chainrule.errors import UserError
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, find_lr, open_datasets
-from chainrule.train.drawing import Drawing, Line, _strokes
 from chainrule.train.lr_finder import judged
-from chainrule.train.lr_picture import lr_picture
+from chainrule.train.pictures.drawing import Drawing, Line, _strokes
+from chainrule.train.pictures.lr_picture import lr_picture
 from running import command, done, idx_folder, process, refused
 from systems import needs
 

@@ -27,10 +27,10 @@ from chainrule.tensor import Cell, CompiledFunction, Trace
 from chainrule.tensor.random import Generator
 from chainrule.tensor.update import Updates
 from chainrule.train.checkpoint import Progress, Sums
+from chainrule.train.diagnosis.suspects import Suspect
 from chainrule.train.evaluation import Confusion
 from chainrule.train.lr_finder import judged
 from chainrule.train.run_record import RunRecord
-from chainrule.train.suspects import Suspect
 
 PARTS = ("data", "formats", "graph", "grad", "lens", "models", "nn", "ops", "optim", "tensor", "train")
 RESULTS = {

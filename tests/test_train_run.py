@@ -23,7 +23,7 @@ from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator, manual_seed
 from chainrule.train import Config, Evaluation, Findings, RunFolder, StepReport, Stopped, Trainer, checkpoint, model_of_run
 from chainrule.train.checkpoint import Progress, Sums, load_checkpoint, save_checkpoint
-from chainrule.train.curves import Point, curves, smoothed
+from chainrule.train.pictures.curves import Point, curves, smoothed
 from chainrule.train.watching import Clock
 from running import FILES, done, idx_folder, metrics, outcome, pictures, tensors
 

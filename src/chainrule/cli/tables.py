@@ -17,9 +17,9 @@ from chainrule.graph.tables import Contents
 from chainrule.graph.wrapping import wrapped
 from chainrule.models import Entry
 from chainrule.nn.summary import Summary
+from chainrule.train.diagnosis.suspects import Suspects
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.predict import Prediction
-from chainrule.train.suspects import Suspects
 
 _MOST_IN_MATRIX, _MOST_PAIRS = 12, 10  # classes, and pairs of them that are shown of more
 _CONFUSIONS = "Confusions: a row per class, a column per class that its images were taken for"

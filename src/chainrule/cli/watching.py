@@ -23,8 +23,8 @@ from chainrule.graph.wrapping import wrapped
 from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
+from chainrule.train.diagnosis.findings import Findings
 from chainrule.train.evaluation import Evaluation
-from chainrule.train.findings import Findings
 from chainrule.train.forecast import MEASURED, Memory, check_time, sentence_of_time, time_of
 from chainrule.train.parts import listed
 from chainrule.train.watching import StepReport

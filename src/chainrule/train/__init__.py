@@ -1,26 +1,26 @@
 """Training: the loop, its run folder, checkpoints, evaluation and use of what was trained."""
 
-from chainrule.train.bad_node import BadNode
 from chainrule.train.capsule import Capsule, open_capsule
 from chainrule.train.command_line import command_line
 from chainrule.train.comparison import Comparison, compare
 from chainrule.train.config import Config
+from chainrule.train.diagnosis.bad_node import BadNode
+from chainrule.train.diagnosis.findings import Finding, Findings
+from chainrule.train.diagnosis.first_bad_node import first_bad_node
+from chainrule.train.diagnosis.linting import lint
+from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms, per_sample_measure
+from chainrule.train.diagnosis.suspects import Suspects, find_suspects
+from chainrule.train.diagnosis.untraining import untrained
 from chainrule.train.evaluation import Evaluation, evaluate, judge
-from chainrule.train.findings import Finding, Findings
-from chainrule.train.first_bad_node import first_bad_node
-from chainrule.train.linting import lint
 from chainrule.train.lr_finder import RateSweep, find_lr
 from chainrule.train.opening import open_datasets, open_images
 from chainrule.train.parts import freeze
-from chainrule.train.per_sample import per_sample_gradient_norms, per_sample_measure
 from chainrule.train.predict import Prediction, TrainedModel
 from chainrule.train.recovery import NotFiniteError
 from chainrule.train.run_data import difference
 from chainrule.train.run_folder import RunFolder, next_folder
-from chainrule.train.suspects import Suspects, find_suspects
 from chainrule.train.trained import model_of_run, model_of_weights, shipped_model
 from chainrule.train.trainer import Trainer
-from chainrule.train.untraining import untrained
 from chainrule.train.watching import StepReport, Stopped, Watcher
 
 __all__ = [

@@ -26,10 +26,10 @@ from chainrule.formats.schema import Field, different, several, shown, text, val
 from chainrule.models import build
 from chainrule.models.own import is_own, located
 from chainrule.tensor.random import default_generator
-from chainrule.train.bad_node import BadNode
 from chainrule.train.checkpoint import set_state
 from chainrule.train.config import Config
-from chainrule.train.first_bad_node import first_bad
+from chainrule.train.diagnosis.bad_node import BadNode
+from chainrule.train.diagnosis.first_bad_node import first_bad
 from chainrule.train.optimization import make_optimizer
 from chainrule.train.parts import freeze
 from chainrule.train.step import TrainingStep

@@ -16,7 +16,7 @@ from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
 from chainrule.train import transfer
 from chainrule.train.augmentations import check_augment
-from chainrule.train.findings import silenced_names
+from chainrule.train.diagnosis.findings import silenced_names
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 from chainrule.train.parts import LEAST_RATE, MOST_RATE, check_pattern, rates_by_pattern
 

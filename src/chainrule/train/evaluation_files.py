@@ -20,10 +20,10 @@ import numpy as np
 
 from chainrule.data import Dataset
 from chainrule.formats import write_atomically
-from chainrule.train.confusion_picture import confusion_picture
-from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
 from chainrule.train.evaluation import Answers, Evaluation
+from chainrule.train.pictures.confusion_picture import confusion_picture
+from chainrule.train.pictures.contact_sheet import Judged, contact_sheet
 from chainrule.train.result_folder import ResultFolder
 
 MOST_SHOWN = 40

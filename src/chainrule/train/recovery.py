@@ -21,10 +21,10 @@ import numpy as np
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.graph.dtypes import is_float
-from chainrule.train.bad_node import BadNode
 from chainrule.train.capsule import Capsule
 from chainrule.train.checkpoint import Progress, set_state, state_of
 from chainrule.train.command_line import command_line
+from chainrule.train.diagnosis.bad_node import BadNode
 from chainrule.train.watching import Watcher
 
 if TYPE_CHECKING:

@@ -42,11 +42,11 @@ from chainrule.train.checkpoint import (
     state_of,
 )
 from chainrule.train.command_line import command_line
-from chainrule.train.curves import curves
+from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.evaluation import Evaluation, evaluate, judge
-from chainrule.train.first_step import FirstStep
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
+from chainrule.train.pictures.curves import curves
 from chainrule.train.recovery import NotFiniteError, Recovery
 from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
 from chainrule.train.run_folder import RunFolder

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chainrule.train.checkpoint import Progress
+from chainrule.train.diagnosis.findings import Findings
 from chainrule.train.evaluation import Evaluation
-from chainrule.train.findings import Findings
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def blame(
     from chainrule.data import Loader
     from chainrule.train import open_images
     from chainrule.train.config import MOST_COUNTED
+    from chainrule.train.diagnosis.suspects import ORDERS, find_suspects, write_suspects
     from chainrule.train.opening import check_data_of_run
-    from chainrule.train.suspects import ORDERS, find_suspects, write_suspects
 
     check_environment()
     whole_number("count", count, 1, MOST_COUNTED)

@@ -34,7 +34,7 @@ def compare(
     """Compare runs: what differs in their options, their curves, and whether one is better by more than chance."""
     from chainrule.cli.console import show_table
     from chainrule.train import compare as compare_runs
-    from chainrule.train.comparison_picture import COMPARISON_FOLDER, write_comparison
+    from chainrule.train.pictures.comparison_picture import COMPARISON_FOLDER, write_comparison
 
     target = out or runs[0].parent / "comparison"
     COMPARISON_FOLDER.check(target)

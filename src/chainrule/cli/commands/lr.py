@@ -53,8 +53,8 @@ def lr(
     from chainrule.cli.reading import ReadingProgress, beside, say_notes
     from chainrule.train import RunFolder, command_line, find_lr, next_folder, open_datasets
     from chainrule.train.lr_finder import sweep_limits
-    from chainrule.train.lr_picture import SWEEP_FOLDER, write_sweep
     from chainrule.train.opening import check_data_of_run
+    from chainrule.train.pictures.lr_picture import SWEEP_FOLDER, write_sweep
 
     check_environment()
     if run is not None:

@@ -12,9 +12,9 @@ from chainrule import ops
 from chainrule.grad import backprop
 from chainrule.graph import PARAMETER, Node, Role
 from chainrule.tensor.tracing import tracing
-from chainrule.train.graph_faults import peeled
-from chainrule.train.loss_trace import LossTrace, depending_on
-from chainrule.train.node_by_node import Range
+from chainrule.train.diagnosis.graph_faults import peeled
+from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
+from chainrule.train.diagnosis.node_by_node import Range
 
 _REVIVE = "take a smaller learning rate or other initial values, or LeakyReLU for ReLU"
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from chainrule.graph.tables import Contents
 from chainrule.graph.wrapping import wrapped
-from chainrule.train.node_by_node import Range
+from chainrule.train.diagnosis.node_by_node import Range
 
 Phase = Literal["batch", "state", "forward", "backward", "update"]
 

@@ -24,9 +24,9 @@ from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.tensor import Tensor, compile, no_grad
-from chainrule.train.contact_sheet import Judged, contact_sheet
 from chainrule.train.csv_lines import csv_line, harmless
-from chainrule.train.per_sample import scored_measure
+from chainrule.train.diagnosis.per_sample import scored_measure
+from chainrule.train.pictures.contact_sheet import Judged, contact_sheet
 
 ORDERS = ("loss", "gradient")
 """What images can be ordered by."""

@@ -20,9 +20,9 @@ from chainrule.nn import Module
 from chainrule.ops import Blocked, Primitive
 from chainrule.optim import Optimizer
 from chainrule.tensor import Parameter
-from chainrule.train.findings import AFTER, Finding, Findings, place_of, silenced_names
-from chainrule.train.loss_trace import LossTrace, as_optimizers, state_kept, trace_loss
-from chainrule.train.zero_gradients import Cause, causes_of_zeros
+from chainrule.train.diagnosis.findings import AFTER, Finding, Findings, place_of, silenced_names
+from chainrule.train.diagnosis.loss_trace import LossTrace, as_optimizers, state_kept, trace_loss
+from chainrule.train.diagnosis.zero_gradients import Cause, causes_of_zeros
 
 _MOST_NAMED = 3
 _WORTH_NAMING = frozenset({Role.SWITCHER, Role.SCALER, Role.ROUTER, Role.NORMALISER})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.train.drawing import FAINT, LINE, PAPER, Words, fitting, png_of, write
+from chainrule.train.pictures.drawing import FAINT, LINE, PAPER, Words, fitting, png_of, write
 
 _ACROSS = 8
 _TILE, _PICTURE, _LETTERS, _LEADING = 148, 124, 12, 16

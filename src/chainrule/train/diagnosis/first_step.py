@@ -9,13 +9,13 @@ import numpy as np
 from chainrule.data import Loader
 from chainrule.models.own import is_own
 from chainrule.optim import Optimizer
-from chainrule.train.batch_faults import Order
-from chainrule.train.findings import Findings, silenced_names
-from chainrule.train.linting import inspected
-from chainrule.train.untraining import left_out
+from chainrule.train.diagnosis.batch_faults import Order
+from chainrule.train.diagnosis.findings import Findings, silenced_names
+from chainrule.train.diagnosis.linting import inspected
+from chainrule.train.diagnosis.untraining import left_out
 
 if TYPE_CHECKING:
-    from chainrule.train.loss_trace import LossTrace
+    from chainrule.train.diagnosis.loss_trace import LossTrace
     from chainrule.train.step import TrainingStep
 
 Array = np.ndarray[Any, Any]

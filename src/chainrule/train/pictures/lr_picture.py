@@ -11,10 +11,10 @@ import math
 from pathlib import Path
 
 from chainrule.formats import write_atomically
-from chainrule.train.chart import COLOURS, DASHES, Axes, Curve, draw_axes, draw_curves, ticks
 from chainrule.train.csv_lines import csv_line
-from chainrule.train.drawing import FAINT, INK, Box, Drawing, Line, Words, fitting
 from chainrule.train.lr_finder import RateSweep
+from chainrule.train.pictures.chart import COLOURS, DASHES, Axes, Curve, draw_axes, draw_curves, ticks
+from chainrule.train.pictures.drawing import FAINT, INK, Box, Drawing, Line, Words, fitting
 from chainrule.train.result_folder import ResultFolder
 
 SWEEP_FOLDER = ResultFolder("sweep", "a", "lr.json")

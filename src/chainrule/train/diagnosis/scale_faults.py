@@ -13,9 +13,9 @@ import numpy as np
 
 from chainrule.graph import INPUT, PARAMETER, Array, Node
 from chainrule.ops import Primitive
-from chainrule.train.findings import Finding, place_of
-from chainrule.train.graph_faults import batch_statistics, peeled
-from chainrule.train.loss_trace import LossTrace, depending_on
+from chainrule.train.diagnosis.findings import Finding, place_of
+from chainrule.train.diagnosis.graph_faults import batch_statistics, peeled
+from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
 
 _FACTOR = 1e3
 """By how much a signal must have become weaker or stronger than in front of the first layer."""

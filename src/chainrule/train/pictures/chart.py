@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainrule.train.drawing import FAINT, INK, LINE, Box, Drawing, Line, Words, fitting
+from chainrule.train.pictures.drawing import FAINT, INK, LINE, Box, Drawing, Line, Words, fitting
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#000000")
 """Colours that are told apart without red or green, too. M. Okabe and K. Ito, "Color universal design" (2008); their yellow,

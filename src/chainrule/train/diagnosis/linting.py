@@ -12,11 +12,11 @@ from chainrule.errors import UserError
 from chainrule.graph import INPUT, leaf
 from chainrule.optim import Optimizer
 from chainrule.tensor.calls import Call
-from chainrule.train.batch_faults import Order, batch_faults, label_faults, optimizer_faults, size_faults
-from chainrule.train.findings import BEFORE, Finding, Findings, silenced_names
-from chainrule.train.graph_faults import graph_faults
-from chainrule.train.loss_trace import Given, LossTrace, as_optimizers, cut, state_kept, trace_loss
-from chainrule.train.scale_faults import scale_faults, work
+from chainrule.train.diagnosis.batch_faults import Order, batch_faults, label_faults, optimizer_faults, size_faults
+from chainrule.train.diagnosis.findings import BEFORE, Finding, Findings, silenced_names
+from chainrule.train.diagnosis.graph_faults import graph_faults
+from chainrule.train.diagnosis.loss_trace import Given, LossTrace, as_optimizers, cut, state_kept, trace_loss
+from chainrule.train.diagnosis.scale_faults import scale_faults, work
 
 _MOST_WORK = 2_000_000
 """Multiply-adds of the forward pass that signals are measured by, if that leaves two examples."""

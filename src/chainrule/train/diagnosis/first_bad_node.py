@@ -21,9 +21,9 @@ from chainrule.graph.names import name_of, source_line
 from chainrule.ops import broadcast, cast, reshape, transpose
 from chainrule.optim import Optimizer
 from chainrule.tensor import Cell, Parameter, Tensor
-from chainrule.train.bad_node import Ancestor, BadNode, Phase
-from chainrule.train.node_by_node import NodeByNode
-from chainrule.train.traced_step import Passed, TracedStep, batch_size, rows_of, trace_step
+from chainrule.train.diagnosis.bad_node import Ancestor, BadNode, Phase
+from chainrule.train.diagnosis.node_by_node import NodeByNode
+from chainrule.train.diagnosis.traced_step import Passed, TracedStep, batch_size, rows_of, trace_step
 
 _MOST_ANCESTORS = 5
 

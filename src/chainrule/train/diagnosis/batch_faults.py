@@ -15,9 +15,9 @@ from chainrule.graph import Array
 from chainrule.graph.dtypes import is_integer
 from chainrule.optim import Optimizer
 from chainrule.tensor import Parameter
-from chainrule.train.findings import Finding, place_of
-from chainrule.train.graph_faults import batch_statistics
-from chainrule.train.loss_trace import Given, LossTrace
+from chainrule.train.diagnosis.findings import Finding, place_of
+from chainrule.train.diagnosis.graph_faults import batch_statistics
+from chainrule.train.diagnosis.loss_trace import Given, LossTrace
 
 _ENOUGH = 16
 """The least number of examples of one class only that are no chance."""

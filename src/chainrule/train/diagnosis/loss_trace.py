@@ -23,7 +23,7 @@ from chainrule.tensor import Cell, Tensor, tracing
 from chainrule.tensor.calls import Call
 from chainrule.tensor.tracing import Trace
 from chainrule.tensor.tree import flatten, rebuilt
-from chainrule.train.node_by_node import NodeByNode, Range
+from chainrule.train.diagnosis.node_by_node import NodeByNode, Range
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from chainrule.graph import PARAMETER, Graph, Node
 from chainrule.nn import Module
-from chainrule.train.findings import Finding, place_of
-from chainrule.train.loss_trace import LossTrace, depending_on
+from chainrule.train.diagnosis.findings import Finding, place_of
+from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
 
 _SAME_NUMBERS = frozenset({"reshape", "transpose", "cast", "round_to"})
 _PAIRED = frozenset({"add", "subtract", "multiply", "divide", "power", "less", "less_equal", "equal", "maximum", "minimum"})

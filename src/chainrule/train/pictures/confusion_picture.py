@@ -7,8 +7,8 @@ So the picture can be read without its colours.
 from __future__ import annotations
 
 from chainrule.graph.names import display_width
-from chainrule.train.drawing import FAINT, INK, LINE, PAPER, Box, Drawing, Words, can_be_written, fitting, length_of
 from chainrule.train.evaluation import Evaluation
+from chainrule.train.pictures.drawing import FAINT, INK, LINE, PAPER, Box, Drawing, Words, can_be_written, fitting, length_of
 
 _SIDES = ((12, 44), (30, 30), (100, 20))
 """Most classes, and the side of a field of their matrix; of more classes, fields are small and without words."""

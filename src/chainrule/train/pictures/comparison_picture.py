@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from chainrule.formats import write_atomically
-from chainrule.train.chart import COLOURS, DASHES, Axes, Curve, draw_axes, draw_curves, ticks
 from chainrule.train.comparison import Comparison
-from chainrule.train.curves import Point, smoothed
-from chainrule.train.drawing import FAINT, Drawing, Words
+from chainrule.train.pictures.chart import COLOURS, DASHES, Axes, Curve, draw_axes, draw_curves, ticks
+from chainrule.train.pictures.curves import Point, smoothed
+from chainrule.train.pictures.drawing import FAINT, Drawing, Words
 from chainrule.train.result_folder import ResultFolder
 from chainrule.train.run_record import RunRecord
 

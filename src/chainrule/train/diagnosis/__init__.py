@@ -1,0 +1,1 @@
+"""What is wrong with a training, and why: before its first step, while it runs, and afterwards."""
