@@ -317,14 +317,17 @@ def test_fewer_labels_than_images(data: Path, tmp_path: Path) -> None:
 def test_an_image_that_is_no_image_is_left_out(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
     (folder / "cat" / "notes.png").write_text("no image")
+    (folder / "dog" / "9999.png").touch()
     (folder / "dog" / "notes.txt").write_text("no image")
     said = (
-        "left out: 1 of 21 images\n  cat/notes.png is no image of a format that is read, whatever its name says\n"
+        "left out: 2 of 22 images\n  cat/notes.png is no image of a format that is read, whatever its name says\n"
+        "  dog/9999.png is empty, 0 bytes\n"
         "not read: 1 other entry\n  dog/notes.txt has no name of an image\n"
     )
     out, err = noted("train", "--data", folder, "--epochs", 1, "--out", tmp_path / "run")
     assert err == said == (tmp_path / "run/notes.txt").read_text()
     assert "notes" not in out
+    (folder / "dog" / "9999.png").unlink()
     for name in ("one.png", "two.png"):
         (folder / "dog" / name).symlink_to(name)
     for number in range(12):

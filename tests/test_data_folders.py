@@ -341,7 +341,7 @@ def test_files_that_are_no_image_are_left_out_with_a_warning(content: bytes, tmp
         save(tmp_path / "a" / f"{number}.png", number)
     (tmp_path / "a" / "2.png").write_bytes(content)
     message, data = left_out(tmp_path)
-    reason = "is no image of a format that is read, whatever its name says"
+    reason = "is no image of a format that is read, whatever its name says" if content else "is empty, 0 bytes"
     assert message == f"{tmp_path}, left out: 1 of 3 images\n  a/2.png {reason}"
     assert [path.name for path in data.paths] == ["1.png", "3.png"]
     assert data.left_out == [LeftOut(tmp_path / "a" / "2.png", reason)]

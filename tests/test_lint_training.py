@@ -127,6 +127,20 @@ def test_nothing_is_said_of_the_default_run_nor_of_frozen_parts_and_biases_of_th
             assert not made._first.is_due
 
 
+def test_what_a_network_freezes_by_itself_is_said_and_what_an_option_freezes_is_not(network: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(path.read_text() + "\n\ndef frozen(*arguments):\n    made = net(*arguments)\n")
+    path.write_text(path.read_text() + "    made.body[1].requires_grad_(False)\n    return made\n")
+    silence = "softmax-before-cross-entropy,no-path-to-loss"
+    said = []
+    for model, options in ((f"{path}:frozen", {}), (f"{path}:frozen", {"freeze": "body.1"}), (network, {"freeze": "body.1"})):
+        listener = Listener(stop=1)
+        with pytest.raises(Stopped):
+            trainer(tmp_path / str(len(said)), model=model, silence=silence, **options).train(listener)
+        said.append([(finding.name, finding.place) for _, findings in listener.heard for finding in findings])
+    assert said == [[("frozen", "body.1.weight, body.1.bias")], [], []]
+
+
 def test_the_command_says_it_in_notes_beside(network: str, tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "photos")
     line = ["train", "--model", network, "--data", str(folder), "--epochs", "1", "--batch-size", "8", "--out"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -143,10 +144,24 @@ def test_dead_units_are_named_with_what_they_get() -> None:
     model.first.bias.assign(np.full(5, -100))
     first, last = untrained(model)
     assert (first.name, first.place) == ("zero-gradient", "first.weight, first.bias")
-    assert "the gradient is 0 in every element: all lies behind a dead unit, maximum of inputs from -10" in first.what
+    dead = (
+        r"all units at layer Net \(test_untrained.py:\d+\) are dead: maximum gives 0 for every example, as its inputs go from "
+    )
+    without = r"-10\d to -9[\d.]+; without first.bias, -100, they would go from -\d\.\d+ to \d\.\d+"
+    assert re.fullmatch(f"the gradient is 0 in every element: {dead}{without}", first.what)
     assert (last.name, last.place) == ("zero-gradient", "last.weight")
-    assert "what is multiplied here is 0 for all examples, the result of maximum of inputs from -10" in last.what
-    assert last.remedy.endswith("LeakyReLU for ReLU")
+    assert re.fullmatch(f".*: what it is multiplied by is 0 for every example: {dead}{without}", last.what)
+    assert first.remedy == last.remedy
+    assert last.remedy == "begin with a first.bias of 0, or take a smaller learning rate if it came to be so by learning"
+
+
+def test_units_that_are_dead_without_a_bias_to_blame() -> None:
+    model = Net()
+    model.first.weight.assign(-np.abs(model.first.weight.numpy()))
+    first, _ = train.untrained(lambda x, y: F.cross_entropy(model(x), y), np.abs(X) + 5, Y, model=model)
+    assert "are dead: maximum gives 0 for every example" in first.what
+    assert "without" not in first.what
+    assert first.remedy.endswith("LeakyReLU for ReLU")
 
 
 @pytest.mark.parametrize("way", ["plain", "compiled", "cleared"])

@@ -302,7 +302,7 @@ def _opened(path: Path) -> Iterator[tuple[Image, BinaryIO]]:
     except (UnreadableImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        known = _known_of(path.suffix.lower())
+        known = "is empty, 0 bytes" if not path.stat().st_size else _known_of(path.suffix.lower())
         raise UnreadableImage(path, known or "is no image of a format that is read, whatever its name says") from error
     except Pillow.DecompressionBombError as error:
         most = 2 * (Pillow.MAX_IMAGE_PIXELS or 0)

@@ -90,7 +90,7 @@ class Trainer:
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = self._average_of(self.model)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
-        self._first = FirstStep(self.training_step, self.optimizer, self.loader)
+        self._first = FirstStep(self.training_step, self.optimizer, self.loader, self.frozen)
         self.judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
         self._saved: int | None = None  # the step of the last checkpoint

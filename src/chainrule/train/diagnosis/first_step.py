@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,28 +21,27 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_OF_THE_PAPER = frozenset({"bias-before-batch-norm"})
+_OF_THE_PAPER = frozenset({"bias-before-batch-norm", "frozen"})
 """What is not said of the catalogue's networks: their layers are those of the paper, and of other people's files of weights."""
-_ASKED_FOR = frozenset({"frozen"})
-"""What is not said after the first step, as an option asked for it."""
 
 
 class FirstStep:
-    """Looks at the first step of a run, and changes nothing by looking."""
+    """Looks at the first step of a run, and changes nothing by looking. Of parameters ``asked_for`` it is not said that they
+    are frozen, as an option of the run asked for that."""
 
-    def __init__(self, step: TrainingStep, optimizer: Optimizer, loader: Loader) -> None:
-        self.step, self.optimizer, self.loader = step, optimizer, loader
+    def __init__(self, step: TrainingStep, optimizer: Optimizer, loader: Loader, asked_for: Iterable[str] = ()) -> None:
+        self.step, self.optimizer, self.loader, self.asked_for = step, optimizer, loader, frozenset(asked_for)
+        own = is_own(step.config.model)
+        self._silenced = silenced_names("silence", step.config.silence) | (frozenset() if own else _OF_THE_PAPER)
         self._traced: LossTrace | None = None
         self._untrained = Findings()
 
     def before(self, images: Array, labels: Array) -> Findings:
         """What looks wrong before the step; afterwards ``is_due`` until ``at_gradients`` was called."""
         config = self.step.config
-        silenced = silenced_names("silence", config.silence)
         order = Order.of(self.loader, config.batch_size)
         batch = self.step.first_part(images, labels)
-        silenced |= frozenset() if is_own(config.model) else _OF_THE_PAPER
-        findings, self._traced = inspected(self.step.loss, batch, (self.optimizer,), order, silenced)
+        findings, self._traced = inspected(self.step.loss, batch, (self.optimizer,), order, self._silenced)
         return findings
 
     @property
@@ -53,9 +53,9 @@ class FirstStep:
         """Find what the step does not train, while the gradients are there."""
         traced, self._traced = self._traced, None
         if traced is not None:
-            silenced = silenced_names("silence", self.step.config.silence) | _ASKED_FOR
-            parameters = dict(self.step.model.named_parameters())
-            self._untrained = left_out(traced, parameters, (self.optimizer,), silenced)
+            named = self.step.model.named_parameters()
+            parameters = {name: parameter for name, parameter in named if name not in self.asked_for}
+            self._untrained = left_out(traced, parameters, (self.optimizer,), self._silenced)
 
     def after(self) -> Findings:
         """What the step has not trained; nothing when asked again."""

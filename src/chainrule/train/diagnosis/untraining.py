@@ -80,7 +80,7 @@ def left_out(
     for name, cause in zeros.items():
         if cause is not None:
             what = f"the gradient is 0 in every element: {cause.why}"
-            groups[Finding("zero-gradient", place_of(cause.node.origin), what, cause.remedy)].append(name)
+            groups[Finding("zero-gradient", "", what, cause.remedy)].append(name)
     for name, parameter in reached.items():
         if optimizers and id(parameter) not in held:
             what, remedy = "updated by no optimizer, though a gradient arrives", "pass model.parameters() to the optimizer"

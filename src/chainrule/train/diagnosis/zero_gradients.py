@@ -12,18 +12,19 @@ from chainrule import ops
 from chainrule.grad import backprop
 from chainrule.graph import PARAMETER, Node, Role
 from chainrule.tensor.tracing import tracing
-from chainrule.train.diagnosis.graph_faults import peeled
+from chainrule.train.diagnosis.findings import place_of
+from chainrule.train.diagnosis.graph_faults import peeled, repeated
 from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
 from chainrule.train.diagnosis.node_by_node import Range
 
-_REVIVE = "take a smaller learning rate or other initial values, or LeakyReLU for ReLU"
+_IF_LEARNED = "or take a smaller learning rate if it came to be so by learning"
+_REVIVE = f"begin with other initial values, {_IF_LEARNED}, or LeakyReLU for ReLU"
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why nothing is passed on at a node, and what to do."""
+    """Why nothing is passed on at a node, with its place, and what to do."""
 
-    node: Node
     why: str
     remedy: str
 
@@ -100,7 +101,7 @@ class _Search:
 
     def _at(self, node: Node, place: int) -> Cause | None:
         """Why ``node`` passes nothing on to its input ``place``, though something arrives."""
-        name = node.operation.name
+        name, at = node.operation.name, place_of(node.origin)
         if node.operation.role is Role.SWITCHER and len(node.inputs) == 2:
             other = node.inputs[1 - place]
             weight = peeled(other)
@@ -110,27 +111,24 @@ class _Search:
                 gradient = self.gradients.get(weight)
                 if gradient is not None and not self._is_zero(gradient):
                     return None
-                why = f"all of {weight.label or 'the weights'} behind it are 0, and stay so"
-                return Cause(node, why, "initialise these weights with other numbers")
+                why = f"all of {weight.label or 'the weights'} behind it are 0, and stay so (at {at})"
+                return Cause(why, "initialise these weights with other numbers")
             if self._is_zero(other) and other not in self.computed:
-                return Cause(node, "it is multiplied by a constant 0", "leave that out")
+                return Cause(f"it is multiplied by a constant 0 (at {at})", "leave that out")
             if self._is_zero(other):
                 source = self._source_of_zeros(other)
-                return Cause(
-                    source, f"what is multiplied here is 0 for all examples, the result of {self._dead(source)}", _REVIVE
-                )
+                return Cause(f"what it is multiplied by is 0 for every example: {self._dead(source)}", self._revive(source))
         if node.operation.role is Role.ROUTER:
-            return Cause(node, f"all lies behind a dead unit, {self._dead(node)}", _REVIVE)
+            return Cause(self._dead(node), self._revive(node))
         if name in ("broadcast", "sum"):
             why = "the gradients of all places add up to 0, as in front of a normalisation that subtracts the mean"
-            return Cause(node, why, "leave out what has no effect, such as a bias")
+            return Cause(f"{why} (at {at})", "leave out what has no effect, such as a bias")
         if node.operation.role is Role.SCALER:
             return Cause(
-                node,
-                f"{name} of inputs from {_spoken(self.ranges[node.inputs[0]])} is so flat that its slope is 0",
+                f"{name} of inputs from {_spoken(self.ranges[node.inputs[0]])} is so flat that its slope is 0 (at {at})",
                 "make these inputs smaller, by their initial weights or a normalisation",
             )
-        return Cause(node, f"{name} gets a gradient and passes none on", "look at what is computed there")
+        return Cause(f"{name} gets a gradient and passes none on (at {at})", "look at what is computed there")
 
     def _source_of_zeros(self, node: Node) -> Node:
         """The first node, on the way from the batch, whose value is 0 in every element although what it is computed from is
@@ -142,11 +140,39 @@ class _Search:
             node = before[0]
 
     def _dead(self, node: Node) -> str:
-        """What a unit that gives nothing but 0, or nothing but a limit, gets."""
-        inputs = [self.ranges[one] for one in node.inputs if one in self.computed and one in self.ranges]
-        if not inputs:
-            return node.operation.name
-        return f"{node.operation.name} of inputs from {_spoken(inputs[0])}"
+        """That units give nothing but 0, or nothing but a limit, which inputs they get, and whether a bias is to blame."""
+        name, at, result = node.operation.name, place_of(node.origin), self.ranges[node]
+        gives = "chooses others" if result.low is None or result.low != result.high else f"gives {result.low + 0.0:.3g}"
+        got = self._computed_input(node)
+        if got is None or node.operation.role is not Role.ROUTER:
+            of = "" if got is None else f" of inputs from {_spoken(self.ranges[got])}"
+            return f"{name}{of} {gives} (at {at})"
+        why = f"all units at {at} are dead: {name} {gives} for every example, as its inputs go from {_spoken(self.ranges[got])}"
+        blamed = self._blamed_bias(node)
+        if blamed is None:
+            return why
+        bias, rest = blamed
+        return f"{why}; without {bias.label}, {_spoken(self.ranges[bias])}, they would go from {_spoken(self.ranges[rest])}"
+
+    def _revive(self, node: Node) -> str:
+        """What to do about dead units."""
+        blamed = self._blamed_bias(node)
+        return _REVIVE if blamed is None else f"begin with a {blamed[0].label} of 0, {_IF_LEARNED}"
+
+    def _blamed_bias(self, node: Node) -> tuple[Node, Node] | None:
+        """A bias without which some of the inputs of a dead ReLU would be above 0, and these inputs without it."""
+        got = self._computed_input(node)
+        if node.operation.name != "maximum" or got is None or peeled(got).operation.name != "add":
+            return None
+        terms = peeled(got).inputs
+        for bias, rest in ((repeated(terms[1]), terms[0]), (repeated(terms[0]), terms[1])):
+            if bias.operation is PARAMETER and bias.label and (self.ranges[rest].high or 0.0) > 0:
+                return bias, rest
+        return None
+
+    def _computed_input(self, node: Node) -> Node | None:
+        """The input of ``node`` that comes from the batch or a parameter; of several, the first."""
+        return next((one for one in node.inputs if one in self.computed and one in self.ranges), None)
 
 
 def _is_zero(range_: Range) -> bool:
@@ -155,4 +181,4 @@ def _is_zero(range_: Range) -> bool:
 
 def _spoken(range_: Range) -> str:
     low, high = range_.low or 0.0, range_.high or 0.0
-    return f"{low:.3g} to {high:.3g}"
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
