@@ -65,6 +65,8 @@ def test_a_division_by_a_zero_variance(row: int) -> None:
     assert (bad.row, bad.rows, bad.batch, bad.element, bad.others) == (row, (row,), SIZE, (row, 0, 0, 0), 0)
     assert np.isnan(bad.found)
     assert [(one.name, one.there) for one in bad.inputs] == [("subtract", 0.0), ("sqrt", 0.0)]
+    assert bad.remedy == "It divides by 0: add a small number, such as 1e-5, to what it divides by."
+    assert f"\n{bad.remedy}\n\nComputed from:" in str(bad)
     assert bad.inputs[1].range.zeros == 1
     assert all(one.range.finite for one in (*bad.inputs, *bad.ancestors))
     assert [one.name for one in bad.ancestors[:2]] == ["multiply", "sum"]
@@ -84,6 +86,7 @@ def test_a_root_of_0_is_bad_in_the_backward_pass_alone() -> None:
     assert bad.formula == "1 / (2 sqrt(x))"
     assert [(one.name, one.there) for one in bad.inputs[:2]] == [("upstream gradient", pytest.approx(0.2)), ("sum", 0.0)]
     assert "the gradient of sqrt at" in bad.sentence()
+    assert bad.remedy == "Its slope is infinite at 0: add a small number, such as 1e-5, to what it is taken of."
     assert "while the whole forward pass is finite" in bad.sentence()
     assert bad.ancestors[-1].name == "images"
 
@@ -114,6 +117,32 @@ def test_a_logarithm_of_0() -> None:
 
     bad = found(loss, images, LABELS)
     assert (bad.phase, bad.operation, bad.rows, bad.found) == ("forward", "log", (2,), -np.inf)
+    assert bad.remedy.startswith("It takes the logarithm of 0: add a small number, such as 1e-5, inside, or take log_softmax")
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "words"),
+    [
+        ("root", lambda x: x.sqrt(), "It takes the root of -4: keep what is under the root above 0."),
+        (
+            "inverse root",
+            lambda x: x.rsqrt(),
+            "It divides by the root of -4: add a small number, such as 1e-5, under the root.",
+        ),
+        (
+            "power",
+            lambda x: x**0.3,
+            "It raises -4 to a power that it has not: add a small number, such as 1e-5, to the base, or",
+        ),
+        ("exponential", lambda x: cr.exp(-100 * x), ""),
+    ],
+)
+def test_the_remedy_for_numbers_that_an_operation_does_not_take(name: str, operation: Any, words: str) -> None:
+    weight = cr.Parameter(np.ones(3, np.float32))
+    bad = found(lambda x: operation(x * weight).sum(), np.array([2, -4, 3], np.float32))
+    assert bad.phase == "forward", name
+    assert bad.remedy.startswith(words)
+    assert bool(bad.remedy) == bool(words)
 
 
 def test_an_overflow_of_exp() -> None:

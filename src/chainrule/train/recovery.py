@@ -159,8 +159,8 @@ class Recovery:
 
     def _message(self, error: NotFiniteError, capsule: Capsule) -> str:
         folder, cause, first = self.trainer.folder, error.cause, self._first
-        of_the_batch = cause is not None and cause.phase == "batch"
-        words = [f"{error.noticed}." if of_the_batch else f"{error}."]
+        diverged = cause is None or not (cause.phase == "batch" or cause.remedy or cause.masked)
+        words = [f"{error}." if diverged else f"{error.noticed}."]
         if first is not None and first.step != error.step:
             words.append(f"It was noticed at step {first.step}: {first.noticed}.")
         if cause is None:
@@ -170,8 +170,11 @@ class Recovery:
             if cause.row is not None and len(cause.rows) <= _MOST_NAMED:
                 place = capsule.image(cause.row)
                 words.append(f"{place[0].upper()}{place[1:]}.")
+            if cause.remedy:
+                words.append(cause.remedy)
         lines = [
             " ".join(words),
+            *([f"Find a rate with: {command_line('lr', folder.path)}"] if diverged else []),
             f"Look at it again with: {command_line('replay', folder.capsule)}",
             f"Go on without it with: {command_line('train', '--resume', folder.path, '--on-nan', 'skip')}",
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,24 @@ Phase = Literal["batch", "state", "forward", "backward", "update"]
 
 _PASSES = {"forward": "forward pass", "backward": "backward pass", "update": "update"}
 _MOST_ROWS = 5
+
+
+_SMALL = "add a small number, such as 1e-5, "
+_OUT_OF_DOMAIN: dict[str, tuple[Callable[[float], bool], str]] = {
+    "divide": (lambda x: x == 0, f"It divides by 0: {_SMALL}to what it divides by"),
+    "rsqrt": (lambda x: x <= 0, f"It divides by the root of {{0:g}}: {_SMALL}under the root"),
+    "sqrt": (lambda x: x < 0, "It takes the root of {0:g}: keep what is under the root above 0"),
+    "power": (lambda x: x <= 0, f"It raises {{0:g}} to a power that it has not: {_SMALL}to the base, or keep it above 0"),
+}
+for _name in ("log", "log2"):
+    _OUT_OF_DOMAIN[_name] = (
+        lambda x: x <= 0,
+        f"It takes the logarithm of {{0:g}}: {_SMALL}inside, or take log_softmax or a loss that computes with logarithms",
+    )
+"""Numbers, read last by an operation, of which it gives none that is finite, and what to do about it."""
+
+_STEEP = frozenset({"sqrt", "rsqrt", "power", "log", "log2", "divide"})
+"""Operations that are infinitely steep at 0, or may be."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,19 @@ class BadNode:
         """The first of ``rows``; None if there is none."""
         return self.rows[0] if self.rows else None
 
+    @property
+    def remedy(self) -> str:
+        """What to do, as a sentence, where the operation is to blame and not how large the numbers became; else empty."""
+        operands = self.inputs[1:-1] if self.phase == "backward" else self.inputs
+        there = operands[-1].there if operands else None
+        if there is None or self.phase in ("batch", "state") or self.masked:
+            return ""
+        if self.phase == "backward":
+            steep = self.operation in _STEEP and there == 0
+            return f"Its slope is infinite at 0: {_SMALL}to what it is taken of." if steep else ""
+        bad, words = _OUT_OF_DOMAIN.get(self.operation, (lambda x: False, ""))
+        return f"{words.format(there)}." if bad(there) else ""
+
     def sentence(self) -> str:
         """What is bad and where, in one sentence."""
         number = f"{self.found:g}"
@@ -115,6 +146,8 @@ class BadNode:
         if self.others:
             more = "One more node is" if self.others == 1 else f"{self.others} more nodes are"
             found += wrapped(f"{more} bad without a bad input, in other branches.", width)
+        if self.remedy:
+            found += wrapped(self.remedy, width)
         for title, rows in (("Computed from", self.inputs), ("Before that, the nearest first", self.ancestors)):
             if rows:
                 found += ["", *_table(title, rows).text(width).splitlines()]
