@@ -50,6 +50,7 @@ class Cluster:
     maps: dict[Node, IndexMap] = field(default_factory=dict)  # for each root, or for the input of a reduction
     reads: dict[Node, set[IndexMap | None]] = field(default_factory=dict)  # stored values; None: not point by point
     recomputed: set[Node] = field(default_factory=set)  # stored values that are cheaper to compute again than to read
+    detail: int = 0  # of the observed values that it computes; 0 for what the outputs need
 
     @property
     def is_heavy(self) -> bool:
@@ -64,21 +65,62 @@ class Cluster:
 
 @dataclass
 class Fusion:
-    """The result of the pass: clusters in an order in which they can run, and the values that are stored."""
+    """The result of the pass: clusters in an order in which they can run, and the values that are stored.
+
+    ``observing`` are the clusters of observed values: they read what the others store, and may run at any time after that.
+    ``lost`` are observed values that cannot be had so: a sum or a heavy operation that no output needs lies before them.
+    """
 
     layout: Layout
     stored: set[Node]
     clusters: list[Cluster]
+    observing: list[Cluster]
+    lost: set[Node]
 
 
 def fuse(layout: Layout) -> Fusion:
     """Divide the graph of ``layout`` into clusters."""
     stored = _stored_values(layout)
-    clusters = [_cluster_of(node, layout, stored) for node in layout.graph.nodes if node in stored and not node.is_leaf]
+    needed = layout.graph.nodes[: layout.graph.needed]
+    clusters = [_cluster_of(node, layout, stored) for node in needed if node in stored and not node.is_leaf]
     merged = _Merging(clusters, layout).merged()
     for cluster in merged:
         _recompute(cluster, stored)
-    return Fusion(layout, stored, merged)
+    stored |= set(layout.graph.leaves)
+    return Fusion(layout, stored, merged, *_observing(layout, stored))
+
+
+def _observing(layout: Layout, stored: set[Node]) -> tuple[list[Cluster], set[Node]]:
+    """The clusters of those observed values that are not among ``stored``, which the outputs need, and the values that are
+    lost: see ``Fusion``.
+
+    What is computed from the same stored values over the same space shares a loop; more would have to wait for more.
+    """
+    shared: dict[tuple[int, tuple[int, ...] | None, frozenset[Node]], Cluster] = {}
+    clusters: list[Cluster] = []
+    lost: set[Node] = set()
+    done: set[Node] = set()
+    for node, detail in sorted(layout.graph.observed, key=lambda one: one.detail):
+        node = base_of(node)
+        if node in stored or node in done:
+            continue
+        done.add(node)
+        if is_heavy(node) or any(is_heavy(inner) or is_reduction(inner) for inner in _below(node, stored)):
+            lost.add(node)
+            continue
+        made = _cluster_of(node, layout, stored)
+        made.detail = detail
+        key = detail, made.space, frozenset(made.reads)
+        other = shared.get(key)
+        if other is None or len(other.roots) == _MOST_ROOTS:
+            shared[key] = made
+            clusters.append(made)
+        else:
+            other.roots += made.roots
+            other.maps |= made.maps
+            for read, maps in made.reads.items():
+                other.reads[read].update(maps)
+    return clusters, lost
 
 
 def _recompute(cluster: Cluster, stored: set[Node]) -> None:
@@ -137,8 +179,9 @@ def _stored_values(layout: Layout) -> set[Node]:
     """The values that get memory: outputs, leaves, reductions, copies, heavy operations and their inputs, inputs of reshapes
     that regroup, and those elementwise values that are better stored."""
     graph = layout.graph
+    nodes = graph.nodes[: graph.needed]
     stored = {base_of(node) for node in graph.outputs}
-    for node in graph.nodes:
+    for node in nodes:
         if node.is_leaf or is_reduction(node) or node.operation is COPY:
             stored.add(node)
         elif is_heavy(node):
@@ -148,7 +191,7 @@ def _stored_values(layout: Layout) -> set[Node]:
             stored.add(base_of(node))
     consumers = graph.consumers()
     reaches: dict[Node, frozenset[Node]] = {}  # for a node that is not stored: whose clusters compute it
-    for node in reversed(graph.nodes):
+    for node in reversed(nodes):
         users: set[Node] = set()
         for consumer in consumers[node]:
             users |= {consumer} if consumer in stored else reaches[consumer]

@@ -22,7 +22,7 @@ from chainrule.compiler.values import (
     only_unit_axes_change,
     same_places,
 )
-from chainrule.graph import Graph, Node
+from chainrule.graph import Graph, Node, Observed
 from chainrule.ops import OUTPUT, Primitive
 
 CHANNELS_LAST: Order = (0, 2, 3, 1)
@@ -122,14 +122,16 @@ class _Chooser:
         for node in self.graph.nodes:
             self.new[node] = self._placed(node)
         outputs = []
-        for node in self.graph.outputs:
+        for node in self.graph.ends:
             output = self.new[node]
             if _source(output).is_leaf:  # memory of the caller, which may change before this is read
                 output = self._copy(output, natural(node.ndim))
             elif node in self.stored_naturally:
                 output = self._dense(output, natural(node.ndim))
             outputs.append(output)
-        graph = Graph(*outputs)
+        count = len(self.graph.outputs)
+        observed = [Observed(node, one.detail) for node, one in zip(outputs[count:], self.graph.observed, strict=True)]
+        graph = Graph(*outputs[:count], observed=observed)
         return Layout(graph, self.orders, sum(1 for node in graph.nodes if node.operation is COPY))
 
     def _placed(self, node: Node) -> Node:

@@ -30,7 +30,7 @@ def clusters(fusion: Fusion) -> str:
     """One line per cluster: its space, the values that it computes, and the stored values that it reads."""
     graph = fusion.layout.graph
     lines = []
-    for number, cluster in enumerate(fusion.clusters):
+    for number, cluster in enumerate([*fusion.clusters, *fusion.observing]):
         roots = ", ".join(_value(graph, node) for node in cluster.roots)
         reads = ", ".join(_value(graph, node) for node in cluster.reads) or "nothing"
         if cluster.space is None:

@@ -44,9 +44,18 @@ class Lowering:
                 self._heavy(cluster.roots[0])
             else:
                 self._loops(cluster)
+        observing: list[LoopTask] = []
+        tasks, self.tasks = self.tasks, []
+        for cluster in self.fusion.observing:
+            self._loops(cluster)
+            for task in self.tasks:
+                assert isinstance(task, LoopTask), "observed values are computed by loops"
+                task.detail = cluster.detail
+                observing.append(task)
+            self.tasks = []
         graph = self.layout.graph
-        places = {node: self.place(node) for node in (*graph.outputs, *graph.leaves)}
-        return Lowered(self.tasks, self.buffers, places)
+        places = {node: self.place(node) for node in (*graph.ends, *graph.leaves)}
+        return Lowered(tasks, self.buffers, places, observing)
 
     def buffer(self, node: Node) -> Buffer:
         """The buffer of a stored value, made at the first call."""
@@ -157,7 +166,7 @@ class Lowering:
         for root in cluster.roots:
             index = cluster.maps[root]
             if is_reduction(root):
-                squares = self._squares(root, cluster)
+                squares = None if cluster.detail else self._squares(root, cluster)
                 value = (
                     body.value(root.inputs[0], index) if squares is None else self._about_unit_mean(body, root, index, squares)
                 )

@@ -118,12 +118,14 @@ def _layout(compilation: Compilation) -> str:
 def _fuse(compilation: Compilation) -> str:
     compilation.fusion = fuse(compilation.layout)
     operations = sum(1 for node in compilation.graph.nodes if not node.is_leaf)
-    return f"{operations} operations in {len(compilation.fusion.clusters)} clusters"
+    clusters = len(compilation.fusion.clusters) + len(compilation.fusion.observing)
+    return f"{operations} operations in {clusters} clusters"
 
 
 def _lower(compilation: Compilation) -> str:
     compilation.lowered = lower(compilation.fusion)
-    return f"{len(compilation.lowered.tasks)} tasks over {len(compilation.lowered.buffers)} buffers"
+    lowered = compilation.lowered
+    return f"{len(lowered.tasks) + len(lowered.observing)} tasks over {len(lowered.buffers)} buffers"
 
 
 def _schedule(compilation: Compilation) -> str:
@@ -149,6 +151,6 @@ PASSES: list[Pass] = [
     _over_graph("widen", in_supported_dtypes),
     Pass("layout", _layout, lambda each: listing.layout(each.layout)),
     Pass("fuse", _fuse, lambda each: listing.clusters(each.fusion)),
-    Pass("lower", _lower, lambda each: listing.tasks(each.lowered.tasks)),
+    Pass("lower", _lower, lambda each: listing.tasks([*each.lowered.tasks, *each.lowered.observing])),
     Pass("schedule", _schedule, lambda each: listing.tasks(each.schedule.tasks, each.schedule.takes_over)),
 ]

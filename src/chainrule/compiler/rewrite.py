@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.graph import Graph, Node
+from chainrule.graph import Graph, Node, Observed
 from chainrule.graph.node import CONSTANT
 from chainrule.graph.origin import originating_from
 from chainrule.ops import running_on
@@ -38,7 +38,8 @@ class Rewriter:
         with running_on(None):
             for node in graph.nodes:
                 self._rewritten(node)
-        return Graph(*(self._done[output] for output in graph.outputs))
+        observed = [Observed(self._done[one.node], one.detail) for one in graph.observed]
+        return Graph(*(self._done[output] for output in graph.outputs), observed=observed)
 
     def _rewritten(self, node: Node) -> Node:
         """The replacement of ``node``, after those of its inputs. Without recursion, as rules can make long chains of nodes."""

@@ -40,7 +40,8 @@ class LoopTask:
     """A loop nest, with the buffers of its operands in order.
 
     ``partials`` are its reductions that store partial results. ``followers`` are tasks whose units of work read what the units
-    of this task store, so they must be divided into the same units; ``follows`` is set for them.
+    of this task store, so they must be divided into the same units; ``follows`` is set for them. ``detail`` is that of the
+    observed values that the task computes, and 0 for what the outputs need.
     """
 
     nest: Nest
@@ -50,6 +51,7 @@ class LoopTask:
     partials: list[Partial] = field(default_factory=list)
     followers: list[LoopTask] = field(default_factory=list)
     follows: bool = False
+    detail: int = 0
 
     @property
     def reads(self) -> set[Buffer]:
@@ -104,8 +106,12 @@ Task = LoopTask | HeavyTask
 
 @dataclass
 class Lowered:
-    """A lowered graph: tasks in order, the buffer of every stored value, and the places of the graph's outputs and leaves."""
+    """A lowered graph: tasks in order, the buffer of every stored value, and the places of the graph's ends and leaves.
+
+    ``observing`` are the tasks of observed values, which read what ``tasks`` store.
+    """
 
     tasks: list[Task]
     buffers: dict[Node, Buffer] = field(default_factory=dict)
     places: dict[Node, Place] = field(default_factory=dict)
+    observing: list[LoopTask] = field(default_factory=list)

@@ -13,6 +13,7 @@ from chainrule.compiler.arena import Arena, Span, plan_memory
 from chainrule.compiler.pipeline import PASSES, Compilation, Pass, compiled
 from chainrule.compiler.tasks import Buffer
 from chainrule.cpu.codegen.target import Target
+from chainrule.cpu.observing import with_observations
 from chainrule.cpu.recipe import CallRow, InputRow, OutputRow, Recipe, Region, leaves_in_order, names_of
 from chainrule.cpu.stages import PlannedStage, Staging
 from chainrule.graph import Graph, Node
@@ -29,6 +30,7 @@ class Planning(Compilation):
         lent_memory: whether outputs lie in memory that the caller lends (see ``Program``).
         status: the buffer in which kernels report an index that is out of range.
         stages: the kernels, by stage; left by the pass "stages".
+        lost: the buffers of observed values that cannot be computed; left by the pass "stages".
         spans: the stages between which each buffer of the arena is needed; left by the pass "memory".
         arena: where each of these buffers lies; left by the pass "memory".
     """
@@ -37,6 +39,7 @@ class Planning(Compilation):
     lent_memory: bool
     status: Buffer = field(default_factory=lambda: Buffer(int64, 4, "status"))
     stages: list[PlannedStage] = field(init=False)
+    lost: set[Buffer] = field(default_factory=set)
     spans: dict[Buffer, Span] = field(init=False)
     arena: Arena = field(init=False)
 
@@ -48,16 +51,21 @@ class Planning(Compilation):
 
     @property
     def ends(self) -> list[Buffer]:
-        """The buffer that holds each output when the program has run: a cell's own where the output is its new value."""
+        """The buffer that holds each output, and each observed value, when the program has run: a cell's own where an output
+        is its new value."""
         takes_over = self.schedule.takes_over
-        buffers = [self.lowered.places[one].buffer for one in self.outputs]
+        buffers = [self.lowered.places[one].buffer for one in self.graph.ends]
         return [takes_over.get(one, one) for one in buffers]
 
 
 def _stages(planning: Planning) -> str:
     """Pass: divide the tasks into stages; returns a summary for people."""
-    staged = Staging(planning.target, planning.schedule.takes_over, planning.status).staged(planning.schedule.tasks)
-    planning.stages = [stage for stage in staged if stage.units]
+    staging = Staging(planning.target, planning.schedule.takes_over, planning.status)
+    stages = staging.staged(planning.schedule.tasks)
+    if planning.lowered.observing:
+        stages, planning.lost = with_observations(staging, planning.lowered.observing, set(planning.leaves.values()))
+    planning.lost |= {planning.lowered.buffers[node] for node in planning.fusion.lost}
+    planning.stages = [stage for stage in stages if stage.units]
     return f"{sum(len(stage.calls) for stage in planning.stages)} kernels in {len(planning.stages)} stages"
 
 
@@ -118,7 +126,7 @@ def make_recipe(
     made = Planning(graph=graph, state=state, target=target, lent_memory=lent_memory)
     compiled(made, ALL_PASSES, shown)
     leaves, ends, spans, arena, status = made.leaves, made.ends, made.spans, made.arena, made.status
-    outputs = [made.lowered.places[one] for one in made.outputs]
+    outputs = [made.lowered.places[one] for one in made.graph.ends]
     numbers: dict[Buffer, int] = {}
 
     def number(buffer: Buffer) -> int:
@@ -126,14 +134,19 @@ def make_recipe(
 
     rows = [
         tuple(
-            CallRow(call.make().named(target), tuple((number(buffer), offset) for buffer, offset in call.operands), call.origin)
+            CallRow(
+                call.make().named(target),
+                tuple((number(buffer), offset) for buffer, offset in call.operands),
+                call.origin,
+                call.detail,
+            )
             for call in stage.calls
         )
         for stage in made.stages
     ]
     used = set(numbers)
     given = leaves_in_order(graph, state)
-    input_names, output_names = names_of(given, graph.outputs, state)
+    input_names, output_names = names_of(given, made.graph.ends, state)
     index = set(given)
     recipe = Recipe(
         [],
@@ -143,8 +156,10 @@ def make_recipe(
             for name, node in zip(input_names, given, strict=True)
         ],
         [
-            OutputRow(name, name_of(node.dtype), node.shape, number(end), place.start, place.strides)
-            for name, node, end, place in zip(output_names, graph.outputs, ends, outputs, strict=True)
+            OutputRow(
+                name, name_of(node.dtype), node.shape, -1 if end in made.lost else number(end), place.start, place.strides
+            )
+            for name, node, end, place in zip(output_names, made.graph.ends, ends, outputs, strict=True)
         ],
         {
             number(buffer): node.value

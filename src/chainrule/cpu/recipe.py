@@ -52,12 +52,14 @@ class Region:
 class CallRow:
     """One kernel in a stage. Each operand is the number of a region and the byte in it at which the operand begins.
 
-    ``origin`` is the line of the user's program that the kernel belongs to.
+    ``origin`` is the line of the user's program that the kernel belongs to, ``detail`` that of the observed values that it
+    computes, 0 for what the outputs need. Within a stage, calls come in the order of their detail.
     """
 
     kernel: Kernel
     operands: tuple[tuple[int, int], ...]
     origin: str
+    detail: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class InputRow:
 class OutputRow:
     """A value that the program computes for its caller, at ``start`` in a region with ``strides``, both in elements.
 
-    The new value of a cell has the name of the input that is its old value, and takes over that input's memory.
+    The new value of a cell has the name of the input that is its old value, and takes over that input's memory. The region of
+    an observed value that cannot be computed is -1.
     """
 
     name: str
@@ -94,7 +97,7 @@ class Recipe:
         stages: the kernels of each stage, in order. Kernels of a stage work on the same units; all threads wait for each
             other between stages.
         inputs: the leaves of the graph, in the order of ``leaves_in_order``.
-        outputs: the outputs of the graph, in order.
+        outputs: the outputs of the graph, in order, and then its observed values.
         constants: values that are fixed when the graph is compiled, by the number of their region.
         status: the region in which kernels report an index that is out of range.
         arena_bytes: the size of the arena.
@@ -116,7 +119,7 @@ class Recipe:
         """Return the recipe as JSON, in the form that ``decoded`` reads. Each kernel appears once, without its generator."""
         kernels: dict[Kernel, int] = {}
         stages = [
-            [[kernels.setdefault(call.kernel, len(kernels)), call.operands, call.origin] for call in stage]
+            [[kernels.setdefault(call.kernel, len(kernels)), call.operands, call.origin, call.detail] for call in stage]
             for stage in self.stages
         ]
         content = {
@@ -153,7 +156,10 @@ class Recipe:
             for family, units, scratch_bytes, operations, nbytes, direct_operations, name, parameters in content["kernels"]
         ]
         stages = [
-            tuple(CallRow(kernels[number], tuple(map(tuple, operands)), origin) for number, operands, origin in stage)
+            tuple(
+                CallRow(kernels[number], tuple(map(tuple, operands)), origin, detail)
+                for number, operands, origin, detail in stage
+            )
             for stage in content["stages"]
         ]
         return cls(
@@ -222,7 +228,9 @@ def recipe_name(graph: Graph, state: Sequence[tuple[Node, int]], target: Target,
         if node.operation is CONSTANT and node.value is not None:
             rows.append(hashlib.sha256(np.ascontiguousarray(node.value).tobytes()).hexdigest())
     digest.update("\n".join(rows).encode())
-    ends = [index[one] for one in graph.outputs], [(index.get(old), str(old.type), new) for old, new in state], lent_memory
+    state_now = [(index.get(old), str(old.type), new) for old, new in state]
+    observed = [(index[one.node], one.detail) for one in graph.observed]
+    ends = [index[one] for one in graph.outputs], observed, state_now, lent_memory
     digest.update(repr(ends).encode())
     return f"program-{digest.hexdigest()}.json"
 

@@ -29,12 +29,15 @@ Operand = tuple[Buffer, int]
 class PlannedCall:
     """A kernel, which ``make`` returns once the units are final, and its operands.
 
-    ``origin`` says which line of the user's program it belongs to.
+    ``writes`` are the buffers among them that it writes. ``origin`` says which line of the user's program it belongs to;
+    ``detail`` is that of the observed values that it computes, 0 for what the outputs need.
     """
 
     make: Callable[[], Kernel]
     operands: tuple[Operand, ...]
+    writes: frozenset[Buffer]
     origin: str
+    detail: int = 0
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Staging:
 
     def staged(self, tasks: Sequence[Task]) -> list[PlannedStage]:
         """Divide ``tasks``, which are in an order that can be run, into stages. The tasks themselves stay as they are."""
-        for task in _copied(tasks):
+        for task in copied(tasks):
             if isinstance(task, HeavyTask):
                 self._heavy(task)
             else:
@@ -126,7 +129,8 @@ class Staging:
             last = step is steps.steps[-1]
             written = {self.same(task.output.buffer)} if last else set()
             written |= {one for one in buffers if one in temporaries.values()}  # as one of the steps writes them
-            stage = PlannedStage(step.kernel.units, [PlannedCall(partial(_given, step.kernel), operands, task.origin)])
+            call = PlannedCall(partial(_given, step.kernel), operands, frozenset(written), task.origin)
+            stage = PlannedStage(step.kernel.units, [call])
             stage.reads, stage.writes = buffers - written, written
             if last and step.rows is not None:
                 stage.parts[self.same(task.output.buffer)] = step.rows * _row_elements(task)
@@ -149,13 +153,12 @@ class Staging:
         first = self._earliest(reads, writes)
         joined = None
         if first >= 0:
-            rows = self._rows_to_join(task, self.stages[first], reads, writes)
+            rows = self.rows_to_join(task, self.stages[first], reads, writes)
             if rows is not None:
                 task.divide(rows)
                 joined = first
-        stage = PlannedStage(
-            task.nest.units, [PlannedCall(partial(loop_kernel, task.nest, self.target), operands, task.origin)], reads, writes
-        )
+        call = PlannedCall(partial(loop_kernel, task.nest, self.target), operands, frozenset(writes), task.origin)
+        stage = PlannedStage(task.nest.units, [call], reads, writes)
         if joined is None and stage.units == 1:
             joined = self._first_single(first)
         for access in (*(one.access for one in task.nest.stores), *(one.access for one in task.nest.reductions)):
@@ -164,7 +167,7 @@ class Staging:
                 stage.parts[self.same(task.buffers[access.operand])] = part
         self._add(stage, joined)
 
-    def _rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
+    def rows_to_join(self, task: LoopTask, stage: PlannedStage, reads: set[Buffer], writes: set[Buffer]) -> int | None:
         """Return the rows per unit with which the task can join ``stage`` at its end; None if it cannot.
 
         The task can join if, in every buffer that it shares with the stage, its unit u touches only elements of unit u.
@@ -201,7 +204,7 @@ class Staging:
         return rows
 
 
-def _copied(tasks: Sequence[Task]) -> list[Task]:
+def copied(tasks: Sequence[Task]) -> list[Task]:
     """Return copies of the tasks, so that dividing their nests into units leaves the originals as they are.
 
     Loop tasks are copied together with the buffers of their partial results and with the tasks that follow them.

@@ -1,7 +1,7 @@
 """The graph: nodes and their types, graphs, their order and their check, and origins."""
 
 from chainrule.graph.check import check
-from chainrule.graph.graph import Graph, topological_order
+from chainrule.graph.graph import Graph, Observed, topological_order
 from chainrule.graph.node import BUFFER, COMPILED, CONSTANT, INPUT, PARAMETER, Array, Node, Remembered, Role, TensorType, leaf
 from chainrule.graph.origin import Origin, current_module, current_origin, from_one_line, inside_module, originating_from
 
@@ -14,6 +14,7 @@ __all__ = [
     "Array",
     "Graph",
     "Node",
+    "Observed",
     "Origin",
     "Remembered",
     "Role",

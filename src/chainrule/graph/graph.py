@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from chainrule.graph.node import Node
 
@@ -33,13 +34,32 @@ def topological_order(outputs: Iterable[Node], follow: Callable[[Node], bool] | 
     return order
 
 
-class Graph:
-    """The computation of ``outputs``: all their nodes, each after its inputs."""
+class Observed(NamedTuple):
+    """A value that is looked at while the outputs are computed: in runs whose detail is ``detail`` (1 or more) or higher."""
 
-    def __init__(self, *outputs: Node) -> None:
-        self.outputs = outputs
+    node: Node
+    detail: int
+
+
+class Graph:
+    """The computation of ``outputs``: all their nodes, each after its inputs.
+
+    Values that are ``observed`` beside are for whoever watches. Nodes that only these need come last, from number ``needed``
+    on, and count as nobody's consumers: no pass of the compiler decides otherwise about the outputs because of them.
+    """
+
+    def __init__(self, *outputs: Node, observed: Sequence[Observed] = ()) -> None:
+        self.outputs, self.observed = outputs, tuple(observed)
         self.nodes = topological_order(outputs)
+        self.needed = len(self.nodes)
+        if observed:
+            self.nodes = topological_order(self.ends)
         self.index = {node: position for position, node in enumerate(self.nodes)}
+
+    @property
+    def ends(self) -> tuple[Node, ...]:
+        """The outputs, and then the observed values."""
+        return (*self.outputs, *(one.node for one in self.observed))
 
     @property
     def leaves(self) -> list[Node]:
@@ -47,9 +67,9 @@ class Graph:
         return [node for node in self.nodes if node.is_leaf]
 
     def consumers(self) -> dict[Node, list[Node]]:
-        """For each node, the nodes that take it as an input (twice where it is taken twice)."""
+        """For each node, the nodes needed for the outputs that take it as an input (twice where it is taken twice)."""
         consumers_of: dict[Node, list[Node]] = {node: [] for node in self.nodes}
-        for node in self.nodes:
+        for node in self.nodes[: self.needed]:
             for input_node in node.inputs:
                 consumers_of[input_node].append(node)
         return consumers_of

@@ -45,12 +45,19 @@ class Program(Protocol):
         """Read ``leaf`` from the memory of ``array``, which is row-major, from now on. The caller keeps the array alive."""
         ...
 
+    def observe(self, detail: int) -> None:
+        """Let runs from now on compute the observed values of the graph up to ``detail``; 0, at first, for none of them."""
+        ...
+
     def run(self) -> None:
         """Run once. The outputs keep their values until the next run."""
         ...
 
     def output(self, number: int) -> Array:
-        """Output ``number`` as a view of the program's memory, which the next run overwrites."""
+        """Output ``number`` as a view of the program's memory, which the next run overwrites.
+
+        The observed values of the graph come after its outputs.
+        """
         ...
 
     def assembly(self, kernel: int | str) -> str:

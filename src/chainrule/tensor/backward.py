@@ -66,7 +66,7 @@ def gradients(output: Node, upstream: Node | None, as_program: bool, retain: boo
         structure = _Structure(output, order, wanted, upstream)
         computed = _programs.get_or_make(structure.key, lambda: _Gradient(structure)).run(structure)
     if computed is None:
-        computed = backprop(output, wanted, upstream)
+        computed = backprop(output, wanted, upstream, None if trace is None else trace.passed)
     if not retain:
         _free(order)
     return list(zip(wanted, computed, strict=True))

@@ -23,7 +23,7 @@ from chainrule import forks
 from chainrule.arguments import explained, misfit_of, whole_number
 from chainrule.collector import rare_collections
 from chainrule.errors import UserError, UserTypeError, warn
-from chainrule.graph import Graph
+from chainrule.graph import Graph, Observed
 from chainrule.recent import Recent
 from chainrule.tensor.backend import Program, backend
 from chainrule.tensor.backward import refuse_outside
@@ -33,7 +33,7 @@ from chainrule.tensor.engines import is_reference, require_native_code
 from chainrule.tensor.guards import Guards, Notes
 from chainrule.tensor.surroundings import RandomStates, Surroundings
 from chainrule.tensor.traced import Parts, Results, Traced
-from chainrule.tensor.tracing import active_trace, tracing
+from chainrule.tensor.tracing import Trace, active_trace, tracing
 from chainrule.tensor.watched import noting
 
 P = ParamSpec("P")
@@ -228,6 +228,10 @@ class CompiledFunction(Generic[P, R]):
         self._last, self._last_signature = made, call.signature
         return made
 
+    def _observed(self, trace: Trace) -> Sequence[Observed]:
+        """What the program is to compute beside the outputs, for whoever watches (see ``ObservedFunction``)."""
+        return ()
+
     def _news(self, call: Call) -> list[Change]:
         """Why no program fits: the differences between this call and the last one."""
         before, now, names = self._last_signature, call.signature, call.names(self._function)
@@ -281,7 +285,7 @@ class CompiledFunction(Generic[P, R]):
                     "call: draw with cr.random, or pass the numbers as an argument"
                 )
             parts = Parts(trace, inputs, leaves, results.outputs)
-            graph = Graph(*parts.outputs)
+            graph = Graph(*parts.outputs, observed=self._observed(trace))
             refuse_outside(f"compile: {self.__name__}", graph.nodes)
         notes.settle()
         after = Surroundings(plain, [*objects, *notes.objects()], notes.functions)

@@ -101,6 +101,7 @@ class Parts:
             {cell: old is not None for cell, old in trace.gradient_reads.items()},
             self.checks,
             results,
+            len(self.outputs),
         )
 
 
@@ -123,6 +124,7 @@ class Traced:
     had_gradient: dict[Cell, bool]
     checks: list[tuple[int | None, int, Callable[[Any], None]]]  # input or None, output, check
     results: Results
+    outputs: int  # how many; what is observed comes after them
 
     def __post_init__(self) -> None:
         self.bound = [cell for cell, _ in self.cells]

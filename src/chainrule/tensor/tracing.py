@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Trace:
         self.checks: list[Check] = []
         self.owners: set[int] = set()  # ids of the inputs that ask for gradients
         self.freed: set[Node] = set()  # nodes that backward() would have freed outside of a trace
+        self.upstream: dict[Node, Node] = {}  # the gradient that arrived at each node that backward() passed
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.reads)} cells read, {len(self.writes)} assigned, {len(self.gradients)} given a gradient>"
@@ -74,6 +75,10 @@ class Trace:
         there and go no further back."""
         self.writes[cell] = beginning(node, cell if cell.requires_grad else None, cell.name)
         self.views.pop(cell, None)
+
+    def passed(self, node: Node, upstream: Node, downstream: Sequence[Node | None]) -> None:
+        """Record that ``backward()`` passed ``node`` (see ``grad.backprop``)."""
+        self.upstream[node] = upstream
 
     def changed(self, cell: Cell) -> None:
         """Record that ``requires_grad`` of ``cell`` was set: later reads of the cell give another node."""

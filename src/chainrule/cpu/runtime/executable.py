@@ -8,6 +8,7 @@ units * t / T to units * (t + 1) / T (excluded), and then helps the others. A st
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,17 +30,21 @@ _OPERATIONS_PER_SECOND, _BYTES_PER_SECOND = 100e9, 20e9
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel, and the numbers of the buffers (slots) that it reads and writes, in the order of its operands."""
+    """A kernel, and the numbers of the buffers (slots) that it reads and writes, in the order of its operands.
+
+    A call with a ``detail`` above 0 is left out of runs that do not look so closely (see ``Executable.observe``).
+    """
 
     kernel: Kernel
     operands: tuple[int, ...]
+    detail: int = 0
 
 
 @dataclass(frozen=True)
 class Stage:
     """Calls over the same number of units, done unit by unit: all calls for a unit, then all calls for the next unit.
 
-    All threads wait for each other after a stage, not within it.
+    They are in the order of their detail. All threads wait for each other after a stage, not within it.
     """
 
     calls: tuple[Call, ...]
@@ -128,7 +133,8 @@ class Executable:
         scratch_bytes = max((kernel.scratch_bytes for kernel in kernels), default=0)
         self._addresses, self._places = self._operands(slots)
         self._unbound = {slot for slot, places in enumerate(self._places) if places}
-        self._stage_table, self._call_table = self._tables()
+        self._call_table = self._calls_in_order()
+        self._stage_tables = [self._stage_table(detail) for detail in range(max(_details(self._stages)) + 1)]
         # Stages of a single unit all run on the same thread, so the others need not be woken for them.
         alone = all(stage.units == 1 for stage in self._stages) or sum(map(_least_seconds, kernels)) < alone_under
         self._work = threads.Work(self._block(), scratch_bytes, alone)
@@ -149,31 +155,42 @@ class Executable:
                 table.append(0)
         return np.array(table or [0], np.int64), places
 
-    def _tables(self) -> tuple[Array, Array]:
-        """Return the runner's tables: a ``StageRow`` per stage, and (function, address of its operands) per call."""
-        rows = np.zeros((len(self._stages), StageRow.SIZE), np.int64)
-        first = 0
-        for number, stage in enumerate(self._stages):
-            following = self._stages[number + 1] if number + 1 < len(self._stages) else None
-            waits = following is None or (stage.units, following.units) != (1, 1)
-            rows[number] = stage.units, first, len(stage.calls), waits
+    def _stage_table(self, detail: int) -> Array:
+        """Return the runner's table of stages, a ``StageRow`` for each, with the calls up to ``detail`` alone."""
+        rows, first = [], 0
+        for stage in self._stages:
+            count = sum(call.detail <= detail for call in stage.calls)
+            if count:
+                rows.append([stage.units, first, count, 1])
             first += len(stage.calls)
+        for row, following in itertools.pairwise(rows):
+            if (row[StageRow.UNITS], following[StageRow.UNITS]) == (1, 1):
+                row[StageRow.BARRIER] = 0
+        return np.array(rows, np.int64).reshape(len(rows), StageRow.SIZE)
+
+    def _calls_in_order(self) -> Array:
+        """Return the runner's table of calls: (function, address of its operands) for each."""
         calls = np.zeros((len(self._calls), 2), np.int64)
         begin = self._addresses.ctypes.data
         for number, call in enumerate(self._calls):
             begin += 8 * len(call.kernel.parameters)
             calls[number] = self._functions[call.kernel.name].address, begin
             begin += 8 * len(call.operands)
-        return rows, calls
+        return calls
 
     def _block(self) -> Array:
         """Return the block of numbers (see ``runner.Job``) that tells the runner what to run."""
         job = np.zeros(Job.SIZE, np.int64)
-        job[Job.STAGES], job[Job.STAGE_TABLE] = len(self._stages), self._stage_table.ctypes.data
+        job[Job.STAGES], job[Job.STAGE_TABLE] = len(self._stage_tables[0]), self._stage_tables[0].ctypes.data
         job[Job.CALLS], job[Job.CALL_TABLE] = len(self._calls), self._call_table.ctypes.data
         return job
 
     # ---- use
+
+    def observe(self, detail: int) -> None:
+        """Leave out the calls of a higher ``detail`` than this in runs from now on; at first, all above 0."""
+        table = self._stage_tables[min(detail, len(self._stage_tables) - 1)]
+        self._work.job[Job.STAGES], self._work.job[Job.STAGE_TABLE] = len(table), table.ctypes.data
 
     def bind(self, slot: int, address: int) -> None:
         """Set the address of buffer ``slot`` for all runs to come; the caller keeps the memory there alive."""
@@ -201,7 +218,7 @@ class Executable:
             InternalError: a slot that a kernel uses is not bound.
         """
         self._refuse_unbound()
-        if self._stages:
+        if self._work.job[Job.STAGES]:
             threads.run(self._work)
 
     def _refuse_unbound(self) -> None:
@@ -209,7 +226,7 @@ class Executable:
             raise InternalError(f"buffers {sorted(self._unbound)[:10]} of the program are not bound to memory")
 
     def profile(self, runs: int = 5) -> Profile:
-        """Run ``runs`` times, with all effects on the buffers, and return the times of calls and stages.
+        """Run ``runs`` times, with all effects on the buffers and in full detail, and return the times of calls and stages.
 
         Raises:
             UserError: ``runs`` is less than 1.
@@ -223,6 +240,8 @@ class Executable:
             return Profile((), (), 0.0, threads.thread_count(), runs)
         measured: list[Array] = []
         job = self._work.job
+        before = job[Job.STAGES], job[Job.STAGE_TABLE]
+        self.observe(len(self._stage_tables))
 
         def prepare(count: int) -> None:
             # The row of each thread has pages of its own, as threads must not share a cache line that they write.
@@ -236,6 +255,7 @@ class Executable:
                 threads.run(self._work, prepare)
         finally:
             job[Job.TIMES] = 0
+            job[Job.STAGES], job[Job.STAGE_TABLE] = before
         count = len(measured[-1])
         same = [times for times in measured if len(times) == count]  # set_threads may have been called between runs
         table = np.stack(same)
@@ -261,6 +281,10 @@ class Executable:
             stages.append(StageTime(float(whole), tuple(map(float, typical[:, barrier]))))
         seconds = statistics.median(times[:, 0].sum(axis=-1))
         return Profile(tuple(calls), tuple(stages), float(seconds), len(typical), len(times))
+
+
+def _details(stages: Sequence[Stage]) -> list[int]:
+    return [call.detail for stage in stages for call in stage.calls] or [0]
 
 
 def _least_seconds(kernel: Kernel) -> float:

@@ -156,7 +156,8 @@ class Program:
         self.stages = []
         for stage in recipe.stages:
             calls = [
-                Call(call.kernel, tuple([slots.setdefault(operand, len(slots)) for operand in call.operands])) for call in stage
+                Call(call.kernel, tuple([slots.setdefault(operand, len(slots)) for operand in call.operands]), call.detail)
+                for call in stage
             ]
             self.stages.append(Stage(tuple(calls)))
         self._origins = [call.origin for stage in recipe.stages for call in stage]
@@ -273,6 +274,10 @@ class Program:
             )
         return assembly_of(found[0].kernel, self.target)
 
+    def observe(self, detail: int) -> None:
+        """Let runs from now on compute the observed values up to ``detail``; 0, at first, for none of them."""
+        self._executable.observe(detail)
+
     def run(self) -> None:
         """Run once. Outputs stay as they are until the next run.
 
@@ -302,8 +307,13 @@ class Program:
                 np.copyto(array, values)
 
     def output(self, number: int) -> Array:
-        """Return output ``number`` as a view of the program's memory: read or copy it before the next run."""
+        """Return output ``number`` as a view of the program's memory: read or copy it before the next run.
+
+        Observed values come after the outputs. Those that cannot be computed are nan.
+        """
         view = self._recipe.outputs[number]
+        if view.region < 0:
+            return np.full(view.shape, np.nan, as_dtype(view.dtype))
         region = self._recipe.regions[view.region]
         dtype = as_dtype(region.dtype)
         memory: Array | None
