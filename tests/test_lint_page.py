@@ -11,7 +11,7 @@ import pytest
 
 import chainrule
 from chainrule.train import Findings
-from chainrule.train.diagnosis.findings import AFTER, BEFORE, NAMES
+from chainrule.train.diagnosis.findings import AFTER, AT_THE_END, BEFORE, NAMES
 
 ROOT = Path(chainrule.__file__).parents[2]
 PAGE = (ROOT / "docs" / "lint.md").read_text(encoding="utf-8")
@@ -33,9 +33,11 @@ def sections() -> dict[str, str]:
 
 def test_the_page_has_each_finding_where_it_belongs() -> None:
     assert tuple(sections()) == NAMES
-    before, after = PAGE.split("# Before the first step\n")[1].split("# After the first step\n")
+    before, rest = PAGE.split("# Before the first step\n")[1].split("# After the first step\n")
+    after, at_the_end = rest.split("# At the end\n")
     assert re.findall(r"^## ([\w-]+)$", before, re.MULTILINE) == list(BEFORE)
     assert re.findall(r"^## ([\w-]+)$", after, re.MULTILINE) == list(AFTER)
+    assert re.findall(r"^## ([\w-]+)$", at_the_end, re.MULTILINE) == list(AT_THE_END)
     assert "docs/lint.md" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -24,6 +24,7 @@ from chainrule.signals import listener
 from chainrule.train.command_line import command_line
 from chainrule.train.config import Config
 from chainrule.train.diagnosis.findings import Findings
+from chainrule.train.diagnosis.result_faults import outcome_of_run
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.forecast import MEASURED, Memory, check_time, sentence_of_time, time_of
 from chainrule.train.parts import listed
@@ -202,7 +203,8 @@ class ConsoleWatcher:
 
     def finish(self, evaluation: Evaluation) -> None:
         """The table of the epochs, the worst classes, and what to do next."""
-        rows = [row for row in self.trainer.folder.read_metrics() if row["kind"] == "test"]
+        metrics = self.trainer.folder.read_metrics()
+        rows = [row for row in metrics if row["kind"] == "test"]
         if rows:
             figures = [
                 (
@@ -233,6 +235,7 @@ class ConsoleWatcher:
             f"\n{evaluation.correct:,} of {evaluation.images:,} {self.opened.measured} images right: accuracy "
             f"{100 * evaluation.accuracy:.2f}%"
         )
+        self.on_findings(outcome_of_run(metrics, evaluation, self.trainer.config.silence))
         sampled = self.trainer.config.data == "mnist"  # whose sample images ship with the package
         use = command_line("predict", folder.path, *([] if sampled else ["IMAGE..."]))
         weights, drawing = displayed(folder.model), displayed(folder.curves)

@@ -9,6 +9,7 @@ from chainrule.train.diagnosis.findings import Finding, Findings
 from chainrule.train.diagnosis.first_bad_node import first_bad_node
 from chainrule.train.diagnosis.linting import lint
 from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms, per_sample_measure
+from chainrule.train.diagnosis.result_faults import outcome
 from chainrule.train.diagnosis.suspects import Suspects, find_suspects
 from chainrule.train.diagnosis.untraining import untrained
 from chainrule.train.evaluation import Evaluation, evaluate, judge
@@ -57,6 +58,7 @@ __all__ = [
     "open_capsule",
     "open_datasets",
     "open_images",
+    "outcome",
     "per_sample_gradient_norms",
     "per_sample_measure",
     "shipped_model",

@@ -1,10 +1,24 @@
-"""Whether a difference of accuracies is more than chance."""
+"""Whether an accuracy, or a difference of two, is more than chance."""
 
 from __future__ import annotations
 
 import math
 
 from chainrule.train.evaluation import wilson_interval
+
+_LEAST_IMAGES = 50
+_FURTHER = 0.1
+"""How much of the way from the share of a constant answer to all images an accuracy may be, for all that is known."""
+
+
+def no_better_than(share: float, right: int, images: int) -> bool:
+    """Whether ``right`` answers for ``images`` are surely hardly better than an answer that is right for a ``share`` of all.
+
+    By the 95% bounds of ``wilson_interval``: the accuracy may be that share, and cannot be a tenth of the way to 1. It is not
+    said of less than 50 images.
+    """
+    low, high = wilson_interval(right, images)
+    return images >= _LEAST_IMAGES and low <= share and high <= share + _FURTHER * (1 - share)
 
 
 def newcombe_interval(right: int, images: int, other_right: int, other_images: int) -> tuple[float, float]:

@@ -45,7 +45,13 @@ AFTER = {
 }
 """The findings of ``untrained``, after the first step, and what each looks for."""
 
-NAMES = (*BEFORE, *AFTER)
+AT_THE_END = {
+    "diverged": "a training loss far above that of guessing",
+    "nothing-learned": "test images that are recognised no better than by always giving the same answer",
+}
+"""The findings of ``outcome``, when a training is over, and what each looks for."""
+
+NAMES = (*BEFORE, *AFTER, *AT_THE_END)
 _WIDTH = 80
 
 

@@ -24,9 +24,12 @@ from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.tensor import Tensor, compile, no_grad
+from chainrule.train.chance import no_better_than
 from chainrule.train.csv_lines import csv_line, harmless
 from chainrule.train.diagnosis.per_sample import scored_measure
 from chainrule.train.pictures.contact_sheet import Judged, contact_sheet
+
+Array = np.ndarray[Any, Any]
 
 ORDERS = ("loss", "gradient")
 """What images can be ordered by."""
@@ -45,13 +48,15 @@ class Suspect(Judged):
 class Suspects(Table):
     """The most suspicious of ``images`` images, ordered by ``by``. Prints as a table.
 
-    ``unknown`` says why gradients are not known; "" where they are.
+    ``unknown`` says why gradients are not known; "" where they are. ``doubt`` says why the order means nothing, where the model
+    is no better than chance.
     """
 
     found: tuple[Suspect, ...]
     images: int
     by: str
     unknown: str = ""
+    doubt: str = ""
 
     def contents(self) -> Contents:
         """A row for each image: its rank, file or number, class, what it was taken for, loss, and norm of the gradient."""
@@ -73,7 +78,9 @@ class Suspects(Table):
         ]
         title = f"The {len(self.found):,} of {self.images:,} images with the largest {self.by}"
         header = ("rank>", "image", "class", "taken for", "probability>", "loss>", "gradient>")
-        return Contents(title, header, rows, [self.unknown] if self.unknown else [], most=20, least=("probability", "gradient"))
+        return Contents(
+            title, header, rows, [one for one in (self.doubt, self.unknown) if one], most=20, least=("probability", "gradient")
+        )
 
 
 @explained
@@ -106,7 +113,7 @@ def find_suspects(
             raise
         unknown, measure = str(error), _losses_alone(model)
     dtype = next(model.parameters()).dtype
-    kept: list[tuple[np.ndarray[Any, Any], ...]] = []
+    kept: list[tuple[Array, ...]] = []
     with model.evaluating():
         for images, labels in loader:
             batch = images.astype(dtype, copy=False)
@@ -134,7 +141,18 @@ def find_suspects(
         )
         for place in map(int, order)
     )
-    return Suspects(found, len(labels), by, unknown)
+    return Suspects(found, len(labels), by, unknown, _doubt(labels, taken))
+
+
+def _doubt(labels: Array, taken: Array) -> str:
+    """What is to be said where the model gives the classes of images no better than by always giving the same."""
+    right, commonest = int((labels == taken).sum()), int(np.bincount(labels).max())
+    if commonest == len(labels) or not no_better_than(commonest / len(labels), right, len(labels)):
+        return ""
+    return (
+        f"The model is right for {100 * right / len(labels):.2f}% of these images, no better than always answering their most "
+        "frequent class: it learned nothing of them, or their labels are in disorder, and the order says nothing of an image."
+    )
 
 
 def _losses_alone(model: Module) -> Callable[[Any, Any], tuple[Tensor, Tensor, Tensor]]:
