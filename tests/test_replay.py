@@ -277,7 +277,7 @@ def test_a_zero_variance_is_explained_and_explained_again(place: Path) -> None:
     assert ended.status == 2
     assert "is not the file that the run was trained with" in ended.err
     message = refused("replay", "run/capsule.safetensors", "--model", "mlp")
-    assert message == "model mlp: the network of this capsule is FILE.py:FUNCTION"
+    assert message == "model mlp: the network of this run is FILE.py:FUNCTION"
 
 
 def test_code_beside_a_capsule_is_not_run(place: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_capsule_of_a_model_that_ships(place: Path) -> None:
     assert out.startswith("mlp, step ")
     assert ".py:" not in out, "lines of the package's own networks tell nobody anything"
     message = refused("replay", "run/capsule.safetensors", "--model", "own.py:f")
-    assert message == "model own.py:f: the network of this capsule is no file of one's own, but mlp: leave --model out"
+    assert message == "model own.py:f: the network of this run is no file of one's own, but mlp: leave --model out"
 
 
 def test_wrong_ways() -> None:

@@ -344,6 +344,7 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
     flags = [_typed(name) for name, value in options.items() if value is True]
     written = config(train(*given, flags=flags))
     assert written.pop("checksum")
+    assert written.pop("data_from_here").endswith(f"{data.parent.name}/patterns")
     assert written == {**options, "data": str(data), "model_digest": "", "weights": "", "weights_digest": ""}
     assert set(options) | {"data", "model_digest", "weights", "weights_digest"} == set(Config.__dataclass_fields__)
     assert config(train(flags=["--no-nesterov"]))["nesterov"] is False

@@ -27,20 +27,23 @@ ModelOfWeights = Annotated[
     typer.Option(
         "--model",
         help="With --weights: the model that they are for, as `chainrule models` lists it, or FILE.py:FUNCTION. By default the "
-        "one that fits.",
+        "one that fits. With a run of a network of your own: where its FILE.py:FUNCTION is now.",
         show_default=False,
     ),
 ]
 
 
-def chosen_model(run: Path | None, weights: Path | None, model: str, judging: bool = True) -> TrainedModel:
+def chosen_model(
+    run: Path | None, weights: Path | None, model: str, judging: bool = True, movable: bool = True
+) -> TrainedModel:
     """The model that is meant, after a word about what was assumed of it; the LeNet that ships if none is named.
 
-    If it is to judge images, it is also said how it does that.
+    If it is to judge images, it is also said how it does that. ``movable`` is that of ``check_code``.
     """
     from chainrule.train import RunFolder, model_of_run, model_of_weights, shipped_model
+    from chainrule.train.config import check_code, elsewhere
 
-    if model and weights is None:
+    if model and weights is None and (run is None or not is_own(model)):
         raise UserError(
             f"--model {displayed(model)} needs --weights, the file with its weights: a run says itself what it is of"
         )
@@ -56,6 +59,9 @@ def chosen_model(run: Path | None, weights: Path | None, model: str, judging: bo
     if run is None:
         return shipped_model()
     folder = RunFolder.open(run)
+    if model:
+        folder.config = elsewhere(folder.config, model)
+    check_code(displayed(run), folder.config, movable)
     say_whose_code(folder.config.model, folder.config.model_digest)
     if judging:
         say_how_judged(folder.config)

@@ -16,6 +16,7 @@ from typing import Any
 
 from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
+from chainrule.formats.places import settled
 from chainrule.nn import Module
 from chainrule.tensor import Tensor
 
@@ -38,7 +39,7 @@ def located(name: str) -> str:
         UserError: there is no such file.
     """
     file, _, function = name.rpartition(":")
-    path = Path(file).absolute()
+    path = settled(file)
     if not path.is_file():
         raise UserError(f"model {displayed(name)}: there is no file {displayed(file)}: give FILE.py:FUNCTION")
     return f"{path}:{function}"

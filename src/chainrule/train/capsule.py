@@ -8,7 +8,6 @@ it, and what was noticed.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -24,10 +23,10 @@ from chainrule.errors import UserError
 from chainrule.formats import load_safetensors, save_safetensors
 from chainrule.formats.schema import Field, different, several, shown, text, validated, whole
 from chainrule.models import build
-from chainrule.models.own import is_own, located
+from chainrule.models.own import is_own
 from chainrule.tensor.random import default_generator
 from chainrule.train.checkpoint import set_state
-from chainrule.train.config import Config
+from chainrule.train.config import Config, check_code, elsewhere
 from chainrule.train.diagnosis.bad_node import BadNode
 from chainrule.train.diagnosis.first_bad_node import first_bad
 from chainrule.train.optimization import make_optimizer
@@ -150,7 +149,7 @@ def open_capsule(path: str | os.PathLike[str], model: str = "") -> Capsule:
     facts = validated(source, facts, _FIELDS, _REMEDY)
     config = Config.from_json(facts.pop("options"), source)
     if model:
-        config = _elsewhere(config, model)
+        config = elsewhere(config, model)
     elif is_own(config.model):
         file = Path(config.model.rpartition(":")[0])
         if file.absolute().parent == path.absolute().parent:
@@ -158,22 +157,10 @@ def open_capsule(path: str | os.PathLike[str], model: str = "") -> Capsule:
                 f"{displayed(path)} names {displayed(file)}, which lies beside it, as the code of its network: whoever sent "
                 "both to you could run code here; if you trust it, give --model FILE.py:FUNCTION"
             )
-        if not file.is_file():
-            raise UserError(
-                f"the network of {displayed(path)} was made by {displayed(config.model)}, and there is no such file here: put "
-                "it there, or give --model FILE.py:FUNCTION, where it is now"
-            )
+        check_code(displayed(path), config)
     _check_batch(source, tensors, len(facts["classes"]))
     batch: dict[str, Any] = {name: tensors.pop(name) for name in ("images", "labels", "numbers")}
     return Capsule(config, state=tensors, **facts, **batch)
-
-
-def _elsewhere(config: Config, model: str) -> Config:
-    """The options with the file of a network of one's own at another place; its contents must be the same."""
-    if not is_own(config.model) or not is_own(model):
-        kind = "FILE.py:FUNCTION" if is_own(config.model) else f"no file of one's own, but {config.model}: leave --model out"
-        raise UserError(f"model {displayed(model)}: the network of this capsule is {kind}")
-    return dataclasses.replace(config, model=located(model))
 
 
 def _check_batch(source: str, tensors: Mapping[str, Any], classes: int) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from chainrule.arguments import explained, explained_methods, flag, real_number, whole_number, written_whole
+from chainrule.data.named import KNOWN
+from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value
+from chainrule.formats.places import from_folder, settled
 from chainrule.models import check_name
 from chainrule.models.own import digest, is_own, located
 from chainrule.ops import PRECISIONS
@@ -48,6 +53,12 @@ _DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "f
 _INDIFFERENT = ("workers", "silence", "checkpoint_every", "on_nan")
 """Options that the weights do not depend on, as long as all numbers are finite."""
 
+_PLACES = ("data", "weights")
+"""Where files lie: what tells them from others is noted beside that, so that they may be moved."""
+
+_WAY = "data_from_here"
+"""What a run's folder calls the way from there to its data."""
+
 _AT_LEAST_0 = ("weight_decay", "clip_norm", "clip_value", "mixup", "cutmix")
 _SHARES = {"momentum": False, "label_smoothing": True, "ema": False}
 """Options from 0 to 1, and whether they may be 1."""
@@ -59,7 +70,8 @@ class Config:
     """Options of one training; the defaults train LeNet on MNIST to over 99%.
 
     ``model`` is a name, or ``FILE.py:FUNCTION``, whose path is made absolute and whose SHA-256 is noted as ``model_digest``.
-    ``weights`` is a file, a folder or empty, and noted in the same way with its digest. ``data`` is a name or a folder.
+    ``weights`` is a file, a folder or empty, and noted in the same way with its digest. ``data`` is a name or a folder, whose
+    path is made absolute, too.
     ``image_size`` such as "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they
     are empty, nobody has decided yet (``open_datasets`` does). ``limit`` uses only so many training images. All other options
     are described in ``docs/training-options.md``; 0 or an empty text means without. ``lr`` None is the optimizer's default.
@@ -106,8 +118,11 @@ class Config:
         if is_own(self.model) and not self.model_digest:
             object.__setattr__(self, "model", located(self.model))
             object.__setattr__(self, "model_digest", digest(self.model))
-        if not isinstance(self.weights, str):
-            raise UserError(f"weights must be a text, got {self.weights!r}")
+        for option in ("data", "weights"):
+            if not isinstance(getattr(self, option), str):
+                raise UserError(f"{option} must be a text, got {getattr(self, option)!r}")
+        if self.data and self.data not in KNOWN and (place := settled(self.data)).exists():
+            object.__setattr__(self, "data", str(place))
         if self.weights and not self.weights_digest:
             object.__setattr__(self, "weights", transfer.located(self.weights))
             object.__setattr__(self, "weights_digest", transfer.digest(self.weights))
@@ -201,37 +216,54 @@ class Config:
         """dtype of parameters and images: bfloat16 is a precision of products, the weights stay float32."""
         return "float64" if self.precision == "float64" else "float32"
 
+    def _found_from(self, folder: Path, way: str) -> Config:
+        """The options with the data where they lie as seen from ``folder``, if they are gone from where they were."""
+        place = Path(os.path.normpath(settled(folder) / way))
+        return self if Path(self.data).exists() or not place.exists() else dataclasses.replace(self, data=str(place))
+
     def warm_up_steps(self, steps: int) -> int:
         """How many of ``steps`` steps the learning rate rises in."""
         return int(self.warm_up) if self.warm_up >= 1 else round(self.warm_up * steps)
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The options that the weights depend on, as long as all numbers are finite."""
+        """The options that the weights depend on, as long as all numbers are finite, wherever the files lie that they name."""
+        options = {name: value for name, value in self._lasting.items() if name not in _PLACES}
+        return {**options, "model": self.model_name} if is_own(self.model) else options
+
+    @property
+    def _lasting(self) -> dict[str, Any]:
+        """All options but those to which the weights are indifferent."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in _INDIFFERENT}
 
-    def to_json(self) -> str:
+    def to_json(self, folder: Path | None = None) -> str:
         """The options as JSON, with a checksum by which ``from_json`` sees whether those were edited or damaged on which the
-        weights depend."""
-        return json.dumps({**dataclasses.asdict(self), "checksum": self._checksum}, indent=2) + "\n"
+        weights depend. In a run's ``folder``, the way from there to the data is noted, too."""
+        options = dataclasses.asdict(self)
+        if folder is not None:
+            options[_WAY] = "" if self.data in KNOWN else from_folder(self.data, folder)
+        return json.dumps({**options, "checksum": self._checksum}, indent=2) + "\n"
 
     @property
     def _checksum(self) -> str:
-        return f"{zlib.crc32(json.dumps(self.decisive, sort_keys=True).encode()):08x}"
+        return f"{zlib.crc32(json.dumps(self._lasting, sort_keys=True).encode()):08x}"
 
     @classmethod
-    def from_json(cls, text: str, source: object) -> Config:
-        """The config that ``to_json`` wrote; ``source`` is named where it did not."""
+    def from_json(cls, text: str, source: object, folder: Path | None = None) -> Config:
+        """The config that ``to_json`` wrote; ``source`` is named where it did not.
+
+        Data that are not where they were are looked for where they lay as seen from the run's ``folder``.
+        """
         try:
             found: Any = json.loads(text)
             missing = [name for name in (*(field.name for field in dataclasses.fields(cls)), "checksum") if name not in found]
             if missing:
                 raise UserError(f"{missing[0]} is missing")
-            expected = found.pop("checksum")
+            expected, way = found.pop("checksum"), found.pop(_WAY, "")
             config = cls(**found)
             if expected != config._checksum:
                 raise UserError("its checksum is of other options")
-            return config
+            return config if folder is None or not way else config._found_from(folder, way)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{source} is no configuration of a run ({error}): it was edited or damaged; put it back, or begin a new run"
@@ -239,6 +271,38 @@ class Config:
 
 
 Config.__init__ = explained(Config.__init__)  # type: ignore[method-assign]
+
+
+@explained
+def elsewhere(config: Config, model: str) -> Config:
+    """The options with the file of a network of one's own at another place: ``model`` is FILE.py:FUNCTION there.
+
+    Raises:
+        UserError: the network is none of one's own, or the file is another one.
+    """
+    if not is_own(config.model) or not is_own(model):
+        kind = "FILE.py:FUNCTION" if is_own(config.model) else f"no file of one's own, but {config.model}: leave --model out"
+        raise UserError(f"model {displayed(model)}: the network of this run is {kind}")
+    if (place := located(model)).rpartition(":")[2] != config.model_name:
+        raise UserError(f"model {displayed(model)}: the network of this run is made by the function {config.model_name}")
+    if digest(place) != config.model_digest:
+        raise UserError(
+            f"{displayed(model.rpartition(':')[0])} is not the file that the run was trained with (SHA-256 "
+            f"{config.model_digest[:12]}..., here {digest(place)[:12]}...): put it back as it was, or train anew"
+        )
+    return dataclasses.replace(config, model=place)
+
+
+def check_code(source: str, config: Config, movable: bool = True) -> None:
+    """UserError if the file of a network of one's own is not where it was; ``source`` is what it is of.
+
+    If it is ``movable``, an option --model says where the file is now.
+    """
+    if is_own(config.model) and not Path(config.model.rpartition(":")[0]).is_file():
+        raise UserError(
+            f"the network of {source} was made by {displayed(config.model)}, and there is no such file here: put it there"
+            f"{', or give --model FILE.py:FUNCTION, where it is now' if movable else ''}"
+        )
 
 
 def _called(option: str) -> str:

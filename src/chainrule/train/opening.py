@@ -17,6 +17,7 @@ from chainrule.data.image_folders import ImageFolder, Reading, split_of
 from chainrule.data.named import KNOWN, folder_of_images
 from chainrule.display import displayed
 from chainrule.errors import UserError
+from chainrule.formats.places import as_seen
 from chainrule.models import MODELS, Entry
 from chainrule.train.config import Config
 from chainrule.train.doubts import doubts_of_classes, doubts_of_images
@@ -68,10 +69,11 @@ def open_datasets(config: Config, watch: Watch | None = None) -> Opened:
     Raises:
         UserError: the data are missing or hardly readable, or the training cannot fit into memory.
     """
-    folder = folder_of_images(config.data)
+    data = _as_seen(config.data)
+    folder = folder_of_images(data)
     if folder is None:
         training, test = (
-            load_dataset(config.data, split, size=config.size, mode=config.image_mode or None) for split in ("train", "test")
+            load_dataset(data, split, size=config.size, mode=config.image_mode or None) for split in ("train", "test")
         )
         check_room(config, training.image_shape, len(training.classes), config.limit or len(training), 0)
         counts = _counts(min(config.limit or len(training), len(training)), {"test": len(test)}, len(training.classes))
@@ -139,13 +141,14 @@ def _how_split(contents: FolderContents) -> str:
 
 
 def check_data_of_run(source: str, data: str, remedy: str) -> None:
-    """UserError if what a run was trained on is not where it was. A relative path is meant from the folder of that training."""
-    if data in KNOWN or Path(data).expanduser().exists():
-        return
-    relative = not Path(data).expanduser().is_absolute()
-    seen = f" in {displayed(Path.cwd())}" if relative else ""
-    elsewhere = ", or work in the folder in which it was trained" if relative else ""
-    raise UserError(f"{source} was trained on {displayed(data)}, which does not exist{seen}: {remedy}{elsewhere}")
+    """UserError if what a run was trained on is not where it was."""
+    if data not in KNOWN and not Path(data).exists():
+        raise UserError(f"{source} was trained on {displayed(data)}, which does not exist: {remedy}")
+
+
+def _as_seen(data: str) -> str:
+    """A folder of data from the current folder on; absolute if that would be the name of a known data set."""
+    return data if (shown := as_seen(data)) in KNOWN else shown
 
 
 class SplitImages(NamedTuple):
@@ -159,6 +162,7 @@ class SplitImages(NamedTuple):
 @explained
 def open_images(data: str, image_shape: tuple[int, int, int], split: str = "test", watch: Watch | None = None) -> SplitImages:
     """The images of ``data`` to train on ("train") or to test on ("test"); a folder's are brought to ``image_shape``."""
+    data = _as_seen(data)
     folder = folder_of_images(data)
     if folder is None:
         return SplitImages(load_dataset(data, split), [], None)

@@ -95,7 +95,7 @@ class RunFolder:
             temporary = temporary_name(self.path)
             try:
                 temporary.mkdir(parents=True, exist_ok=True)
-                write_atomically(temporary / "config.json", self.config.to_json())
+                write_atomically(temporary / "config.json", self.config.to_json(self.path))
                 os.rename(temporary, self.path)
                 break
             except (OSError, UserError) as error:
@@ -114,6 +114,10 @@ class RunFolder:
         for old in leftovers(self.path.parent):
             if old.name.startswith(f".{self.path.name}."):
                 shutil.rmtree(old, ignore_errors=True)
+
+    def rewrite_config(self, config: Config) -> None:
+        """Note options with which the run goes on, such as where its data are now."""
+        write_atomically(self.path / "config.json", config.to_json(self.path))
 
     def discard(self) -> None:
         """Remove the folder, if it is this object that made it: what was begun in it is not wanted."""
@@ -138,7 +142,7 @@ class RunFolder:
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{displayed(config)} cannot be read ({displayed(error)})") from None
-        run = cls(target, Config.from_json(text, config))
+        run = cls(target, Config.from_json(text, config, target))
         file = Path(run.config.model.rpartition(":")[0])
         if is_own(run.config.model) and file.resolve().is_relative_to(target.resolve()):
             raise UserError(

@@ -32,8 +32,9 @@ def model_of_run(run: RunFolder) -> TrainedModel:
             f"{displayed(run.path)} holds no trained model yet: it is written after the first epoch; continue with "
             f"`{command_line('train', '--resume', run.path)}`"
         )
-    facts = model_description(run.model)
-    config = run.config
+    facts, config = model_description(run.model), run.config
+    if facts["model_digest"] and facts["model_digest"] == config.model_digest:
+        facts["model"] = config.model  # which says where the file is now
     model = _loaded(run.model, facts)
     return TrainedModel(model, facts, displayed(run.path), config.precision, config.flip_test, config.data)
 

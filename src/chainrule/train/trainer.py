@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,6 +23,7 @@ from chainrule.data.loader import Batch
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import write_atomically
+from chainrule.formats.places import as_seen
 from chainrule.models import build
 from chainrule.nn import Module
 from chainrule.tensor.random import manual_seed
@@ -250,7 +250,7 @@ class Trainer:
                 resume = command_line("train", "--resume", "COPY")
                 saved = f"the last checkpoint, of step {self._saved}, was in it. If there is a copy, resume with `{resume}`"
             raise UserError(f"the run folder {old} was removed, or moved to another disk: {stopped}; {saved}") from None
-        place = _shortest(new)
+        place = as_seen(str(new))
         begins = "it holds no checkpoint yet, so that a resumed training begins anew"
         saved = begins if self._saved is None else f"its last checkpoint is of step {self._saved}"
         raise UserError(
@@ -464,11 +464,3 @@ class Trainer:
         self._check_place()
         write_atomically(self.folder.result, json.dumps(result, indent=1) + "\n")
         return evaluation
-
-
-def _shortest(path: Path) -> Path:
-    """An absolute path from the current folder on, if it lies below that."""
-    try:
-        return path.relative_to(Path.cwd())
-    except (ValueError, OSError):  # it does not, or the current folder is gone, too
-        return path

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.formats import WeightFile
+from chainrule.formats.places import settled
 from chainrule.models import MODELS, classifier, load_weights, nearest_model
 from chainrule.models.weights import classes_of
 from chainrule.nn import Module
@@ -17,7 +18,7 @@ from chainrule.nn import Module
 
 def located(weights: str) -> str:
     """The absolute path of the file that ``weights`` names, or of the one in the folder that it names."""
-    return str(WeightFile(weights).path.absolute())
+    return str(settled(WeightFile(Path(weights).expanduser()).path))
 
 
 def digest(weights: str) -> str:

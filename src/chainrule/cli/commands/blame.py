@@ -54,7 +54,7 @@ def blame(
     for what, value, known in (("split", split, ("train", "test")), ("order of suspects", by, ORDERS)):
         if value not in known:
             raise unknown_value(what, value, known)
-    trained = chosen_model(run, None, "")
+    trained = chosen_model(run, None, "", movable=False)
     check_data_of_run(trained.source, trained.data, "put its images back there")
     with ReadingProgress(beside()) as progress:
         dataset, notes, files = open_images(trained.data, trained.image_shape, split, progress)

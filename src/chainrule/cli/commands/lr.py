@@ -13,7 +13,7 @@ from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import say, say_whose_code
 from chainrule.cli.training_options import as_typed, refuse_options_beside, takes_training_options
 from chainrule.display import displayed
-from chainrule.train.config import Config
+from chainrule.train.config import Config, check_code
 
 
 @app.command(
@@ -61,6 +61,7 @@ def lr(
         refuse_options_beside(context, displayed(run))
         config = RunFolder.open(run).config
         check_data_of_run(displayed(run), config.data, "put it there again")
+        check_code(displayed(run), config, movable=False)
         target = out or run / "lr"
     else:
         config = Config(**options)

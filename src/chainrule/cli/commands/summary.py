@@ -55,7 +55,7 @@ def summary(
         with tracing():  # which takes no memory, whatever the size
             network = build(model, shape[0], usual.classes if classes is None else classes, (shape[1], shape[2]))
     elif Path(model).is_dir():
-        trained = chosen_model(Path(model), None, "", judging=False)
+        trained = chosen_model(Path(model), None, "", judging=False, movable=False)
         network, shape = trained.model, trained.image_shape
     else:
         raise UserError(f"{unknown_value('model', model, MODELS)}, or the folder of a run")

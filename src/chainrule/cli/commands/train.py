@@ -14,11 +14,12 @@ from chainrule.cli.help import Command
 from chainrule.cli.output import Output
 from chainrule.cli.saying import say_whose_code
 from chainrule.cli.width import columns
+from chainrule.data.named import folder_of_images
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.signals import die, listener, tell
 from chainrule.train.augmentations import AUGMENTATIONS
-from chainrule.train.config import Config
+from chainrule.train.config import Config, check_code, elsewhere
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _DEFAULT = Config()
 NOTHING_YET = "Stopped; nothing had been trained yet."
 
+
+_WITH_RESUME = ("resume", "on_nan", "data", "model")
+"""Parameters that may stand beside --resume; the last two say where files of the run are now."""
 
 _NOT_OF_THE_RUN = ("out", "resume", "max_memory", "max_time")
 """Parameters that say nothing of what is trained."""
@@ -226,7 +230,11 @@ def train(
         ),
     ] = "",
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the run in this folder with its own options.", rich_help_panel=_RUN)
+        Path | None,
+        typer.Option(
+            help="Continue the run in this folder with its own options; --data and --model say where its files are now.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
 ) -> None:
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
@@ -252,6 +260,7 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     if resume is not None:
         _only_resume(context)
         folder = RunFolder.open(resume)
+        moved = folder.config = _moved(context, folder)
         if _typed(context, "on_nan"):
             folder.config = dataclasses.replace(folder.config, on_nan=options["on_nan"])
         folder.lock.take()
@@ -261,7 +270,8 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         folder = RunFolder.new(out, config) if out is not None else RunFolder.numbered(config)
     held.callback(lambda: folder.lock.release())  # that of the folder which it has then
     if resume is not None:
-        check_data_of_run(displayed(resume), folder.config.data, "put it there again")
+        check_data_of_run(displayed(resume), folder.config.data, "put it there again, or give --data, where it is now")
+        check_code(displayed(resume), folder.config)
     say_whose_code(folder.config.model, folder.config.model_digest)  # before any of it is run
     with ReadingProgress(beside()) as progress:
         opened = open_datasets(folder.config, progress)
@@ -270,6 +280,8 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
     trainer = Trainer(folder, training=opened.training, test=opened.test)
     if resume is not None:
         trainer.resume()
+        if moved != RunFolder.open(resume).config:  # and its images are those of the checkpoint
+            folder.rewrite_config(moved)
     else:
         folder.make()
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
@@ -281,9 +293,25 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
 def _only_resume(context: typer.Context) -> None:
     """A resumed run takes its options from its folder; any other on the line is a mistake."""
     for name in context.params:
-        if name not in ("resume", "on_nan") and _typed(context, name):
+        if name not in _WITH_RESUME and _typed(context, name):
             option = "--" + name.replace("_", "-")
             raise UserError(f"{option} cannot be changed by --resume, which takes the run's own options: leave it out")
+
+
+def _moved(context: typer.Context, folder: RunFolder) -> Config:
+    """The options of a run that is resumed, with the places of its files where they are now, if that is said."""
+    config, data, model = folder.config, context.params["data"], context.params["model"]
+    if _typed(context, "model"):
+        config = elsewhere(config, model)
+    if not _typed(context, "data"):
+        return config
+    if not folder.checkpoint.exists():
+        raise UserError(
+            f"{displayed(folder.path)} holds no checkpoint yet, by which its images could be told from others: leave --data "
+            "out, or begin a new run"
+        )
+    folder_of_images(data)  # which complains if there is nothing of that name
+    return dataclasses.replace(config, data=data)
 
 
 def _typed(context: typer.Context, name: str) -> bool:
