@@ -308,6 +308,7 @@ NOT_MADE_BY_USERS = {
         "Evaluation",
         "Finding",
         "Findings",
+        "Health",
         "Prediction",
         "RateSweep",
         "StepReport",

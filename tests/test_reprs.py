@@ -27,10 +27,13 @@ from chainrule.tensor import Cell, CompiledFunction, Trace
 from chainrule.tensor.random import Generator
 from chainrule.tensor.update import Updates
 from chainrule.train.checkpoint import Progress, Sums
+from chainrule.train.diagnosis.health import judged as judged_health
+from chainrule.train.diagnosis.health_record import read_health
 from chainrule.train.diagnosis.suspects import Suspect
 from chainrule.train.evaluation import Confusion
 from chainrule.train.lr_finder import judged
 from chainrule.train.run_record import RunRecord
+from recordings import Recording
 
 PARTS = ("data", "formats", "graph", "grad", "lens", "models", "nn", "ops", "optim", "tensor", "train")
 RESULTS = {
@@ -130,6 +133,9 @@ class Examples:
         tiny = data.ArrayDataset(np.zeros((8, 28, 28), np.uint8), np.arange(8) % 2)
         folder = train.RunFolder.new(self.folder / "run", train.Config(model="mlp"))
         return train.Trainer(folder, training=tiny, test=tiny)
+
+    def health(self) -> train.Health:
+        return judged_health("runs/lenet-mnist-1", read_health(Recording().write(self.folder / "health.bin")))
 
     def trained(self) -> train.TrainedModel:
         made = train.TrainedModel.__new__(train.TrainedModel)
@@ -232,6 +238,7 @@ class Examples:
             ),
             train.Finding: lambda: train.Finding("labels-count", "layer fc", "there are 10 scores", "make it with 3 outputs"),
             train.Findings: lambda: train.Findings([self.of(train.Finding)]),
+            train.Health: self.health,
             train.Prediction: lambda: train.Prediction("a.png", (("cat", 0.9), ("dog", 0.1))),
             train.RateSweep: lambda: judged(np.geomspace(1e-4, 10, 300), np.linspace(2, 1, 300), 0.1),
             train.RunFolder: lambda: train.RunFolder(self.folder / "run", train.Config()),
@@ -286,7 +293,7 @@ def test_what_a_public_class_shows(kind: type, examples: Examples) -> None:
 
 def test_what_people_print_are_tables() -> None:
     tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck)
-    tables += (lens.Audit, train.Evaluation, train.RateSweep, train.Suspects)
+    tables += (lens.Audit, train.Evaluation, train.Health, train.RateSweep, train.Suspects)
     assert all(issubclass(one, Table) for one in tables)
 
 

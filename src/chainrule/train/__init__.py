@@ -7,6 +7,7 @@ from chainrule.train.config import Config
 from chainrule.train.diagnosis.bad_node import BadNode
 from chainrule.train.diagnosis.findings import Finding, Findings
 from chainrule.train.diagnosis.first_bad_node import first_bad_node
+from chainrule.train.diagnosis.health import Health, health
 from chainrule.train.diagnosis.linting import lint
 from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms, per_sample_measure
 from chainrule.train.diagnosis.result_faults import outcome
@@ -32,6 +33,7 @@ __all__ = [
     "Evaluation",
     "Finding",
     "Findings",
+    "Health",
     "NotFiniteError",
     "Prediction",
     "RateSweep",
@@ -50,6 +52,7 @@ __all__ = [
     "find_suspects",
     "first_bad_node",
     "freeze",
+    "health",
     "judge",
     "lint",
     "model_of_run",

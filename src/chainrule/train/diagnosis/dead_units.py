@@ -1,0 +1,271 @@
+"""The census of units: which channels of ReLUs and the like are dead, since when, and as far as it can be told, why.
+
+A unit is *dead* if no image of a whole epoch made it greater than 0: then no gradient passes it, and only something in front of
+it can bring it back. As the last step at which it was alive is known, one that stopped in the middle of an epoch is seen before
+that is over: it is *silent* from half an epoch on.
+
+    alive at step 7 ──┬── silent ──┬── dead ──────────── census after epoch 3
+                      └ 1/2 epoch ─┴ 1/2 epoch
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.display import displayed
+from chainrule.train.diagnosis.findings import Finding
+from chainrule.train.diagnosis.health_record import HealthRecord, RecordedUnits
+
+Array = np.ndarray[Any, Any]
+
+_SILENT = 0.5  # of an epoch
+_WORTH_SAYING = 0.1
+"""Share of the units of a layer from which on dead ones are a finding. A few die in good trainings; with a rate that is too
+high it may be 40% of a network (A. Karpathy, CS231n notes, "Commonly used activation functions")."""
+
+_MOST_LAYERS, _MOST_EPOCHS = 3, 5  # that are named, and that a trend is shown of
+_TOGETHER, _LEAST_TOGETHER = 0.005, 3
+"""Units that died within so many epochs of each other, at least so many, died together. If half of those of a layer did, it was
+one event: deaths that come by drift lie scattered over an epoch."""
+
+_LARGE_UPDATE = 0.05  # of the norm of the weights, fifty times the usual 0.001
+_DRIFT = 0.2, 0.05
+"""A bias drifted if it fell by a fifth of what it was, or by 0.05 where it was less than a quarter: biases begin at about 0."""
+
+
+@dataclass(frozen=True)
+class UnitsHealth:
+    """What became of the units of a row of the plan, by the last census.
+
+    Attributes:
+        row: the row.
+        label: its layer and operation in words.
+        dead: which units (C,) were above 0 for no image of the last epoch.
+        silent: which of the others (C,) were not for the last half of an epoch or longer.
+        last: the last step at which each was alive (C,); 0 for never.
+        revived: how many are alive that were dead at an earlier census.
+        counts: how many were dead at each census but the first (E,).
+        bias, bias_before: the bias of each unit now and at the first census (C,).
+    """
+
+    row: RecordedUnits
+    label: str
+    dead: Array
+    silent: Array
+    last: Array
+    revived: int
+    counts: Array
+    bias: Array
+    bias_before: Array
+
+    @property
+    def never(self) -> Array:
+        """Which of the dead and silent ones (C,) never were alive."""
+        off: Array = (self.dead | self.silent) & (self.last == 0)
+        return off
+
+    @property
+    def died(self) -> Array:
+        """Which of them (C,) were alive once."""
+        off: Array = (self.dead | self.silent) & (self.last > 0)
+        return off
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "layer": self.row.path,
+            "operation": self.row.operation,
+            "channels": self.row.channels,
+            "dead": np.flatnonzero(self.dead).tolist(),
+            "silent": np.flatnonzero(self.silent).tolist(),
+            "never_alive": np.flatnonzero(self.never).tolist(),
+            "last_alive": {str(unit): int(self.last[unit]) for unit in np.flatnonzero(self.dead | self.silent)},
+            "revived": self.revived,
+            "dead_at_each_census": self.counts.tolist(),
+        }
+
+
+def steps_per_epoch(record: HealthRecord) -> float | None:
+    """Steps of an epoch; None before the first census after one."""
+    census = record.census
+    ended = np.flatnonzero(census.epochs)
+    return float(census.steps[ended[-1]] / census.epochs[ended[-1]]) if len(ended) else None
+
+
+def units_health(record: HealthRecord, labels: Sequence[str]) -> list[UnitsHealth]:
+    """What became of each row of units, named by ``labels``; nothing before the first epoch is over."""
+    census, epoch = record.census, steps_per_epoch(record)
+    if epoch is None:
+        return []
+    found = []
+    begin = 0
+    ended = census.epochs > 0
+    for row, label in zip(record.plan.units, labels, strict=True):
+        here = slice(begin, begin + row.channels)
+        begin += row.channels
+        alive, steps = census.alive[ended, here], census.steps[ended]
+        dead = alive <= steps[:, None] - epoch
+        last, off = alive[-1], steps[-1] - alive[-1] >= _SILENT * epoch
+        revived = (dead & (last > steps[:, None])).any(0) & ~dead[-1]
+        found.append(
+            UnitsHealth(
+                row,
+                label,
+                dead[-1],
+                off & ~dead[-1],
+                last,
+                int(revived.sum()),
+                dead.sum(1),
+                census.bias[-1, here],
+                census.bias[0, here],
+            )
+        )
+    return found
+
+
+def silences(record: HealthRecord) -> list[tuple[int, int, int]]:
+    """All times of at least half an epoch during which a unit is known not to have been above 0: the unit, its place among all
+    channels, the last step before and the last step of it."""
+    census, epoch = record.census, steps_per_epoch(record)
+    if epoch is None:
+        return []
+    found = []
+    for unit, alive in enumerate(census.alive.T.tolist()):
+        for at, (step, last) in enumerate(zip(census.steps.tolist(), alive, strict=True)):
+            goes_on = at + 1 < len(alive) and alive[at + 1] == last
+            if not goes_on and step - last >= _SILENT * epoch:
+                found.append((unit, last, step))
+    return found
+
+
+# ---- in words
+
+
+def dead_unit_findings(record: HealthRecord, rows: Sequence[UnitsHealth]) -> Iterator[Finding]:
+    """A finding for each layer of which many units are dead or silent; for the worst ones, if there are many such layers."""
+    worth = [one for one in rows if (one.dead | one.silent).mean() >= _WORTH_SAYING]
+    said = sorted(worth, key=lambda one: -(one.dead | one.silent).mean())[:_MOST_LAYERS]
+    left_out = len(worth) - len(said)
+    for one in worth:
+        if any(one is other for other in said):
+            before = next((other for other in rows[: rows.index(one)] if (other.dead | other.silent).all()), None)
+            what = "; ".join([_how_many(record, one), *_causes(record, one, before)])
+            yield Finding("dead-units", one.label, what, _remedy(record, one, before))
+    if left_out:
+        dead = sum(int(one.dead.sum()) for one in rows)
+        total = record.plan.channels
+        what = f"so it is in {left_out} more layers; in all, {dead:,} of {total:,} units are dead"
+        yield Finding("dead-units", "further layers", what, "see the table of units")
+
+
+def _how_many(record: HealthRecord, one: UnitsHealth) -> str:
+    dead, silent, all_of_them = int(one.dead.sum()), int(one.silent.sum()), one.row.channels
+    parts = []
+    if dead:
+        verb = "is" if dead == 1 else "are"
+        parts.append(f"{dead:,} of {all_of_them:,} units {verb} dead (above 0 for no image of the last epoch)")
+    if silent:
+        verb = "is" if silent == 1 else "are"
+        of_all = f"{silent:,} more" if dead else f"{silent:,} of {all_of_them:,} units"
+        parts.append(f"{of_all} {verb} silent (not above 0 for half an epoch or longer)")
+    if one.revived:
+        parts.append(f"{one.revived:,} that had been dead came back")
+    counts, epochs = one.counts, record.census.epochs[record.census.epochs > 0]
+    if len(set(counts.tolist())) > 1:
+        places = sorted({round(place) for place in np.linspace(0, len(counts) - 1, min(_MOST_EPOCHS, len(counts)))})
+        shown = ", ".join(f"{counts[place]:,}" for place in places)
+        after = ", ".join(str(epochs[place]) for place in places)
+        parts.append(f"after epochs {after} it was {shown}{', and rising' if counts[-1] > counts[-2] else ''}")
+    return "; ".join(parts)
+
+
+def _causes(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) -> Iterator[str]:
+    """When they died, and why, as far as the recording tells."""
+    never, died = int(one.never.sum()), int(one.died.sum())
+    if never:
+        many = _many(never, died)
+        began_with = float(np.median(one.bias_before[one.never]))
+        why = "by the weights that they began with"
+        if before is not None:
+            why = f"as {before.label} before it is dead as a whole, or by the weights that they began with"
+        if began_with < -1:
+            why = f"with biases of about {began_with:.3g}"
+        yield f"{many} never alive since the initialisation, {why}"
+    if not died:
+        return
+    steps = one.last[one.died]
+    first, last, together = _most_together(steps, max(4.0, _TOGETHER * (steps_per_epoch(record) or 0)))
+    if together >= max(_LEAST_TOGETHER, died / 2):
+        when = f"step {first}" if first == last else f"steps {first} to {last}"
+        yield f"{together:,} died together, after {when}, as by one large update{_nearest_update(record, one, first, last)}"
+        return
+    yield f"{'one' if died == 1 else f'{died:,}'} died after {_range(steps)}"
+    now, at_first = one.bias[one.died], one.bias_before[one.died]
+    if np.isfinite(now).all() and np.isfinite(at_first).all():
+        bias, bias_before = float(np.median(now)), float(np.median(at_first))
+        share, least = _DRIFT
+        drifted = bias_before - bias > max(share * abs(bias_before), least) and bias < 0
+        which = "its bias" if died == 1 else "the median of their biases"
+        if drifted:
+            yield f"{which} drifted from {bias_before:.2g} to {bias:.2g}"
+        else:
+            yield f"{which} went from {bias_before:.2g} to {bias:.2g}, which does not explain it"
+
+
+def _many(number: int, others: int) -> str:
+    if number == 1:
+        return "one was"
+    return f"{number:,} were" if others else "they were"
+
+
+def _range(steps: Array) -> str:
+    low, high = int(steps.min()), int(steps.max())
+    return f"step {low}" if low == high else f"steps {low} to {high}"
+
+
+def _most_together(steps: Array, window: float) -> tuple[int, int, int]:
+    """The first and the last step within ``window`` steps at which most units died, and how many those were."""
+    counts = Counter(steps.tolist())
+    ordered = sorted(counts)
+    best = (0, 0, 0)
+    for first in ordered:
+        within = [step for step in ordered if first <= step < first + window]
+        total = sum(counts[step] for step in within)
+        if total > best[2]:
+            best = (first, within[-1], total)
+    return best
+
+
+def _nearest_update(record: HealthRecord, one: UnitsHealth, first: int, last: int) -> str:
+    """The update of the weights of a layer at the sample that is nearest to the steps, in words."""
+    names = [row.name for row in record.plan.parameters]
+    if one.row.weight not in names or not len(record.flow.steps):
+        return ""
+    place, steps = names.index(one.row.weight), record.flow.steps
+    with np.errstate(all="ignore"):
+        ratios = record.flow.update[:, place] / record.flow.weight[:, place]
+    distance = np.maximum(np.maximum(first - steps, steps - last), 0)
+    nearest = np.flatnonzero((distance == distance.min()) & np.isfinite(ratios))
+    if not len(nearest):
+        return ""
+    sample = nearest[int(np.argmax(ratios[nearest]))]
+    ratio = float(ratios[sample])
+    verdict = "" if ratio >= _LARGE_UPDATE else "; a larger one may lie between samples"
+    at = f"at step {steps[sample]}" if distance[sample] == 0 else f"at step {steps[sample]}, the nearest sample,"
+    return f" (that of {displayed(one.row.weight)} {at} was {ratio:.2g} times its norm{verdict})"
+
+
+def _remedy(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) -> str:
+    never, died = int(one.never.sum()), int(one.died.sum())
+    if never > died:
+        if before is not None:
+            return f"see to {before.label} first"
+        return (
+            "begin with biases of 0 and weights by their fan-in (nn.init.kaiming_normal_), normalise inputs, or take LeakyReLU"
+        )
+    return "take a smaller learning rate, a longer warm-up or --clip-norm, normalise (BatchNorm), or take LeakyReLU"

@@ -1,0 +1,431 @@
+"""What a recording says: each sentence where its fault is, and none where it is not. The recordings are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import UserError
+from chainrule.train import Config, Health, RunFolder, health
+from chainrule.train.diagnosis.dead_units import silences
+from chainrule.train.diagnosis.findings import Finding
+from chainrule.train.diagnosis.health import judged
+from chainrule.train.diagnosis.health_record import HealthFile, read_health
+from recordings import LAYERS, Recording, plan
+
+
+def of(path: Path, **changed: Any) -> Health:
+    """What is said of a training that is healthy but for what is changed."""
+    path.mkdir(exist_ok=True)
+    return judged("run", read_health(Recording(**changed).write(path / "health.bin")))
+
+
+def the(found: Health, name: str) -> Finding:
+    """The only finding, which has this name."""
+    (one,) = found.findings
+    assert one.name == name
+    return one
+
+
+def until(step: int, value: float, after: float) -> Any:
+    """``value`` up to and with a step, then another."""
+    return lambda now: value if now <= step else after
+
+
+# ---- a healthy training
+
+
+def test_of_a_healthy_training_nothing_is_said(tmp_path: Path) -> None:
+    found = of(tmp_path)
+    assert found.findings == ()
+    assert found.sentences() == ["nothing stands out"]
+    assert found.about() == "45 samples up to step 1,000 of 1,000, one every 25 steps"
+    assert str(found).startswith(
+        "run: 45 samples up to step 1,000 of 1,000, one every 25 steps\n\nnothing stands out\n\nLayers at "
+    )
+    assert [one.dead.sum() for one in found.units] == [0, 0]
+
+
+def test_what_good_trainings_do_is_no_finding(tmp_path: Path) -> None:
+    """A warm-up and an end at 0; biases that begin at 0; activations that grow tenfold; some dead units; noise; no shortcut."""
+
+    def rate(step: int) -> float:
+        return 0.02 * math.sin(math.pi * step / 1001)
+
+    noise = np.random.default_rng(0).standard_normal(1001) * 0.1
+    names = [row.name for row in plan().parameters]
+    found = of(
+        tmp_path,
+        plan=plan(channels=16),
+        update=dict.fromkeys(names, rate),
+        weight={name: (lambda step: rate(step) * 3) for name in names if name.endswith("bias")},
+        activation={"fc": lambda step: 0.1 + step / 100},
+        gradient={"conv1": lambda step: 0.1 / 40},
+        parameter_gradient={name: (lambda step: 2.0 if step == 200 else 0.1) for name in names},
+        alive={3: lambda step: min(step, 60), 20: lambda step: 0},
+        loss=lambda step: 0.5 + 1.8 * 0.99**step + noise[step],
+    )
+    assert found.findings == ()
+    assert [one.dead.sum() for one in found.units] == [1, 1]
+
+
+# ---- updates
+
+
+def test_an_update_of_half_the_weights(tmp_path: Path) -> None:
+    found = of(tmp_path, update={"conv2.weight": lambda step: 0.7 if step == 100 else 0.01})
+    one = the(found, "large-updates")
+    assert one.place == "conv2.weight"
+    assert one.what == "updates are too large: at step 100 it was 0.7 times the weights, where about 0.001 is usual"
+    assert not of(tmp_path / "a", update={"conv2.weight": lambda step: 0.4 if step == 100 else 0.01}).findings
+    assert not of(tmp_path / "b", update={"conv2.bias": lambda step: 0.7}).findings
+
+
+def test_updates_of_a_tenth_that_go_on(tmp_path: Path) -> None:
+    large = {name: until(200, 0.15, 0.01) for name in ("conv1.weight", "fc.weight")}
+    one = the(of(tmp_path, update=large), "large-updates")
+    assert "and 1 more parameter had such updates" in one.what
+    assert not of(tmp_path / "few", update={"fc.weight": until(2, 0.15, 0.01)}).findings
+
+
+def test_weights_that_begin_at_zero_are_not_judged_by_their_updates(tmp_path: Path) -> None:
+    """What is added to 0 is infinitely large."""
+    grown = {"fc.weight": lambda step: 0.01 * (step - 1)}
+    assert not of(tmp_path, weight=grown, update={"fc.weight": lambda step: 0.01}).findings
+
+
+def test_small_updates_of_all(tmp_path: Path) -> None:
+    names = [row.name for row in plan().parameters]
+    one = the(of(tmp_path, update={name: lambda step: 1e-7 for name in names}), "small-updates")
+    assert one.sentence() == (
+        "all weights: updates are too small: in nine of ten samples at most 1e-7 times the weights of conv1.weight, where "
+        "about 0.001 is usual; by step 1000 they moved by at most 0.01% of their size; take a larger learning rate (`chainrule "
+        "lr` proposes one)"
+    )
+    long = dataclasses.replace(plan(), steps=1_000, every=1)
+    assert not of(tmp_path / "more", plan=long, update={name: lambda step: 3e-5 for name in names}).findings
+    warming = {name: lambda step: 1e-7 for name in names}
+    assert not of(tmp_path / "begin", update=warming, until=150).findings, "that may be a warm-up"
+
+
+def test_small_updates_of_some(tmp_path: Path) -> None:
+    one = the(of(tmp_path, update={"conv1.weight": lambda step: 1e-6}), "small-updates")
+    assert one.place == "conv1.weight"
+    assert one.remedy.endswith("give these a rate of their own (--lr-of)")
+
+
+def test_parameters_that_never_change(tmp_path: Path) -> None:
+    nothing = {"conv1.weight": lambda step: 0.0, "conv1.bias": lambda step: 0.0}
+    one = the(of(tmp_path, update=nothing, parameter_gradient=nothing), "no-updates")
+    assert one.place == "conv1.weight, conv1.bias"
+    assert one.what == "no step changes them: their updates are 0 at every sample, and so are the gradients"
+    one = the(of(tmp_path / "a", update={"fc.bias": lambda step: 0.0}), "no-updates")
+    assert one.sentence() == (
+        "fc.bias: no step changes it: its updates are 0 at every sample; see whether the optimizer holds it and its rate is "
+        "above 0"
+    )
+    assert not of(tmp_path / "b", update={"fc.bias": until(900, 0.001, 0.0)}).findings
+
+
+# ---- activations
+
+
+def test_exploding_activations(tmp_path: Path) -> None:
+    grown = {"conv2": until(99, 0.5, 2000), "relu2": until(99, 0.3, 1500)}
+    one = the(of(tmp_path, activation=grown), "exploding-activations")
+    assert one.place == "conv2 (conv2d)"
+    assert one.what == "activations explode: their root mean square is 0.5 at step 1 and 2000 at step 100"
+    assert not of(tmp_path / "a", activation={"conv2": until(99, 0.5, 90)}).findings
+    assert not of(tmp_path / "b", activation={"conv1": until(99, 120, 200)}).findings, "the images go from 0 to 255"
+    one = the(of(tmp_path / "c", activation={"conv2": until(400, 0.5, math.nan)}), "exploding-activations")
+    assert "- at step 425" in one.what
+
+
+def test_vanishing_activations(tmp_path: Path) -> None:
+    weak = {"conv2": until(300, 1.0, 1e-6), "relu2": until(300, 1.0, 1e-6)}
+    one = the(of(tmp_path, activation=weak), "vanishing-activations")
+    assert one.sentence().startswith(
+        "conv2 (conv2d): activations vanish from step 325 on: their root mean square is 1e-6, and 1 at conv1 (conv2d); "
+    )
+    assert not of(tmp_path / "a", activation={"conv1": lambda step: 100.0, "conv2": lambda step: 1e-3}).findings
+
+
+def test_outputs_of_zeros(tmp_path: Path) -> None:
+    one = the(of(tmp_path, zeros={"relu1": until(99, 0.5, 1.0), "conv2": until(99, 0.0, 1.0)}), "zero-outputs")
+    assert (one.place, one.what) == ("relu1 (relu)", "all outputs are 0 from step 100 on")
+    one = the(of(tmp_path / "a", zeros={"relu1": lambda step: 0.9995}), "zero-outputs")
+    assert one.what == "nearly all outputs are 0 from the beginning on"
+    assert not of(tmp_path / "b", zeros={"relu1": lambda step: 0.99}).findings
+    assert not of(tmp_path / "c", zeros={"relu1": until(500, 1.0, 0.5)}).findings, "that is over"
+
+
+# ---- gradients
+
+
+def test_vanishing_gradients(tmp_path: Path) -> None:
+    factors = dict(zip([row.split()[0] for row in LAYERS], [1e-9, 1e-8, 1e-4, 1e-3, 0.1], strict=True))
+    weak = {
+        name: (lambda step, value=value: value * (0.5 if step == 50 and value == 1e-9 else 1))
+        for name, value in factors.items()
+    }
+    one = the(of(tmp_path, gradient=weak), "vanishing-gradients")
+    assert one.place == "conv1 (conv2d) to fc (matmul)"
+    assert one.what == (
+        "gradients vanish towards the input: their norm falls from 0.1 at fc (matmul) to 5e-10 at conv1 (conv2d), by a "
+        "factor of 2e8, at step 50, where it is worst"
+    )
+    assert not of(tmp_path / "a", gradient={"conv1": lambda step: 2e-4}).findings
+    assert not of(tmp_path / "b", gradient={"conv1": until(200, 1e-9, 0.05)}).findings, "that was the beginning only"
+
+
+def test_where_gradients_vanish_most(tmp_path: Path) -> None:
+    weak = {name: lambda step: 1e-6 for name in ("conv1", "relu1")}
+    assert the(of(tmp_path, gradient=weak), "vanishing-gradients").what.endswith(
+        "where it is worst, most of it (1e5) from conv2 (conv2d) to relu1 (relu)"
+    )
+
+
+def test_gradients_that_explode_towards_the_input(tmp_path: Path) -> None:
+    one = the(of(tmp_path, gradient={"conv1": lambda step: 2e4, "relu1": lambda step: 500.0}), "exploding-gradients")
+    assert one.what.startswith(
+        "gradients explode towards the input: their norm grows from 0.1 at fc (matmul) to 20000 at conv1"
+    )
+
+
+def test_gradients_that_explode_at_a_step(tmp_path: Path) -> None:
+    jump = {"conv2.weight": lambda step: 50.0 if step == 300 else 0.1}
+    one = the(of(tmp_path, parameter_gradient=jump), "exploding-gradients")
+    assert one.place == "conv2.weight"
+    assert one.what == "gradients explode at step 300: the norm of all of them, 0.24 until then, is 50"
+    assert not of(tmp_path / "a", parameter_gradient={"conv2.weight": lambda step: 5.0 if step == 300 else 0.1}).findings
+    falling = {row.name: (lambda step: 0.1 if step in (1, 900) else 1e-5) for row in plan().parameters}
+    assert not of(tmp_path / "b", parameter_gradient=falling).findings, "it is as at the beginning again"
+
+
+def test_a_gradient_that_goes_no_further(tmp_path: Path) -> None:
+    none = {name: until(99, 0.1, 0.0) for name in ("conv1", "relu1", "conv2")}
+    one = the(of(tmp_path, gradient=none, zeros={"relu2": until(99, 0.5, 1.0)}), "no-gradient")
+    assert one.place == "relu2 (relu)"
+    assert one.what == (
+        "no gradient passes it from step 100 on, so that nothing in front of it is trained: all its outputs are 0"
+    )
+    assert not of(tmp_path / "a", gradient={"conv2": lambda step: 0.0}).findings, "a branch alone"
+    frozen = {name: lambda step: math.nan for name in ("conv1", "relu1")}
+    assert not of(tmp_path / "b", gradient=frozen).findings, "none arrives at frozen layers"
+
+
+# ---- the loss
+
+
+def test_a_plateau(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(1001) * 0.02
+    one = the(of(tmp_path, loss=lambda step: max(2.3 - step / 500, 1.9) + noise[step]), "plateau")
+    assert one.place == "loss"
+    assert "at step 1000, it is no better than at about step 2" in one.what
+    assert one.what.endswith("now, 2.295 at the first steps")
+    one = the(of(tmp_path / "a", loss=lambda step: 2.3 + noise[step]), "plateau")
+    assert one.what.startswith("at step 1000, it is no better than it was at the beginning: 2.298 now, ")
+    one = the(of(tmp_path / "b", loss=lambda step: (0.5 if 300 < step < 500 else 2.3) + noise[step]), "plateau")
+    assert one.what.endswith(", 0.4882 at about step 375")
+
+
+@pytest.mark.parametrize(
+    ("name", "losses"),
+    [
+        ("learning goes on", lambda step: 2.3 - step / 2000),
+        ("it is learned", lambda step: 2.3 * 0.97**step + 0.5),
+        ("it begins late", lambda step: 2.3 if step < 700 else 2.3 * 0.99 ** (step - 700)),
+    ],
+)
+def test_no_plateau(name: str, losses: Any, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(1001) * 0.02
+    assert not of(tmp_path, loss=lambda step: losses(step) + noise[step]).findings, name
+
+
+def test_the_first_steps_are_no_plateau(tmp_path: Path) -> None:
+    assert not of(tmp_path, loss=lambda step: 2.3, until=100).findings
+
+
+# ---- dead units
+
+
+def dead(path: Path, units: list[int], at: Any, **more: Any) -> Finding:
+    """What is said of units that are alive up to a step, which may depend on the unit."""
+    alive = {unit: (lambda step, unit=unit: min(step, at(unit) if callable(at) else at)) for unit in units}
+    return the(of(path, alive=alive, **more), "dead-units")
+
+
+def test_units_that_died_together(tmp_path: Path) -> None:
+    large = {"conv2.weight": lambda step: 0.4 if step == 50 else 0.001}
+    one = dead(tmp_path, [8, 9, 10, 12], lambda unit: 47 + unit % 3, update=large)
+    assert one.place == "relu2 (relu)"
+    assert one.what == (
+        "4 of 8 units are dead (above 0 for no image of the last epoch); after epochs 1, 2, 3, 4 it was 0, 4, 4, 4; 4 died "
+        "together, after steps 47 to 49, as by one large update (that of conv2.weight at step 50, the nearest sample, was 0.4 "
+        "times its norm)"
+    )
+    assert one.remedy == (
+        "take a smaller learning rate, a longer warm-up or --clip-norm, normalise (BatchNorm), or take LeakyReLU"
+    )
+    one = dead(tmp_path / "a", [8, 9, 10], 337)
+    assert "(that of conv2.weight at step 325, the nearest sample, was 0.001 times its norm; a larger one may lie" in one.what
+
+
+def test_units_whose_bias_drifted(tmp_path: Path) -> None:
+    drift = {unit: (lambda step: 0.1 - step / 1000) for unit in (0, 1, 2)}
+    one = dead(tmp_path, [0, 1, 2], lambda unit: 300 + 100 * unit, bias=drift)
+    assert one.place == "relu1 (relu)"
+    assert one.what.startswith("3 of 8 units are dead (above 0 for no image of the last epoch); ")
+    assert "after epochs 1, 2, 3, 4 it was 0, 0, 3, 3; " in one.what
+    assert "it was 0, 0, 1, 2, and rising; " in dead(tmp_path / "rising", [0, 1], lambda unit: 300 + 400 * unit).what
+    assert one.what.endswith("3 died after steps 300 to 500; the median of their biases drifted from 0.1 to -0.9")
+    one = dead(tmp_path / "a", [0, 1, 2], lambda unit: 300 + 100 * unit)
+    assert one.what.endswith("the median of their biases went from 0.1 to 0.1, which does not explain it")
+    one = dead(tmp_path / "b", [3], 400, bias={3: lambda step: 0.1 - step / 1000})
+    assert one.what.endswith("one died after step 400; its bias drifted from 0.1 to -0.9")
+    none = {unit: (lambda step: math.nan) for unit in range(8)}
+    assert dead(tmp_path / "c", [0, 1], lambda unit: 300 + 100 * unit, bias=none).what.endswith("2 died after steps 300 to 400")
+
+
+def test_units_that_never_were_alive(tmp_path: Path) -> None:
+    one = dead(tmp_path, [1, 2], 0)
+    assert one.what == (
+        "2 of 8 units are dead (above 0 for no image of the last epoch); they were never alive since the initialisation, by "
+        "the weights that they began with"
+    )
+    assert one.remedy.startswith("begin with biases of 0")
+    one = dead(tmp_path / "a", [1], 0, bias={1: lambda step: -100.0})
+    assert one.what == (
+        "1 of 8 units is dead (above 0 for no image of the last epoch); one was never alive since the initialisation, with "
+        "biases of about -100"
+    )
+
+
+def test_a_layer_behind_one_that_is_dead(tmp_path: Path) -> None:
+    alive = {unit: lambda step: 0 for unit in (*range(8), 9, 10)}
+    zeros = {"relu1": lambda step: 1.0}
+    first, second = of(tmp_path, alive=alive, zeros=zeros).findings
+    assert (first.name, second.name) == ("dead-units", "dead-units"), "the zeros are explained by the dead units"
+    assert first.what.startswith("8 of 8 units are dead")
+    assert second.what.endswith("as relu1 (relu) before it is dead as a whole, or by the weights that they began with")
+    assert second.remedy == "see to relu1 (relu) first"
+
+
+def test_units_that_died_in_the_last_epoch(tmp_path: Path) -> None:
+    one = dead(tmp_path, [0, 1, 2], 800)
+    assert one.what.startswith(
+        "3 of 8 units are silent (not above 0 for half an epoch or longer); 3 died together, after step 800"
+    )
+    assert not of(tmp_path / "a", alive={unit: (lambda step: min(step, 900)) for unit in (0, 1, 2)}).findings
+    both = of(tmp_path / "b", alive={0: lambda step: min(step, 500), 1: lambda step: min(step, 800)}).findings
+    assert "; 1 more is silent" in both[0].what
+
+
+def test_units_that_came_back(tmp_path: Path) -> None:
+    alive = {0: lambda step: min(step, 200) if step < 1000 else 1000, 1: lambda step: min(step, 100)}
+    one = the(of(tmp_path, alive=alive), "dead-units")
+    assert "; 1 that had been dead came back;" in one.what
+    found = of(tmp_path / "a", alive={0: alive[0]})
+    assert not found.findings
+    assert [row.revived for row in found.units] == [1, 0]
+    assert [row.counts.tolist() for row in found.units] == [[0, 1, 1, 0], [0, 0, 0, 0]]
+
+
+def test_many_layers_with_dead_units(tmp_path: Path) -> None:
+    rows = tuple(
+        f"{kind}{place} {operation}" for place in range(6) for kind, operation in (("conv", "conv2d"), ("relu", "relu"))
+    )
+    found = of(tmp_path, plan=plan(layers=rows), alive={unit: (lambda step: 0) for unit in range(0, 48, 2)})
+    assert [one.place for one in found.findings] == ["relu0 (relu)", "relu1 (relu)", "relu2 (relu)", "further layers"]
+    assert found.findings[-1].what == "so it is in 3 more layers; in all, 24 of 48 units are dead"
+
+
+def test_silences_are_known_times(tmp_path: Path) -> None:
+    alive = {
+        0: lambda step: min(step, 200) if step < 1000 else 990,
+        1: lambda step: 0,
+        2: lambda step: min(step, 800),
+        3: lambda step: min(step, 900),
+    }
+    record = read_health(Recording(alive=alive).write(tmp_path / "health.bin"))
+    assert silences(record) == [(0, 200, 750), (1, 0, 1000), (2, 800, 1000)]
+
+
+def test_before_the_first_epoch_is_over_nothing_is_known_of_units(tmp_path: Path) -> None:
+    found = of(tmp_path, until=200, alive={0: lambda step: 0})
+    assert list(found.units) == []
+    assert not found.findings
+    assert silences(found.record) == []
+    assert "Dead units" not in str(found)
+
+
+# ---- tables and facts
+
+
+def test_tables_by_layer(tmp_path: Path) -> None:
+    found = of(tmp_path, activation={"fc": lambda step: float(step)}, gradient={"conv1": lambda step: math.nan})
+    layers, parameters, units = found.tables()
+    assert layers.title == "Layers at steps 1, 500 and 1000"
+    assert layers.rows[0] == ("conv1 (conv2d)", "1   1    1", "30% 30% 30%", "  -   -   -")
+    assert layers.rows[-1][1] == "1 500 1000"
+    assert parameters.rows[0] == ("conv1.weight", "1 1 1", "0.1 0.1 0.1", "0.001 0.001 0.001")
+    assert units.title == "Dead units after epochs 1, 3 and 4"
+    assert units.rows[1][:3] == ("relu2 (relu)", "8", "0 0 0")
+    assert all(len(line) <= 80 for line in str(found).splitlines())
+
+
+def test_a_layer_that_runs_twice_has_two_names(tmp_path: Path) -> None:
+    found = of(tmp_path, plan=plan(layers=("a conv2d", "b relu", "c conv2d", "b relu")), zeros={"b": lambda step: 1.0})
+    assert [row[0] for row in found.contents().rows] == ["a (conv2d)", "b (relu)", "c (conv2d)", "b (relu, 2)"]
+    assert [one.label for one in found.units] == ["b (relu)", "b (relu, 2)"]
+
+
+def test_facts_are_json(tmp_path: Path) -> None:
+    found = of(tmp_path, gradient={"conv1": lambda step: math.nan}, alive={0: lambda step: min(step, 300)})
+    facts = json.loads(json.dumps(found.facts(), allow_nan=False))
+    assert facts["shown_steps"] == [1, 500, 1000]
+    assert facts["layers"][0] == {
+        "layer": "conv1",
+        "operation": "conv2d",
+        "activation": [1, 1, 1],
+        "zeros": [0.3, 0.3, 0.3],
+        "gradient": [None, None, None],
+    }
+    assert facts["parameters"][0]["update_to_weight"] == [0.001] * 3
+    assert facts["units"][0]["last_alive"] == {"0": 300}
+    assert facts["findings"][0]["name"] == "dead-units"
+
+
+# ---- runs
+
+
+def test_a_run_and_its_path(tmp_path: Path) -> None:
+    run = RunFolder.new(tmp_path / "run", Config())
+    run.make()
+    try:
+        with pytest.raises(
+            UserError, match=r"has no recording of its health \(health.bin\): .* go on with it, and the steps to "
+        ):
+            health(run)
+        run.result.write_text("{}")
+        with pytest.raises(UserError, match="or the reference engine, which records none; train it again"):
+            health(run)
+        HealthFile(run.health, plan()).append_census(0, 0, alive=np.zeros(16, int), bias=np.zeros(16), weight=np.zeros(16))
+        with pytest.raises(UserError, match="has no sample yet: wait until the first step is done"):
+            health(run.path)
+        run.health.unlink()
+        Recording(until=8).write(run.health)
+        found = health(str(run.path))
+        assert (found.run, found.step) == (str(run.path), 8)
+        assert found.about() == "4 samples up to step 8 of 1,000, one every 25 steps"
+        assert found.sentences() == ["nothing stands out"]
+        with pytest.raises(UserError, match="there is no run folder"):
+            health(tmp_path / "nowhere")
+    finally:
+        run.lock.release()
