@@ -304,7 +304,7 @@ def test_the_layer_is_named_at_which_activations_vanish_or_explode() -> None:
     layers = [layer for _ in range(10) for layer in (nn.Linear(64, 64), nn.Sigmoid())]
     found = only(lint(nn.Sequential(nn.Flatten(), *layers, nn.Linear(64, 4))))
     assert (found.name, found.place) == ("vanishing-activations", f"layer 9, Linear ({place('lint')})")
-    assert "layer 5 of 11 with weights: a factor of 0.18 for each" in found.what
+    assert "layer 5 of 11 with weights: a factor of 0.18 for each, so hardly anything of an example gets" in found.what
     assert "nn.init.kaiming_normal_" in found.remedy
     plains = [nn.Linear(64, 64) for _ in range(6)]
     for layer in plains:
@@ -313,7 +313,8 @@ def test_the_layer_is_named_at_which_activations_vanish_or_explode() -> None:
     assert (found.name, found.place) == ("exploding-activations", f"layer 4, Linear ({place('lint')})")
     plains[2].weight.assign(np.full((64, 64), 1e38))
     found = only(lint(nn.Sequential(nn.Flatten(), *plains, nn.Linear(64, 4))))
-    assert "became non-finite behind this one, layer 3 of 7" in found.what
+    assert found.what.endswith("is no longer finite behind this one, layer 3 of 7 with weights, for 32 examples")
+    assert "train.first_bad_node" in found.remedy
 
 
 # ---- the call

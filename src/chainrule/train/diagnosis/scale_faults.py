@@ -20,6 +20,8 @@ from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
 _FACTOR = 1e3
 """By how much a signal must have become weaker or stronger than in front of the first layer."""
 
+_BY_FAN_IN = "initialise the weights by their fan-in (nn.init.kaiming_normal_)"
+
 _MUCH_WORK, _SHORT_RUN = 50_000_000, 3
 """Multiply-adds from which on a forward pass is spared where no more layers than that stand between normalisations."""
 
@@ -56,7 +58,7 @@ def scale_faults(traced: LossTrace) -> Iterator[Finding]:
         before = _signal(values[data], traced.examples)
         signals = [] if skips else [(layer, _signal(values[layer], traced.examples)) for layer in layers]
     if before and math.isfinite(before):  # otherwise the examples are all alike, or not finite
-        yield from _signals_out_of_range(signals, before)
+        yield from _signals_out_of_range(signals, before, traced.examples)
 
 
 def _as_passed(data: Node) -> Node:
@@ -112,7 +114,7 @@ def _input_range(first: Node, argument: str, data: Array) -> Iterator[Finding]:
         yield Finding("unnormalised-inputs", place_of(first.origin), what, f"divide once, or {both}")
 
 
-def _signals_out_of_range(signals: Sequence[tuple[Node, float]], before: float) -> Iterator[Finding]:
+def _signals_out_of_range(signals: Sequence[tuple[Node, float]], before: float, examples: int) -> Iterator[Finding]:
     """The layer from which on all signals are out of range. A last layer alone may begin with weights of 0."""
     ratios = [signal / before for _, signal in signals]
     for name, is_out in (
@@ -126,17 +128,19 @@ def _signals_out_of_range(signals: Sequence[tuple[Node, float]], before: float) 
         if not out or (out == 1 and name == "vanishing-activations"):
             continue
         node, signal = signals[start]
-        change = "became non-finite" if not math.isfinite(signal) else f"is {signal:.2g}"
+        began = f"the deviation between examples, {before:.2g} in front of the first layer,"
+        here = f"behind this one, layer {start + 1} of {len(signals)} with weights"
         each = _per_layer(ratios[start], start + 1)
-        yield Finding(
-            name,
-            place_of(node.origin),
-            f"the deviation between examples, {before:.2g} in front of the first layer, {change} behind this one, layer "
-            f"{start + 1} of {len(signals)} with weights{each}",
-            "initialise the weights by their fan-in (nn.init.kaiming_normal_), normalise (BatchNorm), or take ReLU for sigmoid"
-            if name == "vanishing-activations"
-            else "initialise the weights by their fan-in (nn.init.kaiming_normal_), or normalise (BatchNorm)",
-        )
+        if name == "vanishing-activations":
+            lost = "hardly anything of an example gets through, nor of a gradient on its way back"
+            what = f"{began} is {signal:.2g} {here}{each}, so {lost}"
+            remedy = f"{_BY_FAN_IN}, normalise (BatchNorm), or take ReLU for sigmoid"
+        elif math.isfinite(signal):
+            what, remedy = f"{began} is {signal:.2g} {here}{each}", f"{_BY_FAN_IN}, or normalise (BatchNorm)"
+        else:
+            what = f"{began} is no longer finite {here}, for {examples} examples"
+            remedy = "see with train.first_bad_node where that begins: it may be a division by 0, or weights that are too large"
+        yield Finding(name, place_of(node.origin), what, remedy)
 
 
 def _per_layer(ratio: float, layers: int) -> str:
