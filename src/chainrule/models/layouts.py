@@ -124,6 +124,11 @@ class View:
     prefix: str = ""
     layout: str = ""
 
+    @property
+    def averaged(self) -> bool:
+        """Whether the entries are averages of the weights over a training, as a prefix such as ``model_ema.`` says."""
+        return "ema" in re.split(r"[._]", self.prefix)
+
     def shape(self, given: Shape, wanted: Shape | None) -> Shape:
         """The shape of an entry in the file, as the model has it. Others keep a factor for each channel, or the weights of a
         linear layer, with other axes of the same elements in the same order."""
@@ -147,9 +152,12 @@ def views(file: Iterable[str]) -> list[View]:
 
 
 def best_view(found: Sequence[View], model: Collection[str]) -> View:
-    """The view of a file with the most names of a model; of equal ones the simplest."""
+    """The view of a file with the most names of a model; of equal ones averages of the weights, and then the simplest.
+
+    Where a training averages its weights, the averages are what it tests and what it is for: a checkpoint holds both.
+    """
     wanted = set(model)
-    return max(found, key=lambda view: (len(wanted & view.names.keys()), not view.layout, -len(view.prefix)))
+    return max(found, key=lambda view: (len(wanted & view.names.keys()), view.averaged, not view.layout, -len(view.prefix)))
 
 
 def _translated(name: str, rules: Rules) -> str:

@@ -22,6 +22,7 @@ from chainrule.nn.fitting import Misfit, Shape, compared, grouped
 from chainrule.tensor import tracing
 
 _COUNTS = "num_batches_tracked"  # of batch normalisation: only used without a momentum, so files may lack it
+_AVERAGED = ": they are the averages of the weights, which its training tested"
 _SPECIAL = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -112,7 +113,7 @@ def load_weights(
     if view.prefix:
         others = [name for name in file if not name.startswith(view.prefix)]
         notes.append(
-            f"names in the file begin with {displayed(view.prefix)!r}, which is left out"
+            f"names in the file begin with {displayed(view.prefix)!r}, which is left out{_AVERAGED if view.averaged else ''}"
             + (f"; what does not is not used: {grouped(list(map(displayed, others)))}" if others else "")
         )
     unused = [name for name in names if name not in shapes and _has_no_use(name, shapes)]
