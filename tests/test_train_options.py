@@ -332,6 +332,7 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
         "flip_test": True,
         "image_size": "",
         "image_mode": "",
+        "normalise": "0.5/0.25",
         "precision": "float64",
         "seed": 7,
         "limit": 30,

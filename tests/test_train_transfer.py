@@ -13,7 +13,7 @@ import pytest
 from chainrule.cli import reading
 from chainrule.formats import WeightFile, load_safetensors, save_safetensors
 from chainrule.models import build
-from chainrule.models.weights import classes_of
+from chainrule.models.weights import classes_of, load_weights
 from chainrule.tensor.random import manual_seed
 from chainrule.train import Config, RunFolder, Stopped, Trainer, open_datasets
 from running import command, done, idx_folder, image_folder, outcome, refused
@@ -257,3 +257,116 @@ def test_classes_of_a_file_with_a_prefix_and_without_a_classifier(place: Path, t
     assert classes_of(model, WeightFile(tmp_path / "headless.safetensors")) is None
     out = done(*options(place, tmp_path / "run", str(tmp_path / "headless.safetensors")))
     assert "the classifier fc has new weights, for 3 classes: the file has none\n" in out
+
+
+# ---- which of the weights, and how images are normalised
+
+
+def settings(run: Path) -> dict[str, Any]:
+    return json.loads((run / "config.json").read_text())
+
+
+def facts(run: Path) -> dict[str, Any]:
+    return json.loads(load_safetensors(run / "model.safetensors")[1]["chainrule"])
+
+
+@pytest.fixture(scope="module")
+def averaged(place: Path) -> Path:
+    """A run of resnet20 on three classes whose weights are averaged, and are far from their averages."""
+    options = ["--model", "resnet20", "--data", place / "three", "--epochs", 1, "--batch-size", 8, "--ema", 0.999, "--lr", 0.05]
+    command("train", *options, "--out", place / "averaged")
+    return place / "averaged"
+
+
+def test_a_checkpoint_gives_the_averages_as_all_else_of_its_run_does(averaged: Path, place: Path, tmp_path: Path) -> None:
+    checkpoint = averaged / "checkpoint.safetensors"
+    both, tested = load_safetensors(checkpoint)[0], weights(averaged)
+    assert not np.allclose(both["model.fc.weight"], tested["fc.weight"]), "else nothing is shown"
+    model = build("resnet20", 3, 3, (8, 8))
+    loaded = load_weights(model, checkpoint)
+    assert loaded.notes[0].startswith(
+        "names in the file begin with 'ema.module.', which is left out: they are the averages of the weights, which its "
+        "training tested; what does not is not used: ema.n_averaged, model.* (116 entries), optimizer.* (61 entries)"
+    )
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, tested[name], err_msg=name)
+    out = done(*options(place, tmp_path / "run", str(checkpoint)), *FROZEN)
+    assert "begin with 'ema.module.', which is left out: they are the averages" in out
+    np.testing.assert_array_equal(weights(tmp_path / "run")["conv1.weight"], tested["conv1.weight"])
+
+
+def test_the_averages_in_files_of_others_are_taken(place: Path, tmp_path: Path) -> None:
+    """As those that torchvision's and timm's training programs keep."""
+    plain = load_safetensors(place / "7.safetensors")[0]
+    zero = {name: np.zeros_like(array) for name, array in plain.items()}
+    for prefix in ("model_ema.module.", "state_dict_ema."):
+        both = {f"model.{name}": array for name, array in zero.items()} | {prefix + name: plain[name] for name in plain}
+        save_safetensors(tmp_path / "both.safetensors", both, {})
+        load_weights(model := build("resnet20", 3, 7, (8, 8)), tmp_path / "both.safetensors")
+        np.testing.assert_array_equal(model.state_dict()["conv1.weight"], plain["conv1.weight"])
+
+
+def test_a_checkpoint_says_what_its_weights_are_for(averaged: Path, place: Path) -> None:
+    image = place / "three/cat/0.png"
+    of_run = json.loads(done("predict", averaged, image, "--json"))
+    ended = command("predict", "--weights", averaged / "checkpoint.safetensors", image, "--json")
+    assert ended.err.startswith("note: names in the file begin with 'ema.module.', ")
+    assert json.loads(ended.out) == of_run
+
+
+def test_images_are_normalised_as_the_weights_were_trained(averaged: Path, place: Path, tmp_path: Path) -> None:
+    def trained(*given: object, weights: str = "7.safetensors") -> tuple[dict[str, Any], dict[str, Any], str]:
+        run = tmp_path / str(len(list(tmp_path.iterdir())))
+        out = done(*options(place, run, weights), *given)
+        return settings(run), facts(run), out
+
+    noted, beside, out = trained()
+    assert noted["normalise"] == "imagenet"
+    assert (beside["mean"], beside["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert "\nimages are normalised by mean and standard deviation of ImageNet (--normalise chooses another way)\n" in out
+
+    own = facts(averaged)["mean"], facts(averaged)["std"]
+    noted, beside, out = trained("--normalise", "images")
+    assert noted["normalise"] == "images"
+    assert (beside["mean"], beside["std"]) == own
+    assert "images are normalised" not in out
+
+    noted, beside, out = trained("--normalise", "0.5/0.25")
+    assert (beside["mean"], beside["std"]) == ([0.5] * 3, [0.25] * 3)
+    assert "\nimages are normalised by mean 0.5 and standard deviation 0.25 (--normalise chooses another way)\n" in out
+
+    done("train", "--model", "resnet20", "--data", place / "three", "--epochs", 1, "--limit", 9, "--out", tmp_path / "few")
+    assert settings(tmp_path / "few")["normalise"] == ""
+    of_few = facts(tmp_path / "few")["mean"], facts(tmp_path / "few")["std"]
+    assert of_few != own, "else nothing is shown"
+    for file in ("", "/model.safetensors", "/checkpoint.safetensors"):
+        noted, beside, out = trained(weights=f"{tmp_path}/few{file}")
+        assert (beside["mean"], beside["std"]) == of_few, "to the last bit"
+        assert "\nimages are normalised by mean " in out
+
+
+def test_weights_of_others_for_grey_images_leave_them_to_their_own_mean(place: Path, tmp_path: Path) -> None:
+    build("lenet", 1, 2, (28, 28)).save(tmp_path / "grey.safetensors")
+    given = ("train", "--weights", tmp_path / "grey.safetensors", "--data", place / "grey", "--image-size", "28x28")
+    done(*given, "--epochs", 1, "--out", tmp_path / "run")
+    assert settings(tmp_path / "run")["normalise"] == "images"
+    assert refused(*given, "--normalise", "imagenet", "--out", tmp_path / "no") == (
+        "normalise imagenet is for images of 3 channels, these have 1: --image-mode RGB reads a folder's images so"
+    )
+    for wrong in ("imagnet", "0.5", "0.5/0", "0.5/nan", "0.5,0.5/0.2", "/", "0.5/x"):
+        assert refused(*given, "--normalise", wrong, "--out", tmp_path / "no") == (
+            "normalise must be images, imagenet, or MEAN/STD of pixels from 0 to 1, with one number or one for each channel, "
+            f"such as 0.5/0.5 or 0.49,0.48,0.45/0.2,0.2,0.2, got {wrong!r}"
+        )
+
+
+def test_what_the_network_gets_is_normalised_so(place: Path, tmp_path: Path) -> None:
+    (folder := RunFolder.new(tmp_path / "run", Config(data=str(place / "three"), normalise="imagenet", augment="none"))).make()
+    opened = open_datasets(folder.config)
+    folder.config = opened.config
+    trainer = Trainer(folder, training=opened.training, test=opened.test)
+    images, _ = next(iter(trainer.test_loader))
+    pixels = opened.test.images(np.arange(len(opened.test))).astype(np.float32) / 255
+    mean, std = (np.array(three, np.float32).reshape(3, 1, 1) for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    np.testing.assert_allclose(images, (pixels - mean) / std, atol=1e-5)
+    folder.lock.release()

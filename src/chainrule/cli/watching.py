@@ -27,6 +27,7 @@ from chainrule.train.diagnosis.findings import Findings
 from chainrule.train.diagnosis.result_faults import outcome_of_run
 from chainrule.train.evaluation import Evaluation
 from chainrule.train.forecast import MEASURED, Memory, check_time, sentence_of_time, time_of
+from chainrule.train.normalisation import in_words
 from chainrule.train.parts import listed
 from chainrule.train.watching import StepReport
 
@@ -273,6 +274,8 @@ def _particulars(trainer: Trainer, measured: str) -> list[str]:
     """What is unusual about a training, in a line each."""
     config = trainer.config
     lines = list(trainer.loaded)
+    if normalised := in_words(config.normalise):
+        lines.append(f"{normalised} (--normalise chooses another way)")
     if trainer.frozen:
         frozen = list(dict.fromkeys(name.split(".")[0] for name in trainer.frozen))
         sizes = [(one.size, one.requires_grad) for one in trainer.model.parameters()]

@@ -2,7 +2,8 @@
 
 Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``, and ``ema.<name>`` where
 weights are averaged. Metadata ``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the best
-epoch so far, the size of the metrics file, and what tells the run from others: its options and facts about its data.
+epoch so far, the size of the metrics file, what tells the run from others (its options and facts about its data), and what is
+needed to use its weights.
 """
 
 from __future__ import annotations
@@ -103,9 +104,20 @@ def _digest(value: Any) -> str | None:
 
 _REMEDY = "it was edited or damaged; use another copy"
 
+_MODEL = (
+    Field("model", _model),
+    Field("model_digest", _digest),
+    Field("image_shape", several(whole(1, 1 << 20), "whole numbers of at least 1", 3)),
+    Field("classes", different(several(text(), "texts", least=2))),
+    Field("mean", several(number(), "finite numbers", least=1)),
+    Field("std", several(number(above=0), "numbers above 0", least=1)),
+    Field("dtype", text(("float32", "float64"))),
+)
+"""What the metadata of a model say."""
+
 _SUMS = (Field("loss", number(0)), Field("correct", whole()), Field("images", whole()))
 _CHECKPOINT = (
-    Field("run", fields=(Field("options", _object), Field("data", _object))),
+    Field("run", fields=(Field("options", _object), Field("data", _object), Field("weights", fields=_MODEL))),
     Field("step", whole()),
     Field(
         "cursor",
@@ -124,19 +136,9 @@ _CHECKPOINT = (
 )
 """What the metadata of a checkpoint say."""
 
-_MODEL = (
-    Field("model", _model),
-    Field("model_digest", _digest),
-    Field("image_shape", several(whole(1, 1 << 20), "whole numbers of at least 1", 3)),
-    Field("classes", different(several(text(), "texts", least=2))),
-    Field("mean", several(number(), "finite numbers", least=1)),
-    Field("std", several(number(above=0), "numbers above 0", least=1)),
-    Field("dtype", text(("float32", "float64"))),
-)
-"""What the metadata of a model say."""
-
 Run = Mapping[str, Mapping[str, Any]]
-"""What a checkpoint belongs to: "options" of the run and facts about its "data", as JSON has them."""
+"""What a checkpoint belongs to: "options" of the run and facts about its "data", as JSON has them, and what it takes to use its
+"weights"."""
 
 
 def save_checkpoint(
@@ -252,13 +254,20 @@ def _check_run(path: Path, saved: Run, run: Run) -> None:
                 f"{displayed(path)} was written with {name} {then!r}, this run has {name} {now!r}: "
                 "put the files of the run back as they were, or begin a new run"
             )
-    for name, now in run["data"].items():
-        then = saved["data"][name]
-        if then != now:
-            raise UserError(
-                f"the data are not those of {displayed(path)}: {name} {_short(then)} then, {_short(now)} now: "
-                "put the data back as they were, or begin a new run"
-            )
+    for part in ("data", "weights"):
+        for name, now in run[part].items():
+            then = saved[part][name]
+            if name != "model" and _rounded(then) != _rounded(now):  # which may have been moved
+                raise UserError(
+                    f"the data are not those of {displayed(path)}: {name} {_short(then)} then, {_short(now)} now: "
+                    "put the data back as they were, or begin a new run"
+                )
+
+
+def _rounded(value: Any) -> Any:
+    """A list of floats without their last digits, which another processor may round in another way; anything else as it is."""
+    floats = isinstance(value, list) and all(isinstance(number, float) for number in value)
+    return [float(f"{number:.9g}") for number in value] if floats else value
 
 
 def _short(value: Any) -> str:
@@ -290,6 +299,20 @@ def model_description(path: Path) -> dict[str, Any]:
     return _facts(path, metadata, _MODEL_FORMAT, "model")
 
 
+def is_checkpoint(metadata: Mapping[str, str]) -> bool:
+    """Whether the metadata of a safetensors file say that ``save_checkpoint`` wrote it."""
+    return f'"format": "{_FORMAT}"' in metadata.get("chainrule", "")
+
+
+def weights_description(path: Path) -> dict[str, Any]:
+    """What is needed to use the weights of a file that ``save_model`` or ``save_checkpoint`` wrote."""
+    _, metadata = load_safetensors(path)
+    if is_model(metadata):
+        return _facts(path, metadata, _MODEL_FORMAT, "model")
+    facts: dict[str, Any] = _facts(path, metadata, _FORMAT, "checkpoint")["run"]["weights"]
+    return facts
+
+
 def _load_model(path: Path, model: Module, tensors: Mapping[str, Any]) -> None:
     try:
         model.load_state_dict(tensors)
@@ -307,11 +330,11 @@ def _facts(path: Path, metadata: Mapping[str, str], wanted: str, what: str) -> d
         raise UserError(f"{displayed(path)} is a {shown(found)}, expected a {wanted!r}")
     source = f"{what} {displayed(path)}"
     facts = validated(source, facts, _CHECKPOINT if what == "checkpoint" else _MODEL, _REMEDY)
-    if what == "model":
-        channels = facts["image_shape"][0]
-        for name in ("mean", "std"):
-            if len(facts[name]) != channels:
-                raise UserError(
-                    f"{source}: {name} has {len(facts[name])} numbers, image_shape has {channels} channels: {_REMEDY}"
-                )
+    described = facts if what == "model" else facts["run"]["weights"]
+    channels = described["image_shape"][0]
+    for name in ("mean", "std"):
+        if len(described[name]) != channels:
+            raise UserError(
+                f"{source}: {name} has {len(described[name])} numbers, image_shape has {channels} channels: {_REMEDY}"
+            )
     return facts

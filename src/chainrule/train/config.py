@@ -22,6 +22,7 @@ from chainrule.ops import PRECISIONS
 from chainrule.train import transfer
 from chainrule.train.augmentations import check_augment
 from chainrule.train.diagnosis.findings import silenced_names
+from chainrule.train.normalisation import normalise_of_weights, read_normalise
 from chainrule.train.optimization import OPTIMIZERS, SCHEDULES
 from chainrule.train.parts import LEAST_RATE, MOST_RATE, check_pattern, rates_by_pattern
 
@@ -73,8 +74,10 @@ class Config:
     ``weights`` is a file, a folder or empty, and noted in the same way with its digest. ``data`` is a name or a folder, whose
     path is made absolute, too.
     ``image_size`` such as "32x32" (height x width) and ``image_mode`` "L" or "RGB" convert the images of a folder; while they
-    are empty, nobody has decided yet (``open_datasets`` does). ``limit`` uses only so many training images. All other options
-    are described in ``docs/training-options.md``; 0 or an empty text means without. ``lr`` None is the optimizer's default.
+    are empty, nobody has decided yet (``open_datasets`` does). ``normalise`` is "images", "imagenet" or "MEAN/STD"; while it is
+    empty, it is what the weights were trained with, or "images" without weights. ``limit`` uses only so many training images.
+    All other options are described in ``docs/training-options.md``; 0 or an empty text means without. ``lr`` None is the
+    optimizer's default.
     """
 
     model: str = "lenet"
@@ -105,6 +108,7 @@ class Config:
     flip_test: bool = False
     image_size: str = ""
     image_mode: str = ""
+    normalise: str = ""
     precision: str = "float32"
     seed: int = 0
     limit: int = 0
@@ -126,6 +130,8 @@ class Config:
         if self.weights and not self.weights_digest:
             object.__setattr__(self, "weights", transfer.located(self.weights))
             object.__setattr__(self, "weights_digest", transfer.digest(self.weights))
+            if not self.normalise:
+                object.__setattr__(self, "normalise", normalise_of_weights(self.weights))
         for what, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -143,12 +149,13 @@ class Config:
         self._check_numbers()
         for option in ("nesterov", "flip_test"):
             flag(_called(option), getattr(self, option))
-        for option in ("augment", "image_size", "image_mode", "freeze", "lr_of", "silence"):
+        for option in ("augment", "image_size", "image_mode", "normalise", "freeze", "lr_of", "silence"):
             if not isinstance(getattr(self, option), str):
                 raise UserError(f"{_called(option)} must be a text, got {getattr(self, option)!r}")
         if self.image_mode not in ("", "L", "RGB"):
             raise unknown_value("image mode", self.image_mode, ("L", "RGB"))
         self.size  # noqa: B018 - checks it
+        read_normalise(self.normalise)
         check_augment(self.augment)
         check_pattern("freeze", self.freeze)
         rates_by_pattern(self.lr_of)

@@ -11,7 +11,7 @@ from chainrule.errors import UserError
 from chainrule.formats import WeightFile
 from chainrule.models import MODELS, TRAINED_LENET, build, check_name, classes_in, load_weights, nearest_model
 from chainrule.models.own import is_own
-from chainrule.train.checkpoint import is_model, load_model, model_description
+from chainrule.train.checkpoint import is_checkpoint, is_model, load_model, model_description, weights_description
 from chainrule.train.command_line import command_line
 from chainrule.train.predict import TrainedModel
 from chainrule.train.run_folder import RunFolder
@@ -69,8 +69,8 @@ def model_of_weights(path: str | os.PathLike[str], name: str = "") -> TrainedMod
         check_name(name)
     file = WeightFile(path)
     source = displayed(file.path)
-    if is_model(file.metadata):
-        facts = model_description(file.path)
+    if is_model(file.metadata) or is_checkpoint(file.metadata):
+        facts = weights_description(file.path)
         if is_own(facts["model"]) and not name:
             raise UserError(
                 f"{source} is of a network of somebody's own, {displayed(facts['model'])}: name it with --model "

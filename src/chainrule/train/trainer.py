@@ -44,6 +44,7 @@ from chainrule.train.checkpoint import (
 from chainrule.train.command_line import command_line
 from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.evaluation import Evaluation, evaluate, judge
+from chainrule.train.normalisation import MeanStd, chosen_mean_std
 from chainrule.train.optimization import make_optimizer, make_schedule
 from chainrule.train.parts import freeze
 from chainrule.train.pictures.curves import curves
@@ -70,10 +71,12 @@ class Trainer:
         manual_seed(config.seed)
         training = prepared(config, training, test)
         self.classes = training.classes
-        mean, std = mean_std(training)
-        self.run: Run = {"options": config.decisive, "data": data_facts(training, test, mean, std)}
-        self.description = describe(config, training, mean, std)
-        normalise = Normalize(mean, std)
+        self._own = MeanStd(*mean_std(training))
+        self.model, used, self.loaded = self._made(training, initialised=not folder.checkpoint.exists())
+        self.description = describe(config, training, *used)
+        facts = data_facts(training, test, *self._own)
+        self.run: Run = {"options": config.decisive, "data": facts, "weights": self.description}
+        normalise = Normalize(*used)
         self.loader = Loader(
             training,
             config.batch_size * config.accumulate,
@@ -82,8 +85,6 @@ class Trainer:
             workers=config.workers,
         )
         self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
-        self._normalise = normalise
-        self.model, self.loaded = self._made(initialised=not folder.checkpoint.exists())
         self.frozen = freeze(self.model, config.freeze) if config.freeze else []
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
@@ -98,19 +99,21 @@ class Trainer:
         self._recovery = Recovery(self)
         self._last_save = time.monotonic()
 
-    def _made(self, initialised: bool) -> tuple[Module, tuple[str, ...]]:
-        """The model as it is built; if ``initialised``, as it begins its training, and what is to be said of that."""
-        config, training = self.config, self.loader.dataset
+    def _made(self, training: Dataset, initialised: bool) -> tuple[Module, MeanStd, tuple[str, ...]]:
+        """The model as it is built, or, if ``initialised``, as it begins its training; by what its images are normalised; and
+        what is to be said of its weights."""
+        config = self.config
         channels, height, width = training.image_shape
         model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
         model = model.astype(config.dtype).train()
         check_scores(model, config.model, training.image_shape, len(self.classes))
         loaded: tuple[str, ...] = ()
-        if initialised:
-            initialise_from(model, training, self._normalise)
-            if config.weights:
-                loaded = begin_with(model, config.weights, config.weights_digest, channels, len(self.classes))
-        return model, loaded
+        if initialised and config.weights:
+            loaded = begin_with(model, config.weights, config.weights_digest, channels, len(self.classes))
+        used = chosen_mean_std(config.normalise, self._own)
+        if initialised and not config.weights:
+            initialise_from(model, training, Normalize(*used))
+        return model, used, loaded
 
     def __repr__(self) -> str:
         data, folder = displayed(self.config.data), displayed(self.folder.path)
@@ -307,7 +310,7 @@ class Trainer:
             self._resume()
         else:
             manual_seed(self.config.seed)
-            model, _ = self._made(initialised=True)
+            model, _, _ = self._made(self.loader.dataset, initialised=True)
             optimizer, ema = make_optimizer(self.config, self.model), self._average_of(model)
             set_state(state_of(model, optimizer, ema), self.model, self.optimizer, self.ema)
             self.progress = Progress()

@@ -91,6 +91,15 @@ def train(
         str,
         typer.Option(help="Convert the images of a folder: L (grey) or RGB.", show_default=False, rich_help_panel=_MODEL),
     ] = _DEFAULT.image_mode,
+    normalise: Annotated[
+        str,
+        typer.Option(
+            help="What images are normalised by: images (their own mean and standard deviation), imagenet, or MEAN/STD, such "
+            "as 0.5/0.5. By default as --weights were trained, and without weights images.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = _DEFAULT.normalise,
     limit: Annotated[
         int, typer.Option(help="Use only so many training images; 0 for all.", rich_help_panel=_MODEL)
     ] = _DEFAULT.limit,
