@@ -11,7 +11,7 @@ from chainrule import train
 from chainrule.data import write_idx
 from chainrule.errors import UserError
 from chainrule.train import Evaluation, Finding, Findings
-from chainrule.train.chance import no_better_than
+from chainrule.train.chance import is_guessing, loss_of_guessing
 from running import command, idx_folder
 
 NAMES = ["ape", "bat", "cat", "dog"]
@@ -42,16 +42,28 @@ def test_one_answer_for_all_is_nothing_learned() -> None:
     found = only(train.outcome(ALL_BATS, {1: 1.39, 9: 1.386}, 0.26))
     assert (found.name, found.place) == ("nothing-learned", "the test images")
     assert found.what == (
-        "25.00% are right, and all are taken for bat; always answering ape would be right for 25.00%, so nothing was learned "
-        "of them"
+        "25.00% are right, and all are taken for bat, with a loss of 1; always answering ape would be right for 25.00%, and "
+        "guessing has a loss of 1.386, so nothing was learned of them"
     )
     assert found.remedy.endswith("look whether the labels belong to the images")
+
+
+def test_a_loss_of_guessing_is_nothing_learned_though_luck_has_some_right() -> None:
+    lucky = [[40, 0, 0, 60], [0, 20, 0, 80], [10, 0, 20, 70], [60, 0, 0, 40]]
+    guessed = Evaluation(GUESSING * 0.998, 10 * np.array(lucky), NAMES)
+    found = only(train.outcome(guessed))
+    assert found.what == (
+        "30.00% are right, with a loss of 1.384; always answering ape would be right for 25.00%, and guessing has a loss of "
+        "1.386, so nothing was learned of them"
+    )
+    assert train.outcome(Evaluation(GUESSING * 0.95, 10 * np.array(lucky), NAMES)) == Findings()
+    assert train.outcome(Evaluation(GUESSING, GOOD.confusion, NAMES)) == Findings()
 
 
 def test_what_is_known_by_heart_is_said() -> None:
     guessed = evaluation(*[[250] * 4] * 4)
     found = only(train.outcome(guessed, training_accuracy=0.98))
-    assert found.what.startswith("25.00% are right; always answering ape")
+    assert found.what.startswith("25.00% are right, with a loss of 1; always answering ape")
     assert found.what.endswith("though 98% of the training images are right, as if known by heart")
     assert "same kind" in found.remedy
 
@@ -64,12 +76,18 @@ def test_a_rare_class_that_is_never_seen_is_said() -> None:
 
 @pytest.mark.parametrize(("right", "images"), [(0, 4), (1, 20), (5, 20), (30, 100), (300, 1000), (2000, 4000)])
 def test_few_images_or_a_little_learned_are_no_reason(right: int, images: int) -> None:
-    assert not no_better_than(0.25, right, images)
+    assert not is_guessing(np.array([images // 4] * 4), right, 0.9)
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 100), (20, 200), (100, 400), (1000, 4000)])
 def test_what_is_sure_is_said(right: int, images: int) -> None:
-    assert no_better_than(0.25, right, images)
+    assert is_guessing(np.array([images // 4] * 4), right, 0.9)
+
+
+def test_the_loss_of_guessing_is_the_entropy_of_the_classes() -> None:
+    assert loss_of_guessing(np.array([5, 5, 0])) == pytest.approx(np.log(2))
+    assert loss_of_guessing(np.array([90, 10])) == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+    assert not is_guessing(np.array([100, 0]), 100, 0.0)
 
 
 def test_a_loss_that_went_far_above_that_of_guessing() -> None:

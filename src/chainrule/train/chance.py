@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from chainrule.train.evaluation import wilson_interval
 
 _LEAST_IMAGES = 50
 _FURTHER = 0.1
-"""How much of the way from the share of a constant answer to all images an accuracy may be, for all that is known."""
+"""How much of the way from the accuracy of guessing to 1 an accuracy may be, for all that is known."""
+
+_SAME_LOSS = 0.01
+"""How far, relatively, a loss may be from that of guessing to be the same. The scores of a network that learned nothing differ
+a little from image to image."""
 
 
-def no_better_than(share: float, right: int, images: int) -> bool:
-    """Whether ``right`` answers for ``images`` are surely hardly better than an answer that is right for a ``share`` of all.
+def loss_of_guessing(class_sizes: np.ndarray[Any, Any]) -> float:
+    """The mean cross-entropy of one who knows nothing but the shares of the classes: their entropy."""
+    shares = class_sizes[class_sizes > 0] / class_sizes.sum()
+    return -float((shares * np.log(shares)).sum())
 
-    By the 95% bounds of ``wilson_interval``: the accuracy may be that share, and cannot be a tenth of the way to 1. It is not
-    said of less than 50 images.
+
+def is_guessing(class_sizes: np.ndarray[Any, Any], right: int, loss: float) -> bool:
+    """Whether a network with ``right`` answers and a mean ``loss`` knows no more of images than how many each class has.
+
+    By the 95% bounds of ``wilson_interval``, its accuracy may be that of always answering the largest class, or its loss is
+    that of guessing; and its accuracy is surely no tenth of the way to 1. Of less than 50 images, or one class, that is not
+    said.
     """
+    images, share = int(class_sizes.sum()), class_sizes.max() / class_sizes.sum()
+    if images < _LEAST_IMAGES or share == 1:
+        return False
     low, high = wilson_interval(right, images)
-    return images >= _LEAST_IMAGES and low <= share and high <= share + _FURTHER * (1 - share)
+    same_loss = abs(loss / loss_of_guessing(class_sizes) - 1) < _SAME_LOSS
+    return bool(high <= share + _FURTHER * (1 - share) and (low <= share or same_loss))
 
 
 def newcombe_interval(right: int, images: int, other_right: int, other_images: int) -> tuple[float, float]:

@@ -7,12 +7,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from chainrule.arguments import explained
 from chainrule.display import displayed
 from chainrule.errors import UserError
-from chainrule.train.chance import no_better_than
+from chainrule.train.chance import is_guessing, loss_of_guessing
 from chainrule.train.diagnosis.findings import Finding, Findings, silenced_names
 from chainrule.train.evaluation import Evaluation
 
@@ -78,21 +76,21 @@ def _diverged(losses: Mapping[int, float], classes: int) -> Iterator[Finding]:
 
 
 def _nothing_learned(evaluation: Evaluation, training_accuracy: float | None) -> Iterator[Finding]:
-    """What is said of a network that is no better than one that always gives the most frequent class."""
+    """What is said of a network that is no better than guessing."""
     of_class, answers = evaluation.confusion.sum(axis=1), evaluation.confusion.sum(axis=0)
     names, images = evaluation.classes, evaluation.images
-    share = of_class.max() / images
-    if np.count_nonzero(of_class) < 2 or not no_better_than(share, evaluation.correct, images):
+    if not is_guessing(of_class, evaluation.correct, evaluation.loss):
         return
     most = int(answers.argmax())
     taken = answers[most] / images
     same = ""
     if taken > _ALMOST_ALL:
         same = f", and {'all' if taken == 1 else f'{100 * taken:.0f}%'} are taken for {displayed(names[most])}"
-    commonest = displayed(names[int(of_class.argmax())])
+    commonest, most_frequent = displayed(names[int(of_class.argmax())]), of_class.max() / images
     what = (
-        f"{100 * evaluation.accuracy:.2f}% are right{same}; always answering {commonest} would be right for "
-        f"{100 * share:.2f}%, so nothing was learned of them"
+        f"{100 * evaluation.accuracy:.2f}% are right{same}, with a loss of {evaluation.loss:.4g}; always answering {commonest} "
+        f"would be right for {100 * most_frequent:.2f}%, and guessing has a loss of {loss_of_guessing(of_class):.4g}, so "
+        "nothing was learned of them"
     )
     remedy = (
         "look at the notes on the first step; if there are none, try another learning rate (`chainrule lr`), and look whether "

@@ -24,7 +24,7 @@ from chainrule.graph.tables import Contents, Table
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.tensor import Tensor, compile, no_grad
-from chainrule.train.chance import no_better_than
+from chainrule.train.chance import is_guessing
 from chainrule.train.csv_lines import csv_line, harmless
 from chainrule.train.diagnosis.per_sample import scored_measure
 from chainrule.train.pictures.contact_sheet import Judged, contact_sheet
@@ -141,17 +141,17 @@ def find_suspects(
         )
         for place in map(int, order)
     )
-    return Suspects(found, len(labels), by, unknown, _doubt(labels, taken))
+    return Suspects(found, len(labels), by, unknown, _doubt(labels, taken, float(losses.mean(dtype=np.float64))))
 
 
-def _doubt(labels: Array, taken: Array) -> str:
-    """What is to be said where the model gives the classes of images no better than by always giving the same."""
-    right, commonest = int((labels == taken).sum()), int(np.bincount(labels).max())
-    if commonest == len(labels) or not no_better_than(commonest / len(labels), right, len(labels)):
+def _doubt(labels: Array, taken: Array, loss: float) -> str:
+    """What is to be said where the model does no better than guess."""
+    right = int((labels == taken).sum())
+    if not is_guessing(np.bincount(labels), right, loss):
         return ""
     return (
-        f"The model is right for {100 * right / len(labels):.2f}% of these images, no better than always answering their most "
-        "frequent class: it learned nothing of them, or their labels are in disorder, and the order says nothing of an image."
+        f"The model is right for {100 * right / len(labels):.2f}% of these images, no better than guessing: it learned nothing "
+        "of them, or their labels are in disorder, and the order says nothing of an image."
     )
 
 
