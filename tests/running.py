@@ -140,5 +140,13 @@ def outcome(run: Path) -> dict[str, Any]:
     }
 
 
-FILES = ["checkpoint.safetensors", "config.json", "curves.svg", "metrics.jsonl", "model.safetensors", "result.json"]
+FILES = [
+    "checkpoint.safetensors",
+    "config.json",
+    "curves.svg",
+    "health.bin",
+    "metrics.jsonl",
+    "model.safetensors",
+    "result.json",
+]
 """What a finished run consists of."""

@@ -186,6 +186,7 @@ class Examples:
             LocalKind: lambda: next(iter(LocalKind)),
             graph.Graph: lambda: (cr.tensor(LARGE, requires_grad=True) * 2).graph,
             graph.Node: lambda: self.w.node,
+            graph.Observed: lambda: graph.Observed(self.w.node, 1),
             graph.Origin: lambda: self.w.node.origin,
             graph.Remembered: lambda: graph.Remembered.of(self.w.node),
             graph.Role: lambda: graph.Role.LEAF,

@@ -338,6 +338,7 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
         "limit": 30,
         "workers": 3,
         "silence": "labels-count,frozen",
+        "health": True,
         "checkpoint_every": 5,
         "on_nan": "skip",
     }
@@ -349,6 +350,7 @@ def test_every_option_is_written_to_the_configuration(train: Any, data: Path) ->
     assert written == {**options, "data": str(data), "model_digest": "", "weights": "", "weights_digest": ""}
     assert set(options) | {"data", "model_digest", "weights", "weights_digest"} == set(Config.__dataclass_fields__)
     assert config(train(flags=["--no-nesterov"]))["nesterov"] is False
+    assert config(train(flags=["--no-health"]))["health"] is False
 
 
 def _typed(option: str) -> str:

@@ -47,6 +47,11 @@ def _shortened(parts: Sequence[str]) -> Iterator[str]:
         yield "  ".join(parts[first:])
 
 
+def _dead(report: StepReport) -> list[str]:
+    """What the line says of dead units, if there is something to be said."""
+    return [f"{report.dead:,} dead units"] if report.dead else []
+
+
 class ConsoleWatcher:
     """Shows a training: one line that is redrawn on a terminal, ten plain lines an epoch elsewhere.
 
@@ -138,13 +143,14 @@ class ConsoleWatcher:
         now = time.monotonic()
         if self._redraws:
             if now - self._shown > 0.1:
-                self._draw(self._parts(report), report.step)
+                self._draw(self._parts(report), report.step, _dead(report))
                 self._shown = now
             return
         per_epoch = len(self.trainer.loader)
         if (report.step % per_epoch) % max(1, per_epoch // _LINES_PER_EPOCH) == 0:
             least = (1, 3, 3, 2)  # epoch, speed, time left, accuracy: the step says more than the epoch
-            self._say(fitted(self._parts(report), self.console.width, least))
+            line = fitted(self._parts(report), self.console.width, least)
+            self._say(fitted([line, *_dead(report)], self.console.width, (1,)))
 
     def _parts(self, report: StepReport) -> list[str]:
         return [
@@ -156,14 +162,16 @@ class ConsoleWatcher:
             f"{time_left(report.seconds_left)} left",
         ]
 
-    def _draw(self, parts: Sequence[str], done: int) -> None:
-        """One line that never wraps: a bar, and the words for which there is room beside it; a narrow line has words alone."""
+    def _draw(self, parts: Sequence[str], done: int, more: Sequence[str] = ()) -> None:
+        """One line that never wraps: a bar, and the words for which there is room beside it, ``more`` only where there is much;
+        a narrow line has words alone."""
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
         width = self.console.width - len("^C")  # which a terminal shows behind it
         shortest = fitted(parts, width, least=(0, 0, 2, 1))  # without step, epoch, speed, and then accuracy
-        line = next((one for one in _shortened(parts) if len(one) + 1 + _LEAST_BAR <= width), shortest)
+        lines = [*_shortened([*parts, *more]), *_shortened(parts)]
+        line = next((one for one in lines if len(one) + 1 + _LEAST_BAR <= width), shortest)
         row = Table.grid(padding=(0, 1))
         room = min(20, width - len(line) - 1)
         bar = [ProgressBar(total=self.trainer.steps, completed=done, width=room)] if room >= _LEAST_BAR else []

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from chainrule.graph import Array, Observed
 from chainrule.tensor.calls import Call, Change
 from chainrule.tensor.compiled import CompiledFunction
@@ -32,7 +30,8 @@ class ObservedFunction(CompiledFunction[..., Any]):
         super().__init__(function, None, None)
         self._observer = observer
         self._detail = 0
-        self._counts: dict[int, int] = {}  # of observed values, by the number of the tracing
+        self._count = 0  # of observed values, in the last tracing
+        self._views: dict[int, list[Array]] = {}  # of them, by the number of the tracing
 
     def look(self, detail: int) -> None:
         """Observe, from the next call on, what is of this ``detail`` or less; 0, at first, for nothing."""
@@ -43,22 +42,21 @@ class ObservedFunction(CompiledFunction[..., Any]):
                     one.program.observe(detail)
 
     def observations(self) -> list[Array]:
-        """The observed values of the last call, in the order in which the observer gave them, as copies.
+        """The observed values of the last call, in the order in which the observer gave them: views of memory that the next
+        call overwrites.
 
-        Those of a higher detail than that of the call are without meaning.
+        Those of a higher detail than that of the call are without meaning. There are none before the first call, and none on
+        the reference engine, which has no programs.
         """
-        traced = self._last
-        if traced is None:
-            return []
-        first = traced.outputs
-        return [np.array(traced.program.output(first + number)) for number in range(self._counts[traced.number])]
+        return [] if self._last is None else self._views.get(self._last.number, [])
 
     def _observed(self, trace: Trace) -> Sequence[Observed]:
         observed = self._observer(trace)
-        self._counts[len(self._reasons)] = len(observed)
+        self._count = len(observed)
         return observed
 
     def _made(self, call: Call, broken: Change | None) -> Traced:
         made = super()._made(call, broken)
         made.program.observe(self._detail)
+        self._views[made.number] = [made.program.output(made.outputs + number) for number in range(self._count)]
         return made

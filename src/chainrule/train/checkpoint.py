@@ -1,9 +1,9 @@
 """Checkpoints: everything that a training needs to go on as if nothing had happened, in one safetensors file.
 
-Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``, and ``ema.<name>`` where
-weights are averaged. Metadata ``chainrule``: JSON with the step, the loader's cursor, the sums of the running epoch, the best
-epoch so far, the size of the metrics file, what tells the run from others (its options and facts about its data), and what is
-needed to use its weights.
+Tensors: ``model.<name>`` (parameters and buffers), ``optimizer.<place>.<slot>``, ``random.state``, ``ema.<name>`` where weights
+are averaged, and ``health.alive`` where units are watched. Metadata ``chainrule``: JSON with the step, the loader's cursor, the
+sums of the running epoch, the best epoch so far, the size of the metrics file, what tells the run from others (its options and
+facts about its data), and what is needed to use its weights.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Progress:
 
     ``epoch`` sums over the epoch that is running, ``row`` over the steps since the last "train" row of the metrics. ``judged``
     is the number of epochs that were evaluated, ``skipped`` the steps, counted from 1, that were left out as they were not
-    finite.
+    finite. ``alive`` has for each unit that is watched the last step at which it was above 0 (see ``diagnosis.recorder``); None
+    where none is, or none was yet.
     """
 
     step: int = 0
@@ -86,6 +87,7 @@ class Progress:
     metrics_size: int = 0
     metrics_checksum: str = ""
     skipped: list[int] = field(default_factory=list)
+    alive: np.ndarray[Any, Any] | None = None
 
 
 def _object(value: Any) -> str | None:
@@ -145,8 +147,11 @@ def save_checkpoint(
     path: Path, model: Module, optimizer: Optimizer, progress: Progress, run: Run, ema: EMA | None = None
 ) -> None:
     """Write all that ``load_checkpoint`` needs, atomically."""
-    tensors = state_of(model, optimizer, ema)
-    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **asdict(progress)})})
+    tensors, facts = state_of(model, optimizer, ema), asdict(progress)
+    alive = facts.pop("alive")
+    if alive is not None:
+        tensors["health.alive"] = alive
+    save_safetensors(path, tensors, {"chainrule": json.dumps({"format": _FORMAT, "run": run, **facts})})
 
 
 def state_of(model: Module, optimizer: Optimizer, ema: EMA | None = None) -> dict[str, Any]:
@@ -191,7 +196,7 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, e
     tensors, metadata = load_safetensors(path)
     facts = _facts(path, metadata, _FORMAT, "checkpoint")
     saved, epoch, row, best = facts.pop("run"), Sums(**facts.pop("epoch")), Sums(**facts.pop("row")), Best(**facts.pop("best"))
-    progress = Progress(**facts, epoch=epoch, row=row, best=best)
+    progress = Progress(**facts, epoch=epoch, row=row, best=best, alive=_alive(path, tensors, facts["step"]))
     _check_sums(path, progress)
     _check_run(path, saved, run)
     parts = _parts_of(tensors)
@@ -210,6 +215,17 @@ def load_checkpoint(path: Path, model: Module, optimizer: Optimizer, run: Run, e
         raise UserError(f"{displayed(path)} is {what}: {error}") from None
     default_generator.state.assign(parts["random"]["state"])
     return progress
+
+
+def _alive(path: Path, tensors: Mapping[str, Any], step: int) -> np.ndarray[Any, Any] | None:
+    """At which step each unit was last above 0, where that is noted."""
+    alive = tensors.get("health.alive")
+    if alive is None:
+        return None
+    array = np.asarray(alive)
+    if array.dtype != np.int64 or array.ndim != 1 or ((array < 0) | (array > step)).any():
+        raise UserError(f"{displayed(path)}: health.alive does not hold steps up to {step}: {_REMEDY}")
+    return array
 
 
 def checkpoint_data(path: Path) -> dict[str, Any]:

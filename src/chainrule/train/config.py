@@ -51,7 +51,7 @@ _TAKEN_FOR_0 = "as native code takes smaller float32 numbers for 0"
 _DASHED = ("checkpoint_every", "clip_norm", "clip_value", "warm_up", "lr_of", "flip_test")
 """Options that messages call by the words that are typed; others are in plain words, such as "batch size"."""
 
-_INDIFFERENT = ("workers", "silence", "checkpoint_every", "on_nan")
+_INDIFFERENT = ("workers", "silence", "health", "checkpoint_every", "on_nan")
 """Options that the weights do not depend on, as long as all numbers are finite."""
 
 _PLACES = ("data", "weights")
@@ -114,6 +114,7 @@ class Config:
     limit: int = 0
     workers: int | None = None
     silence: str = ""
+    health: bool = True
     checkpoint_every: int = 0
     on_nan: str = "explain"
 
@@ -147,7 +148,7 @@ class Config:
             if found is not value:  # of NumPy: files hold Python's
                 object.__setattr__(self, option, found)
         self._check_numbers()
-        for option in ("nesterov", "flip_test"):
+        for option in ("nesterov", "flip_test", "health"):
             flag(_called(option), getattr(self, option))
         for option in ("augment", "image_size", "image_mode", "normalise", "freeze", "lr_of", "silence"):
             if not isinstance(getattr(self, option), str):

@@ -18,12 +18,14 @@ from chainrule.data.sampling import generator
 from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.ops import precision
-from chainrule.tensor import Tensor, compile, no_grad
+from chainrule.tensor import CompiledFunction, Tensor, compile, no_grad
 from chainrule.tensor.backend import Program
 from chainrule.tensor.engines import is_reference
+from chainrule.tensor.observing import ObservedFunction
 
 if TYPE_CHECKING:
     from chainrule.train.config import Config
+    from chainrule.train.diagnosis.recorder import Recorder
 
 Array = np.ndarray[Any, Any]
 
@@ -41,18 +43,29 @@ class Outcome(NamedTuple):
 
 
 class TrainingStep:
-    """A step on a batch of images. ``ema`` is updated with the weights, if there is one.
+    """A step on a batch of images. ``ema`` is updated with the weights, and ``recorder`` told what is observed, if there is
+    one.
 
     With ``accumulate`` N, a batch is N batches of ``batch_size`` that go through the model one after the other, each image with
     the same weight in the mean, also those of a last, smaller batch: the gradient is that of the whole batch, up to rounding,
     unless layers look at other images of the batch (batch normalisation) or draw random numbers (dropout).
     """
 
-    def __init__(self, model: Module, optimizer: optim.Optimizer, config: Config, ema: optim.EMA | None) -> None:
-        self.model, self.optimizer, self.config, self.ema = model, optimizer, config, ema
+    def __init__(
+        self,
+        model: Module,
+        optimizer: optim.Optimizer,
+        config: Config,
+        ema: optim.EMA | None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.config, self.ema, self._recorder = model, optimizer, config, ema, recorder
         self.learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._mixers = [make(alpha) for make, alpha in ((Mixup, config.mixup), (CutMix, config.cutmix)) if alpha]
-        self._whole, self._part, self._finish = compile(self._step), compile(self._gradient), compile(self.update)
+        self._whole, self._part, self._finish = self._made(self._step), self._made(self._gradient), compile(self.update)
+
+    def _made(self, function: Callable[..., Any]) -> CompiledFunction[..., Any]:
+        return compile(function) if self._recorder is None else ObservedFunction(function, self._recorder.observer)
 
     def __call__(
         self,
@@ -68,11 +81,11 @@ class TrainingStep:
         batch = self.mixed(images, labels, place)
         parts = list(self.parts(batch))
         if len(parts) == 1:
-            found = [self._whole(*parts[0])]
+            found = [self._run(self._whole, parts[0])]
             if on_gradients is not None and self.config.accumulate == 1:  # otherwise they are forgotten
                 on_gradients()
         else:
-            found = [self._part(*part) for part in parts]
+            found = [self._run(self._part, part) for part in parts]
             if on_gradients is not None:
                 on_gradients()
             self._finish()
@@ -80,6 +93,14 @@ class TrainingStep:
         taken_for = np.concatenate([scores.numpy().argmax(1) for _, _, scores in found])
         larger = batch.labels if batch.share >= 0.5 else batch.others
         return Outcome(float(sums[0]), float(sums[1]), int((taken_for == larger).sum()))
+
+    def _run(self, function: CompiledFunction[..., Any], part: tuple[Any, ...]) -> Any:
+        if self._recorder is None or not isinstance(function, ObservedFunction):
+            return function(*part)
+        function.look(self._recorder.detail)
+        found = function(*part)
+        self._recorder.taken(function, len(part[0]))
+        return found
 
     def first_part(self, images: Array, labels: Array, place: tuple[int, int] = (0, 0)) -> tuple[Any, ...]:
         """What ``loss`` gets of a batch, or of its first part."""

@@ -43,6 +43,7 @@ from chainrule.train.checkpoint import (
 )
 from chainrule.train.command_line import command_line
 from chainrule.train.diagnosis.first_step import FirstStep
+from chainrule.train.diagnosis.recorder import Recorder
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.normalisation import MeanStd, chosen_mean_std
 from chainrule.train.optimization import make_optimizer, make_schedule
@@ -90,7 +91,8 @@ class Trainer:
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = self._average_of(self.model)
-        self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema)
+        self._recorder = Recorder(folder.health, self.model, config.epochs, len(self.loader), config.health)
+        self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema, self._recorder)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader, self.frozen)
         self.judge = judge(self.model, config.precision, config.flip_test)
         self.progress = Progress()
@@ -147,6 +149,7 @@ class Trainer:
                 )
             self.loader.seek(cursor)
             self.schedule.steps = min(self.progress.step, self.steps - 1)
+        self._recorder.go_back(self.progress.step, self.progress.alive)
         self.folder.rewind(self.progress.metrics_size, self.progress.metrics_checksum)
         if self.progress.metrics_size and not self.folder.metrics.exists():
             self.save()  # or the next resume would look for the rows that were given up
@@ -217,7 +220,7 @@ class Trainer:
             self._recovery.after_step(watcher)
             if findings := self._first.after():
                 watcher.on_findings(findings)
-            report = clock.report(epoch, len(labels), time.perf_counter() - begin)
+            report = clock.report(epoch, len(labels), time.perf_counter() - begin, self._recorder.dead)
             self._note_step(report, rate)
             watcher.on_step(report)
             last_of_epoch = self.progress.step % len(self.loader) == 0
@@ -273,15 +276,20 @@ class Trainer:
         """
         progress = self.progress
         place = divmod(progress.step, len(self.loader))
-        look = self._first.at_gradients if self._first.is_due else None
-        loss, cross_entropy, correct = self.training_step(images, labels, place, look)
+        self._recorder.begun(progress.step + 1)
+        loss, cross_entropy, correct = self.training_step(images, labels, place, self._at_gradients)
         if not np.isfinite(loss):
             step = progress.step + 1
             raise self.not_finite(f"the loss became {loss} at step {step} (epoch {self.epoch})", step)
         self._count()
+        self._recorder.ended(progress.step, loss)
         for sums in (progress.epoch, progress.row):
             sums.add(cross_entropy, correct, len(labels))
         return loss
+
+    def _at_gradients(self) -> None:
+        self._first.at_gradients()
+        self._recorder.at_gradients()
 
     def _count(self) -> None:
         self.progress.step += 1
@@ -317,6 +325,7 @@ class Trainer:
             self.loader.seek({"seed": self.config.seed, "epoch": 0, "batch": 0})
             self.schedule.steps = 0
             self.folder.rewind(0, "")
+            self._recorder.go_back(0, None)
         self.progress.seconds, self.progress.waiting_seconds = seconds, waiting
 
     def _average_of(self, model: Module) -> optim.EMA | None:
@@ -341,6 +350,8 @@ class Trainer:
         self.refuse_unsound()
         self._check_place()
         self.progress.metrics_size, self.progress.metrics_checksum = self.folder.flush_metrics()
+        self._recorder.flush()
+        self.progress.alive = self._recorder.alive
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress, self.run, self.ema)
         self._saved, self._last_save = self.progress.step, time.monotonic()
 
@@ -411,9 +422,16 @@ class Trainer:
             }
         )
         progress.epoch = Sums()
+        dead = self._recorder.dead
+        self._recorder.epoch_ended(epoch, progress.step)
         write_atomically(self.folder.curves, curves(self.folder.read_metrics()))
         self.save()
         watcher.on_epoch(epoch, loss, accuracy, evaluation, progress.seconds)
+        if self._recorder.dead > dead:
+            watcher.on_remark(
+                f"{self._recorder.dead:,} of {self._recorder.channels:,} units are dead, above 0 for no image of epoch "
+                f"{epoch}: see {command_line('health', self.folder.path)}"
+            )
 
     @contextmanager
     def _averages(self) -> Iterator[None]:

@@ -13,7 +13,10 @@ from chainrule.train.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the last step did; loss and accuracy are means over the epoch so far."""
+    """What the last step did; loss and accuracy are means over the epoch so far.
+
+    ``dead`` units were above 0 for no image of the last epoch, as many as ``chainrule health`` would name; otherwise it is 0.
+    """
 
     step: int
     steps: int
@@ -22,6 +25,7 @@ class StepReport:
     accuracy: float
     images_per_second: float
     seconds_left: float
+    dead: int = 0
 
 
 class Watcher(Protocol):
@@ -68,7 +72,7 @@ class Clock:
         """The first step begins now: what came before was preparation, which takes time but says nothing of speed."""
         self.begin = time.perf_counter()
 
-    def report(self, epoch: int, images: int, step_seconds: float) -> StepReport:
+    def report(self, epoch: int, images: int, step_seconds: float, dead: int = 0) -> StepReport:
         """What is said after a step on so many images, which took ``step_seconds``."""
         now, progress = time.perf_counter(), self.progress
         progress.seconds += now - self.last
@@ -84,4 +88,5 @@ class Clock:
             progress.epoch.accuracy,
             self.images / elapsed,
             per_step * (self.steps - progress.step),
+            dead,
         )

@@ -207,6 +207,14 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = _DEFAULT.silence,
+    health: Annotated[
+        bool,
+        typer.Option(
+            "--health/--no-health",
+            help="Record gradients, updates and units that are always 0, for `chainrule health`.",
+            rich_help_panel=_RUN,
+        ),
+    ] = _DEFAULT.health,
     checkpoint_every: Annotated[
         int,
         typer.Option(help="Steps between checkpoints; 0: twice a minute and after each epoch.", rich_help_panel=_RUN),

@@ -24,7 +24,7 @@ from chainrule.train.diagnosis.health_record import HealthRecord, RecordedUnits
 Array = np.ndarray[Any, Any]
 
 _SILENT = 0.5  # of an epoch
-_WORTH_SAYING = 0.1
+WORTH_SAYING = 0.1
 """Share of the units of a layer from which on dead ones are a finding. A few die in good trainings; with a rate that is too
 high it may be 40% of a network (A. Karpathy, CS231n notes, "Commonly used activation functions")."""
 
@@ -148,7 +148,7 @@ def silences(record: HealthRecord) -> list[tuple[int, int, int]]:
 
 def dead_unit_findings(record: HealthRecord, rows: Sequence[UnitsHealth]) -> Iterator[Finding]:
     """A finding for each layer of which many units are dead or silent; for the worst ones, if there are many such layers."""
-    worth = [one for one in rows if (one.dead | one.silent).mean() >= _WORTH_SAYING]
+    worth = [one for one in rows if (one.dead | one.silent).mean() >= WORTH_SAYING]
     said = sorted(worth, key=lambda one: -(one.dead | one.silent).mean())[:_MOST_LAYERS]
     left_out = len(worth) - len(said)
     for one in worth:

@@ -15,7 +15,6 @@ from chainrule.arguments import explained
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.graph.tables import Contents, Table
-from chainrule.train.command_line import command_line
 from chainrule.train.diagnosis.dead_units import UnitsHealth, dead_unit_findings, units_health
 from chainrule.train.diagnosis.findings import Findings
 from chainrule.train.diagnosis.flow_findings import flow_findings, layer_labels, number_text, unit_labels, update_ratios
@@ -172,12 +171,9 @@ def health(run: RunFolder | str | os.PathLike[str]) -> Health:
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     shown = displayed(folder.path)
     if not folder.health.exists():
-        remedy = f"train it again: {command_line('train', '--help')} lists the options"
-        if not folder.result.exists():
-            remedy = f"go on with it, and the steps to come are recorded: {command_line('train', '--resume', folder.path)}"
         raise UserError(
-            f"{shown} has no recording of its health ({folder.health.name}): an older chainrule trained it, or the reference "
-            f"engine, which records none; {remedy}"
+            f"{shown} has no recording of its health ({folder.health.name}): it was trained with --no-health, by an older "
+            "chainrule, or on the reference engine, which records none: train it again"
         )
     record = read_health(folder.health)
     if not len(record.flow.steps):

@@ -1,0 +1,204 @@
+"""The recording of a training's health while it runs: what each step's observations are made to, for ``health_record``.
+
+    step ──> units: at which step each was last above 0            in each step ──> census, after an epoch
+        └──> layers and parameters: norms, zeros, updates     in sampled steps ──> sample
+
+Nothing that is recorded changes the training: see ``tensor.observing``. Norms of parameters are taken between two steps, from
+copies of the weights before and after a sampled one.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.display import displayed
+from chainrule.graph import Observed
+from chainrule.nn import Module
+from chainrule.tensor.observing import ObservedFunction
+from chainrule.tensor.tracing import Trace
+from chainrule.train.diagnosis.dead_units import WORTH_SAYING
+from chainrule.train.diagnosis.health_record import (
+    HealthFile,
+    Plan,
+    RecordedParameter,
+    census_interval,
+    is_sampled,
+    read_health,
+    sampling_interval,
+)
+from chainrule.train.diagnosis.observing import LAYERS, UNITS, Observation, observation_of, same_rows
+
+Array = np.ndarray[Any, Any]
+
+
+class Recorder:
+    """Records the health of the training of ``model``, ``epochs`` of ``per_epoch`` steps, into a file at ``path``; nothing, if
+    it is not ``wanted``.
+
+    A step is ``begun``, ``taken`` in one part or several, and ``ended``. What the reference engine computes is not recorded.
+
+    Attributes:
+        detail: how closely the step that comes is looked at.
+        alive: for each unit the last step at which it was above 0 for any image, counted from 1; None until one was taken.
+        dead: how many units were not above 0 in the whole of the last epoch, if they are many of a layer; otherwise 0.
+    """
+
+    def __init__(self, path: Path, model: Module, epochs: int, per_epoch: int, wanted: bool = True) -> None:
+        self.path, self.model, self.epochs, self.per_epoch = path, model, epochs, per_epoch
+        self._wanted = wanted
+        self.every = sampling_interval(epochs * per_epoch)
+        self.parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        self.detail = 0
+        self.alive: Array | None = None
+        self.dead = 0
+        self._observation: Observation | None = None
+        self._plan: Plan | None = None
+        self._file: HealthFile | None = None
+        self._alive_now: Array | None = None  # of the units in this step
+        self._numbers: Array | None = None  # of the layers in this step, where it is sampled
+        self._images = 0
+        self._before: dict[str, Array] = {}
+        self._gradients: list[float] = []
+
+    def __repr__(self) -> str:
+        return f"<Recorder to {displayed(self.path)}: every {self.every} of {self.epochs * self.per_epoch} steps>"
+
+    @property
+    def channels(self) -> int:
+        """The number of units; 0 before the step was traced."""
+        return 0 if self._plan is None else self._plan.channels
+
+    def observer(self, trace: Trace) -> list[Observed]:
+        """What is observed of a traced step: nothing if it is not wanted. A network that computes something else for another
+        number of images is not observed there."""
+        if not self._wanted:
+            return []
+        names = {trace.reads[one]: name for name, one in self.model.named_parameters() if one in trace.reads}
+        made = observation_of(trace, names)
+        if self._observation is None:
+            self._observation = made
+            parameters = tuple(RecordedParameter(name, one.size) for name, one in self.parameters.items())
+            steps = self.epochs * self.per_epoch
+            self._plan = Plan(tuple(made.layers), parameters, tuple(made.units), self.every, steps)
+        return made.observed if same_rows(self._observation, made) else []
+
+    # ---- step by step
+
+    def begun(self, step: int) -> None:
+        """Step ``step``, counted from 1, comes next."""
+        self._alive_now, self._numbers, self._images, self._gradients = None, None, 0, []
+        if self._observation is None or not self._wanted:
+            self.detail = 0
+            return
+        sampled = is_sampled(step, self.every)
+        self.detail = LAYERS if sampled else UNITS if self.channels else 0
+        self._before = {name: one.numbers() for name, one in self.parameters.items()} if sampled else {}
+        if self._file is None:
+            assert self._plan is not None, "it is made when the step is traced"
+            self._file = HealthFile(self.path, self._plan)
+            self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
+            self._census(0, 0)
+
+    def taken(self, function: ObservedFunction, images: int) -> None:
+        """A part of the step, of so many images, was computed by ``function``."""
+        seen, observation = function.observations(), self._observation
+        if not seen or not self.detail or observation is None:
+            return
+        if observation.sums:
+            sums = np.concatenate([seen[place] for place in observation.sums])
+            alive = (sums > 0) | ~np.isfinite(sums)
+            self._alive_now = alive if self._alive_now is None else self._alive_now | alive
+        if self.detail == LAYERS:
+            numbers = np.array([np.nan if place is None else seen[place] for row in observation.places for place in row])
+            self._numbers = numbers if self._numbers is None else self._numbers + numbers
+            self._images += images
+
+    def at_gradients(self) -> None:
+        """Take the norms of the gradients of parameters, while they are there, if the step is sampled."""
+        if self.detail != LAYERS:
+            return
+        for one in self.parameters.values():
+            gradient = one.grad
+            self._gradients.append(np.nan if gradient is None else norm(gradient.numpy()))
+
+    def ended(self, step: int, loss: float) -> None:
+        """Step ``step`` is done, with that loss."""
+        if self._alive_now is not None:
+            if self.alive is None:
+                self.alive = np.zeros(self.channels, np.int64)
+            self.alive[self._alive_now] = step
+        if self._numbers is not None and self._file is not None and self._observation is not None:
+            sizes = [row.size * self._images for row in self._observation.layers]
+            squares, zeros, gradients = self._numbers.reshape(-1, 3).T
+            weights = [norm(value) for value in self._before.values()]
+            with np.errstate(over="ignore", invalid="ignore"):  # weights may be inf, and norms beyond float32
+                updates = [norm(one.numbers() - self._before[name]) for name, one in self.parameters.items()]
+                self._file.append_sample(
+                    step,
+                    loss,
+                    activation=np.sqrt(squares / sizes),
+                    zeros=zeros / sizes,
+                    gradient=np.sqrt(gradients),
+                    weight=np.array(weights),
+                    parameter_gradient=np.array(self._gradients or [np.nan] * len(weights)),
+                    update=np.array(updates),
+                )
+        self._before = {}
+
+    def epoch_ended(self, epoch: int, step: int) -> None:
+        """Epoch ``epoch``, counted from 1, ended with that step: count the dead units, and take a census where one is due."""
+        if self.alive is not None and self._plan is not None:
+            dead = self.alive <= step - self.per_epoch
+            layers = np.split(dead, np.cumsum([row.channels for row in self._plan.units])[:-1])
+            self.dead = int(dead.sum()) if max(layer.mean() for layer in layers) >= WORTH_SAYING else 0
+        if epoch % census_interval(self.epochs, self.channels) == 0 or epoch == self.epochs:
+            self._census(epoch, step)
+
+    def _census(self, epoch: int, step: int) -> None:
+        if self._file is None or self._plan is None or not self.channels:
+            return
+        parameters = dict(self.model.named_parameters())
+        biases, weights = [], []
+        for row in self._plan.units:
+            nothing = np.full(row.channels, np.nan, np.float32)
+            biases.append(nothing if row.bias is None else parameters[row.bias].numbers())
+            filters = None if row.weight is None else parameters[row.weight].numbers().reshape(row.channels, -1)
+            weights.append(nothing if filters is None else np.sqrt((filters.astype(np.float64) ** 2).sum(1)))
+        alive = np.zeros(self.channels, np.int64) if self.alive is None else self.alive
+        self._file.append_census(epoch, step, alive=alive, bias=np.concatenate(biases), weight=np.concatenate(weights))
+
+    # ---- with checkpoints
+
+    def flush(self) -> None:
+        """Write what is recorded to the disk for good, before a checkpoint."""
+        if self._file is not None:
+            self._file.flush()
+
+    def go_back(self, step: int, alive: Array | None) -> None:
+        """Forget what was recorded after ``step``, up to which units were alive as ``alive`` says.
+
+        A training that began without a recording goes on without: nobody knows which units were alive.
+        """
+        self.alive = None if alive is None else np.array(alive, np.int64)
+        if step and self._wanted and not self.path.exists():
+            self._wanted = False
+        if step and self._wanted and self._file is None:
+            self._plan = read_health(self.path).plan
+            self._file = HealthFile(self.path, self._plan)
+        if self._file is not None:
+            self._file.rewind(step)
+
+
+def norm(values: Array) -> float:
+    """The L2 norm of an array; in float64 where squares of its dtype would be too small or too large."""
+    flat = values.reshape(-1)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = float(np.dot(flat, flat))
+        if not 1e-30 < squares < 1e30:
+            wide = flat.astype(np.float64)
+            squares = float(np.dot(wide, wide))
+    return math.sqrt(squares) if squares >= 0 else math.nan
