@@ -13,6 +13,7 @@ from PIL import Image
 import chainrule as cr
 from chainrule import data, models
 from chainrule.data import MNIST_SAMPLES
+from chainrule.data.image_files import decode
 from chainrule.formats import load_safetensors
 from chainrule.models import TRAINED_LENET, trained_lenet
 from chainrule.train import model_of_weights, shipped_model
@@ -154,7 +155,11 @@ def test_a_file_that_fits_nothing_asks_for_its_model(place: Path) -> None:
     (place / "nets.py").write_text(NET)
     message = command("predict", "--weights", file, "--model", f"{place}/nets.py:make_net", "a.png").err
     assert message.startswith(f"note: the network is made by running {place}/nets.py:make_net (SHA-256 ")
-    assert f"error: {file} does not say for which images and classes it is, as files of chainrule's runs do: load it" in message
+    assert message.endswith(f"error: {file} does not say for images of which size it is: give it, as --image-size HxW\n")
+    sized = ("--image-size", "2x2")
+    message = command("predict", "--weights", file, "--model", f"{place}/nets.py:make_net", "a.png", *sized).err
+    assert f"error: {file} does not fit this Sequential:\n" in message
+    assert message.endswith("\nNo model of the catalogue is near: give the network that it was made for, as FILE.py:FUNCTION\n")
     assert refused("predict", "--weights", place / "gone.safetensors", "a.png").endswith("expected a safetensors file")
 
 
@@ -184,3 +189,50 @@ def test_code_is_only_run_if_its_file_is_named(tmp_path: Path, monkeypatch: pyte
     assert ended.status == 0, ended
     assert "which may do whatever a program can: run only code that you trust" in ended.err
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_converted_weights_of_a_network_of_ones_own(channels: int, place: Path, tmp_path: Path) -> None:
+    """For how many classes and channels they are is told by their shapes, for which size by an option."""
+    (place / "nets.py").write_text(NET)
+    own = ("--model", f"{place}/nets.py:make_net", "--image-size", "6x5")
+    network = cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Linear(channels * 6 * 5, 3))
+    network.save(tmp_path / "own.safetensors")
+    image = place / "photos/cat/0.png"
+    weights = ("--weights", tmp_path / "own.safetensors")
+    ended = command("predict", *weights, *own, "--normalise", "0.5/0.25", image, "--json")
+    assert ended.status == 0, ended
+    assert ended.err.splitlines()[1] == (
+        f"note: {tmp_path}/own.safetensors is taken for {place}/nets.py:make_net of 3 classes; it does not say more, so "
+        "classes are numbers, and images are resized to 6 x 5 and normalised by mean "
+        f"{', '.join(['0.5'] * channels)} and standard deviation {', '.join(['0.25'] * channels)}"
+    )
+    pixels = decode(image, (6, 5), "L" if channels == 1 else "RGB").pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    with cr.no_grad():
+        expected = cr.nn.functional.softmax(network.eval()((pixels - 0.5) / 0.25)).numpy()[0]
+    (row,) = json.loads(ended.out)
+    assert {int(one["class"]): one["probability"] for one in row["top"]} == pytest.approx(dict(enumerate(expected)), rel=1e-4)
+    assert not row.get("note"), "nobody knows what was light and dark"
+    ended = command("evaluate", *weights, *own, "--data", place / "photos", "--json")
+    assert ended.err.splitlines()[1].endswith(
+        " and not normalised" if channels == 1 else " and normalised as those of ImageNet"
+    )
+    assert json.loads(ended.out)["classes"] == ["cat", "cow", "dog"]
+
+
+def test_how_images_are_read_is_said_of_weights_of_others_alone(place: Path, tmp_path: Path) -> None:
+    image, weights = place / "photos/cat/0.png", ("--weights", place / "net.safetensors")
+    err = noted("predict", *weights, image, "--image-size", "16x24", "--normalise", "0.5/0.5")[1]
+    assert err.endswith("resized to 16 x 24 and normalised by mean 0.5, 0.5, 0.5 and standard deviation 0.5, 0.5, 0.5\n")
+    assert refused("predict", *weights, image, "--normalise", "images") == (
+        f"{place}/net.safetensors does not say on which images it was trained: normalise must be imagenet or MEAN/STD"
+    )
+    assert refused("predict", *weights, image, "--image-size", "16") == (
+        "image size must be height x width, for example 32x32, got '16'"
+    )
+    assert refused("predict", image, "--image-size", "16x16") == (
+        "--image-size belongs to --weights: a run says itself how its images are read, so leave it out"
+    )
+    assert refused("evaluate", "--weights", TRAINED_LENET, "--data", "mnist", "--normalise", "imagenet") == (
+        f"{TRAINED_LENET} is of a run, which notes how images are read: leave --normalise out"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -281,6 +281,42 @@ def classes_in(file: WeightFile, name: str) -> tuple[int, int]:
     """
     fit = _fit(name, file.shapes, views(file.shapes))
     return fit.classes, fit.channels
+
+
+def classes_of_own(file: WeightFile, make: Callable[[int, int], Module]) -> tuple[int, int]:
+    """For how many classes, and for images of how many channels, a file of a network of one's own is.
+
+    ``make`` builds the network for so many channels and classes. What changes with them in its shapes tells where they stand.
+    Where the file has none of these shapes, it is of another network, and any number does to find that out.
+    """
+
+    def shapes(channels: int, classes: int) -> dict[str, Shape]:
+        with tracing():  # which takes no memory for the weights
+            return _shapes(make(channels, classes))
+
+    usual, more = shapes(3, 2), shapes(3, 3)
+    view = best_view(views(file), usual)
+    given = {name: view.shape(file.shapes[there], usual.get(name)) for name, there in view.names.items()}
+    classes = _number_in(given, usual, 2, more, 3) or 2
+    try:
+        grey = shapes(1, 2)
+    except UserError:  # it takes colour alone
+        return classes, 3
+    return classes, _number_in(given, grey, 1, usual, 3) or 3
+
+
+def _number_in(
+    given: Mapping[str, Shape], some: Mapping[str, Shape], of_some: int, others: Mapping[str, Shape], of_others: int
+) -> int | None:
+    """The number that a size of a ``given`` shape is a multiple of, where it is so many times ``of_some`` in the shapes of a
+    network for that number, and of ``of_others`` in those of a network for that; None if there is no such size."""
+    for name, shape in given.items():
+        first, second = some.get(name, ()), others.get(name, ())
+        if len(first) == len(second) == len(shape):
+            for size, one, other in zip(shape, first, second, strict=True):
+                if one != other and one % of_some == 0 and one // of_some * of_others == other and size % (one // of_some) == 0:
+                    return size // (one // of_some)
+    return None
 
 
 def _fit(name: str, file: Mapping[str, Shape], known: Sequence[View]) -> Fit:

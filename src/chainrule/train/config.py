@@ -212,12 +212,7 @@ class Config:
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width to resize images to; None where nobody has decided."""
-        if not self.image_size:
-            return None
-        sides = [written_whole(part) for part in self.image_size.lower().split("x")]
-        if len(sides) != 2 or not sides[0] or not sides[1]:
-            raise UserError(f"image size must be height x width, for example 32x32, got {self.image_size!r}")
-        return sides[0], sides[1]
+        return read_size(self.image_size)
 
     @property
     def dtype(self) -> str:
@@ -279,6 +274,16 @@ class Config:
 
 
 Config.__init__ = explained(Config.__init__)  # type: ignore[method-assign]
+
+
+def read_size(image_size: str) -> tuple[int, int] | None:
+    """Height and width of an option such as "32x32"; None if it is empty."""
+    if not image_size:
+        return None
+    sides = [written_whole(part) for part in image_size.lower().split("x")]
+    if len(sides) != 2 or not sides[0] or not sides[1]:
+        raise UserError(f"image size must be height x width, for example 32x32, got {image_size!r}")
+    return sides[0], sides[1]
 
 
 @explained

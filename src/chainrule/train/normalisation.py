@@ -89,11 +89,17 @@ def normalise_of_weights(path: str) -> str:
     return IMAGENET if in_colour else IMAGES
 
 
+def how_normalised(found: MeanStd) -> str:
+    """How images are normalised, in words that follow "images are"."""
+    if found == OF_IMAGENET:
+        return "normalised as those of ImageNet"
+    if set(found.mean) == {0.0} and set(found.std) == {1.0}:
+        return "not normalised"
+    mean, std = (", ".join(f"{number:.4g}" for number in part) for part in found)
+    return f"normalised by mean {mean} and standard deviation {std}"
+
+
 def in_words(normalise: str) -> str:
     """How images are normalised, in a sentence; nothing if it is by their own mean and standard deviation, as usual."""
-    if read_normalise(normalise) is None:
-        return ""
-    if normalise == IMAGENET:
-        return "images are normalised by mean and standard deviation of ImageNet"
-    mean, std = ([f"{number:.4g}" for number in part] for part in read_normalise(normalise) or ())
-    return f"images are normalised by mean {', '.join(mean)} and standard deviation {', '.join(std)}"
+    found = read_normalise(normalise)
+    return "" if found is None else f"images are {how_normalised(found)}"

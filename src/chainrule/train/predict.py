@@ -65,7 +65,7 @@ class TrainedModel:
         self.model: Module = model.eval()
         self.dtype, self.precision, self.flip_test = facts["dtype"], precision, flip_test
         self.source, self.data, self.named, self.notes = source, data, named, tuple(notes)
-        self._dark_background = self.image_shape[0] == 1 and facts["mean"][0] < 0.35
+        self._dark_background = named and self.image_shape[0] == 1 and facts["mean"][0] < 0.35  # else the mean is assumed
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.image_shape))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainrule.cli.app import app, check_environment
-from chainrule.cli.choosing import ModelOfWeights, Weights, chosen_model
+from chainrule.cli.choosing import ImageSize, ModelOfWeights, Normalise, Weights, chosen_model
 from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import say
 from chainrule.display import displayed
@@ -35,6 +35,8 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Another data set with the same classes; its test split is used.")] = None,
     weights: Weights = None,
     model: ModelOfWeights = "",
+    image_size: ImageSize = "",
+    normalise: Normalise = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +57,7 @@ def evaluate(
     from chainrule.train.opening import check_data_of_run
 
     check_environment()
-    trained = chosen_model(run, weights, model)
+    trained = chosen_model(run, weights, model, image_size=image_size, normalise=normalise)
     if data is None and not trained.data:
         raise UserError(f"{trained.source} does not say what it was trained on: give --data, a data set with its classes")
     if data is None:

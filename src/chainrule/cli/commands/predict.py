@@ -14,7 +14,7 @@ import typer
 
 from chainrule.arguments import whole_number
 from chainrule.cli.app import UNREAD, app, check_environment
-from chainrule.cli.choosing import ModelOfWeights, Weights, chosen_model
+from chainrule.cli.choosing import ImageSize, ModelOfWeights, Normalise, Weights, chosen_model
 from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import complain, say
 from chainrule.display import displayed
@@ -53,6 +53,8 @@ def predict(
     invert: Annotated[bool, typer.Option(help="Turn light into dark first: for dark strokes on white.")] = False,
     weights: Weights = None,
     model: ModelOfWeights = "",
+    image_size: ImageSize = "",
+    normalise: Normalise = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +77,7 @@ def predict(
     check_environment()
     if run is not None and (weights is not None or _means_images(run)):
         images, run = [str(run), *(images or [])], None
-    trained = chosen_model(run, weights, model)
+    trained = chosen_model(run, weights, model, image_size=image_size, normalise=normalise)
     files = find_images(images) if images else list(_samples(trained, [run] if run is not None else ["--weights", weights]))
     unread: list[Prediction] = []
     on_screen = form and out is None and sys.stdout.isatty()  # where a line that is redrawn would be in the way
