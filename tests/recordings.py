@@ -57,7 +57,8 @@ class Recording:
     until: int | None = None
 
     def write(self, path: Path) -> Path:
-        """Write the file; returns its path."""
+        """Write the file, in the place of any other; returns its path."""
+        path.unlink(missing_ok=True)
         file, steps, last = HealthFile(path, self.plan), self.plan.steps, self.until or self.plan.steps
         per_epoch = steps // self.epochs
         for step in range(last + 1):
@@ -92,3 +93,29 @@ class Recording:
         file.append_census(
             epoch, step, alive=np.array(alive), bias=np.array(bias, np.float32), weight=np.ones(len(units), np.float32)
         )
+
+
+LONG_LAYERS = (
+    "stage1.block0.depthwise conv2d",
+    "stage1.block0.activation relu",
+    "stage2.block17.expansion conv2d",
+    "stage2.block17.activation relu",
+    "classifier matmul",
+)
+
+
+def failing(layers: tuple[str, ...] = LAYERS) -> Recording:
+    """A training with much that stands out: updates, gradients, activations and units."""
+    first, relu, second, _, classifier = (layer.split()[0] for layer in layers)
+    return Recording(
+        plan=plan(layers=layers, channels=120),
+        loss=lambda step: 2.3,
+        update={f"{second}.weight": lambda step: 5.9 if step == 8 else 0.01, f"{first}.weight": lambda step: 1e-7},
+        gradient={first: lambda step: 1.3e-10, relu: lambda step: 2e-9},
+        activation={second: lambda step: 0.5 if step < 8 else 35_000.0},
+        zeros={relu: lambda step: 1.0},
+        parameter_gradient={f"{classifier}.weight": lambda step: 300.0 if step == 100 else 0.1},
+        alive={unit: (lambda step, unit=unit: min(step, 7 + unit % 3)) for unit in range(0, 120, 2)}
+        | {unit: (lambda step, unit=unit: min(step, unit)) for unit in range(120, 200)},
+        bias={unit: (lambda step: 0.1 - step / 1000) for unit in range(120, 200)},
+    )

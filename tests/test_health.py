@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chainrule import UserError
 from chainrule.train import Config, Health, RunFolder, health
@@ -17,7 +18,10 @@ from chainrule.train.diagnosis.dead_units import silences
 from chainrule.train.diagnosis.findings import Finding
 from chainrule.train.diagnosis.health import judged
 from chainrule.train.diagnosis.health_record import HealthFile, read_health
-from recordings import LAYERS, Recording, plan
+from chainrule.train.pictures.drawing import Box, Words
+from chainrule.train.pictures.health_picture import AROUND_USUAL, SHARES, VIRIDIS, health_picture
+from recordings import LAYERS, Recording, failing, plan
+from running import done, refused
 
 
 def of(path: Path, **changed: Any) -> Health:
@@ -105,8 +109,8 @@ def test_small_updates_of_all(tmp_path: Path) -> None:
     one = the(of(tmp_path, update={name: lambda step: 1e-7 for name in names}), "small-updates")
     assert one.sentence() == (
         "all weights: updates are too small: in nine of ten samples at most 1e-7 times the weights of conv1.weight, where "
-        "about 0.001 is usual; by step 1000 they moved by at most 0.01% of their size; take a larger learning rate (`chainrule "
-        "lr` proposes one)"
+        "about 0.001 is usual; by step 1000, they moved by at most 0.01% of their size; take a larger learning rate "
+        "(`chainrule lr` proposes one)"
     )
     long = dataclasses.replace(plan(), steps=1_000, every=1)
     assert not of(tmp_path / "more", plan=long, update={name: lambda step: 3e-5 for name in names}).findings
@@ -206,6 +210,13 @@ def test_gradients_that_explode_at_a_step(tmp_path: Path) -> None:
     assert not of(tmp_path / "a", parameter_gradient={"conv2.weight": lambda step: 5.0 if step == 300 else 0.1}).findings
     falling = {row.name: (lambda step: 0.1 if step in (1, 900) else 1e-5) for row in plan().parameters}
     assert not of(tmp_path / "b", parameter_gradient=falling).findings, "it is as at the beginning again"
+
+
+def test_gradients_that_nobody_measured_do_not_explode(tmp_path: Path) -> None:
+    names = [row.name for row in plan().parameters]
+    assert not of(tmp_path, parameter_gradient={name: lambda step: math.nan for name in names}).findings
+    infinite = {"fc.weight": until(200, 0.1, math.inf)}
+    assert the(of(tmp_path / "a", parameter_gradient=infinite), "exploding-gradients").what.endswith("until then, is inf")
 
 
 def test_a_gradient_that_goes_no_further(tmp_path: Path) -> None:
@@ -409,12 +420,7 @@ def test_a_run_and_its_path(tmp_path: Path) -> None:
     run = RunFolder.new(tmp_path / "run", Config())
     run.make()
     try:
-        with pytest.raises(
-            UserError, match=r"has no recording of its health \(health.bin\): .* go on with it, and the steps to "
-        ):
-            health(run)
-        run.result.write_text("{}")
-        with pytest.raises(UserError, match="or the reference engine, which records none; train it again"):
+        with pytest.raises(UserError, match=r"has no recording of its health \(health.bin\): it was trained with --no-health"):
             health(run)
         HealthFile(run.health, plan()).append_census(0, 0, alive=np.zeros(16, int), bias=np.zeros(16), weight=np.zeros(16))
         with pytest.raises(UserError, match="has no sample yet: wait until the first step is done"):
@@ -429,3 +435,131 @@ def test_a_run_and_its_path(tmp_path: Path) -> None:
             health(tmp_path / "nowhere")
     finally:
         run.lock.release()
+
+
+# ---- the picture
+
+
+def test_the_picture_shows_all_parts(tmp_path: Path) -> None:
+    found = judged("runs/x", read_health(failing().write(tmp_path / "health.bin")))
+    drawing = health_picture(found)
+    words = [one.text for one in drawing.shapes if isinstance(one, Words)]
+    assert words[0] == "Health of runs/x"
+    assert words[2].startswith("stands out: large-updates at conv2.weight, exploding-activations at conv2 (conv2d)")
+    for part in (
+        "loss of the batch",
+        "conv1 (conv2d)",
+        "conv1.weight",
+        "relu2 (relu)",
+        "60 of 120",
+        "80 of 120",
+        "1,000",
+        "1e-7",
+    ):
+        assert part in words, part
+    assert "conv1.bias" not in words
+    assert drawing.svg().startswith("<svg")
+    assert all(one.x >= 0 and one.x + one.width <= drawing.width for one in drawing.shapes if isinstance(one, Box))
+    assert all(one.y >= 0 and one.y + one.height <= drawing.height for one in drawing.shapes if isinstance(one, Box))
+
+
+def test_colours_of_the_picture_are_read_without_colours() -> None:
+    """Brightness goes one way along a scale from which numbers are read, and away from the middle of the one with a middle."""
+
+    def brightness(colour: str) -> float:
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        return 0.299 * red + 0.587 * green + 0.114 * blue
+
+    for colours, direction in ((VIRIDIS, 1), (SHARES, -1), (AROUND_USUAL[:4], 1), (AROUND_USUAL[3:], -1)):
+        levels = [direction * brightness(colour) for colour in colours]
+        assert levels == sorted(levels)
+
+
+def test_many_samples_and_layers_are_drawn_as_far_as_there_is_room(tmp_path: Path) -> None:
+    rows = tuple(
+        f"block{place}.{kind} {operation}" for place in range(60) for kind, operation in (("conv", "conv2d"), ("relu", "relu"))
+    )
+    recording = Recording(
+        plan=plan(steps=10_000, layers=rows), update={"block3.conv.weight": lambda step: 0.3 if step == 5025 else 0}
+    )
+    found = judged("run", read_health(recording.write(tmp_path / "health.bin")))
+    drawing = health_picture(found)
+    words = [one.text for one in drawing.shapes if isinstance(one, Words)]
+    assert any("a column shows the largest of up to 3" in one for one in words)
+    assert any("(60 of 120 layers)" in one for one in words)
+    assert len(drawing.svg()) < 1_000_000
+    usual = Recording(plan=plan(steps=10_000, layers=rows)).write(tmp_path / "usual.bin")
+    assert health_picture(judged("run", read_health(usual))).svg() != drawing.svg(), "a single sample is seen"
+
+
+def test_a_picture_of_hardly_anything(tmp_path: Path) -> None:
+    none = dataclasses.replace(plan(), units=())
+    for place, recording in enumerate(
+        (
+            Recording(until=1),
+            Recording(plan=none),
+            Recording(gradient={row.path: lambda step: math.nan for row in plan().layers}),
+            Recording(gradient={row.path: lambda step: 0.0 for row in plan().layers}, loss=lambda step: math.nan),
+        )
+    ):
+        found = judged("run", read_health(recording.write(tmp_path / f"{place}.bin")))
+        assert "nan" not in health_picture(found).svg()
+
+
+# ---- the command
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """The folder of a run that is over."""
+    run = RunFolder.new(tmp_path / "run", Config())
+    run.make()
+    run.lock.release()
+    run.result.write_text("{}")
+    return run.path
+
+
+def test_the_command(finished: Path) -> None:
+    failing().write(finished / "health.bin")
+    out = done("health", finished)
+    assert out.startswith(
+        "45 samples up to step 1,000 of 1,000, one every 25 steps\n\nlarge-updates\n  conv2.weight: updates are "
+    )
+    for title in ("Layers at steps 1, 500 and 1000\n", "Parameters at steps ", "Dead units after epochs 1, 3 and 4\n"):
+        assert f"\n{title}" in out
+    assert out.endswith(f"\ndrawing: {finished}/health/health.svg\n")
+    with Image.open(finished / "health" / "health.png") as picture:
+        assert picture.width == 1920
+    facts = json.loads(done("health", finished, "--json", "--out", finished / "mine"))
+    assert facts["folder"] == str(finished / "mine")
+    assert facts["findings"][0]["name"] == "large-updates"
+    kept = json.loads((finished / "mine" / "health.json").read_text())
+    assert {**kept, "folder": facts["folder"]} == {"kind": "chainrule health report", **facts}
+    assert done("health", finished) == out, "an earlier look is replaced"
+
+
+def test_the_command_of_a_healthy_training_that_still_runs(finished: Path) -> None:
+    (finished / "result.json").unlink()
+    Recording(until=310).write(finished / "health.bin")
+    content = (finished / "health.bin").read_bytes()
+    (finished / "health.bin").write_bytes(content[:-7])
+    out = done("health", finished)
+    assert out.startswith(
+        "16 samples up to step 275 of 1,000, one every 25 steps\n\nnothing stands out\n\nLayers at steps 1, 125 and 275"
+    )
+
+
+def test_what_the_command_refuses(finished: Path) -> None:
+    assert refused("health", finished) == (
+        f"{finished} has no recording of its health (health.bin): it was trained with --no-health, by an older chainrule, or "
+        "on the reference engine, which records none: train it again"
+    )
+    Recording().write(finished / "health.bin")
+    assert refused("health", finished, "--out", finished).startswith(
+        f"{finished} contains files that are not of a health report"
+    )
+    content = bytearray((finished / "health.bin").read_bytes())
+    content[-100] ^= 1
+    (finished / "health.bin").write_bytes(content)
+    assert "health.bin, record " in refused("health", finished)
+    assert not (finished / "health").exists()

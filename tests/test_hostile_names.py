@@ -21,6 +21,7 @@ from chainrule.errors import UserError, warn
 from chainrule.graph.names import display_width
 from chainrule.train import Config, Evaluation, next_folder
 from chainrule.train.command_line import command_line
+from recordings import failing
 from running import Ended, command, pictures
 from systems import needs
 from test_command import on_terminal
@@ -174,6 +175,22 @@ def test_every_subcommand(case: str, folder: Path, run: tuple[Path, Ended]) -> N
     assert_harmless(ended.out + "\n" + ended.err)
     if "--json" in words:
         json.loads(ended.out)
+
+
+def test_the_health_of_a_network_with_such_names(tmp_path: Path, run: tuple[Path, Ended]) -> None:
+    """The names of layers and parameters come from a file."""
+    path = tmp_path / f"{ESCAPE}{LINE}"
+    shutil.copytree(run[0], path)
+    names = [part.replace(" ", "_").replace("\n", "\x85") for part in (ESCAPE, BELL, BIDI, C1)]
+    failing(
+        (*(f"{name} {kind}" for name, kind in zip(names, ("conv2d", "relu", "conv2d", "relu"), strict=True)), "fc matmul")
+    ).write(path / "health.bin")
+    ended = command("health", path)
+    assert ended.status == 0
+    assert_harmless(ended.out + "\n" + ended.err)
+    assert r"\x1b[31;1mred" in ended.out
+    assert_harmless((path / "health" / "health.svg").read_text())
+    json.loads(command("health", path, "--json").out)
 
 
 def test_data_that_changed(folder: Path, run: tuple[Path, Ended], tmp_path: Path) -> None:

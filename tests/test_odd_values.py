@@ -24,6 +24,7 @@ from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.errors import UserError
 from chainrule.tensor import engines
 from chainrule.train import Config
+from recordings import Recording
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, refused
 from systems import needs
 
@@ -38,6 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     idx_folder(folder / "patterns")
     image_folder(folder / "photos")
     done("train", "--data", folder / "patterns", "--model", "mlp", "--epochs", 1, "--out", folder / "run")
+    Recording().write(folder / "run" / "health.bin")
     (folder / "file").write_text("text")
     worst = ("--model", "mlp", "--epochs", 2, "--batch-size", 8, "--lr", 1e30, "--out", folder / "bad")
     assert "Look at it again with: " in command("train", "--data", folder / "patterns", *worst).err
@@ -64,7 +66,20 @@ def odd_values(place: Path) -> list[str]:
 
 
 PICKLED = Path(__file__).parent / "expected" / "torch_files" / "views.pth"
-COMMANDS = ("train", "lr", "evaluate", "compare", "blame", "predict", "models", "summary", "explain", "replay", "convert")
+COMMANDS = (
+    "train",
+    "lr",
+    "evaluate",
+    "health",
+    "compare",
+    "blame",
+    "predict",
+    "models",
+    "summary",
+    "explain",
+    "replay",
+    "convert",
+)
 
 
 def usual(place: Path) -> dict[str, dict[str, str]]:
@@ -73,6 +88,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "train": {"--data": str(place / "patterns"), "--model": "mlp", "--epochs": "1", "--out": "new"},
         "lr": {"run": str(place / "run"), "--steps": "30", "--out": "sweep"},
         "evaluate": {"run": str(place / "run")},
+        "health": {"run": str(place / "run"), "--out": "looked"},
         "compare": {"runs": str(place / "run"), "--out": "compared"},
         "blame": {"run": str(place / "run")},
         "predict": {"run": str(place / "run"), "images": str(place / "photos/cat/0.png")},

@@ -70,7 +70,21 @@ def test_brackets_in_commands_are_quoted() -> None:
     """An unquoted w=[1,2] is a pattern to zsh, and no file matches it."""
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
     sources = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    names = ["", "train", "lr", "evaluate", "compare", "blame", "predict", "models", "summary", "explain", "replay", "convert"]
+    names = [
+        "",
+        "train",
+        "lr",
+        "evaluate",
+        "health",
+        "compare",
+        "blame",
+        "predict",
+        "models",
+        "summary",
+        "explain",
+        "replay",
+        "convert",
+    ]
     for name in names:
         texts[f"help of {name}"] = done(*([name] if name else []), "--help")
     found = [

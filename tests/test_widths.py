@@ -31,6 +31,7 @@ from chainrule.graph.wrapping import wrapped
 from chainrule.lens import explain_expression
 from chainrule.lens.rendering import equation
 from chainrule.train import Evaluation
+from recordings import LONG_LAYERS, Recording, failing
 from running import COMMAND, ENVIRONMENT, command, done, idx_folder, image_folder, pictures
 from systems import needs
 from terminal import on_terminal, plain
@@ -75,6 +76,7 @@ ERRORS = [
     ["lr", "--steps", "3"],
     ["lr", "nowhere"],
     ["compare", "run"],
+    ["health", "other"],
     ["evaluate", "nowhere"],
     ["predict", "run", "nothing.png"],
     ["summary", "lenett"],
@@ -86,6 +88,7 @@ ERRORS = [
 PRINTED = [LECTURE, MATRIX, FAN_OUT, LARGE, ["summary"], ["summary", "mlp", "--input", "3x224x224"], ["summary", "run"]]
 PRINTED += [["evaluate", "run"], ["predict", "run", "0.png", "1.png", "2.png"], ["predict", "run", "0.png", "--top", "4"]]
 PRINTED += [["lr", "run", "--steps", "60"], ["compare", "run", "long"], ["compare", "run", "other"]]
+PRINTED += [["health", "run"], ["health", "long"]]
 PRINTED += [
     ["blame", "run"],
     ["blame", "long", "--by", "gradient"],
@@ -96,7 +99,19 @@ PRINTED += [
     ["--help"],
     *(
         [name, "--help"]
-        for name in ("train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "replay", "convert")
+        for name in (
+            "train",
+            "lr",
+            "evaluate",
+            "health",
+            "compare",
+            "blame",
+            "predict",
+            "summary",
+            "explain",
+            "replay",
+            "convert",
+        )
     ),
     ["--version"],
 ]
@@ -112,6 +127,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     done("train", "--data", "patterns", "--epochs", 1, "--batch-size", 8, "--out", "other")
     image_folder(folder / "photos", LONG_NAMES)
     done("train", "--data", "photos", "--epochs", 1, "--out", "long")
+    Recording().write(folder / "run" / "health.bin")
+    failing(LONG_LAYERS).write(folder / "long" / "health.bin")
+    (folder / "other" / "health.bin").write_bytes(b"not one\n")
     for label, image in enumerate(pictures(4, 4, (12, 12), seed=5)[0]):
         Image.fromarray(image).save(folder / f"{label}.png")
     yield folder
@@ -461,7 +479,8 @@ def test_examples_of_help_can_be_copied() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize(
-    "subcommand", ["train", "lr", "evaluate", "compare", "blame", "predict", "summary", "explain", "replay", "convert"]
+    "subcommand",
+    ["train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "replay", "convert"],
 )
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])

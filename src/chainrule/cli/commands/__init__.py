@@ -7,6 +7,7 @@ Each adds itself to the app as it is loaded, so the help lists them in the order
 from chainrule.cli.commands import train as train
 from chainrule.cli.commands import lr as lr
 from chainrule.cli.commands import evaluate as evaluate
+from chainrule.cli.commands import health as health
 from chainrule.cli.commands import compare as compare
 from chainrule.cli.commands import blame as blame
 from chainrule.cli.commands import predict as predict

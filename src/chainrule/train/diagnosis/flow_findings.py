@@ -160,7 +160,7 @@ def _small_updates(record: HealthRecord) -> Iterator[Finding]:
         return
     least = min(small, key=lambda place: high[place])
     what = f"updates are too small: in nine of ten samples at most {number_text(high[least])} times the weights of "
-    what += f"{names[least]}, where about 0.001 is usual; by step {flow.steps[-1]} they moved by at most "
+    what += f"{names[least]}, where about 0.001 is usual; by step {flow.steps[-1]}, they moved by at most "
     what += f"{number_text(100 * moved[least])}% of their size"
     if len(small) == len(seen):
         remedy = "take a larger learning rate (`chainrule lr` proposes one)"
@@ -196,7 +196,7 @@ def _explosions(record: HealthRecord) -> Iterator[Finding]:
         if worst != sample:
             what += f", at most {number_text(flow.activation[worst, layer])} (step {steps[worst]})"
         yield Finding("exploding-activations", labels[layer], what, "take a smaller learning rate, or normalise (BatchNorm)")
-    total = np.sqrt((flow.parameter_gradient.astype(np.float64) ** 2).sum(1))
+    total = np.sqrt(np.nansum(flow.parameter_gradient.astype(np.float64) ** 2, 1))  # NaN, where there was none
     for sample in range(1, len(steps)):
         usual = max(float(total[0]), float(np.median(total[:sample])))
         if not total[sample] <= _EXPLODES * usual and usual > 0:

@@ -95,7 +95,7 @@ class Health(Table):
         )
         header = ("layer", "units>", "dead>", "silent>", "never alive>", "came back>", "died after step>")
         notes = ("dead: not above 0 in the last epoch; silent: not in the last half of one",)
-        least = ("came back", "silent", "never alive")
+        least = ("came back", "never alive", "silent")
         return Contents(f"Dead units {after}", header, rows, notes, least=least, copied=("layer",))
 
     @property

@@ -1,0 +1,53 @@
+"""``chainrule health``: why a training does not learn, from what it recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chainrule.cli.app import app
+from chainrule.cli.parsing import NamingCommand
+from chainrule.cli.saying import say
+from chainrule.display import displayed
+
+
+@app.command(
+    cls=NamingCommand,
+    epilog="Examples:\n\n  chainrule health runs/lenet-mnist-1\n\n  chainrule health runs/lenet-mnist-1 --json",
+)
+def health(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, which may still be training.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the picture (SVG, PNG) and the figures (JSON); by default health in the run's. An earlier look in "
+            "it is replaced, anything else is not.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences and tables.")] = False,
+) -> None:
+    """Say what stands out in a training: gradients, updates and dead units, layer by layer and step by step."""
+    from chainrule.cli.console import show_table
+    from chainrule.train import health as health_of
+    from chainrule.train.pictures.health_picture import HEALTH_FOLDER, write_health
+
+    target = out or run / "health"
+    found = health_of(run)
+    HEALTH_FOLDER.check(target)
+    write_health(target, found)
+    if as_json:
+        typer.echo(json.dumps({**found.facts(), "folder": str(target)}))
+        return
+    say(found.about() + "\n")
+    for finding in found.findings:
+        say(f"{finding.name}\n  {finding.sentence()}")
+    if not found.findings:
+        say("nothing stands out")
+    for table in found.tables():
+        typer.echo()
+        show_table(table)
+    typer.echo(f"\ndrawing: {displayed(target / 'health.svg')}")
