@@ -25,6 +25,9 @@ from chainrule.train.diagnosis.health_record import RecordedLayer, RecordedUnits
 UNITS, LAYERS = 1, 2
 """The details of what is observed: units are looked at in each step, layers in the sampled ones."""
 
+_FEW_CHANNELS = 16
+"""With fewer channels than fit a vector, the sums of units are kept apart by columns, too, which lie beside the channels."""
+
 _DOUBLE = np.dtype(np.float64)
 
 
@@ -43,7 +46,7 @@ class Observation:
 
     Attributes:
         layers: what is looked at, in the order in which it is computed, with the ``places`` of its values.
-        units: the rows of units, with the ``sums`` that are their values.
+        units: the rows of units, with the ``sums`` that are their values: (C,), or (C, W), where columns are kept apart.
         observed: the values themselves.
     """
 
@@ -84,7 +87,8 @@ def observation_of(trace: Trace, names: Mapping[Node, str]) -> Observation:
     calls.clear()
     for node in filter(is_unit, of_batch):
         axis = _channel_axis(node)
-        made.sums.append(_add(made, ops.sum_(node, axes=tuple(i for i in range(node.ndim) if i != axis)), UNITS))
+        kept = {axis, node.ndim - 1} if node.shape[axis] < _FEW_CHANNELS and axis == 1 else {axis}
+        made.sums.append(_add(made, ops.sum_(node, axes=tuple(i for i in range(node.ndim) if i not in kept)), UNITS))
         made.units.append(RecordedUnits(*named(node), node.shape[axis], *_parameters_of(node, node.shape[axis], names)))
     return made
 

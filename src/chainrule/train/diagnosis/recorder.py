@@ -34,6 +34,8 @@ from chainrule.train.diagnosis.observing import LAYERS, UNITS, Observation, obse
 
 Array = np.ndarray[Any, Any]
 
+_BLOCK = 1 << 15  # numbers
+
 
 class Recorder:
     """Records the health of the training of ``model``, ``epochs`` of ``per_epoch`` steps, into a file at ``path``; nothing, if
@@ -109,7 +111,8 @@ class Recorder:
         if not seen or not self.detail or observation is None:
             return
         if observation.sums:
-            sums = np.concatenate([seen[place] for place in observation.sums])
+            values = [seen[place] for place in observation.sums]
+            sums = np.concatenate([value if value.ndim == 1 else value.sum(1) for value in values])
             alive = (sums > 0) | ~np.isfinite(sums)
             self._alive_now = alive if self._alive_now is None else self._alive_now | alive
         if self.detail == LAYERS:
@@ -136,7 +139,7 @@ class Recorder:
             squares, zeros, gradients = self._numbers.reshape(-1, 3).T
             weights = [norm(value) for value in self._before.values()]
             with np.errstate(over="ignore", invalid="ignore"):  # weights may be inf, and norms beyond float32
-                updates = [norm(one.numbers() - self._before[name]) for name, one in self.parameters.items()]
+                updates = [norm(one.numbers(), self._before[name]) for name, one in self.parameters.items()]
                 self._file.append_sample(
                     step,
                     loss,
@@ -193,12 +196,22 @@ class Recorder:
             self._file.rewind(step)
 
 
-def norm(values: Array) -> float:
-    """The L2 norm of an array; in float64 where squares of its dtype would be too small or too large."""
-    flat = values.reshape(-1)
+def norm(values: Array, before: Array | None = None) -> float:
+    """The L2 norm of an array, or of what it has become since it was ``before``.
+
+    Block by block, so that what is in between stays in the cache; in float64 where squares would be too small or too large. Not
+    by NumPy's dot: its threads would be in the way of those of the training.
+    """
+    flat, old = values.reshape(-1), None if before is None else before.reshape(-1)
+    total = 0.0
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        squares = float(np.dot(flat, flat))
-        if not 1e-30 < squares < 1e30:
-            wide = flat.astype(np.float64)
-            squares = float(np.dot(wide, wide))
-    return math.sqrt(squares) if squares >= 0 else math.nan
+        for begin in range(0, flat.size, _BLOCK):
+            block = flat[begin : begin + _BLOCK]
+            if old is not None:
+                block = block - old[begin : begin + _BLOCK]
+            squares = float(np.add.reduce(block * block))
+            if not 1e-30 < squares < 1e30 and block.any():
+                wide = block.astype(np.float64)
+                squares = float(np.add.reduce(wide * wide))
+            total += squares
+    return math.sqrt(total) if total >= 0 else math.nan
