@@ -634,14 +634,14 @@ def test_empty_class_folders_of_splits(tmp_path: Path) -> None:
 
 
 def test_classes_a_level_deeper(tmp_path: Path) -> None:
-    """An archive often unpacks to a folder within a folder, or to Train and Test: the message says what to do."""
+    """An archive often unpacks to a folder within a folder, or to training and testing: the message says what to do."""
     for name in ("cat", "dog"):
         save(tmp_path / "archive" / "photos" / name / "1.png")
         save(tmp_path / "archive" / "photos" / name / "2.png")
-        save(tmp_path / "splits" / "Test" / name / "1.png")
-        save(tmp_path / "splits" / "Train" / name / "1.png")
+        save(tmp_path / "splits" / "testing" / name / "1.png")
+        save(tmp_path / "splits" / "training" / name / "1.png")
     empty = "is a class folder without images (.png, .jpg, ...); its cat is a folder within a class, which leaves no class"
-    photos, test = tmp_path / "archive" / "photos", tmp_path / "splits" / "Test"
+    photos, test = tmp_path / "archive" / "photos", tmp_path / "splits" / "testing"
     assert refused(look_at, photos.parent) == (
         f"{photos} {empty}: add images, or, if the folders in {photos} are the classes, take {photos}; a classifier needs at "
         "least 2 classes"
@@ -651,7 +651,7 @@ def test_classes_a_level_deeper(tmp_path: Path) -> None:
         "classes"
     )
     test.rename(tmp_path / "splits" / "test")
-    (tmp_path / "splits" / "Train").rename(tmp_path / "splits" / "train")
+    (tmp_path / "splits" / "training").rename(tmp_path / "splits" / "train")
     assert look_at(photos).classes == look_at(test.parent).classes == ["cat", "dog"]
 
 
@@ -839,3 +839,60 @@ def test_12_bits_that_a_file_says_it_has_are_scaled(tmp_path: Path) -> None:
     reading = image_folder(tmp_path).read()
     assert reading.dataset.images([0])[0, 0].tolist() == [[0, 1], [128, 255]]
     assert reading.unfilled == []
+
+
+def test_the_folders_of_the_splits_may_be_in_capitals(tmp_path: Path) -> None:
+    for split in ("Train", "TEST", "Validation"):
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "1.png")
+    contents = look_at(tmp_path)
+    assert contents.names == {
+        "train": f"{tmp_path}/Train",
+        "test": f"{tmp_path}/TEST",
+        "validation": f"{tmp_path}/Validation",
+    }
+    assert not contents.notes()
+    assert look_at(tmp_path, only="test").splits["test"][0].path.parent.parent == tmp_path / "TEST"
+
+
+def test_of_two_folders_of_a_name_the_one_without_capitals_is_taken(tmp_path: Path) -> None:
+    for split in ("Train", "train", "test"):
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "1.png")
+    if (tmp_path / "TRAIN").exists():  # names that differ by capitals alone are the same here
+        return
+    contents = look_at(tmp_path)
+    assert contents.names["train"] == f"{tmp_path}/train"
+    assert contents.told(contents.others) == ("Train is not used",)
+
+
+def test_a_class_that_is_called_train_is_no_split(tmp_path: Path) -> None:
+    for name in ("Train", "bus"):
+        for number in range(3):
+            save(tmp_path / name / f"{number}.png")
+    assert look_at(tmp_path).classes == ["Train", "bus"]
+
+
+def test_what_lies_beside_the_splits_is_told(tmp_path: Path) -> None:
+    for split in ("train", "test", "val", "valid", "extra"):
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "1.png")
+    save(tmp_path / "loose.png")
+    save(tmp_path / "train/inner.png")
+    (tmp_path / "readme.txt").write_text("no image")
+    contents = look_at(tmp_path)
+    assert sorted(contents.told(contents.others)) == [
+        "extra is not used",
+        "loose.png lies in no class folder",
+        "train/inner.png lies in no class folder",
+        "valid is not used: val/ is for validation",
+    ]
+    for name in ("test", "extra"):
+        (tmp_path / name).rename(tmp_path.parent / f"{tmp_path.name}-{name}")
+    assert "valid is not used: val/ is for testing" in look_at(tmp_path).told(look_at(tmp_path).others)
+    for name in ("val", "valid"):
+        (tmp_path / name).rename(tmp_path.parent / f"{tmp_path.name}-{name}")
+    for number in range(2, 5):
+        save(tmp_path / "train/cat" / f"{number}.png")
+    assert "../loose.png" not in str(look_at(tmp_path).told(look_at(tmp_path).others))
+    assert "loose.png lies in no class folder" in str(look_at(tmp_path).told(look_at(tmp_path).others))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule.formats import load_safetensors
 from chainrule.models import MODELS
 from chainrule.train import Config, open_datasets
-from running import command, done, idx_folder, outcome, pictures, refused
+from running import command, done, idx_folder, outcome, pictures, refused, tensors
 
 NET = """
 from chainrule import nn
@@ -147,3 +148,60 @@ def test_the_size_that_is_proposed_suits_the_model(
         Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(path)
     opened = open_datasets(Config(model=model, data=str(tmp_path / "photos"), batch_size=2))
     assert opened.config.image_size == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import sys\nsys.exit()",
+            "called sys.exit() (line 2) while it was read: put what it is to do as a program below if __n",
+        ),
+        ("raise SystemExit('done')", "called sys.exit('done') (line 1) while it was read: "),
+        ("1 / 0", "does not run: ZeroDivisionError: division by zero (line 1)"),
+        ("def make_net(*_):\n    raise SystemExit(3)", "make_net called sys.exit(3) (line 2): it must return an nn.Module"),
+        (
+            "from chainrule import nn\nclass make_net(nn.Linear):\n    def __init__(self, *_):\n"
+            "        super().__init__(1, 1)\n    def forward(self, images):\n        raise SystemExit(0)",
+            "make_net called sys.exit(0) (line 6) on images ",
+        ),
+    ],
+)
+def test_a_file_of_ones_own_that_ends_the_program(place: Path, code: str, message: str) -> None:
+    """Otherwise the command would end without a word, and as if it had done what it was asked for."""
+    (place / "nets.py").write_text(code + "\n")
+    ended = command("train", "--data", "patterns", "--model", "nets.py:make_net", "--epochs", 1, "--out", "run")
+    assert ended.status == 2
+    assert ended.err.splitlines()[-1].startswith("error: ")
+    assert message in ended.err
+    assert not (place / "run").exists()
+
+
+FROZEN = """
+from chainrule import nn
+
+def make_net(channels, classes, size):
+    body = nn.Sequential(nn.Conv2d(channels, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body.requires_grad_(False)
+    return nn.Sequential(body, nn.Linear(3, classes))
+"""
+
+
+def test_a_network_that_freezes_parts_itself(place: Path) -> None:
+    """What it freezes is frozen as by --freeze: running statistics stay as they are, too."""
+    (place / "nets.py").write_text(FROZEN)
+    given = ("train", "--data", "patterns", "--model", "nets.py:make_net", "--epochs", 1, "--batch-size", 16)
+    first, second = command(*given, "--out", "first"), command(*given, "--freeze", "0", "--out", "second")
+    for ended in (first, second):
+        assert ended.status == 0
+        assert "trained are 16 of 52 parameters; frozen, all or in part: 0\n" in ended.out
+    assert tensors(place / "first/model.safetensors") == tensors(place / "second/model.safetensors")
+    trained = load_safetensors(place / "first/model.safetensors")[0]
+    np.testing.assert_array_equal(trained["0.1.running_mean"], 0)
+    assert trained["0.1.num_batches_tracked"] == 0
+    message = command(*given, "--freeze", "1", "--out", "third").err.splitlines()[-1]
+    assert message == (
+        "error: freeze: the pattern '1' fits every parameter that is not frozen already, as 0.0.weight, 0.0.bias, 0.1.weight, "
+        "0.1.bias, so that nothing would be trained: leave out a part of the model, such as '1'"
+    )
+    assert not (place / "third").exists()

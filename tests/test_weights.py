@@ -464,3 +464,19 @@ def test_of_a_folder_the_file_that_is_meant_is_taken_or_asked_for(tmp_path: Path
     assert WeightFile(tmp_path).path.name == "model.safetensors"
     with pytest.raises(UserError, match=r"missing.safetensors does not exist: expected a safetensors file"):
         WeightFile(tmp_path / "missing.safetensors")
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    model = small()
+    before = model.state_dict()
+    array = before["bn1.running_var"].copy()
+    array[-1] = -0.25
+    save_file({**before, "bn1.running_var": array}, tmp_path / "file.safetensors")
+    with pytest.raises(UserError) as caught:
+        load_weights(model, tmp_path / "file.safetensors")
+    assert str(caught.value) == (
+        f"{tmp_path}/file.safetensors holds -0.25 in bn1.running_var, and a variance is never negative: it is damaged, or was "
+        "changed by hand; use another copy"
+    )
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])

@@ -284,11 +284,12 @@ def _particulars(trainer: Trainer, measured: str) -> list[str]:
     lines = list(trainer.loaded)
     if normalised := in_words(config.normalise):
         lines.append(f"{normalised} (--normalise chooses another way)")
-    if trainer.frozen:
-        frozen = list(dict.fromkeys(name.split(".")[0] for name in trainer.frozen))
+    frozen = [name for name, one in trainer.model.named_parameters() if not one.requires_grad]
+    if frozen:
+        parts = list(dict.fromkeys(name.split(".")[0] for name in frozen))
         sizes = [(one.size, one.requires_grad) for one in trainer.model.parameters()]
         learning, every = (sum(size for size, learns in sizes if learns or whole) for whole in (False, True))
-        lines.append(f"trained are {learning:,} of {every:,} parameters; frozen, all or in part: {listed(frozen)}")
+        lines.append(f"trained are {learning:,} of {every:,} parameters; frozen, all or in part: {listed(parts)}")
     if config.lr_of:
         lines.append(f"learning rates of parts: {config.lr_of}")
     warm_up = config.warm_up_steps(trainer.steps)

@@ -18,6 +18,7 @@ VALIDATION_FOLDERS = ("val", "valid", "validation")
 
 _ONE_IN = 10
 _MOST_NAMED = 5
+_LOOSE = "lies in no class folder"
 _NO_MATTER = "is no folder"
 _NO_IMAGES = "is a class folder without images (.png, .jpg, ...)"
 
@@ -148,8 +149,9 @@ class FolderContents:
 def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch | None = None) -> FolderContents:
     """Look through a folder of images in either of two forms, without decoding any.
 
-    ``path``/train/class/image.png with ``path``/test beside it (or val, valid, validation), of the same classes. Where there is
-    a folder for validation beside test/, it is the split "validation", which is there only if all splits are looked at.
+    ``path``/train/class/image.png with ``path``/test beside it (or val, valid, validation), of the same classes; their names
+    may be in capitals. Where there is a folder for validation beside test/, it is the split "validation", which is there only
+    if all splits are looked at.
     ``path``/class/image.png, or ``path``/train/class/image.png with nothing beside it: the test split is a tenth of each class
     (at least one image), drawn evenly from its sorted file names, always with the seed 0; the training split is the rest.
 
@@ -163,19 +165,26 @@ def look_at(path: str | os.PathLike[str], only: str | None = None, watch: Watch 
             the file or folder.
     """
     root = Path(path)
-    if not has_splits(root):
+    found = split_folders(root)
+    if found is None:
         return _held_out(root, only, watch)
-    train = root / "train"
-    beside = [root / name for name in ("test", *VALIDATION_FOLDERS) if (root / name).is_dir()]
+    train, *beside = found.values()
+    unused = _beside_splits(root, found)
     if not beside:
-        return _held_out(train, only, watch)
+        contents = _held_out(train, only, watch)
+        contents.others += unused
+        return contents
     folders = {"train": train, "test": beside[0]}
-    if len(beside) > 1 and beside[0].name == "test" and only is None:
+    if len(beside) > 1 and "test" in found and only is None:
         folders["validation"] = beside[1]
     classes, others = _classes_of_all(folders)
-    contents = FolderContents(root, classes, names={split: str(folder) for split, folder in folders.items()}, others=others)
-    if "validation" in folders:
-        contents.others += [LeftOut(one, f"is not used: {beside[1].name}/ is for validation") for one in beside[2:]]
+    names = {split: str(folder) for split, folder in folders.items()}
+    contents = FolderContents(root, classes, names=names, others=others + unused)
+    used = set(folders.values())
+    if only is None:  # otherwise the folder for validation is left alone
+        purpose = "validation" if "validation" in folders else "testing"
+        instead = f"is not used: {folders.get('validation', beside[0]).name}/ is for {purpose}"
+        contents.others += [LeftOut(one, instead) for one in beside if one not in used]
     training = _classes_with_images(train, contents, tell=only != "test")
     paths = {"train": training}
     for split, folder in list(folders.items())[1:]:
@@ -296,9 +305,29 @@ def _read_headers(
     return contents
 
 
-def has_splits(root: Path) -> bool:
-    """Whether a folder holds train/class/, rather than a class that happens to be called "train"."""
-    return (root / "train").is_dir() and any(map(_is_folder, _entries(root / "train")))
+def split_folders(root: Path) -> dict[str, Path] | None:
+    """The folders train, test, val, valid and validation in a folder, as far as it has them, with capitals or without; None
+    unless the first holds folders of classes, rather than being a class that happens to be called "train"."""
+    if not root.is_dir():
+        return None
+    named: dict[str, Path] = {}
+    for entry in sorted(_entries(root), key=lambda entry: (entry.name != entry.name.lower(), entry.name)):
+        if _is_folder(entry):
+            named.setdefault(entry.name.lower(), root / entry.name)
+    if "train" not in named or not any(map(_is_folder, _entries(named["train"]))):
+        return None
+    return {name: named[name] for name in ("train", "test", *VALIDATION_FOLDERS) if name in named}
+
+
+def _beside_splits(root: Path, splits: Mapping[str, Path]) -> list[LeftOut]:
+    """What lies beside the folders of the splits, and looks as if it should be used: images, and folders."""
+    entries, endings, known = sorted(_entries(root), key=lambda entry: entry.name), image_endings(), set(splits.values())
+    reasons = {
+        root / entry.name: "is not used" if _is_folder(entry) else _LOOSE
+        for entry in entries
+        if _is_folder(entry) or _suffix(entry.name) in endings
+    }
+    return [LeftOut(path, reason) for path, reason in reasons.items() if path not in known]
 
 
 def common_mode(files: Iterable[ImageFile]) -> str:
@@ -351,7 +380,7 @@ def _no_class(entry: os.DirEntry[str], root: Path, endings: frozenset[str]) -> s
             return "is a link to a folder that it is in itself"
     if _is_folder(entry):
         return ""
-    return "lies in no class folder" if _suffix(entry.name) in endings else _NO_MATTER
+    return _LOOSE if _suffix(entry.name) in endings else _NO_MATTER
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

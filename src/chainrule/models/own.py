@@ -70,6 +70,10 @@ def build_own(name: str, channels: int, classes: int, size: tuple[int, int], exp
         raise UserError(
             f"model {displayed(name)} cannot be built for images of {channels} x {size[0]} x {size[1]}: {error}"
         ) from error
+    except SystemExit as error:
+        raise UserError(
+            f"model {displayed(name)}: {function.__name__} {_ended(error, name)}: it must return an nn.Module"
+        ) from error
     except Exception as error:
         raise UserError(
             f"model {displayed(name)}: {function.__name__}(channels={channels}, classes={classes}, size={size}) failed: "
@@ -96,9 +100,11 @@ def scores_of(model: Module, name: str, images: Tensor) -> Tensor:
         scores = model(images)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not is_own(name):
             raise
+        if isinstance(error, SystemExit):
+            raise UserError(f"model {displayed(name)} {_ended(error, name)} on images {images.shape}") from error
         raise UserError(
             f"model {displayed(name)} failed on images {images.shape}: {type(error).__name__}: {error}{_place(error, name)}"
         ) from error
@@ -145,6 +151,11 @@ def _module(file: str, expected: str) -> types.ModuleType:
         exec(compile(contents, file, "exec"), vars(module))
     except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SystemExit):
+            raise UserError(
+                f"{displayed(file)} {_ended(error, file)} while it was read: put what it is to do as a program below "
+                'if __name__ == "__main__":'
+            ) from error
         if not isinstance(error, Exception):
             raise
         raise UserError(f"{displayed(file)} does not run: {type(error).__name__}: {error}{_place(error, file)}") from error
@@ -157,6 +168,12 @@ def _contents(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise UserError(f"{displayed(file)} cannot be read: {error.strerror or error}: give FILE.py:FUNCTION") from None
+
+
+def _ended(error: SystemExit, name: str) -> str:
+    """What a user's file did that ended the program, which is this one."""
+    code = "" if error.code is None else displayed(repr(error.code))
+    return f"called sys.exit({code}){_place(error, name)}"
 
 
 def _place(error: BaseException, name: str) -> str:

@@ -143,7 +143,7 @@ def load_weights(
         )
     _check_numbers(file, model, names)
     file.verify()
-    _check_finite(file, model, taken)
+    _check_sound(file, model, taken)
     model.load_state_dict(_Renamed(file, taken, shapes), strict=False)
     missing = tuple(name for name in shapes if new_classifier and _belongs(name, last)) + lacking + kept
     return Loaded(tuple(notes), missing, (*surplus, *unused))
@@ -236,9 +236,9 @@ def _check_numbers(file: WeightFile, model: Module, names: Mapping[str, str]) ->
         )
 
 
-def _check_finite(file: WeightFile, model: Module, names: Mapping[str, str]) -> None:
-    """UserError for weights and running statistics that are not finite in the dtype of the model: nothing can be computed
-    with them, and a training would seem to have diverged."""
+def _check_sound(file: WeightFile, model: Module, names: Mapping[str, str]) -> None:
+    """UserError for weights and running statistics that are not finite in the dtype of the model, and for negative variances:
+    nothing can be computed with them, and a training would seem to have diverged."""
     parameters = dict(model.named_parameters())
     for name, cell in model.state_cells().items():
         if name not in names or not (name in parameters or name.endswith(("running_mean", "running_var"))):
@@ -252,6 +252,11 @@ def _check_finite(file: WeightFile, model: Module, names: Mapping[str, str]) -> 
             raise UserError(
                 f"{displayed(file.path)} holds numbers in {displayed(names[name])} that are nan or infinite in "
                 f"{cell.dtype.name}: it was saved after a training had diverged, or it is damaged; use another copy"
+            )
+        if name.endswith("running_var") and least < 0:
+            raise UserError(
+                f"{displayed(file.path)} holds {least:g} in {displayed(names[name])}, and a variance is never negative: it is "
+                "damaged, or was changed by hand; use another copy"
             )
 
 

@@ -30,7 +30,7 @@ from chainrule.train.config import Config, check_code, elsewhere
 from chainrule.train.diagnosis.bad_node import BadNode
 from chainrule.train.diagnosis.first_bad_node import first_bad
 from chainrule.train.optimization import make_optimizer
-from chainrule.train.parts import freeze
+from chainrule.train.parts import freeze, freeze_statistics
 from chainrule.train.step import TrainingStep
 
 _FORMAT = "chainrule capsule 1"
@@ -102,6 +102,7 @@ class Capsule:
             model = model.astype(config.dtype).train()
             if config.freeze:
                 freeze(model, config.freeze)
+            freeze_statistics(model)
             optimizer = make_optimizer(config, model)
             try:
                 set_state(self.state, model, optimizer)

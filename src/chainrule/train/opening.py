@@ -135,9 +135,9 @@ def _how_split(contents: FolderContents) -> str:
         return "; a tenth of each class, drawn with seed 0, is held out to test on"
     if "validation" not in contents.splits:
         name = Path(contents.names["test"]).name
-        return "" if name == "test" else f"; {displayed(name)}/ is what is tested on"
-    name = Path(contents.names["validation"]).name
-    return f"; {displayed(name)}/ is measured on after each epoch, test/ is left for `chainrule evaluate`"
+        return "" if name.lower() == "test" else f"; {displayed(name)}/ is what is tested on"
+    name, test = (displayed(Path(contents.names[split]).name) for split in ("validation", "test"))
+    return f"; {name}/ is measured on after each epoch, {test}/ is left for `chainrule evaluate`"
 
 
 def check_data_of_run(source: str, data: str, remedy: str) -> None:

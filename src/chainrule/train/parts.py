@@ -129,17 +129,32 @@ def freeze(model: Module, pattern: str) -> list[str]:
             raise no_part("freeze", part, model)
     names = chosen(pattern, parameters)
     if all(name in names or not one.requires_grad for name, one in parameters.items()):
-        last = next(reversed(parameters)).rpartition(".")[0]
+        before = [name for name, one in parameters.items() if not one.requires_grad and name not in names]
+        that = f" that is not frozen already, as {listed(before)}," if before else ""
+        last = [name for name in names if parameters[name].requires_grad or not before][-1].rpartition(".")[0]
         raise UserError(
-            f"freeze: the pattern {pattern!r} fits every parameter, so that nothing would be trained: leave out a part of the "
-            f"model, such as the last one, {last!r}"
+            f"freeze: the pattern {pattern!r} fits every parameter{that}{'' if before else ','} so that nothing would be "
+            f"trained: leave out a part of the model, such as {'' if before else 'the last one, '}{last!r}"
         )
     for name in names:
         parameters[name].requires_grad = False
-    for path, module in model.named_modules():
-        if any(True for _ in module.children()) or not any(True for _ in module.buffers()):
-            continue
-        own = [parameter.requires_grad for parameter in module.parameters()]
-        if (path and chosen(pattern, [path])) or (own and not any(own)):
+    for path, module in _with_statistics(model):
+        if path and chosen(pattern, [path]):
             module.eval()
+    freeze_statistics(model)
     return names
+
+
+def freeze_statistics(model: Module) -> None:
+    """Bring layers with running statistics whose parameters are all frozen, by whomever, into evaluation form."""
+    for _, module in _with_statistics(model):
+        own = [parameter.requires_grad for parameter in module.parameters()]
+        if own and not any(own):
+            module.eval()
+
+
+def _with_statistics(model: Module) -> Iterator[tuple[str, Module]]:
+    """The layers that have buffers of their own, with their paths."""
+    for path, module in model.named_modules():
+        if not any(True for _ in module.children()) and any(True for _ in module.buffers()):
+            yield path, module

@@ -47,7 +47,7 @@ from chainrule.train.diagnosis.recorder import Recorder
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.normalisation import MeanStd, chosen_mean_std
 from chainrule.train.optimization import make_optimizer, make_schedule
-from chainrule.train.parts import freeze
+from chainrule.train.parts import freeze, freeze_statistics
 from chainrule.train.pictures.curves import curves
 from chainrule.train.recovery import NotFiniteError, Recovery
 from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
@@ -87,6 +87,7 @@ class Trainer:
         )
         self.test_loader = Loader(test, _EVALUATION_BATCH, shuffle=False, transforms=[normalise], workers=config.workers)
         self.frozen = freeze(self.model, config.freeze) if config.freeze else []
+        freeze_statistics(self.model)  # of what the network itself freezes, too
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
