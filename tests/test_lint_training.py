@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule.data import ArrayDataset, mnist
+from chainrule.errors import UserError
 from chainrule.train import Config, Evaluation, Findings, RunFolder, StepReport, Stopped, Trainer
 from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.run_data import limited
@@ -155,3 +156,31 @@ def test_the_command_says_it_in_notes_beside(network: str, tmp_path: Path) -> No
     wrong = command(*line, str(tmp_path / "c"), "--silence", "softmax")
     assert wrong.status != 0
     assert "unknown finding in silence 'softmax': did you mean 'softmax-before-cross-entropy'?" in " ".join(wrong.err.split())
+
+
+@pytest.mark.parametrize("model", ["lenet", "mlp", "own"])
+def test_images_with_their_channels_last(model: str, tmp_path: Path) -> None:
+    """A network that can be built for them is remarked on, and of one that cannot it is said why."""
+    (tmp_path / "own.py").write_text(
+        "from chainrule import nn\ndef net(c, k, s):\n"
+        "    return nn.Sequential(nn.Conv2d(c, 2, 5), nn.Flatten(), nn.Linear(48, k))\n"
+    )
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 3)).astype(np.uint8)
+    data = ArrayDataset(images, np.arange(12) % 3, name="photos")
+    config = Config(model=f"{tmp_path}/own.py:net" if model == "own" else model, epochs=1, batch_size=6)
+    folder = RunFolder.new(tmp_path / "run", config)
+    if model == "mlp":
+        folder.make()
+        heard = Listener()
+        Trainer(folder, training=data, test=data).train(heard)
+        (said,) = [one for one in heard.heard[0][1] if one.name == "channels-last"]
+        assert "looks like that of 6 images of 28 x 28 with 3 channels in the last place" in said.what
+        return
+    with pytest.raises(UserError) as error:
+        Trainer(folder, training=data, test=data)
+    first, second = str(error.value).split("\n")
+    assert second == (
+        "photos looks like images of 28 x 28 with their channels last: data sets have them first, (N, C, H, W), so give it "
+        "images.transpose(0, 3, 1, 2)"
+    )
+    assert "28 x 28 x 3" in first or "does not fit the width 3" in first

@@ -42,6 +42,7 @@ from chainrule.train.checkpoint import (
     state_of,
 )
 from chainrule.train.command_line import command_line
+from chainrule.train.diagnosis.batch_faults import has_channels_last
 from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.diagnosis.recorder import Recorder
 from chainrule.train.evaluation import Evaluation, evaluate, judge
@@ -107,9 +108,17 @@ class Trainer:
         what is to be said of its weights."""
         config = self.config
         channels, height, width = training.image_shape
-        model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
-        model = model.astype(config.dtype).train()
-        check_scores(model, config.model, training.image_shape, len(self.classes))
+        try:
+            model = build(config.model, channels, len(self.classes), (height, width), config.model_digest)
+            model = model.astype(config.dtype).train()
+            check_scores(model, config.model, training.image_shape, len(self.classes))
+        except UserError as error:
+            if not has_channels_last(training.image_shape):
+                raise
+            raise UserError(
+                f"{error}\n{training.name} looks like images of {channels} x {height} with their channels last: data sets have "
+                "them first, (N, C, H, W), so give it images.transpose(0, 3, 1, 2)"
+            ) from error
         loaded: tuple[str, ...] = ()
         if initialised and config.weights:
             loaded = begin_with(model, config.weights, config.weights_digest, channels, len(self.classes))

@@ -42,17 +42,23 @@ class Order:
         return cls(np.asarray(dataset.labels), dataset.classes, size, loader.drop_last, loader.shuffle)
 
 
+def has_channels_last(image_shape: Sequence[int]) -> bool:
+    """Whether the shape of an image looks like (H, W, C), where (C, H, W) is meant."""
+    height, width, channels = image_shape
+    return channels in (1, 3, 4) and min(height, width) > 4
+
+
 def batch_faults(given: Sequence[Given], order: Order | None) -> Iterator[Finding]:
     """Faults of the numbers of a batch."""
     for one in given:
         numbers = one.numbers
-        if numbers.ndim == 4 and numbers.shape[3] in (1, 3, 4) and min(numbers.shape[1:3]) > 4:
+        if numbers.ndim == 4 and has_channels_last(numbers.shape[1:]):
             n, height, width, channels = numbers.shape
             yield Finding(
                 "channels-last",
                 f"argument {one.name}",
-                f"its shape {numbers.shape} looks like that of {n} images of {height} x {width} with {channels} channels in "
-                "the last place, and convolutions take them in the second",
+                f"its shape {numbers.shape} looks like that of {n} images of {height} x {width} with {channels} "
+                f"{'channel' if channels == 1 else 'channels'} in the last place, and convolutions take them in the second",
                 f"pass {one.name}.transpose(0, 3, 1, 2)",
             )
         if numbers.ndim >= 3 and len(numbers) > 1 and (numbers[1:] == numbers[:1]).all():
