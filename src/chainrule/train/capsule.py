@@ -1,9 +1,9 @@
 """A capsule: one training step with all that it needs, in one file, so that it can be looked at again, on another machine too.
 
-A safetensors file. Tensors: ``model.<name>``, ``optimizer.<place>.<slot>`` and ``random.state`` as they were before the step,
-as a checkpoint has them; ``images`` (B,C,H,W), normalised, augmented and not yet mixed, ``labels`` (B,), and ``numbers`` (B,),
-which images of the training images they are. Metadata ``chainrule``: JSON with the options of the run, the place of the step in
-it, and what was noticed.
+A safetensors file. Tensors: ``model.<name>``, ``optimizer.<place>.<slot>``, ``random.state`` and, where weights are averaged,
+``ema.<name>`` as they were before the step, as a checkpoint has them; ``images`` (B,C,H,W), normalised, augmented and not yet
+mixed, ``labels`` (B,), and ``numbers`` (B,), which images of the training images they are. Metadata ``chainrule``: JSON with
+the options of the run, the place of the step in it, and what was noticed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chainrule.train.checkpoint import set_state
 from chainrule.train.config import Config, check_code, elsewhere
 from chainrule.train.diagnosis.bad_node import BadNode
 from chainrule.train.diagnosis.first_bad_node import first_bad
-from chainrule.train.optimization import make_optimizer
+from chainrule.train.optimization import average_of, make_optimizer
 from chainrule.train.parts import freeze, freeze_statistics
 from chainrule.train.step import TrainingStep
 
@@ -86,8 +86,7 @@ class Capsule:
         """Write the capsule, atomically."""
         said = {name.name: getattr(self, name.name) for name in _FIELDS if name.name != "options"}
         metadata = {"format": _FORMAT, "options": self.config.to_json(), **said}
-        tensors = {name: value for name, value in self.state.items() if not name.startswith("ema.")}
-        tensors |= {"images": self.images, "labels": self.labels, "numbers": self.numbers}
+        tensors = {**self.state, "images": self.images, "labels": self.labels, "numbers": self.numbers}
         save_safetensors(path, tensors, {"chainrule": json.dumps(metadata)})
 
     def first_bad_node(self) -> BadNode | None:
@@ -103,12 +102,12 @@ class Capsule:
             if config.freeze:
                 freeze(model, config.freeze)
             freeze_statistics(model)
-            optimizer = make_optimizer(config, model)
+            optimizer, ema = make_optimizer(config, model), average_of(config, model)
             try:
-                set_state(self.state, model, optimizer)
+                set_state(self.state, model, optimizer, ema)
             except UserError as error:
                 raise UserError(f"this capsule is of another network or optimizer: {error}") from None
-            step = TrainingStep(model, optimizer, config, None)
+            step = TrainingStep(model, optimizer, config, ema)
             return first_bad(
                 lambda *part: step.loss(*part)[0],
                 list(step.parts(step.mixed(self.images, self.labels, (self.epoch, self.batch)))),

@@ -108,3 +108,8 @@ _SHAPES: dict[str, Callable[[Optimizer, int], Schedule]] = {
 }
 """Each schedule but the one-cycle, for so many steps: three cosines that last a seventh, two and four of the steps; a tenth of
 the rate less in each third; a hundredth of it in the end."""
+
+
+def average_of(config: Config, model: Module) -> optim.EMA | None:
+    """The averages of the weights of ``model`` that a configuration asks for, if it does."""
+    return optim.EMA(model, config.ema, warmup=True, use_buffers=True) if config.ema else None

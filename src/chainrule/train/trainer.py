@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule import optim
 from chainrule.arguments import explained, explained_methods
 from chainrule.data import Dataset, Loader, Normalize, mean_std
 from chainrule.data.loader import Batch
@@ -47,7 +46,7 @@ from chainrule.train.diagnosis.first_step import FirstStep
 from chainrule.train.diagnosis.recorder import Recorder
 from chainrule.train.evaluation import Evaluation, evaluate, judge
 from chainrule.train.normalisation import MeanStd, chosen_mean_std
-from chainrule.train.optimization import make_optimizer, make_schedule
+from chainrule.train.optimization import average_of, make_optimizer, make_schedule
 from chainrule.train.parts import freeze, freeze_statistics
 from chainrule.train.pictures.curves import curves
 from chainrule.train.recovery import NotFiniteError, Recovery
@@ -92,7 +91,7 @@ class Trainer:
         self.optimizer = make_optimizer(config, self.model)
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
-        self.ema = self._average_of(self.model)
+        self.ema = average_of(config, self.model)
         self._recorder = Recorder(folder.health, self.model, config.epochs, len(self.loader), config.health)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema, self._recorder)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader, self.frozen)
@@ -329,7 +328,7 @@ class Trainer:
         else:
             manual_seed(self.config.seed)
             model, _, _ = self._made(self.loader.dataset, initialised=True)
-            optimizer, ema = make_optimizer(self.config, self.model), self._average_of(model)
+            optimizer, ema = make_optimizer(self.config, self.model), average_of(self.config, model)
             set_state(state_of(model, optimizer, ema), self.model, self.optimizer, self.ema)
             self.progress = Progress()
             self.loader.seek({"seed": self.config.seed, "epoch": 0, "batch": 0})
@@ -337,9 +336,6 @@ class Trainer:
             self.folder.rewind(0, "")
             self._recorder.go_back(0, None)
         self.progress.seconds, self.progress.waiting_seconds = seconds, waiting
-
-    def _average_of(self, model: Module) -> optim.EMA | None:
-        return optim.EMA(model, self.config.ema, warmup=True, use_buffers=True) if self.config.ema else None
 
     def leave_out(self) -> None:
         """Count the step that comes next, whose batch the loader has given, without taking it."""
