@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 from PIL import Image
 
 from chainrule import UserError
-from chainrule.train import Config, Health, RunFolder, health
+from chainrule.train import Config, Health, RunFolder, diagnosis, health
 from chainrule.train.diagnosis.dead_units import silences
 from chainrule.train.diagnosis.findings import Finding
 from chainrule.train.diagnosis.health import judged
-from chainrule.train.diagnosis.health_record import HealthFile, read_health
+from chainrule.train.diagnosis.health_record import HealthFile, RecordedParameter, read_health
 from chainrule.train.pictures.drawing import Box, Words
 from chainrule.train.pictures.health_picture import AROUND_USUAL, SHARES, VIRIDIS, health_picture
 from recordings import LAYERS, Recording, failing, plan
@@ -96,6 +97,28 @@ def test_updates_of_a_tenth_that_go_on(tmp_path: Path) -> None:
     one = the(of(tmp_path, update=large), "large-updates")
     assert "and 1 more parameter had such updates" in one.what
     assert not of(tmp_path / "few", update={"fc.weight": until(2, 0.15, 0.01)}).findings
+
+
+NORMALISED = ("conv1 Conv2d", "pool MaxPool2d", "bn1 BatchNorm2d", "relu ReLU", "fc Linear")
+
+
+def test_weights_in_front_of_a_normalisation_may_begin_with_large_updates(tmp_path: Path) -> None:
+    """They become large, and updates small in proportion."""
+    network = plan(layers=NORMALISED)
+    network = dataclasses.replace(
+        network,
+        parameters=[RecordedParameter(f"{name}.weight", 50) for name in ("conv1", "bn1", "fc")],
+    )
+    begin = {"conv1.weight": lambda step: 36 / step**2}
+    assert not of(tmp_path, plan=network, update=begin, activation={"conv1": lambda step: 200.0 * step}).findings
+    one = the(of(tmp_path / "a", plan=network, update={"conv1.weight": lambda step: 0.2}), "large-updates")
+    assert one.what.startswith("updates are too large: at step 525 it was 0.2 times")
+    assert (
+        the(of(tmp_path / "b", plan=network, update={"fc.weight": begin["conv1.weight"]}), "large-updates").place == "fc.weight"
+    )
+    exploding = of(tmp_path / "c", plan=network, activation={"fc": lambda step: 200.0 * step})
+    assert the(exploding, "exploding-activations").place == "fc (Linear)"
+    assert not of(tmp_path / "d", plan=network, update={"bn1.weight": lambda step: 1e-7}).findings, "it may stay as it is"
 
 
 def test_weights_that_begin_at_zero_are_not_judged_by_their_updates(tmp_path: Path) -> None:
@@ -435,6 +458,14 @@ def test_a_run_and_its_path(tmp_path: Path) -> None:
             health(tmp_path / "nowhere")
     finally:
         run.lock.release()
+
+
+def test_the_page_tells_of_each_finding() -> None:
+    folder = Path(diagnosis.__file__).parent
+    sources = [(folder / f"{name}.py").read_text() for name in ("flow_findings", "dead_units")]
+    said = {name for source in sources for name in re.findall(r'Finding\("([a-z-]+)"|name, what = "([a-z-]+)"', source)}
+    page = (Path(__file__).parents[1] / "docs" / "health.md").read_text()
+    assert {one or other for one, other in said} == set(re.findall(r"^\| ([a-z]+-[a-z]+|plateau) \|", page, re.MULTILINE))
 
 
 # ---- the picture
