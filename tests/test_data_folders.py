@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from chainrule.data import image_files
-from chainrule.data.folder_contents import LeftOut, look_at
+from chainrule.data.folder_contents import LeftOut
+from chainrule.data.folder_scan import look_at
 from chainrule.data.image_folders import image_folder, split_image_folder
 from chainrule.errors import UserError
 from systems import needs

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.data.folder_contents import look_at
+from chainrule.data.folder_scan import look_at
 from chainrule.train import Config, open_datasets, open_images
 from chainrule.train.opening import Opened
 from running import done, image_folder, noted

@@ -1,4 +1,4 @@
-"""Data sets of folders of image files, one folder per class; what such a folder holds is in ``folder_contents``."""
+"""Data sets of folders of image files, one folder per class; ``folder_scan`` looks through such a folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from chainrule.data.folder_contents import (
     Watch,
     common_mode,
     common_size,
-    look_at,
-    look_at_all,
     pixels_text,
     reasons_of,
 )
+from chainrule.data.folder_scan import look_at, look_at_all
 from chainrule.data.image_files import CHANNELS, Decoded, UnreadableImage, decode
 from chainrule.display import displayed
 from chainrule.errors import UserError, unknown_value, warn

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from chainrule.arguments import explained
 from chainrule.data import Dataset, load_dataset
-from chainrule.data.folder_contents import FolderContents, ImageFile, Note, Watch, common_mode, look_at
+from chainrule.data.folder_contents import FolderContents, ImageFile, Note, Watch, common_mode
+from chainrule.data.folder_scan import look_at
 from chainrule.data.image_files import CHANNELS, SEVERAL_UNFILLED, TRANSPARENT, UNFILLED
 from chainrule.data.image_folders import ImageFolder, Reading, split_of
 from chainrule.data.named import KNOWN, folder_of_images
