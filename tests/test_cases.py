@@ -33,6 +33,14 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
     "A learning rate of 10": [
         ("steps were so large that the training diverged; take a smaller learning rate, such as `chainrule lr`",),
         (
+            "large-updates 3.weight: updates are too large",
+            "exploding-activations",
+            "4 (ReLU): 16 of 16 units are dead",
+            "16 died together",
+            "10 (ReLU): 84 of 84 units are dead",
+            "take a smaller learning rate",
+        ),
+        (
             "training diverged; nothing was saved yet. Try a smaller learning rate than --lr 10. The first cause is in",
             "Find a rate with: chainrule lr runs/hotter",
         ),
@@ -45,6 +53,11 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
             "begin with a 1.bias of 0",
             "so nothing was learned of them",
         ),
+        (
+            "2 (ReLU): 64 of 64 units are dead",
+            "they were never alive since the initialisation, with biases of about -100",
+            "1.weight, 1.bias, 3.weight: no step changes them",
+        ),
         (),
     ],
     "Ten sigmoid layers": [
@@ -53,6 +66,11 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
             "hardly anything of an example gets through, nor of a gradient on its way back",
             "take ReLU for sigmoid (--silence vanishing-activations)",
             "so nothing was learned of them",
+        ),
+        (
+            "vanishing-gradients 1 (Linear) to 21 (Linear): gradients vanish towards the input",
+            "normalise (BatchNorm), take ReLU for sigmoid",
+            "small-updates",
         ),
         (),
     ],

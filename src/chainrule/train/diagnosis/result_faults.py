@@ -93,8 +93,8 @@ def _nothing_learned(evaluation: Evaluation, training_accuracy: float | None) ->
         "nothing was learned of them"
     )
     remedy = (
-        "look at the notes on the first step; if there are none, try another learning rate (`chainrule lr`), and look whether "
-        "the labels belong to the images"
+        "look at the notes on the first step and at `chainrule health`; if they find nothing, try another learning rate "
+        "(`chainrule lr`), and look whether the labels belong to the images"
     )
     if training_accuracy is not None and training_accuracy > evaluation.accuracy + _MEMORISED:
         what += f", though {100 * training_accuracy:.0f}% of the training images are right, as if known by heart"
