@@ -312,6 +312,7 @@ NOT_MADE_BY_USERS = {
         "Prediction",
         "RateSweep",
         "StepReport",
+        "StepAgain",
         "Suspects",
         "Watcher",
     ),  # what training gives, and a protocol

@@ -302,7 +302,7 @@ def test_units_that_died_together(tmp_path: Path) -> None:
     assert one.what == (
         "4 of 8 units are dead (above 0 for no image of the last epoch); after epochs 1, 2, 3, 4 it was 0, 4, 4, 4; 4 died "
         "together, after steps 47 to 49, as by one large update (that of conv2.weight at step 50, the nearest sample, was 0.4 "
-        "times its norm)"
+        "times its norm): --step=47 names its images"
     )
     assert one.remedy == (
         "take a smaller learning rate, a longer warm-up or --clip-norm, normalise (BatchNorm), or take LeakyReLU"

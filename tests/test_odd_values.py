@@ -200,6 +200,7 @@ INTEGERS = {
     ("train", "--workers"): ("workers", 0),
     ("train", "--checkpoint-every"): ("checkpoint-every", 0),
     ("blame", "--count"): ("count", 1),
+    ("health", "--step"): ("step", 1),
     ("predict", "--top"): ("top", 1),
     ("summary", "--classes"): ("classes", 2),
 }

@@ -29,6 +29,7 @@ from chainrule.tensor.update import Updates
 from chainrule.train.checkpoint import Progress, Sums
 from chainrule.train.diagnosis.health import judged as judged_health
 from chainrule.train.diagnosis.health_record import read_health
+from chainrule.train.diagnosis.step_again import PullingImage
 from chainrule.train.diagnosis.suspects import Suspect
 from chainrule.train.evaluation import Confusion
 from chainrule.train.lr_finder import judged
@@ -244,6 +245,9 @@ class Examples:
             train.RateSweep: lambda: judged(np.geomspace(1e-4, 10, 300), np.linspace(2, 1, 300), 0.1),
             train.RunFolder: lambda: train.RunFolder(self.folder / "run", train.Config()),
             train.StepReport: lambda: train.StepReport(1, 10, 0, 0.5, 0.5, 100.0, 3.0),
+            train.StepAgain: lambda: train.StepAgain(
+                3, 1, 3, 0.5, 0.01, (PullingImage(7, "cat", 2.5),) * 50, "mnist train", ""
+            ),
             train.Suspects: lambda: train.Suspects((Suspect(7, "7", 0, 1, "cat", "dog", 0.9, 2.5, 3.5),) * 50, 60_000, "loss"),
             train.TrainedModel: self.trained,
             train.Trainer: self.trainer,
@@ -294,7 +298,7 @@ def test_what_a_public_class_shows(kind: type, examples: Examples) -> None:
 
 def test_what_people_print_are_tables() -> None:
     tables = (ArenaPlan, Limits, PassReports, ProgramProfile, Summary, Gradcheck)
-    tables += (lens.Audit, train.Evaluation, train.Health, train.RateSweep, train.Suspects)
+    tables += (lens.Audit, train.Evaluation, train.Health, train.RateSweep, train.StepAgain, train.Suspects)
     assert all(issubclass(one, Table) for one in tables)
 
 

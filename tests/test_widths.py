@@ -77,6 +77,7 @@ ERRORS = [
     ["lr", "nowhere"],
     ["compare", "run"],
     ["health", "other"],
+    ["health", "run", "--step", "1"],
     ["evaluate", "nowhere"],
     ["predict", "run", "nothing.png"],
     ["summary", "lenett"],

@@ -11,6 +11,7 @@ from chainrule.train.diagnosis.health import Health, health
 from chainrule.train.diagnosis.linting import lint
 from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms, per_sample_measure
 from chainrule.train.diagnosis.result_faults import outcome
+from chainrule.train.diagnosis.step_again import StepAgain, step_again
 from chainrule.train.diagnosis.suspects import Suspects, find_suspects
 from chainrule.train.diagnosis.untraining import untrained
 from chainrule.train.evaluation import Evaluation, evaluate, judge
@@ -38,6 +39,7 @@ __all__ = [
     "Prediction",
     "RateSweep",
     "RunFolder",
+    "StepAgain",
     "StepReport",
     "Stopped",
     "Suspects",
@@ -65,5 +67,6 @@ __all__ = [
     "per_sample_gradient_norms",
     "per_sample_measure",
     "shipped_model",
+    "step_again",
     "untrained",
 ]

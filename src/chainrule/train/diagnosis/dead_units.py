@@ -202,7 +202,8 @@ def _causes(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) 
     first, last, together = _most_together(steps, max(4.0, _TOGETHER * (steps_per_epoch(record) or 0)))
     if together >= max(_LEAST_TOGETHER, died / 2):
         when = f"step {first}" if first == last else f"steps {first} to {last}"
-        yield f"{together:,} died together, after {when}, as by one large update{_nearest_update(record, one, first, last)}"
+        update = _nearest_update(record, one, first, last)
+        yield f"{together:,} died together, after {when}, as by one large update{update}: --step={first} names its images"
         return
     yield f"{'one' if died == 1 else f'{died:,}'} died after {_range(steps)}"
     now, at_first = one.bias[one.died], one.bias_before[one.died]

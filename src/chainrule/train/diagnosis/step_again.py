@@ -1,0 +1,187 @@
+"""A step of a finished or running training, taken again: how far it went, and which images of its batch pulled most.
+
+A training is a function of its options, bit for bit. So the steps up to the one that is asked for are taken again from the
+beginning, in memory, without a file of the run being touched; where the run recorded its losses, they are held against these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.arguments import explained, whole_number
+from chainrule.display import displayed
+from chainrule.errors import UserError
+from chainrule.graph.tables import Contents, Table
+from chainrule.tensor.random import default_generator
+from chainrule.train.config import MOST_COUNTED
+from chainrule.train.diagnosis.health_record import read_health
+from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms
+from chainrule.train.diagnosis.recorder import norm
+from chainrule.train.opening import open_datasets
+from chainrule.train.run_folder import RunFolder
+from chainrule.train.trainer import Trainer
+
+_SHOWN = 10
+_MUCH = 3.0
+"""Times the median gradient of a batch from which on an image stands out."""
+
+
+@dataclass(frozen=True)
+class PullingImage:
+    """An image of a batch: its ``number`` in the training images, its class, and the ``gradient`` of its loss alone, the norm
+    over all parameters; None where that is not known."""
+
+    number: int
+    true_class: str
+    gradient: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class StepAgain(Table):
+    """A step that was taken again.
+
+    Attributes:
+        step: which, counted from 1; ``epoch`` and ``batch``, counted from 1, are where it lies.
+        loss: that of the batch, before the step.
+        update: the norm of what the step added to all weights, divided by theirs.
+        images: those of the batch, the largest gradient first.
+        data: the name of the training images.
+        unknown: why the gradients of single images are not known; empty if they are.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    loss: float
+    update: float
+    images: tuple[PullingImage, ...]
+    data: str
+    unknown: str
+
+    def sentence(self) -> str:
+        """What the step did, and which images stand out."""
+        begin = (
+            f"step {self.step}, batch {self.batch} of epoch {self.epoch}: loss {self.loss:.4g} before it, and an update of "
+            f"{self.update:.2g} times the weights"
+        )
+        known = [one.gradient for one in self.images if one.gradient is not None]
+        if not known:
+            return f"{begin}; {self.unknown}"
+        usual = float(np.median(known))
+        out = [one for one in self.images if one.gradient is not None and one.gradient > _MUCH * usual]
+        if not out:
+            return f"{begin}; no image stands out: the largest gradient is {known[0] / max(usual, 1e-300):.1f} times the median"
+        named = ", ".join(str(one.number) for one in out[:5]) + (f" and {len(out) - 5} more" if len(out) > 5 else "")
+        which = "image" if len(out) == 1 else "images"
+        return f"{begin}; {which} {named} pulled more than {_MUCH:.0f} times as hard as the median of {usual:.3g}"
+
+    def contents(self) -> Contents:
+        """A row for each image, with its share of the sum of all norms."""
+        total = sum(one.gradient or 0.0 for one in self.images) or 1.0
+        rows = [
+            (
+                str(one.number),
+                displayed(one.true_class),
+                "" if one.gradient is None else f"{one.gradient:.3g}",
+                "" if one.gradient is None else f"{100 * one.gradient / total:.1f}%",
+            )
+            for one in self.images[:_SHOWN]
+        ]
+        title = f"Images in step {self.step}, the largest gradients first"
+        notes = [
+            f"image: its number, counted from 0, in {displayed(self.data)}",
+            "gradient: of the image alone, over all parameters, with the weights before the step, in evaluation form",
+        ]
+        if len(self.images) > _SHOWN:
+            notes.append(f"{len(self.images) - _SHOWN} more images are in the batch")
+        return Contents(title, ("image>", "class", "gradient>", "share>"), rows, notes)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+@explained
+def step_again(
+    run: RunFolder | str | os.PathLike[str], step: int, on_step: Callable[[int, int], None] | None = None
+) -> StepAgain:
+    """Take the steps of a run up to ``step``, counted from 1, again, and look at that one. Nothing of the run is changed.
+
+    ``on_step`` is told how many of them are done, and of how many.
+
+    Raises:
+        UserError: it is no run, it has no such step, its data are not there or others, or the steps come out differently.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    step = whole_number("step", step, 1, MOST_COUNTED)
+    config = dataclasses.replace(folder.config, health=False, on_nan="stop")
+    opened = open_datasets(config)
+    losses = _recorded(folder)
+    before = default_generator.state.numpy()
+    try:
+        nowhere = RunFolder(folder.path / "nothing is written here", dataclasses.replace(opened.config, health=False))
+        trainer = Trainer(nowhere, training=opened.training, test=opened.test)
+        if step > trainer.steps:
+            raise UserError(f"step {step} is not in {displayed(folder.path)}, which has {trainer.steps:,} steps")
+        while True:
+            for images, labels in trainer.loader:
+                now = trainer.progress.step + 1
+                if now == step:
+                    return _looked_at(trainer, images, labels, losses.get(now))
+                loss = trainer.step(images, labels)
+                _same(folder.path, now, loss, losses)
+                if on_step is not None:
+                    on_step(now, step)
+                if now % len(trainer.loader) == 0:
+                    break
+    finally:
+        default_generator.state.assign(before)
+
+
+def _recorded(folder: RunFolder) -> dict[int, float]:
+    """The losses of the steps that the run sampled."""
+    if not folder.health.exists():
+        return {}
+    flow = read_health(folder.health).flow
+    return dict(zip(flow.steps.tolist(), flow.losses.tolist(), strict=True))
+
+
+def _same(path: Path, step: int, loss: float, recorded: dict[int, float]) -> None:
+    if step in recorded and loss != recorded[step]:
+        raise UserError(
+            f"the steps of {displayed(path)} come out differently here: the loss of step {step} was {recorded[step]!r} then "
+            f"and is {loss!r} now: the data, the code of the network or the kind of processor are others"
+        )
+
+
+def _looked_at(trainer: Trainer, images: Any, labels: Any, recorded: float | None) -> StepAgain:
+    epoch, batch = divmod(trainer.progress.step, len(trainer.loader))
+    numbers, unknown = trainer.loader.numbers(epoch, batch), ""
+    gradients: list[float | None]
+    try:
+        measured = per_sample_gradient_norms(trainer.model, (images.astype(trainer.config.dtype, copy=False), labels))
+        gradients = [float(value) for value in measured]
+    except UserError as error:
+        unknown, gradients = str(error), [None] * len(labels)
+    weights = {name: np.array(one.numpy()) for name, one in trainer.model.named_parameters() if one.requires_grad}
+    loss = trainer.step(images, labels)
+    if recorded is not None:
+        _same(trainer.folder.path.parent, trainer.progress.step, loss, {trainer.progress.step: recorded})
+    changed = [norm(one.numpy(), weights[name]) for name, one in trainer.model.named_parameters() if name in weights]
+    size = np.linalg.norm([norm(value) for value in weights.values()])
+    rows = [
+        PullingImage(int(number), str(trainer.classes[int(label)]), gradient)
+        for number, label, gradient in zip(numbers, labels, gradients, strict=True)
+    ]
+    rows.sort(key=lambda row: -np.inf if row.gradient is None else -row.gradient)
+    update = float(np.linalg.norm(changed) / size) if size else float("nan")
+    return StepAgain(
+        trainer.progress.step, epoch + 1, batch + 1, float(loss), update, tuple(rows), trainer.loader.dataset.name, unknown
+    )
