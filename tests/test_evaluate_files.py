@@ -277,19 +277,3 @@ def test_of_many_images_the_worst_are_shown() -> None:
     assert len(worst) == MOST_SHOWN
     assert found.answers is not None
     assert [one.name for one in worst[:2]] == [f"{place}.png" for place in np.argsort(-found.answers.losses)[:2]]
-
-
-def test_where_the_data_of_a_run_are_is_asked_for_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path stays as it was typed: from elsewhere it names nothing, and the message says what to do."""
-    image_folder(tmp_path / "here" / "photos")
-    (tmp_path / "there").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    done("train", "--model", "mlp", "--data", "photos", "--epochs", 1, "--out", "run")
-    here = done("evaluate", "run")
-    monkeypatch.chdir(tmp_path / "there")
-    run = Path("..") / "here" / "run"
-    gone = f"{run} was trained on photos, which does not exist in {tmp_path / 'there'}: "
-    elsewhere = ", or work in the folder in which it was trained"
-    assert refused("evaluate", run) == f"{gone}give --data, where its images are now{elsewhere}"
-    assert refused("train", "--resume", run) == f"{gone}put it there again{elsewhere}"
-    assert done("evaluate", run, "--data", Path("..") / "here" / "photos").split("\n\n")[0] == here.split("\n\n")[0]

@@ -291,9 +291,21 @@ def test_a_crash_at_any_write_changes_nothing(noisy: Any, tmp_path: Path) -> Non
 # ---- checkpoints that do not fit
 
 
+WEIGHTS = {
+    "model": "mlp",
+    "model_digest": "",
+    "image_shape": [1, 4, 4],
+    "classes": ["cat", "dog"],
+    "mean": [0.5],
+    "std": [0.2],
+    "dtype": "float32",
+}
+RUN: dict[str, dict[str, Any]] = {"options": {}, "data": {}, "weights": WEIGHTS}
+
+
 def saved(path: Path, model: nn.Module, optimizer: optim.Optimizer, **run: dict[str, Any]) -> None:
     progress = Progress(step=3, cursor={"seed": 0, "epoch": 0, "batch": 3}, row=Sums(1.0, 2, 3))
-    save_checkpoint(path, model, optimizer, progress, {"options": {}, "data": {}, **run})
+    save_checkpoint(path, model, optimizer, progress, {**RUN, **run})
 
 
 def state(model: nn.Module, optimizer: optim.Optimizer) -> list[Any]:
@@ -318,7 +330,7 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     before = state(*first)
     assert state(*second) != before
     manual_seed(6)
-    progress = load_checkpoint(tmp_path / "c", *second, {"options": {}, "data": {}})
+    progress = load_checkpoint(tmp_path / "c", *second, RUN)
     assert state(*second) == before
     assert progress == Progress(step=3, cursor={"seed": 0, "epoch": 0, "batch": 3}, row=Sums(1.0, 2, 3))
 
@@ -343,7 +355,7 @@ def test_a_checkpoint_of_something_else_changes_nothing(make: Any, text: str, tm
     mine = linear(momentum=0.9)
     before = state(*mine)
     with pytest.raises(UserError) as error:
-        load_checkpoint(tmp_path / "c", *mine, {"options": {}, "data": {}})
+        load_checkpoint(tmp_path / "c", *mine, RUN)
     assert str(error.value).startswith(f"{tmp_path / 'c'}{text}")
     assert state(*mine) == before
 
@@ -374,7 +386,7 @@ def test_a_checkpoint_of_another_run_changes_nothing(then: Any, now: Any, text: 
     mine = linear()
     before = state(*mine)
     with pytest.raises(UserError) as error:
-        load_checkpoint(tmp_path / "c", *mine, {"options": {}, "data": {}, **now})
+        load_checkpoint(tmp_path / "c", *mine, {**RUN, **now})
     assert str(error.value) == text.format(tmp_path / "c")
     assert state(*mine) == before
 
@@ -404,7 +416,7 @@ def test_a_checkpoint_that_lacks_something(broken: str, tmp_path: Path) -> None:
     save_safetensors(path, arrays, {} if new is None else {"chainrule": json.dumps(new)})
     before = state(*mine)
     with pytest.raises(UserError, match=text) as error:
-        load_checkpoint(path, *mine, {"options": {}, "data": {}})
+        load_checkpoint(path, *mine, RUN)
     assert str(error.value).removeprefix("checkpoint ").startswith(str(path))
     assert state(*mine) == before
 
