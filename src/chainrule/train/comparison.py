@@ -19,6 +19,7 @@ from chainrule.errors import InternalError, UserError
 from chainrule.graph.tables import Contents, Table
 from chainrule.train.chance import mcnemar, newcombe_interval
 from chainrule.train.config import Config
+from chainrule.train.diagnosis.health_difference import HealthDifference, health_difference
 from chainrule.train.evaluation import wilson_interval
 from chainrule.train.run_record import RunRecord, read_run
 
@@ -60,12 +61,14 @@ class Comparison(Table):
         runs: what the files of each run say.
         options: for each option in which they differ, its values, run by run.
         differences: of each run that was tested on the images of the first one, from that.
+        health: of each run but the first one, where its recording parts from that of the first.
         notes: what is missing or damaged, and what cannot be compared therefore.
     """
 
     runs: Sequence[RunRecord]
     options: dict[str, list[str]]
     differences: Sequence[Difference]
+    health: Sequence[HealthDifference] = field(default=())
     notes: Sequence[str] = field(default=())
 
     def contents(self) -> Contents:
@@ -91,8 +94,10 @@ class Comparison(Table):
         return Contents("What differs in the options", ("option", *names), rows)
 
     def sentences(self) -> list[str]:
-        """What can be said of the differences."""
-        return [self._sentence(one) for one in self.differences]
+        """What can be said of the differences: of the accuracies, and then of the health."""
+        names = [displayed(run.name) for run in self.runs]
+        health = [f"health of {names[one.run]} against {names[one.base]}: {one.sentence()}" for one in self.health]
+        return [*(self._sentence(one) for one in self.differences), *health]
 
     def _sentence(self, one: Difference) -> str:
         run, base = (displayed(self.runs[place].name) for place in (one.run, one.base))
@@ -128,6 +133,16 @@ class Comparison(Table):
                     "since_epoch": one.since,
                 }
                 for one in self.differences
+            ],
+            "health": [
+                {
+                    "run": self.runs[one.run].name,
+                    "base": self.runs[one.base].name,
+                    "samples": one.samples,
+                    "missing": one.missing,
+                    "partings": [dataclasses.asdict(parting) for parting in one.partings],
+                }
+                for one in self.health
             ],
             "notes": list(self.notes),
         }
@@ -170,7 +185,8 @@ def compare(runs: Sequence[str | os.PathLike[str]]) -> Comparison:
             notes.append(f"the accuracies of {displayed(records[0].name)} and {displayed(records[place].name)} {why}")
         else:
             differences.append(_difference(records, place))
-    return Comparison(records, _options(records), differences, notes)
+    health = [health_difference(place, records[0].health, one.health) for place, one in enumerate(records) if place]
+    return Comparison(records, _options(records), differences, health, notes)
 
 
 def _options(records: Sequence[RunRecord]) -> dict[str, list[str]]:

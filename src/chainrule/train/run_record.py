@@ -16,6 +16,7 @@ from chainrule.errors import UserError
 from chainrule.formats.schema import Field, different, number, several, text, validated, whole
 from chainrule.train.checkpoint import checkpoint_data
 from chainrule.train.config import Config
+from chainrule.train.diagnosis.health_record import HealthRecord, read_health
 from chainrule.train.evaluation_files import ANSWERS, KeptAnswers, kept_answers
 from chainrule.train.run_folder import RunFolder
 
@@ -46,6 +47,7 @@ class RunRecord:
         labels_checksum: that of the labels of the test images, or how many images each class has; empty where unknown.
         answers: what each test image was taken for, if `chainrule evaluate` kept that for the weights of now.
         finished: whether the training came to its end.
+        health: the recording of its health; None where there is none.
         notes: what is missing or damaged.
     """
 
@@ -62,6 +64,7 @@ class RunRecord:
     labels_checksum: str
     answers: KeptAnswers | None
     finished: bool
+    health: HealthRecord | None = field(default=None, repr=False)
     notes: Sequence[str] = field(default=())
 
     @property
@@ -126,8 +129,17 @@ def read_run(path: Path) -> RunRecord:
         labels_checksum="" if checksum is None else str(checksum),
         answers=_answers(folder, confusion, notes),
         finished=result is not None,
+        health=_health(folder, notes),
         notes=notes,
     )
+
+
+def _health(folder: RunFolder, notes: list[str]) -> HealthRecord | None:
+    try:
+        return read_health(folder.health) if folder.health.exists() else None
+    except UserError as error:
+        notes.append(f"its health is not compared: {error}")
+        return None
 
 
 def _rows(folder: RunFolder, notes: list[str]) -> list[dict[str, Any]]:

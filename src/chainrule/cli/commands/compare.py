@@ -51,8 +51,8 @@ def compare(
         say("The options are the same.")
     typer.echo()
     show_table(found.contents())
+    say("\n" + "\n".join(found.sentences()))
     if found.differences:
-        say("\n" + "\n".join(found.sentences()))
         say("\nchance is that of which images are tested on; other seeds give other weights, too")
     if any(one.p is None for one in found.differences):
         say("evaluate each run with `chainrule evaluate`, and they are compared image by image, which sees smaller differences")
