@@ -22,7 +22,7 @@ from chainrule.train.diagnosis.health_record import HealthFile, RecordedParamete
 from chainrule.train.pictures.drawing import Box, Words
 from chainrule.train.pictures.health_picture import AROUND_USUAL, SHARES, VIRIDIS, health_picture
 from recordings import LAYERS, Recording, failing, plan
-from running import done, refused
+from running import done, idx_folder, noted, refused
 
 
 def of(path: Path, **changed: Any) -> Health:
@@ -388,14 +388,14 @@ def test_silences_are_known_times(tmp_path: Path) -> None:
         3: lambda step: min(step, 900),
     }
     record = read_health(Recording(alive=alive).write(tmp_path / "health.bin"))
-    assert silences(record) == [(0, 200, 750), (1, 0, 1000), (2, 800, 1000)]
+    assert silences(record).tolist() == [[0, 200, 750], [1, 0, 1000], [2, 800, 1000]]
 
 
 def test_before_the_first_epoch_is_over_nothing_is_known_of_units(tmp_path: Path) -> None:
     found = of(tmp_path, until=200, alive={0: lambda step: 0})
     assert list(found.units) == []
     assert not found.findings
-    assert silences(found.record) == []
+    assert silences(found.record).shape == (0, 3)
     assert "Dead units" not in str(found)
 
 
@@ -578,6 +578,20 @@ def test_the_command_of_a_healthy_training_that_still_runs(finished: Path) -> No
     assert out.startswith(
         "16 samples up to step 275 of 1,000, one every 25 steps\n\nnothing stands out\n\nLayers at steps 1, 125 and 275"
     )
+
+
+def test_two_real_trainings(tmp_path: Path) -> None:
+    """The same network with a good learning rate, and with one that is far too large."""
+    idx_folder(tmp_path / "patterns", training=96)
+    options = ("--data", tmp_path / "patterns", "--model", "lenet", "--batch-size", 8, "--epochs", 4)
+    done("train", *options, "--lr", 0.02, "--out", tmp_path / "good")
+    noted("train", *options, "--lr", 10, "--out", tmp_path / "hot")
+    assert set(health(tmp_path / "good").findings.names) <= {"dead-units"}, "four patterns make few units live"
+    found = health(tmp_path / "hot")
+    assert {"large-updates", "dead-units"} <= set(found.findings.names)
+    assert found.findings[0].place.endswith(".weight")
+    assert "died together, after steps " in str(found)
+    done("health", tmp_path / "hot")
 
 
 def test_what_the_command_refuses(finished: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from chainrule.train import health
+
 
 def test_train_without_options_reaches_99_percent_of_the_test_images(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-m", "chainrule", "train"], cwd=tmp_path, capture_output=True, text=True)
@@ -23,3 +25,4 @@ def test_train_without_options_reaches_99_percent_of_the_test_images(tmp_path: P
     assert rows[-1]["step"] == 3 * 938  # all 60,000 images, 64 at a time
     assert "mnist train: 10 classes, 60,000 training and 10,000 test images, grey, 28 x 28\n" in ran.stdout
     assert f"{round(10_000 * result['accuracy']):,} of 10,000 test images right" in ran.stdout
+    assert health(run).sentences() == ["nothing stands out"]

@@ -10,6 +10,7 @@ that is over: it is *silent* from half an epoch on.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 
 from chainrule.display import displayed
 from chainrule.train.diagnosis.findings import Finding
+from chainrule.train.diagnosis.flow_findings import number_text
 from chainrule.train.diagnosis.health_record import HealthRecord, RecordedUnits
 
 Array = np.ndarray[Any, Any]
@@ -128,19 +130,16 @@ def units_health(record: HealthRecord, labels: Sequence[str]) -> list[UnitsHealt
     return found
 
 
-def silences(record: HealthRecord) -> list[tuple[int, int, int]]:
-    """All times of at least half an epoch during which a unit is known not to have been above 0: the unit, its place among all
-    channels, the last step before and the last step of it."""
+def silences(record: HealthRecord) -> Array:
+    """All times of at least half an epoch during which a unit is known not to have been above 0, int64 (N,3): the place of the
+    unit among all channels, the last step before the time, and the last step of it."""
     census, epoch = record.census, steps_per_epoch(record)
-    if epoch is None:
-        return []
-    found = []
-    for unit, alive in enumerate(census.alive.T.tolist()):
-        for at, (step, last) in enumerate(zip(census.steps.tolist(), alive, strict=True)):
-            goes_on = at + 1 < len(alive) and alive[at + 1] == last
-            if not goes_on and step - last >= _SILENT * epoch:
-                found.append((unit, last, step))
-    return found
+    found = [np.zeros((0, 3), np.int64)]
+    for place, (step, alive) in enumerate(zip(census.steps, census.alive, strict=True)):
+        ends = np.ones(len(alive), bool) if place + 1 == len(census.steps) else census.alive[place + 1] != alive
+        units = np.flatnonzero(ends & (step - alive >= _SILENT * (epoch or math.inf)))
+        found.append(np.stack([units, alive[units], np.full(len(units), step)], 1))
+    return np.concatenate(found)
 
 
 # ---- in words
@@ -213,9 +212,9 @@ def _causes(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) 
         drifted = bias_before - bias > max(share * abs(bias_before), least) and bias < 0
         which = "its bias" if died == 1 else "the median of their biases"
         if drifted:
-            yield f"{which} drifted from {bias_before:.2g} to {bias:.2g}"
+            yield f"{which} drifted from {number_text(bias_before)} to {number_text(bias)}"
         else:
-            yield f"{which} went from {bias_before:.2g} to {bias:.2g}, which does not explain it"
+            yield f"{which} went from {number_text(bias_before)} to {number_text(bias)}, which does not explain it"
 
 
 def _many(number: int, others: int) -> str:
@@ -258,7 +257,7 @@ def _nearest_update(record: HealthRecord, one: UnitsHealth, first: int, last: in
     ratio = float(ratios[sample])
     verdict = "" if ratio >= _LARGE_UPDATE else "; a larger one may lie between samples"
     at = f"at step {steps[sample]}" if distance[sample] == 0 else f"at step {steps[sample]}, the nearest sample,"
-    return f" (that of {displayed(one.row.weight)} {at} was {ratio:.2g} times its norm{verdict})"
+    return f" (that of {displayed(one.row.weight)} {at} was {number_text(ratio)} times its norm{verdict})"
 
 
 def _remedy(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) -> str:

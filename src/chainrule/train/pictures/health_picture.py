@@ -259,7 +259,7 @@ def _draw_units(drawing: Drawing, top: float, health: Health, columns: _Columns)
     side = _draw_labels(drawing, top, labels, columns)
     steps = np.array(columns.last_steps)
     off = np.zeros((health.record.plan.channels, len(steps)), bool)
-    for unit, last, end in silences(health.record):
+    for unit, last, end in silences(health.record).tolist():
         off[unit] |= (steps > last) & (steps <= end)
     begins = np.cumsum([0, *(row.channels for row in health.record.plan.units)])
     known = steps <= health.record.census.steps[-1]
