@@ -518,6 +518,7 @@ def test_many_samples_and_layers_are_drawn_as_far_as_there_is_room(tmp_path: Pat
     words = [one.text for one in drawing.shapes if isinstance(one, Words)]
     assert any("a column shows the largest of up to 3" in one for one in words)
     assert any("(60 of 120 layers)" in one for one in words)
+    assert {"block0.conv (conv2d)", "block59.conv (conv2d)"} <= set(words), "the first and the last row have their names"
     assert len(drawing.svg()) < 1_000_000
     usual = Recording(plan=plan(steps=10_000, layers=rows)).write(tmp_path / "usual.bin")
     assert health_picture(judged("run", read_health(usual))).svg() != drawing.svg(), "a single sample is seen"

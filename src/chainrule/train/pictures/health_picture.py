@@ -142,9 +142,9 @@ def health_picture(health: Health) -> Drawing:
     kept = _kept(range(len(labels)), _with_weights(health))
     what = f"gradient: its L2 norm at the outputs of each layer, the input on top{_of(kept, labels, 'layers')}"
     top = _draw_map(drawing, top, what, [labels[i] for i in kept], gradients[:, kept], columns, _scale_of(gradients[:, kept]))
-    sizes = [row.size for row in record.plan.parameters]
-    weights = [i for i, row in enumerate(record.plan.parameters) if row.name.rpartition(".")[2] != "bias"]
-    kept = _kept(weights, sorted(weights, key=lambda i: -sizes[i])[:_MOST_ROWS])
+    named = [row.name.rpartition(".") for row in record.plan.parameters]
+    weights = [i for i, (_, _, name) in enumerate(named) if name != "bias"]
+    kept = _kept(weights, [i for i in weights if named[i][0] not in _normalisations(health)])
     if kept:
         labels = [displayed(record.plan.parameters[i].name) for i in kept]
         what = f"update/weight: norm of an update divided by that of the weights{_of(kept, weights, 'parameters')}"
@@ -195,9 +195,14 @@ def _of(kept: Sequence[int], rows: Sequence[Any], what: str) -> str:
     return f" ({len(kept)} of {len(rows)} {what})" if len(kept) < len(rows) else ""
 
 
+def _normalisations(health: Health) -> set[str]:
+    """The paths of layers that normalise, whose weights only scale."""
+    return {row.path for row in health.record.plan.layers if "norm" in row.operation.lower()}
+
+
 def _with_weights(health: Health) -> list[int]:
-    """The layers that have weights; all, if there are none."""
-    owners = {row.name.rpartition(".")[0] for row in health.record.plan.parameters}
+    """The layers that have weights, but for normalisations; all, if there are none."""
+    owners = {row.name.rpartition(".")[0] for row in health.record.plan.parameters} - _normalisations(health)
     found = [i for i, row in enumerate(health.record.plan.layers) if row.path in owners]
     return found or list(range(len(health.record.plan.layers)))
 
@@ -280,7 +285,8 @@ def _draw_labels(drawing: Drawing, top: float, labels: Sequence[str], columns: _
     drawing.shapes.append(Box(_LEFT - 1, top - 1, columns.pixels + 2, side * len(labels) + 2, PAPER, LINE))
     letters = min(_LETTERS, max(8.5, side - 1.0))
     every = math.ceil((letters + 1) / side)
-    for row in range(0, len(labels), every):
+    last = len(labels) - 1
+    for row in [*(row for row in range(0, last, every) if row + every <= last), *([last] if labels else [])]:
         words = fitting(labels[row], letters, _LEFT - 24)
         drawing.shapes.append(Words(_LEFT - 8, top + (row + 0.5) * side, words, letters, "end", INK))
     return side
