@@ -8,6 +8,7 @@ import math
 import re
 import string
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import numpy as np
 import pytest
@@ -613,3 +614,88 @@ _smooth = st.recursive(
 def test_gradients_of_any_expression_are_right(text: str, point: tuple[float, float, float]) -> None:
     arrays = [np.array(number) for number in point]
     assert cr.gradcheck(lambda *values: parse_expression(text, dict(zip("abc", values, strict=True))), *arrays)
+
+
+# ---- by layer
+
+
+class _Shared(nn.Module):
+    """Blocks with a layer that is called twice, enough of them for more than 60 nodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_Block() for _ in range(3)))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.blocks(x).mean((2, 3)))
+
+
+class _Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x: Any) -> Any:
+        return self.relu(self.norm(self.conv(self.relu(x))) + x)
+
+
+def shared() -> tuple[nn.Module, Explanation]:
+    cr.manual_seed(1)
+    model = _Shared().train()
+    images = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
+    return model, explain(nn.functional.cross_entropy(model(images), np.array([0, 2])))
+
+
+def test_many_nodes_print_by_layer_and_few_node_by_node() -> None:
+    model, explanation = shared()
+    assert len(explanation.graph) > 60
+    text = str(explanation)
+    assert text == explanation.by_layer()
+    lines = text.splitlines()
+    assert lines[0].startswith(f"{len(explanation.rows)} nodes by layer: explanation.layer(NAME) unfolds a layer")
+    assert lines[1].split() == ["layer", "kind", "nodes", "shape", "|value|", "|upstream|", "|gradients|", "of", "parameters"]
+    (line,) = (line for line in lines if line.startswith("blocks.1.conv "))
+    weight, bias = (explanation[f"blocks.1.conv.{name}"].upstream for name in ("weight", "bias"))
+    row = explanation.layer("blocks.1.conv").leaving[0]
+    assert line.split()[1:4] == ["Conv2d", "5", "2x4x5x5"]
+    sizes = [float(np.abs(array).mean()) for array in (row.value, row.upstream, weight, bias) if array is not None]
+    assert [float(word.strip(",")) for word in line.split()[4:] if word[0].isdigit()] == pytest.approx(
+        sizes, rel=6e-3, abs=1e-12
+    )
+    assert "blocks.1.relu #1" in text
+    assert "blocks.1.relu #2" in text
+    few = explain((cr.tensor([1.0, 2.0], requires_grad=True) * 3).sum())
+    assert str(few) == few.table()
+    assert "e " in few.by_layer()
+    assert model is not None
+
+
+def test_each_node_is_in_one_layer_and_a_layer_unfolds() -> None:
+    _, explanation = shared()
+    rows = [row for layer in explanation.layers for row in layer.rows]
+    assert sorted(row.index for row in rows) == [row.index for row in explanation.rows]
+    assert all(layer.leaving for layer in explanation.layers)
+    part = explanation.layer("blocks.1")
+    inside = [layer for layer in explanation.layers if layer.path.split(" ")[0].startswith("blocks.1.")]
+    assert len(inside) == 4
+    assert {row.name for layer in inside for row in layer.rows} <= {row.name for row in explanation.layer("blocks").rows}
+    assert part.rows
+    norm = explanation.layer("blocks.2.norm")
+    assert str(norm).splitlines()[0].split()[:2] == ["node", "formula"]
+    assert "blocks.2.norm.weight" in str(norm)
+    assert all(len(line) <= 60 for line in norm.table(60).splitlines())
+    assert repr(norm) == f"<LayerRows blocks.2.norm: {len(norm.rows)} nodes>"
+    assert all(len(line) <= 70 for line in explanation.by_layer(70).splitlines())
+
+
+def test_a_layer_that_is_not_there_is_named_with_those_that_are_near() -> None:
+    _, explanation = shared()
+    with pytest.raises(UserError, match=r"unknown layer 'blocks\.1\.con': did you mean 'blocks\.1\.conv'\? Known: "):
+        explanation.layer("blocks.1.con")
+
+
+def test_what_is_not_finite_is_counted_by_layer() -> None:
+    w = cr.tensor([1.0, 0.0, -1.0], requires_grad=True)
+    line = next(line for line in explain(cr.log(w).sum()).by_layer().splitlines() if line.startswith("h1"))
+    assert "2 not finite" in line

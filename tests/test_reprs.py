@@ -199,6 +199,7 @@ class Examples:
             lens.AuditRow: lambda: self.audited().worst,
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
+            lens.LayerRows: lambda: self.explanation().layers[0],
             formats.Converted: lambda: formats.Converted(Path("a.safetensors"), 2, 10, ("float32",)),
             formats.WeightFile: self.weights,
             models.Entry: lambda: models.MODELS["lenet"],

@@ -8,6 +8,7 @@ from chainrule.arguments import explained
 from chainrule.lens.audit import Audit, AuditRow
 from chainrule.lens.explain import Explanation, explain
 from chainrule.lens.expression import parse_expression, parse_values
+from chainrule.lens.layers import LayerRows
 from chainrule.lens.rows import Edge, Row, Step, Summand
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AuditRow",
     "Edge",
     "Explanation",
+    "LayerRows",
     "Row",
     "Step",
     "Summand",

@@ -16,6 +16,7 @@ from chainrule.graph.dtypes import is_float
 from chainrule.graph.show import Detail, svg
 from chainrule.lens import numbers, rendering
 from chainrule.lens.describe import in_sum, on_edge, row_to_json, slope
+from chainrule.lens.layers import LayerRows, contents, folded, layer_of
 from chainrule.lens.naming import formula, is_number, local_formula, names
 from chainrule.lens.remarks import remarks
 from chainrule.lens.rows import Edge, Row, Step, Summand
@@ -23,7 +24,7 @@ from chainrule.ops import Primitive, history, is_tracing, why_no_value
 from chainrule.tensor import Tensor
 from chainrule.tensor.backward import refuse_compiled
 
-MOST_BOXES = 60  # a drawing of more nodes shows layers instead
+MOST_NODES = 60  # of more, a drawing and the text show layers instead
 
 
 @explained
@@ -121,7 +122,8 @@ class Explanation:
     """Every factor of the chain rule in one computation; prints as a table, draws as SVG, shows itself in a notebook.
 
     ``rows`` are the nodes in forward order, without constants that are only a number (they stand in the formulas).
-    ``explanation["h1"]`` is the row of one name.
+    ``explanation["h1"]`` is the row of one name. More than 60 nodes print by layer; ``explanation.layer("conv1")`` has the
+    nodes of one layer, and ``table()`` all of them.
     """
 
     def __init__(
@@ -222,8 +224,25 @@ class Explanation:
         """The table as aligned text, and the notes. In fewer characters than it needs, a block of lines per node."""
         return rendering.text(self.rows, self._error_name, self.notes, width)
 
+    def by_layer(self, width: int | None = None) -> str:
+        """A line for each call of a layer: what leaves it, the gradient that arrives there, gradients of its parameters."""
+        return contents(self.layers, self.notes).text(width)
+
+    @property
+    def layers(self) -> list[LayerRows]:
+        """The calls of layers, and the nodes outside of them, in forward order, each with its rows."""
+        return folded(self.graph, self._row_of)
+
+    def layer(self, path: str) -> LayerRows:
+        """The nodes of one layer, such as "conv1", of one of its calls ("relu #2"), or of a part of the model ("layer1").
+
+        Raises:
+            UserError: there is no such layer.
+        """
+        return layer_of(self.layers, path)
+
     def __str__(self) -> str:
-        return self.table()
+        return self.table() if len(self.graph) <= MOST_NODES else self.by_layer()
 
     def __repr__(self) -> str:
         last = self.rows[-1]
@@ -238,7 +257,7 @@ class Explanation:
         ``detail`` is ``"node"`` or ``"module"`` (one box per layer); by default whichever is readable.
         """
         if detail is None:
-            detail = "node" if len(self.graph) <= MOST_BOXES else "module"
+            detail = "node" if len(self.graph) <= MOST_NODES else "module"
         edge_notes = self._edge_notes if detail == "node" else self._layer_edge_notes
         return svg(self.graph, detail=detail, notes=self._box_notes, edge_notes=edge_notes, title=title)
 
