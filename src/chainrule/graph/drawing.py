@@ -109,8 +109,19 @@ def _colours(dark: bool) -> str:
     return f"{rules}.chainrule .parameter>rect{{stroke:{ink}}}.chainrule .input>rect{{fill:{paper}}}"
 
 
-def document(graph: Graph, boxes: list[Box], arrows: list[Arrow], layout: Layout, direction: Direction, title: str) -> str:
-    """The SVG document: the title, boxes and arrows where ``layout`` puts them, and a legend of the roles that occur."""
+def document(
+    graph: Graph,
+    boxes: list[Box],
+    arrows: list[Arrow],
+    layout: Layout,
+    parts_of_routes: Sequence[Sequence[list[Point]]],
+    direction: Direction,
+    title: str,
+) -> str:
+    """The SVG document: the title, boxes and arrows where ``layout`` puts them, and a legend of the roles that occur.
+
+    ``parts_of_routes`` has the route of each arrow, in several parts where it goes on in another strip.
+    """
     above = MARGIN + (TITLE * LEADING + 12 if title else 0.0)
     title_line = shortened(title, max(60, int(layout.width / (TITLE * WIDE))))
     used = {role for box in boxes for role in box.roles}
@@ -125,7 +136,7 @@ def document(graph: Graph, boxes: list[Box], arrows: list[Arrow], layout: Layout
     if title:
         parts.append(_line(title_line, width / 2, MARGIN + TITLE, "title"))
     parts.append(f'<g transform="translate({_number((width - layout.width) / 2)} {_number(above)})">')
-    parts += [_draw_arrow(graph, arrow, route, direction) for arrow, route in zip(arrows, layout.routes, strict=True)]
+    parts += [_draw_arrow(graph, arrow, route, direction) for arrow, route in zip(arrows, parts_of_routes, strict=True)]
     parts += [_draw_box(graph, box, corner) for box, corner in zip(boxes, layout.corners, strict=True)]
     parts.append(f'</g><g transform="translate({_number((width - legend_width) / 2)} {_number(below)})">')
     return "\n".join([*parts, *legend, "</g></svg>", ""])
@@ -199,15 +210,15 @@ def _written(box: Box, x: float, y: float) -> Iterator[str]:
         yield _line(line, x + PADDING_ACROSS, top - 4, anchor="start")
 
 
-def _draw_arrow(graph: Graph, arrow: Arrow, route: list[Point], direction: Direction) -> str:
-    x, y = route[-1]
+def _draw_arrow(graph: Graph, arrow: Arrow, route: Sequence[list[Point]], direction: Direction) -> str:
+    x, y = route[-1][-1]
     right = direction == "right"
     came_from = " ".join(dict.fromkeys(str(graph.index[node.inputs[position]]) for node, position in arrow.takes))
     goes_to = " ".join(dict.fromkeys(str(graph.index[node]) for node, _ in arrow.takes))
     parts = [
         f'<g class="edge" data-from="{came_from}" data-to="{goes_to}">',
         f"<title>{escape(f'{came_from} → {goes_to}' + (chr(10) + arrow.label if arrow.label else ''))}</title>",
-        f'<path d="{_curve(route, right)}"/>',
+        f'<path d="{"".join(_curve(part, right) for part in route)}"/>',
         _tip(x, y, -8.0, right),
     ]
     if arrow.label:

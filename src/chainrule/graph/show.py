@@ -11,6 +11,7 @@ from chainrule.graph.drawing import document, label_room, measure
 from chainrule.graph.graph import Graph
 from chainrule.graph.groups import Group, module_groups
 from chainrule.graph.names import clean, display_width, name_of, source_line
+from chainrule.graph.strips import in_strips
 
 Detail = Literal["node", "module"]
 
@@ -54,6 +55,7 @@ def svg(
     notes: Notes | None = None,
     edge_notes: EdgeNotes | None = None,
     direction: Direction = "right",
+    most_width: float | None = None,
     title: str = "",
 ) -> str:
     """The graph as a drawing: an SVG document that needs no other file, for light and dark surroundings.
@@ -65,6 +67,8 @@ def svg(
     - ``edge_notes(node, position)``: the label of the edge from that input to the node, such as the downstream gradient,
       drawn with an arrow that points backwards; an empty string for none.
     - ``direction``: where the computation flows, ``"right"`` or ``"down"``.
+    - ``most_width``: a drawing that flows to the right and is wider than so many pixels is cut into strips, one below the
+      other; an edge that leaves a strip at the right goes on at the left of the next one, at the same height.
 
     A drawing of more than 2,000 boxes is refused with a UserError. In the document, each box carries the indices of its
     nodes as ``data-nodes``, each edge the indices of the nodes at its ends as ``data-from`` and ``data-to``.
@@ -81,5 +85,9 @@ def svg(
     arrows = make_arrows(groups, edge_notes, merge=detail == "module")
     measure(boxes, arrows, direction)
     edges = [Edge(arrow.source, arrow.target, label_room(arrow.label, direction)) for arrow in arrows]
-    layout = arrange([(box.width, box.height) for box in boxes], edges, direction)
-    return document(graph, boxes, arrows, layout, direction, clean(title))
+    sizes = [(box.width, box.height) for box in boxes]
+    layout = arrange(sizes, edges, direction)
+    parts = [[route] for route in layout.routes]
+    if most_width is not None and direction == "right":
+        layout, parts = in_strips(layout, sizes, most_width)
+    return document(graph, boxes, arrows, layout, parts, direction, clean(title))

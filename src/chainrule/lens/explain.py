@@ -25,6 +25,7 @@ from chainrule.tensor import Tensor
 from chainrule.tensor.backward import refuse_compiled
 
 MOST_NODES = 60  # of more, a drawing and the text show layers instead
+_MOST_WIDTH = 1600.0  # pixels of a drawing, which is wrapped if it would be wider
 
 
 @explained
@@ -259,7 +260,7 @@ class Explanation:
         if detail is None:
             detail = "node" if len(self.graph) <= MOST_NODES else "module"
         edge_notes = self._edge_notes if detail == "node" else self._layer_edge_notes
-        return svg(self.graph, detail=detail, notes=self._box_notes, edge_notes=edge_notes, title=title)
+        return svg(self.graph, detail=detail, notes=self._box_notes, edge_notes=edge_notes, most_width=_MOST_WIDTH, title=title)
 
     def _repr_svg_(self) -> str | None:
         try:
