@@ -151,3 +151,21 @@ def test_a_folder_that_is_called_as_a_data_set_is_not_taken_for_it(tmp_path: Pat
     idx_folder(tmp_path / "mnist")
     assert "4 classes, 48 training and 20 test images" in done("train", "--data", "./mnist", "--epochs", 1, "--out", "run")
     assert json.loads(done("evaluate", "run", "--json"))["images"] == 20
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "../none", "a/../none"])
+def test_paths_that_lead_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was typed is named: nobody's home folder is asked for, and nothing is resolved that is not there."""
+    monkeypatch.chdir(tmp_path)
+    assert refused("train", "--data", name) == (
+        f"{name} does not exist: expected a folder of images, IDX files or CIFAR-10's binary files"
+    )
+    assert refused("train", "--weights", name) == f"{name} does not exist: expected a safetensors file"
+    assert refused("train", "--model", f"{name}/nets.py:net") == (
+        f"model {name}/nets.py:net: there is no file {name}/nets.py: give FILE.py:FUNCTION"
+    )
+
+
+def test_paths_below_the_root_are_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert as_seen("/home/photos") == "/home/photos"

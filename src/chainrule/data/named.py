@@ -51,7 +51,7 @@ def load_dataset(
     images = folder_of_images(spec)
     if images is not None:
         return split_image_folder(images, split, size, mode)
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     _no_conversion(folder, size, mode)
     return _idx_folder(folder, split) if _holds_idx_files(set(os.listdir(folder))) else cifar10(folder, split)
 
@@ -64,7 +64,7 @@ def folder_of_images(spec: str | os.PathLike[str]) -> Path | None:
     """
     if isinstance(spec, str) and spec in KNOWN:
         return None
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     if not folder.exists() or spec == "":  # "" would be the current folder
         if isinstance(spec, str) and Path(spec).name == spec:
             error = unknown_value("data set", spec, KNOWN)

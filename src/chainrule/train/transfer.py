@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from chainrule.nn import Module
 
 def located(weights: str) -> str:
     """The absolute path of the file that ``weights`` names, or of the one in the folder that it names."""
-    return str(settled(WeightFile(Path(weights).expanduser()).path))
+    return str(settled(WeightFile(os.path.expanduser(weights)).path))
 
 
 def digest(weights: str) -> str:
