@@ -29,6 +29,7 @@ from chainrule.tensor import tensor
 from chainrule.tensor.random import default_generator
 from chainrule.train import Config, Evaluation, RunFolder, Trainer, opening, room, trainer
 from chainrule.train.augmentations import AUGMENTATIONS
+from chainrule.train.diagnosis.health_record import read_health
 from chainrule.train.optimization import SCHEDULES
 from running import COMMAND, ENVIRONMENT, TYPED, command, done, idx_folder, image_folder, noted, outcome, pictures, refused
 from systems import name_of_open_file, needs
@@ -1155,12 +1156,15 @@ EXECUTES = {"eval", "exec", "compile", "__import__", "importlib.import_module", 
 def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
     """It holds JSON, drawings and tensors, which are read by what reads nothing else; and the package never runs data."""
     kinds = {path.suffix for path in run.iterdir()}
-    assert kinds == {".json", ".jsonl", ".svg", ".safetensors"}
+    assert kinds == {".bin", ".json", ".jsonl", ".svg", ".safetensors"}
+    assert len(read_health(run / "health.bin").flow.steps), "numbers behind a line of JSON"
     for path in run.iterdir():
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".jsonl":
             assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
+        elif path.suffix == ".bin":
+            continue
         elif path.suffix == ".svg":
             drawing = path.read_text()
             assert ElementTree.fromstring(drawing).tag.endswith("svg")

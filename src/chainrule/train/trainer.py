@@ -92,7 +92,7 @@ class Trainer:
         self.steps = config.epochs * len(self.loader)
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = average_of(config, self.model)
-        self._recorder = Recorder(folder.health, self.model, config.epochs, len(self.loader), config.health)
+        self._recorder = Recorder(folder.health, self.model, config.epochs, len(self.loader), config.health, self._check_place)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema, self._recorder)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader, self.frozen)
         self.judge = judge(self.model, config.precision, config.flip_test)

@@ -10,6 +10,7 @@ copies of the weights before and after a sampled one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _BLOCK = 1 << 15  # numbers
 
 class Recorder:
     """Records the health of the training of ``model``, ``epochs`` of ``per_epoch`` steps, into a file at ``path``; nothing, if
-    it is not ``wanted``.
+    it is not ``wanted``. ``check_place`` is called before anything is written, and raises an error if it may not be.
 
     A step is ``begun``, ``taken`` in one part or several, and ``ended``. What the reference engine computes is not recorded.
 
@@ -49,9 +50,17 @@ class Recorder:
         dead: how many units were not above 0 in the whole of the last epoch, if they are many of a layer; otherwise 0.
     """
 
-    def __init__(self, path: Path, model: Module, epochs: int, per_epoch: int, wanted: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        model: Module,
+        epochs: int,
+        per_epoch: int,
+        wanted: bool = True,
+        check_place: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path, self.model, self.epochs, self.per_epoch = path, model, epochs, per_epoch
-        self._wanted = wanted
+        self._wanted, self._check_place = wanted, check_place
         self.every = sampling_interval(epochs * per_epoch)
         self.parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self.detail = 0
@@ -64,6 +73,7 @@ class Recorder:
         self._numbers: Array | None = None  # of the layers in this step, where it is sampled
         self._images = 0
         self._before: dict[str, Array] = {}
+        self._at_first: tuple[Array, Array] | None = None  # biases and norms of filters before the first step
         self._gradients: list[float] = []
 
     def __repr__(self) -> str:
@@ -99,11 +109,8 @@ class Recorder:
         sampled = is_sampled(step, self.every)
         self.detail = LAYERS if sampled else UNITS if self.channels else 0
         self._before = {name: one.numbers() for name, one in self.parameters.items()} if sampled else {}
-        if self._file is None:
-            assert self._plan is not None, "it is made when the step is traced"
-            self._file = HealthFile(self.path, self._plan)
-            self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
-            self._census(0, 0)
+        if self._file is None and self._at_first is None:
+            self._at_first = self._units()
 
     def taken(self, function: ObservedFunction, images: int) -> None:
         """A part of the step, of so many images, was computed by ``function``."""
@@ -130,11 +137,18 @@ class Recorder:
 
     def ended(self, step: int, loss: float) -> None:
         """Step ``step`` is done, with that loss."""
+        if self._at_first is not None and self._plan is not None:
+            self._check_place()
+            self._file = HealthFile(self.path, self._plan)
+            self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
+            self._census(0, 0, *self._at_first)
+            self._at_first = None
         if self._alive_now is not None:
             if self.alive is None:
                 self.alive = np.zeros(self.channels, np.int64)
             self.alive[self._alive_now] = step
         if self._numbers is not None and self._file is not None and self._observation is not None:
+            self._check_place()
             sizes = [row.size * self._images for row in self._observation.layers]
             squares, zeros, gradients = self._numbers.reshape(-1, 3).T
             weights = [norm(value) for value in self._before.values()]
@@ -159,20 +173,26 @@ class Recorder:
             layers = np.split(dead, np.cumsum([row.channels for row in self._plan.units])[:-1])
             self.dead = int(dead.sum()) if max(layer.mean() for layer in layers) >= WORTH_SAYING else 0
         if epoch % census_interval(self.epochs, self.channels) == 0 or epoch == self.epochs:
-            self._census(epoch, step)
+            self._check_place()
+            self._census(epoch, step, *self._units())
 
-    def _census(self, epoch: int, step: int) -> None:
-        if self._file is None or self._plan is None or not self.channels:
+    def _census(self, epoch: int, step: int, bias: Array, weight: Array) -> None:
+        if self._file is None or not self.channels:
             return
+        alive = np.zeros(self.channels, np.int64) if self.alive is None else self.alive
+        self._file.append_census(epoch, step, alive=alive, bias=bias, weight=weight)
+
+    def _units(self) -> tuple[Array, Array]:
+        """The bias of each unit, and the norm of its filter; NaN where there is none."""
         parameters = dict(self.model.named_parameters())
-        biases, weights = [], []
-        for row in self._plan.units:
+        biases: list[Array] = [np.empty(0, np.float32)]
+        weights: list[Array] = [np.empty(0, np.float32)]
+        for row in () if self._plan is None else self._plan.units:
             nothing = np.full(row.channels, np.nan, np.float32)
             biases.append(nothing if row.bias is None else parameters[row.bias].numbers())
             filters = None if row.weight is None else parameters[row.weight].numbers().reshape(row.channels, -1)
             weights.append(nothing if filters is None else np.sqrt((filters.astype(np.float64) ** 2).sum(1)))
-        alive = np.zeros(self.channels, np.int64) if self.alive is None else self.alive
-        self._file.append_census(epoch, step, alive=alive, bias=np.concatenate(biases), weight=np.concatenate(weights))
+        return np.concatenate(biases), np.concatenate(weights)
 
     # ---- with checkpoints
 
