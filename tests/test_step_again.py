@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chainrule.errors import UserError
+from chainrule.formats import load_safetensors
 from chainrule.train import Config, RunFolder, Trainer, open_datasets, step_again
 from chainrule.train.diagnosis.health_record import read_health
 from running import command, done, idx_folder, refused
@@ -116,5 +118,47 @@ def test_the_command(tmp_path: Path, data: Path) -> None:
     assert facts["step"] == 4
     assert len(facts["images"]) == 16
     assert not (tmp_path / "run" / "health").exists(), "nothing is drawn"
+    assert refused("health", tmp_path / "run", "--step", 4, "--out", "x").startswith("--out is where the picture goes")
     assert refused("health", tmp_path / "run", "--step", 99).endswith("which has 6 steps")
     assert command("health", tmp_path / "run", "--step", 0).status == 2
+
+
+def poisoned(folder: Path) -> Path:
+    """Images of which one is blank, and a network that stretches each to its range: that one becomes nan."""
+    data = idx_folder(folder / "patterns", training=40, test=20)
+    (images,) = (path for path in data.iterdir() if "train-images" in path.name)
+    content = bytearray(images.read_bytes())
+    content[16 + 7 * 144 : 16 + 8 * 144] = bytes(144)
+    images.write_bytes(bytes(content))
+    (folder / "net.py").write_text(
+        "from chainrule import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, classes, size):\n"
+        "        super().__init__()\n        self.fc = nn.Linear(size[0] * size[1], classes)\n\n"
+        "    def forward(self, x):\n        x = x.flatten(1)\n        low, high = x.min(1), x.max(1)\n"
+        "        return self.fc((x - low.reshape(-1, 1)) / (high - low).reshape(-1, 1))\n\n\n"
+        "def make_net(channels, classes, size):\n    return Net(classes, size)\n"
+    )
+    return data
+
+
+def test_steps_that_were_left_out_are_left_out_again_and_can_be_looked_at(tmp_path: Path) -> None:
+    data = poisoned(tmp_path)
+    made = trained(tmp_path / "run", data, model=f"{tmp_path / 'net.py'}:make_net", augment="none", on_nan="skip", epochs=3)
+    first, *others = made.progress.skipped
+    assert len(others) == 2, "once an epoch"
+    bad = step_again(tmp_path / "run", first)
+    assert (bad.images[0].number, bad.update) == (7, None)
+    assert np.isnan(bad.loss)
+    assert bad.sentence().endswith("loss nan before it, not taken, as it is not finite; the gradient of image 7 is not finite")
+    assert "  nan" in str(bad)
+    assert others[0] + 1 <= made.steps
+    later = step_again(tmp_path / "run", others[0] + 1)
+    assert later.update is not None
+    assert np.isfinite(later.loss)
+
+
+def test_the_step_at_which_a_training_ended_can_be_looked_at(tmp_path: Path) -> None:
+    data = poisoned(tmp_path)
+    with pytest.raises(UserError, match="the loss became nan at step"):
+        trained(tmp_path / "run", data, model=f"{tmp_path / 'net.py'}:make_net", augment="none")
+    step = json.loads(load_safetensors(tmp_path / "run/capsule.safetensors")[1]["chainrule"])["step"]
+    assert step_again(tmp_path / "run", step).images[0].number == 7

@@ -12,6 +12,7 @@ from chainrule.cli.app import app
 from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import say, say_whose_code
 from chainrule.display import displayed
+from chainrule.errors import UserError
 
 
 @app.command(
@@ -45,6 +46,8 @@ def health(
     from chainrule.train.pictures.health_picture import HEALTH_FOLDER, write_health
 
     if step is not None:
+        if out is not None:
+            raise UserError("--out is where the picture goes, and --step draws none: leave one of them out")
         _look_at_step(run, step, as_json)
         return
     target = out or run / "health"

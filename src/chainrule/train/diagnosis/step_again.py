@@ -7,8 +7,9 @@ beginning, in memory, without a file of the run being touched; where the run rec
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from chainrule.arguments import explained, whole_number
 from chainrule.display import displayed
 from chainrule.errors import UserError
+from chainrule.formats import load_safetensors
 from chainrule.graph.tables import Contents, Table
 from chainrule.tensor.random import default_generator
 from chainrule.train.config import MOST_COUNTED
@@ -25,10 +27,11 @@ from chainrule.train.diagnosis.health_record import read_health
 from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms
 from chainrule.train.diagnosis.recorder import norm
 from chainrule.train.opening import open_datasets
+from chainrule.train.recovery import NotFiniteError
 from chainrule.train.run_folder import RunFolder
 from chainrule.train.trainer import Trainer
 
-_SHOWN = 10
+_SHOWN, _NAMED = 10, 5
 _MUCH = 3.0
 """Times the median gradient of a batch from which on an image stands out."""
 
@@ -50,8 +53,9 @@ class StepAgain(Table):
     Attributes:
         step: which, counted from 1; ``epoch`` and ``batch``, counted from 1, are where it lies.
         loss: that of the batch, before the step.
-        update: the norm of what the step added to all weights, divided by theirs.
-        images: those of the batch, the largest gradient first.
+        update: the norm of what the step added to all weights, divided by theirs; None for a step that is not finite, which is
+            not taken.
+        images: those of the batch, first those whose gradient is not finite, then the largest gradient first.
         data: the name of the training images.
         unknown: why the gradients of single images are not known; empty if they are.
     """
@@ -60,31 +64,31 @@ class StepAgain(Table):
     epoch: int
     batch: int
     loss: float
-    update: float
+    update: float | None
     images: tuple[PullingImage, ...]
     data: str
     unknown: str
 
     def sentence(self) -> str:
         """What the step did, and which images stand out."""
-        begin = (
-            f"step {self.step}, batch {self.batch} of epoch {self.epoch}: loss {self.loss:.4g} before it, and an update of "
-            f"{self.update:.2g} times the weights"
-        )
+        did = "not taken, as it is not finite" if self.update is None else f"an update of {self.update:.2g} times the weights"
+        begin = f"step {self.step}, batch {self.batch} of epoch {self.epoch}: loss {self.loss:.4g} before it, {did}"
         known = [one.gradient for one in self.images if one.gradient is not None]
         if not known:
             return f"{begin}; {self.unknown}"
+        bad = [one for one in self.images if one.gradient is not None and not np.isfinite(one.gradient)]
+        if bad:
+            each = "the gradient of each image is" if len(bad) == len(self.images) else f"the {_gradients_of(bad)}"
+            return f"{begin}; {each} not finite"
         usual = float(np.median(known))
         out = [one for one in self.images if one.gradient is not None and one.gradient > _MUCH * usual]
         if not out:
             return f"{begin}; no image stands out: the largest gradient is {known[0] / max(usual, 1e-300):.1f} times the median"
-        named = ", ".join(str(one.number) for one in out[:5]) + (f" and {len(out) - 5} more" if len(out) > 5 else "")
-        which = "image" if len(out) == 1 else "images"
-        return f"{begin}; {which} {named} pulled more than {_MUCH:.0f} times as hard as the median of {usual:.3g}"
+        return f"{begin}; {_listed(out)} pulled more than {_MUCH:.0f} times as hard as the median of {usual:.3g}"
 
     def contents(self) -> Contents:
         """A row for each image, with its share of the sum of all norms."""
-        total = sum(one.gradient or 0.0 for one in self.images) or 1.0
+        total = sum(one.gradient or 0.0 for one in self.images) or 1.0  # nan where one of them is
         rows = [
             (
                 str(one.number),
@@ -108,6 +112,16 @@ class StepAgain(Table):
         return dataclasses.asdict(self)
 
 
+def _listed(images: Sequence[PullingImage]) -> str:
+    numbers = ", ".join(str(one.number) for one in images[:_NAMED])
+    more = f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
+    return f"{'image' if len(images) == 1 else 'images'} {numbers}{more}"
+
+
+def _gradients_of(images: Sequence[PullingImage]) -> str:
+    return f"gradient of {_listed(images)} is" if len(images) == 1 else f"gradients of {_listed(images)} are"
+
+
 @explained
 def step_again(
     run: RunFolder | str | os.PathLike[str], step: int, on_step: Callable[[int, int], None] | None = None
@@ -123,7 +137,7 @@ def step_again(
     step = whole_number("step", step, 1, MOST_COUNTED)
     config = dataclasses.replace(folder.config, health=False, on_nan="stop")
     opened = open_datasets(config)
-    losses = _recorded(folder)
+    losses, skipped = _recorded(folder), _skipped(folder)
     before = default_generator.state.numpy()
     try:
         nowhere = RunFolder(folder.path / "nothing is written here", dataclasses.replace(opened.config, health=False))
@@ -135,8 +149,10 @@ def step_again(
                 now = trainer.progress.step + 1
                 if now == step:
                     return _looked_at(trainer, images, labels, losses.get(now))
-                loss = trainer.step(images, labels)
-                _same(folder.path, now, loss, losses)
+                if now in skipped:
+                    trainer.leave_out()
+                else:
+                    _same(folder.path, now, trainer.step(images, labels), losses)
                 if on_step is not None:
                     on_step(now, step)
                 if now % len(trainer.loader) == 0:
@@ -151,6 +167,20 @@ def _recorded(folder: RunFolder) -> dict[int, float]:
         return {}
     flow = read_health(folder.health).flow
     return dict(zip(flow.steps.tolist(), flow.losses.tolist(), strict=True))
+
+
+def _skipped(folder: RunFolder) -> list[int]:
+    """The steps that the run left out, as they were not finite."""
+    try:
+        if folder.result.exists():
+            facts, name = json.loads(folder.result.read_text()), "skipped_steps"
+        elif folder.checkpoint.exists():
+            facts, name = json.loads(load_safetensors(folder.checkpoint)[1]["chainrule"]), "skipped"
+        else:
+            return []
+        return [int(step) for step in facts[name]]
+    except (ValueError, KeyError, TypeError, OSError):
+        return []
 
 
 def _same(path: Path, step: int, loss: float, recorded: dict[int, float]) -> None:
@@ -171,17 +201,20 @@ def _looked_at(trainer: Trainer, images: Any, labels: Any, recorded: float | Non
     except UserError as error:
         unknown, gradients = str(error), [None] * len(labels)
     weights = {name: np.array(one.numpy()) for name, one in trainer.model.named_parameters() if one.requires_grad}
-    loss = trainer.step(images, labels)
-    if recorded is not None:
-        _same(trainer.folder.path.parent, trainer.progress.step, loss, {trainer.progress.step: recorded})
+    progress = trainer.progress.step + 1
+    try:
+        loss, update = trainer.step(images, labels), 0.0
+    except NotFiniteError:
+        loss, update = float("nan"), None
+    if update is not None and recorded is not None:
+        _same(trainer.folder.path.parent, progress, loss, {progress: recorded})
     changed = [norm(one.numpy(), weights[name]) for name, one in trainer.model.named_parameters() if name in weights]
     size = np.linalg.norm([norm(value) for value in weights.values()])
     rows = [
         PullingImage(int(number), str(trainer.classes[int(label)]), gradient)
         for number, label, gradient in zip(numbers, labels, gradients, strict=True)
     ]
-    rows.sort(key=lambda row: -np.inf if row.gradient is None else -row.gradient)
-    update = float(np.linalg.norm(changed) / size) if size else float("nan")
-    return StepAgain(
-        trainer.progress.step, epoch + 1, batch + 1, float(loss), update, tuple(rows), trainer.loader.dataset.name, unknown
-    )
+    rows.sort(key=lambda row: -np.inf if row.gradient is None or not np.isfinite(row.gradient) else -row.gradient)
+    if update is not None:
+        update = float(np.linalg.norm(changed) / size) if size else float("nan")
+    return StepAgain(progress, epoch + 1, batch + 1, float(loss), update, tuple(rows), trainer.loader.dataset.name, unknown)
