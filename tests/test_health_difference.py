@@ -21,7 +21,7 @@ from chainrule.train.diagnosis.health_record import (
 )
 
 LAYERS = ("conv1", "relu1", "fc")
-PARAMETERS = ("conv1.weight", "fc.weight")
+PARAMETERS = ("conv1.weight", "fc.weight", "fc.bias")
 Change = Mapping[tuple[str, str], Callable[[int], float]]
 
 
@@ -88,8 +88,9 @@ def test_each_kind_is_named_the_earliest_first_and_the_row_that_differs_most(tmp
         {("gradients", "relu1"): lambda step: 1.9},
         {("gradients", "relu1"): lambda step: 50.0 if step == 75 else 1.0},
         {("gradients", "relu1"): lambda step: np.nan},
+        {("updates", "fc.bias"): lambda step: 50.0},
     ],
-    ids=["nothing", "less than twice", "a single sample", "no number"],
+    ids=["nothing", "less than twice", "a single sample", "no number", "a bias"],
 )
 def test_what_is_no_other_course(tmp_path: Path, change: Change) -> None:
     found = between(tmp_path, change)
@@ -111,7 +112,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     HealthFile(tmp_path / "empty", one.plan).rewind(0)
     other = Plan(one.plan.layers, one.plan.parameters, (), 7, 6)
     file = HealthFile(tmp_path / "other", other)
-    zeros = np.zeros(3, np.float32), np.zeros(2, np.float32)
+    zeros = np.zeros(3, np.float32), np.zeros(3, np.float32)
     file.append_sample(
         3, 1.0, activation=zeros[0], zeros=zeros[0], gradient=zeros[0], weight=zeros[1], parameter_gradient=zeros[1],
         update=zeros[1],

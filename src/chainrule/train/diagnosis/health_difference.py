@@ -91,7 +91,10 @@ def health_difference(place: int, base: HealthRecord | None, run: HealthRecord |
 
 
 def _kinds(base: HealthRecord, run: HealthRecord) -> Iterator[tuple[str, list[str], Array, Array]]:
-    """Each kind of numbers: the rows that both have, and the numbers (S,R) of the run and of the first one."""
+    """Each kind of numbers: the rows that both have, and the numbers (S,R) of the run and of the first one.
+
+    Without biases, which are few and small at first, so that their ratios differ by factors from seed to seed.
+    """
     layers = [layer_labels(one) for one in (run, base)]
     parameters = [[row.name for row in one.plan.parameters] for one in (run, base)]
     for kind, (ours, theirs), mine, other in (
@@ -99,7 +102,7 @@ def _kinds(base: HealthRecord, run: HealthRecord) -> Iterator[tuple[str, list[st
         ("activations", layers, run.flow.activation, base.flow.activation),
         ("gradients", layers, run.flow.gradient, base.flow.gradient),
     ):
-        names = [name for name in ours if name in set(theirs)]
+        names = [name for name in ours if name in set(theirs) and not name.endswith("bias")]
         yield kind, names, mine[:, [ours.index(name) for name in names]], other[:, [theirs.index(name) for name in names]]
 
 
