@@ -216,10 +216,13 @@ def test_the_reference_engine_records_nothing(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-25, 1.0, 1e25, 0.0])
 def test_a_norm_is_neither_lost_nor_infinite(scale: float) -> None:
-    values = (np.random.default_rng(2).normal(size=1000) * scale).astype(np.float32)
-    assert norm(values) == pytest.approx(float(np.linalg.norm(values.astype(np.float64))), rel=1e-5)
-    assert np.isnan(norm(np.array([1.0, np.nan], np.float32)))
-    assert norm(np.array([1.0, np.inf], np.float32)) == np.inf
+    values = (np.random.default_rng(2).normal(size=20_001) * scale).astype(np.float32)
+    with np.errstate(all="ignore"):
+        assert norm(values) == pytest.approx(float(np.linalg.norm(values.astype(np.float64))), rel=1e-5)
+        assert norm(values, values) == 0
+        assert norm(2 * values, values) == pytest.approx(norm(values), rel=1e-5)
+        assert np.isnan(norm(np.array([1.0, np.nan], np.float32)))
+        assert norm(np.array([1.0, np.inf], np.float32)) == np.inf
 
 
 @pytest.mark.parametrize("name", MODELS)

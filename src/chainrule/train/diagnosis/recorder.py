@@ -35,7 +35,7 @@ from chainrule.train.diagnosis.observing import LAYERS, UNITS, Observation, obse
 
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 1 << 15  # numbers
+_BLOCK = 1 << 13  # numbers
 
 
 class Recorder:
@@ -131,9 +131,10 @@ class Recorder:
         """Take the norms of the gradients of parameters, while they are there, if the step is sampled."""
         if self.detail != LAYERS:
             return
-        for one in self.parameters.values():
-            gradient = one.grad
-            self._gradients.append(np.nan if gradient is None else norm(gradient.numpy()))
+        with np.errstate(all="ignore"):
+            for one in self.parameters.values():
+                gradient = one.grad
+                self._gradients.append(np.nan if gradient is None else norm(gradient.numpy()))
 
     def ended(self, step: int, loss: float) -> None:
         """Step ``step`` is done, with that loss."""
@@ -151,8 +152,8 @@ class Recorder:
             self._check_place()
             sizes = [row.size * self._images for row in self._observation.layers]
             squares, zeros, gradients = self._numbers.reshape(-1, 3).T
-            weights = [norm(value) for value in self._before.values()]
-            with np.errstate(over="ignore", invalid="ignore"):  # weights may be inf, and norms beyond float32
+            with np.errstate(all="ignore"):  # weights may be inf, and norms beyond float32
+                weights = [norm(value) for value in self._before.values()]
                 updates = [norm(one.numbers(), self._before[name]) for name, one in self.parameters.items()]
                 self._file.append_sample(
                     step,
@@ -219,19 +220,18 @@ class Recorder:
 def norm(values: Array, before: Array | None = None) -> float:
     """The L2 norm of an array, or of what it has become since it was ``before``.
 
-    Block by block, so that what is in between stays in the cache; in float64 where squares would be too small or too large. Not
-    by NumPy's dot: its threads would be in the way of those of the training.
+    Block by block, so that what is in between stays in the cache and NumPy's dot uses no threads of its own, which would be in
+    the way of those of the training; in float64 where squares would be too small or too large.
     """
     flat, old = values.reshape(-1), None if before is None else before.reshape(-1)
     total = 0.0
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for begin in range(0, flat.size, _BLOCK):
-            block = flat[begin : begin + _BLOCK]
-            if old is not None:
-                block = block - old[begin : begin + _BLOCK]
-            squares = float(np.add.reduce(block * block))
-            if not 1e-30 < squares < 1e30 and block.any():
-                wide = block.astype(np.float64)
-                squares = float(np.add.reduce(wide * wide))
-            total += squares
+    for begin in range(0, flat.size, _BLOCK):
+        block = flat[begin : begin + _BLOCK]
+        if old is not None:
+            block = block - old[begin : begin + _BLOCK]
+        squares = float(np.dot(block, block))
+        if not 1e-30 < squares < 1e30 and block.any():
+            wide = block.astype(np.float64)
+            squares = float(np.dot(wide, wide))
+        total += squares
     return math.sqrt(total) if total >= 0 else math.nan

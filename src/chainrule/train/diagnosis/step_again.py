@@ -208,8 +208,9 @@ def _looked_at(trainer: Trainer, images: Any, labels: Any, recorded: float | Non
         loss, update = float("nan"), None
     if update is not None and recorded is not None:
         _same(trainer.folder.path.parent, progress, loss, {progress: recorded})
-    changed = [norm(one.numpy(), weights[name]) for name, one in trainer.model.named_parameters() if name in weights]
-    size = np.linalg.norm([norm(value) for value in weights.values()])
+    with np.errstate(all="ignore"):
+        changed = [norm(one.numpy(), weights[name]) for name, one in trainer.model.named_parameters() if name in weights]
+        size = np.linalg.norm([norm(value) for value in weights.values()])
     rows = [
         PullingImage(int(number), str(trainer.classes[int(label)]), gradient)
         for number, label, gradient in zip(numbers, labels, gradients, strict=True)
