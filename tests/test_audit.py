@@ -154,7 +154,7 @@ def test_what_is_right_is_never_called_wrong(names: list[str], size: float, seed
     x = np.random.default_rng(seed).standard_normal(7) * size
     assume(np.abs(f(cr.tensor(x)).numpy()).max() < 1e30)  # beyond, right rules overflow
     result = of_leaf(f, x, seed=seed)
-    assert result.passed, str(result)
+    assert not result.wrong, str(result)
 
 
 @given(
@@ -253,6 +253,55 @@ def test_where_there_is_no_slope_nothing_is_decided() -> None:
         assert str(result).startswith(
             f"audit: of {len(result.rows)} gradients, {len(result.rows) - 1} right, 1 not decidable\n"
         )
+
+
+def test_what_is_lost_in_values_that_are_not_finite_does_not_pass() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    images, labels = np.ones((2, 2, 2), np.float32), np.array([0, 2])
+    for made, first in (
+        (lambda x: cr.log(model(x) - 100), "that of log, test_audit.py:"),
+        (lambda x: cr.exp(model(x) + 1000), "that of exp, test_audit.py:"),
+        (lambda x: model(x * np.inf), "that of matmul in 1, test_audit.py:"),
+    ):
+        result = cr.audit(lambda x, y, made=made: F.cross_entropy(made(x), y), images, labels)
+        assert not result.passed
+        assert not result.wrong
+        assert result.worst.verdict == "not finite"
+        assert result.first_not_finite.startswith(first)
+        count, lost = len(result.rows), sum(row.verdict == "not finite" for row in result.rows)
+        assert str(result).startswith(f"audit: of {count} gradients, {count - lost} right, {lost} not finite")
+        assert re.search(r"elements are nan or infinite: they were left out; the first\s+such\s+value\s+is", str(result))
+        assert "kink" not in str(result)
+    images[0] = np.nan
+    assert cr.audit(lambda x, y: F.cross_entropy(model(x), y), images, labels).first_not_finite == "x"
+
+
+def test_a_gradient_that_is_nan_though_the_loss_is_not_does_not_pass() -> None:
+    """What ``where`` does not choose gets a gradient of 0, and 0 times an infinite slope is nan."""
+    result = of_leaf(lambda x: cr.where(x > 0, cr.sqrt(x), 0.0), [-1.0, 4.0])
+    assert [(row.node, row.verdict) for row in result.rows if row.verdict != "right"] == [("sqrt", "not finite")]
+    assert not result.passed
+
+
+def test_a_mask_of_minus_infinity_passes() -> None:
+    mask = np.tri(3, dtype=bool)
+    result = of_leaf(lambda x: F.softmax(cr.where(mask, x, -np.inf), -1) ** 2, np.arange(9.0).reshape(3, 3) / 9)
+    assert result.passed
+    assert {row.node: row.verdict for row in result.rows}["log_softmax"] == "right"
+    assert result.first_not_finite == ""
+
+
+def test_numbers_of_a_wrong_gradient_have_the_digits_that_tell_them_apart() -> None:
+    for error in (1e-4, 3e-5, 0.5):
+
+        @cr.custom_gradient(lambda upstream, error=error: (1 + error) * upstream)
+        def same(x: cr.Tensor) -> Any:
+            return 1 * x, ()
+
+        said = " ".join(str(of_leaf(same, [0.3, 1.1, 2.0])).split())
+        ((ours, theirs),) = re.findall(rf"is ({NUMBER}), finite differences say ({NUMBER})", said)
+        assert ours != theirs
+        assert float(ours) / float(theirs) == pytest.approx(1 + error, abs=1e-3)
 
 
 def test_a_wrong_rule_beside_kinks_is_found() -> None:

@@ -50,7 +50,7 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
         (
             "note: 1.weight, 1.bias: the gradient is 0 in every element: all units at layer 2, ReLU are dead: maximum gives 0",
             "without 1.bias, -100, they would go from",
-            "begin with a 1.bias of 0",
+            "begin with 1.bias at 0",
             "so nothing was learned of them",
         ),
         (

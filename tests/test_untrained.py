@@ -152,7 +152,7 @@ def test_dead_units_are_named_with_what_they_get() -> None:
     assert (last.name, last.place) == ("zero-gradient", "last.weight")
     assert re.fullmatch(f".*: what it is multiplied by is 0 for every example: {dead}{without}", last.what)
     assert first.remedy == last.remedy
-    assert last.remedy == "begin with a first.bias of 0, or take a smaller learning rate if it came to be so by learning"
+    assert last.remedy == "begin with first.bias at 0, or take a smaller learning rate if it came to be so by learning"
 
 
 def test_units_that_are_dead_without_a_bias_to_blame() -> None:

@@ -196,7 +196,7 @@ def test_the_lecture_at_80_columns_has_every_column() -> None:
 
 def test_a_block_per_node_where_a_table_is_too_wide() -> None:
     explanation, notes = explain_expression(LECTURE[1], LECTURE[2:5], step=-0.1)
-    assert "left out, as it is too narrow here: role" in explanation.table(70)
+    assert "left out, as there is no room for it: role" in explanation.table(70)
     assert explanation.table(40).splitlines()[4:10] == [
         "h1 = w @ x = 11  (switcher)",
         "  upstream de/dh1 = 12",
@@ -264,7 +264,7 @@ def test_long_names_of_classes_are_shortened_in_their_middles_before_columns_go(
         "class                          images   right  taken for",
         "a-class-with-a…-a-spreadsheet       8  62.50%  n02123045_tabb…by_underscores (3)",
     ]
-    assert printed(60, "worst")[-1] == "left out, as it is too narrow here: images"
+    assert printed(60, "worst")[-1] == "left out, as there is no room for it: images"
     assert printed(40, "worst")[:5] == [
         "a-class-with…spreadsheet",
         "  images     8",

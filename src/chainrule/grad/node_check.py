@@ -68,8 +68,9 @@ class Difference:
     """What a node passes back to an input (``passed``) and what finite differences say (``expected``), along one direction.
 
     ``scale`` is the size of such products for this node, ``noise`` what rounding may contribute to ``expected``. ``smooth`` of
-    the node's ``elements`` have a slope here; the others stand at a kink or a jump, and are left out. ``settled`` is false if
-    smaller steps still made the difference smaller.
+    the node's ``elements`` have a slope here, and ``not_finite`` have none, as they are nan or infinite themselves; the others
+    stand at a kink or a jump. What has no slope is left out. ``settled`` is false if smaller steps still made the difference
+    smaller.
     """
 
     passed: float
@@ -78,6 +79,7 @@ class Difference:
     noise: float
     smooth: int
     elements: int
+    not_finite: int = 0
     settled: bool = True
 
     @property
@@ -99,11 +101,20 @@ class Difference:
 
     def is_decided(self, tolerance: float) -> bool:
         """Whether finite differences can tell right from wrong here, up to an error of ``tolerance``."""
-        if not self.smooth or (self.smooth < self.elements and not np.isfinite(self.passed)):
+        if self._without_slope:
             return False
         if self.error <= tolerance or not np.isfinite(self.error):
             return True
         return self.settled and self.apart > self.noise
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is nothing to tell right from wrong by, because elements of the node are nan or infinite."""
+        return self.not_finite > 0 and self._without_slope
+
+    @property
+    def _without_slope(self) -> bool:
+        return not self.smooth or (self.smooth < self.elements and not np.isfinite(self.passed))
 
 
 def passed_back(node: Node) -> tuple[Node, list[Node | None]]:
@@ -121,11 +132,14 @@ def compared(
     """The comparison for input ``place`` of ``node``, whose rule makes ``downstream`` from ``upstream``; None stands for 0.
 
     Where an input is so small beside the output that rounding there hides its influence, larger steps are tried, and smaller
-    ones where f bends much. A rule that is wrong stays wrong with any of them.
+    ones where f bends much. A rule that is wrong stays wrong with any of them. Elements of the input that are not finite, such
+    as the minus infinity of a mask, stay as they are: a step from there leads nowhere.
     """
     x, z = values[node.inputs[place]], values[node]
-    direction = rng.standard_normal(x.shape) * np.where(x == 0, 1e-3 * (_size(x) or 1e3), np.abs(x))
+    finite = np.isfinite(x)
+    direction = rng.standard_normal(x.shape) * np.where(x == 0, 1e-3 * (_size(x) or 1e3), np.where(finite, np.abs(x), 0.0))
     weights = rng.standard_normal(z.shape)
+    not_finite = int((~np.isfinite(z)).sum())
     function = _function(node, place, values)
 
     def along(direction: Array, length: float) -> Difference:
@@ -138,11 +152,14 @@ def compared(
         noise = _rounding(float(np.linalg.norm(sent * np.where(smooth, z, 0.0))))
         scale = max(float(np.linalg.norm(terms)), float(np.linalg.norm(parts)), abs(float(terms.sum())))
         passed, expected = float(parts.sum()), float(terms.sum())
-        return Difference(passed / length, expected / length, scale / length, noise / length, int(smooth.sum()), z.size)
+        sizes = passed / length, expected / length, scale / length, noise / length
+        return Difference(*sizes, int(smooth.sum()), z.size, not_finite)
 
     with np.errstate(all="ignore"):
         best = along(direction, 1.0)
-        longer = [(direction, 1e3), (rng.standard_normal(x.shape) * _size(z), 1.0)] if best.noise > _EXACT * best.scale else []
+        longer = []
+        if best.noise > _EXACT * best.scale:
+            longer = [(direction, 1e3), (rng.standard_normal(x.shape) * _size(z) * finite, 1.0)]
         last = best
         for other, length in [*longer, *((direction, 8.0**-power) for power in range(1, 5))]:
             if best.doubt <= _EXACT or not best.smooth:

@@ -123,6 +123,11 @@ def fitted_table(
     return [], blocks(columns, width), []
 
 
+def left_out_note(names: Sequence[str]) -> str:
+    """What is said below a table without the columns of these ``names``."""
+    return f"left out, as there is no room for {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
+
+
 def blocks(columns: Sequence[Column], width: int | None) -> list[str]:
     """Each row as a block of lines: its first cell, and below it a line for each other cell that is not empty."""
     first, *others = columns

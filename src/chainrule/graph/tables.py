@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from chainrule.graph.fitting import Column, fits, fitted_table
+from chainrule.graph.fitting import Column, fits, fitted_table, left_out_note
 from chainrule.graph.wrapping import wrapped
 
 
@@ -55,7 +55,7 @@ class Contents:
     def parts(self, width: int | None = None, ruler: bool = True) -> tuple[list[str], list[str], list[str]]:
         """The lines of the header, of the rows and below them, each at most ``width`` characters wide."""
         header, rows, left_out = fitted_table(self.columns, width, self.least, ruler, self.gap)
-        below = [*self.below, *([f"left out, as it is too narrow here: {', '.join(left_out)}"] if left_out else [])]
+        below = [*self.below, *([left_out_note(left_out)] if left_out else [])]
         return header, rows, [line for note in below for line in wrapped(note, width)]
 
     def fits(self, width: int, with_least: bool = True) -> bool:

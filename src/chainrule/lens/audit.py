@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from chainrule import ops
 from chainrule.arguments import explained, misfit_of, real_number, whole_number
 from chainrule.errors import UserError
 from chainrule.grad import Difference, compared, computed, in_float64, passed_back
-from chainrule.graph import Array, Graph, Node, Role, topological_order
+from chainrule.graph import CONSTANT, Array, Graph, Node, Role, topological_order
 from chainrule.graph.dtypes import is_float
 from chainrule.graph.names import name_of, source_line
 from chainrule.graph.tables import Contents, Table
@@ -21,8 +21,8 @@ from chainrule.tensor import Tensor, Trace, tracing
 from chainrule.tensor.backward import refuse_compiled, refuse_outside
 from chainrule.tensor.calls import Call
 
-Verdict = Literal["right", "wrong", "on purpose", "not decidable"]
-_ORDER: tuple[Verdict, ...] = ("wrong", "on purpose", "not decidable", "right")
+Verdict = Literal["right", "wrong", "not finite", "on purpose", "not decidable"]
+_ORDER: tuple[Verdict, ...] = ("wrong", "not finite", "on purpose", "not decidable", "right")
 _TINY = 1e-8  # errors below are rounding, and not worth an order
 _WIDTH = 80
 _MOST_ROWS = 12
@@ -32,9 +32,10 @@ _MOST_ROWS = 12
 class AuditRow:
     """What a node passes back to one of its inputs.
 
-    ``error`` is that of the difference, relative to the size of the gradient. ``verdict`` is "right", "wrong", "on purpose" (it
-    differs, as ``exact=False`` of ``cr.custom_gradient`` says), or "not decidable": all elements stand at kinks or jumps, or
-    rounding in the forward pass hides the slope. ``kinks`` elements of ``elements`` were left out.
+    ``error`` is that of the difference, relative to the size of the gradient. ``verdict`` is "right", "wrong", "not finite"
+    (the node has elements that are nan or infinite, and nothing else to judge by), "on purpose" (it differs, as ``exact=False``
+    of ``cr.custom_gradient`` says), or "not decidable": all elements stand at kinks or jumps, or rounding in the forward pass
+    hides the slope. Of ``elements``, those at ``kinks`` and those that are ``not_finite`` were left out.
     """
 
     index: int  # of the node, from the first that is computed
@@ -46,6 +47,7 @@ class AuditRow:
     error: float
     verdict: Verdict
     kinks: int
+    not_finite: int
     elements: int
     passed_back: float  # along the random direction
     expected: float  # by finite differences
@@ -58,6 +60,7 @@ class Audit(Table):
     rows: tuple[AuditRow, ...]
     nodes: int
     ends: tuple[str, ...]  # where a gradient ends because the code says so
+    first_not_finite: str  # the first value that is nan or infinite though it is computed from others; empty if there is none
 
     @property
     def worst(self) -> AuditRow:
@@ -71,8 +74,8 @@ class Audit(Table):
 
     @property
     def passed(self) -> bool:
-        """Whether no gradient is wrong."""
-        return not self.wrong
+        """Whether no gradient is wrong, and none is lost in values that are not finite."""
+        return all(row.verdict not in ("wrong", "not finite") for row in self.rows)
 
     def contents(self) -> Contents:
         """The table: where each gradient comes from, its error and the verdict; below it what differs, and by how much."""
@@ -90,7 +93,7 @@ class Audit(Table):
             for row in self.rows
         ]
         least = ("role", "line", "gradient for", "layer")
-        most = _MOST_ROWS if self.passed else len(self.wrong) + 3
+        most = len(self.wrong) + 3 if self.wrong else _MOST_ROWS
         return Contents(self._title, header, rows, list(self._notes()), most=most, least=least)
 
     @property
@@ -103,20 +106,26 @@ class Audit(Table):
         if count["right"] == len(self.rows):
             nodes = f"{self.nodes} nodes pass" if self.nodes != 1 else "1 node passes"
             return f"audit: what {nodes} back agrees with finite differences"
-        others = [f"{count['on purpose']} wrong on purpose"] if count["on purpose"] else []
+        others = [f"{count['not finite']} not finite"] if count["not finite"] else []
+        others += [f"{count['on purpose']} wrong on purpose"] if count["on purpose"] else []
         others += [f"{count['not decidable']} not decidable"] if count["not decidable"] else []
         return f"audit: of {len(self.rows)} gradients, {count['right']} right, {', '.join(others)}"
 
     def _notes(self) -> Iterator[str]:
         for row in self.wrong:
             where = f" in {row.layer}" if row.layer else ""
+            ours, theirs = _told_apart(row.passed_back, row.expected)
             yield (
-                f"{row.node}{where}, {row.line}: along a random direction its gradient for {row.input} is "
-                f"{row.passed_back:.4g}, finite differences say {row.expected:.4g}"
+                f"{row.node}{where}, {row.line}: along a random direction its gradient for {row.input} is {ours}, finite "
+                f"differences say {theirs}"
             )
+        total = sum(row.elements for row in self.rows)
+        not_finite = sum(row.not_finite for row in self.rows)
+        if not_finite:
+            first = f"; the first such value is {self.first_not_finite}" if self.first_not_finite else ""
+            yield f"{not_finite:,} of {total:,} elements are nan or infinite: they were left out{first}"
         kinks = sum(row.kinks for row in self.rows)
         if kinks:
-            total = sum(row.elements for row in self.rows)
             yield f"{kinks:,} of {total:,} elements stand at a kink or a jump, where there is no slope: they were left out"
         for end in self.ends:
             yield f"the gradient ends, as the code says, at {end}"
@@ -180,8 +189,8 @@ def audit(loss_function: Callable[..., Tensor], *batch: Any, tolerance: float = 
         for place in _wanted(node)
     ]
     rows.reverse()  # what is equally bad stands in the order in which gradients are passed back
-    rows.sort(key=lambda row: (_ORDER.index(row.verdict), -max(row.error, _TINY)))
-    return Audit(tuple(rows), len(nodes), _ends(graph))
+    rows.sort(key=_rank)
+    return Audit(tuple(rows), len(nodes), _ends(graph), _first_not_finite(rows, nodes, graph, values))
 
 
 def _check(loss: Any, name: str) -> None:
@@ -225,8 +234,10 @@ def _wanted(node: Node) -> list[int]:
 
 def _row(index: int, node: Node, place: int, found: Difference, tolerance: float) -> AuditRow:
     custom = isinstance(node.operation, ops.Custom)
-    if not found.is_decided(tolerance):
-        verdict: Verdict = "not decidable"
+    if found.is_lost:
+        verdict: Verdict = "not finite"
+    elif not found.is_decided(tolerance):
+        verdict = "not decidable"
     elif found.error <= tolerance:
         verdict = "right"
     else:
@@ -242,18 +253,51 @@ def _row(index: int, node: Node, place: int, found: Difference, tolerance: float
         node.operation.role,
         found.error,
         verdict,
-        found.elements - found.smooth,
+        found.elements - found.smooth - found.not_finite,
+        found.not_finite,
         found.elements,
         found.passed,
         found.expected,
     )
 
 
+def _rank(row: AuditRow) -> tuple[int, float]:
+    """By which rows are sorted. What is not finite has no error to sort by: it is worst where it begins."""
+    return _ORDER.index(row.verdict), row.index if row.verdict == "not finite" else -max(row.error, _TINY)
+
+
 def _written(row: AuditRow) -> str:
     """The relative error as the table shows it."""
-    if row.verdict == "not decidable":
+    if row.verdict in ("not finite", "not decidable"):
         return ""
     return f"{row.error:.1e}" if row.error >= _TINY else f"< {_TINY:.0e}"
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with as many digits as tell them apart, at least four."""
+    texts = ((f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(4, 18))
+    return next((pair for pair in texts if pair[0] != pair[1]), (f"{one:.4g}", f"{other:.4g}"))
+
+
+def _first_not_finite(rows: Sequence[AuditRow], nodes: Sequence[Node], graph: Graph, values: Mapping[Node, Array]) -> str:
+    """Where the nan or infinite elements begin that reach the first row that is lost in them; without one, any row.
+
+    A value begins with nan if nothing that it is computed from has any, with infinity if all of that is finite. Constants, such
+    as the minus infinity of a mask, are meant to be so.
+    """
+    lost = min((row.index for row in rows if row.verdict == "not finite"), default=None)
+    for node in graph.nodes if lost is None else topological_order([nodes[lost]]):
+        value = values[node]
+        if node.operation is CONSTANT or not is_float(value.dtype) or np.isfinite(value).all():
+            continue
+        is_nan = bool(np.isnan(value).any())
+        if any((np.isnan(values[one]) if is_nan else ~np.isfinite(values[one])).any() for one in node.inputs):
+            continue
+        if node.is_leaf:
+            return name_of(node) or node.operation.name
+        layer = f" in {node.origin.module}" if node.origin.module else ""
+        return f"that of {node.operation.name}{layer}, {source_line(node)}"
+    return ""
 
 
 def _ends(graph: Graph) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.graph.fitting import Column, fitted_table
+from chainrule.graph.fitting import Column, fitted_table, left_out_note
 from chainrule.graph.names import display_width
 from chainrule.graph.wrapping import wrapped
 from chainrule.lens import numbers
@@ -36,7 +36,7 @@ def text(rows: Sequence[Row], error: str, notes: Sequence[str], width: int | Non
         body = [line for row in rows for line in _block(row, error, width)]
     said = [f"note: {note}" for note in notes]
     if left:
-        said.append(f"left out, as it is too narrow here: {', '.join(left)}")
+        said.append(left_out_note(left))
     return "\n".join([*head, *body, *(line for one in said for line in wrapped(one, width))])
 
 

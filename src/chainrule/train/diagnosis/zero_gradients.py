@@ -157,7 +157,7 @@ class _Search:
     def _revive(self, node: Node) -> str:
         """What to do about dead units."""
         blamed = self._blamed_bias(node)
-        return _REVIVE if blamed is None else f"begin with a {blamed[0].label} of 0, {_IF_LEARNED}"
+        return _REVIVE if blamed is None else f"begin with {blamed[0].label} at 0, {_IF_LEARNED}"
 
     def _blamed_bias(self, node: Node) -> tuple[Node, Node] | None:
         """A bias without which some of the inputs of a dead ReLU would be above 0, and these inputs without it."""
