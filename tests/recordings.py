@@ -39,8 +39,8 @@ def plan(steps: int = 1000, every: int = 25, channels: int = 8, layers: tuple[st
 @dataclass
 class Recording:
     """A healthy training, but for what is changed: the ``loss`` at each step; by names of layers or parameters, any of their
-    numbers at each step; by places of units, the last step at which they were ``alive`` and the ``bias``, at each end
-    of an epoch. It has come to step ``until``, by default to its end.
+    numbers at each step; by places of units, the last step at which they were ``alive``, the ``bias`` and the ``norm`` of the
+    filter, at each end of an epoch. It has come to step ``until``, by default to its end.
     """
 
     plan: Plan = field(default_factory=plan)
@@ -54,6 +54,7 @@ class Recording:
     update: Mapping[str, Numbers] = field(default_factory=dict)
     alive: Mapping[int, Numbers] = field(default_factory=dict)
     bias: Mapping[int, Numbers] = field(default_factory=dict)
+    norm: Mapping[int, Numbers] = field(default_factory=dict)
     until: int | None = None
 
     def write(self, path: Path) -> Path:
@@ -90,8 +91,9 @@ class Recording:
         units = range(self.plan.channels)
         alive = [self.alive[unit](step) if unit in self.alive else step for unit in units]
         bias = [self.bias[unit](step) if unit in self.bias else 0.1 for unit in units]
+        norms = [self.norm[unit](step) if unit in self.norm else 1.0 for unit in units]
         file.append_census(
-            epoch, step, alive=np.array(alive), bias=np.array(bias, np.float32), weight=np.ones(len(units), np.float32)
+            epoch, step, alive=np.array(alive), bias=np.array(bias, np.float32), weight=np.array(norms, np.float32)
         )
 
 

@@ -17,8 +17,9 @@ from chainrule import UserError
 from chainrule.train import Config, Health, RunFolder, diagnosis, health
 from chainrule.train.diagnosis.dead_units import silences
 from chainrule.train.diagnosis.findings import Finding
+from chainrule.train.diagnosis.flow_findings import Aim, number_text
 from chainrule.train.diagnosis.health import judged
-from chainrule.train.diagnosis.health_record import HealthFile, RecordedParameter, read_health
+from chainrule.train.diagnosis.health_record import HealthFile, HealthRecord, RecordedParameter, read_health
 from chainrule.train.pictures.drawing import Box, Words
 from chainrule.train.pictures.health_picture import AROUND_USUAL, SHARES, VIRIDIS, health_picture
 from recordings import LAYERS, Recording, failing, plan
@@ -97,6 +98,9 @@ def test_updates_of_a_tenth_that_go_on(tmp_path: Path) -> None:
     one = the(of(tmp_path, update=large), "large-updates")
     assert "and 1 more parameter had such updates" in one.what
     assert not of(tmp_path / "few", update={"fc.weight": until(2, 0.15, 0.01)}).findings
+    assert not of(tmp_path / "early", update={"fc.weight": until(99, 0.15, 0.01)}).findings, "the beginning alone"
+    short = dataclasses.replace(plan(), steps=32)
+    assert not of(tmp_path / "short", plan=short, update={"fc.weight": lambda step: 0.15}).findings, "few steps, all early"
 
 
 NORMALISED = ("conv1 Conv2d", "pool MaxPool2d", "bn1 BatchNorm2d", "relu ReLU", "fc Linear")
@@ -154,9 +158,12 @@ def test_parameters_that_never_change(tmp_path: Path) -> None:
     assert one.what == "no step changes them: their updates are 0 at every sample, and so are the gradients"
     one = the(of(tmp_path / "a", update={"fc.bias": lambda step: 0.0}), "no-updates")
     assert one.sentence() == (
-        "fc.bias: no step changes it: its updates are 0 at every sample; see whether the optimizer holds it and its rate is "
-        "above 0"
+        "fc.bias: no step changes it: its updates are 0 at every sample, though its gradient is not: what a step would add is "
+        "too small to change float32 numbers of its size; take a larger learning rate (`chainrule lr` proposes one)"
     )
+    nothing = {"fc.bias": lambda step: 0.0}
+    one = the(of(tmp_path / "c", update=nothing, weight=nothing), "no-updates")
+    assert one.remedy == "see whether the optimizer holds it and its rate is above 0", "anything changes a 0"
     assert not of(tmp_path / "b", update={"fc.bias": until(900, 0.001, 0.0)}).findings
 
 
@@ -244,7 +251,9 @@ def test_gradients_that_nobody_measured_do_not_explode(tmp_path: Path) -> None:
 
 def test_a_gradient_that_goes_no_further(tmp_path: Path) -> None:
     none = {name: until(99, 0.1, 0.0) for name in ("conv1", "relu1", "conv2")}
-    one = the(of(tmp_path, gradient=none, zeros={"relu2": until(99, 0.5, 1.0)}), "no-gradient")
+    behind = {f"{name}.{kind}": until(99, 0.1, 0.0) for name in ("conv1", "conv2") for kind in ("weight", "bias")}
+    relu2 = {"relu2": until(99, 0.5, 1.0)}
+    one = the(of(tmp_path, gradient=none, parameter_gradient=behind, zeros=relu2), "no-gradient")
     assert one.place == "relu2 (relu)"
     assert one.what == (
         "no gradient passes it from step 100 on, so that nothing in front of it is trained: all its outputs are 0"
@@ -252,6 +261,18 @@ def test_a_gradient_that_goes_no_further(tmp_path: Path) -> None:
     assert not of(tmp_path / "a", gradient={"conv2": lambda step: 0.0}).findings, "a branch alone"
     frozen = {name: lambda step: math.nan for name in ("conv1", "relu1")}
     assert not of(tmp_path / "b", gradient=frozen).findings, "none arrives at frozen layers"
+    assert not of(tmp_path / "c", gradient=none).findings, "the parameters behind it are trained, on another way"
+
+
+def test_a_layer_beside_one_that_gets_no_gradient_does_not_stop_it(tmp_path: Path) -> None:
+    """As in relu(a(x)).sum(1) * 0.3 * onehot + c(x): nothing says that c reads the images, but that it learns."""
+    none = {"conv1": lambda step: 0.0}
+    behind = {f"conv1.{kind}": lambda step: 0.0 for kind in ("weight", "bias")}
+    beside = plan(layers=("conv1 conv2d", "c matmul"))
+    assert not of(tmp_path, plan=beside, gradient=none, parameter_gradient=behind).findings
+    reads_zeros = {**behind, "c.weight": lambda step: 0.0}
+    one = the(of(tmp_path / "a", plan=beside, gradient=none, parameter_gradient=reads_zeros), "no-gradient")
+    assert one.place == "c (matmul)"
 
 
 # ---- the loss
@@ -267,6 +288,38 @@ def test_a_plateau(tmp_path: Path) -> None:
     assert one.what.startswith("at step 1000, it is no better than it was at the beginning: 2.298 now, ")
     one = the(of(tmp_path / "b", loss=lambda step: (0.5 if 300 < step < 500 else 2.3) + noise[step]), "plateau")
     assert one.what.endswith(", 0.4882 at about step 375")
+
+
+def test_a_loss_with_label_smoothing_or_mixtures_does_not_fall_to_zero(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(1001) * 0.02
+    network = dataclasses.replace(plan(), layers=[*plan().layers[:-1], dataclasses.replace(plan().layers[-1], size=10)])
+
+    def record(name: str, least: float) -> HealthRecord:
+        recording = Recording(plan=network, loss=lambda step: max(2.316 - step / 100, least) + noise[step])
+        return read_health(recording.write(tmp_path / name))
+
+    low, high = record("low", 1.6), record("high", 2.2)
+    assert judged("run", low).findings.names == ("plateau",)
+    assert not judged("run", low, Aim(smoothing=0.4)).findings, "at least 1.44 with these labels"
+    assert not judged("run", low, Aim(mixed=True)).findings
+    assert not judged("run", low, Aim(0.4, mixed=True)).findings
+    one = the(judged("run", high, Aim(smoothing=0.4)), "plateau")
+    assert one.what.endswith("; this is the loss that is minimised, with a label smoothing of 0.4, which is at least 1.444")
+    one = the(judged("run", high, Aim(0.1, mixed=True)), "plateau")
+    assert one.what.endswith("minimised, with a label smoothing of 0.1 and mixtures of images")
+    assert not judged("run", high, Aim(smoothing=1)).findings, "there is nothing to learn"
+    assert Aim(0.4).least_loss(low) == pytest.approx(-(0.64 * math.log(0.64) + 0.36 * math.log(0.04)))
+
+
+def test_the_options_of_a_run_say_which_loss_it_is(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(1001) * 0.02
+    network = dataclasses.replace(plan(), layers=[*plan().layers[:-1], dataclasses.replace(plan().layers[-1], size=10)])
+    for smoothing, names in ((0.4, ()), (0.0, ("plateau",))):
+        run = RunFolder.new(tmp_path / str(smoothing), Config(label_smoothing=smoothing))
+        run.make()
+        run.lock.release()
+        Recording(plan=network, loss=lambda step: max(2.3 - step / 100, 1.6) + noise[step]).write(run.health)
+        assert health(run.path).findings.names == names
 
 
 @pytest.mark.parametrize(
@@ -302,13 +355,46 @@ def test_units_that_died_together(tmp_path: Path) -> None:
     assert one.what == (
         "4 of 8 units are dead (above 0 for no image of the last epoch); after epochs 1, 2, 3, 4 it was 0, 4, 4, 4; 4 died "
         "together, after steps 47 to 49, as by one large update (that of conv2.weight at step 50, the nearest sample, was 0.4 "
-        "times its norm): --step=47 names its images"
+        "times its norm): --step=50 names its images"
     )
     assert one.remedy == (
         "take a smaller learning rate, a longer warm-up or --clip-norm, normalise (BatchNorm), or take LeakyReLU"
     )
-    one = dead(tmp_path / "a", [8, 9, 10], 337)
-    assert "(that of conv2.weight at step 325, the nearest sample, was 0.001 times its norm; a larger one may lie" in one.what
+    in_front = {"conv1.weight": lambda step: 0.4 if step == 50 else 0.001}
+    one = dead(tmp_path / "front", [8, 9, 10, 12], 48, update=in_front)
+    assert "as by one large update (that of conv1.weight at step 50, the nearest sample," in one.what
+
+
+def test_a_large_update_is_named_where_there_was_one(tmp_path: Path) -> None:
+    """Not for units that only died within a few steps, whose cause may be anything."""
+    one = dead(tmp_path, [8, 9, 10], 337)
+    assert one.what.endswith(
+        "; 3 died after step 337; the median of their biases went from 0.1 to 0.1, which does not explain it"
+    )
+    far = {"conv2.weight": lambda step: 0.4 if step == 325 else 0.001}
+    assert "large update" not in dead(tmp_path / "far", [8, 9, 10], 337, update=far).what
+    behind = {"fc.weight": lambda step: 0.4 if step == 325 else 0.001}
+    assert "large update" not in dead(tmp_path / "behind", [8, 9, 10], 325, update=behind).what
+    jump = {"conv2.weight": lambda step: 0.02 if step == 325 else 0.001}
+    assert "--step=325 names" in dead(tmp_path / "jump", [8, 9, 10], 325, update=jump).what
+    warming = {"conv2.weight": lambda step: min(step, 16) * 0.002}
+    assert "large update" not in dead(tmp_path / "warm-up", [8, 9, 10], 16, update=warming).what
+
+
+def test_in_short_epochs_nearly_all_units_die_together(tmp_path: Path) -> None:
+    """So that is no evidence: within an eighth of an epoch is."""
+    short = {"plan": dataclasses.replace(plan(), steps=32), "update": {"conv2.weight": lambda step: 0.06}}
+    one = dead(tmp_path, [8, 9, 10, 11], lambda unit: unit - 6, **short)
+    assert "; 4 died after steps 2 to 5; " in one.what
+    assert "died together, after step 4, as by" in dead(tmp_path / "at once", [8, 9, 10], 4, **short).what
+
+
+def test_a_few_dead_units_of_a_training_that_goes_well(tmp_path: Path) -> None:
+    one = dead(tmp_path, [8], 337)
+    assert one.remedy == "not rare, and the training goes well: its loss fell from 2.33 to 0.0766"
+    assert dead(tmp_path / "many", [8, 9], 337).remedy.startswith("take a smaller learning rate")
+    stays = of(tmp_path / "stays", alive={8: lambda step: min(step, 337)}, loss=lambda step: 2.3, until=500)
+    assert stays.findings[0].remedy.startswith("take a smaller learning rate")
 
 
 def test_units_whose_bias_drifted(tmp_path: Path) -> None:
@@ -318,13 +404,29 @@ def test_units_whose_bias_drifted(tmp_path: Path) -> None:
     assert one.what.startswith("3 of 8 units are dead (above 0 for no image of the last epoch); ")
     assert "after epochs 1, 2, 3, 4 it was 0, 0, 3, 3; " in one.what
     assert "it was 0, 0, 1, 2, and rising; " in dead(tmp_path / "rising", [0, 1], lambda unit: 300 + 400 * unit).what
-    assert one.what.endswith("3 died after steps 300 to 500; the median of their biases drifted from 0.1 to -0.9")
+    assert one.what.endswith("3 died after steps 300 to 500; the median of their biases drifted from 0.1 to -0.4")
     one = dead(tmp_path / "a", [0, 1, 2], lambda unit: 300 + 100 * unit)
     assert one.what.endswith("the median of their biases went from 0.1 to 0.1, which does not explain it")
     one = dead(tmp_path / "b", [3], 400, bias={3: lambda step: 0.1 - step / 1000})
-    assert one.what.endswith("one died after step 400; its bias drifted from 0.1 to -0.9")
+    assert one.what.endswith("one died after step 400; its bias drifted from 0.1 to -0.4")
     none = {unit: (lambda step: math.nan) for unit in range(8)}
     assert dead(tmp_path / "c", [0, 1], lambda unit: 300 + 100 * unit, bias=none).what.endswith("2 died after steps 300 to 400")
+
+
+def test_units_whose_filters_grew(tmp_path: Path) -> None:
+    """Up to the first census after their death: later, weight decay makes them small."""
+    grown = {unit: (lambda step: 1 + step / 100 if step <= 500 else 0.1) for unit in (0, 1, 2)}
+    one = dead(tmp_path, [0, 1, 2], lambda unit: 300 + 100 * unit, norm=grown)
+    assert one.what.endswith(
+        "the median of their biases went from 0.1 to 0.1, and the median of the norms of their filters grew from 1 to 6"
+    )
+    none = {unit: (lambda step: math.nan) for unit in range(8)}
+    one = dead(tmp_path / "a", [0, 1, 2], lambda unit: 300 + 100 * unit, norm=grown, bias=none)
+    assert one.what.endswith("3 died after steps 300 to 500; the median of the norms of their filters grew from 1 to 6")
+    one = dead(tmp_path / "b", [1], 400, norm=grown, bias={1: lambda step: 0.1 - step / 1000})
+    assert one.what.endswith("its bias drifted from 0.1 to -0.4, and the norm of its filter grew from 1 to 6")
+    (drift,) = of(tmp_path / "c", alive={1: lambda step: min(step, 400)}, norm=grown).facts()["units"][0]["drift"]
+    assert drift == {"unit": 1, "died_after": 400, "bias_before": 0.1, "bias": 0.1, "weight_before": 1.0, "weight": 6.0}
 
 
 def test_units_that_never_were_alive(tmp_path: Path) -> None:
@@ -353,9 +455,7 @@ def test_a_layer_behind_one_that_is_dead(tmp_path: Path) -> None:
 
 def test_units_that_died_in_the_last_epoch(tmp_path: Path) -> None:
     one = dead(tmp_path, [0, 1, 2], 800)
-    assert one.what.startswith(
-        "3 of 8 units are silent (not above 0 for half an epoch or longer); 3 died together, after step 800"
-    )
+    assert one.what.startswith("3 of 8 units are silent (not above 0 for half an epoch or longer); 3 died after step 800; ")
     assert not of(tmp_path / "a", alive={unit: (lambda step: min(step, 900)) for unit in (0, 1, 2)}).findings
     both = of(tmp_path / "b", alive={0: lambda step: min(step, 500), 1: lambda step: min(step, 800)}).findings
     assert "; 1 more is silent" in both[0].what
@@ -368,6 +468,12 @@ def test_units_that_came_back(tmp_path: Path) -> None:
     found = of(tmp_path / "a", alive={0: alive[0]})
     assert not found.findings
     assert [row.revived for row in found.units] == [1, 0]
+    again = {0: lambda step: min(step, 100) if step < 750 else 510}
+    (row, _) = of(tmp_path / "c", alive=again).units
+    assert (row.revived, int(row.silent.sum()), int(row.dead.sum())) == (0, 0, 1)
+    again = {0: lambda step: min(step, 100) if step < 1000 else 760}
+    (row, _) = of(tmp_path / "d", alive=again).units
+    assert (row.revived, int(row.silent.sum())) == (0, 1), "it is silent again"
     assert [row.counts.tolist() for row in found.units] == [[0, 1, 1, 0], [0, 0, 0, 0]]
 
 
@@ -412,6 +518,18 @@ def test_tables_by_layer(tmp_path: Path) -> None:
     assert units.title == "Dead units after epochs 1, 3 and 4"
     assert units.rows[1][:3] == ("relu2 (relu)", "8", "0 0 0")
     assert all(len(line) <= 80 for line in str(found).splitlines())
+
+
+def test_numbers_are_written_in_one_way() -> None:
+    assert [number_text(value) for value in (4e7, 0.012, 110, 260, math.nan, math.inf)] == [
+        "4e7",
+        "0.012",
+        "110",
+        "260",
+        "-",
+        "inf",
+    ]
+    assert [number_text(value, 4) for value in (2.29634, 123456.7, 1.2344e-9)] == ["2.296", "1.235e5", "1.234e-9"]
 
 
 def test_a_layer_that_runs_twice_has_two_names(tmp_path: Path) -> None:
@@ -591,7 +709,7 @@ def test_two_real_trainings(tmp_path: Path) -> None:
     found = health(tmp_path / "hot")
     assert {"large-updates", "dead-units"} <= set(found.findings.names)
     assert found.findings[0].place.endswith(".weight")
-    assert "died together, after steps " in str(found)
+    assert "died" in str(found)
     done("health", tmp_path / "hot")
 
 

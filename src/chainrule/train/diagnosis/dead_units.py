@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.display import displayed
 from chainrule.train.diagnosis.findings import Finding
-from chainrule.train.diagnosis.flow_findings import number_text
+from chainrule.train.diagnosis.flow_findings import PLAIN, Aim, first_and_last_loss, loss_falls, number_text, update_ratios
 from chainrule.train.diagnosis.health_record import HealthRecord, RecordedUnits
 
 Array = np.ndarray[Any, Any]
@@ -30,12 +30,22 @@ WORTH_SAYING = 0.1
 """Share of the units of a layer from which on dead ones are a finding. A few die in good trainings; with a rate that is too
 high it may be 40% of a network (A. Karpathy, CS231n notes, "Commonly used activation functions")."""
 
+_CALM = 0.25
+"""Share of the units of a layer below which dead ones are a remark, as long as the loss falls."""
+
 _MOST_LAYERS, _MOST_EPOCHS = 3, 5  # that are named, and that a trend is shown of
-_TOGETHER, _LEAST_TOGETHER = 0.005, 3
-"""Units that died within so many epochs of each other, at least so many, died together. If half of those of a layer did, it was
-one event: deaths that come by drift lie scattered over an epoch."""
+_TOGETHER, _LEAST_TOGETHER, _STEPS_TOGETHER = 0.005, 3, 4
+_MOST_TOGETHER = 0.125
+"""Units that died within so many epochs or steps of each other, but at most an eighth of an epoch, and at least so many units,
+died together. If half of those of a layer did, and an update was large there, it was one event: deaths that come by drift lie
+scattered over an epoch."""
 
 _LARGE_UPDATE = 0.05  # of the norm of the weights, fifty times the usual 0.001
+_JUMP, _LEAST_JUMP, _LEAST_BEFORE = 4.0, 0.01, 3
+"""An update is large, too, that is so many times the largest one at the samples before, of which there are at least so many,
+and not below ten times the usual. In a warm-up updates grow from sample to sample, too, but only twofold while steps double."""
+
+_GREW = 1.5  # the norm of filters, by so much, is said
 _DRIFT = 0.2, 0.05
 """A bias drifted if it fell by a fifth of what it was, or by 0.05 where it was less than a quarter: biases begin at about 0."""
 
@@ -52,7 +62,9 @@ class UnitsHealth:
         last: the last step at which each was alive (C,); 0 for never.
         revived: how many are alive that were dead at an earlier census.
         counts: how many were dead at each census but the first (E,).
-        bias, bias_before: the bias of each unit now and at the first census (C,).
+        bias, bias_before: the bias of each unit (C,) at the first census after its death, or now if it is alive, and at the
+            first census. Later ones tell nothing of its death: no gradient moves a dead unit, but weight decay does.
+        weight, weight_before: the norms of the filters (C,) at the same censuses.
     """
 
     row: RecordedUnits
@@ -64,6 +76,8 @@ class UnitsHealth:
     counts: Array
     bias: Array
     bias_before: Array
+    weight: Array
+    weight_before: Array
 
     @property
     def never(self) -> Array:
@@ -89,7 +103,23 @@ class UnitsHealth:
             "last_alive": {str(unit): int(self.last[unit]) for unit in np.flatnonzero(self.dead | self.silent)},
             "revived": self.revived,
             "dead_at_each_census": self.counts.tolist(),
+            "drift": [
+                {
+                    "unit": int(unit),
+                    "died_after": int(self.last[unit]),
+                    **{
+                        name: number_of_json(float(getattr(self, name)[unit]))
+                        for name in ("bias_before", "bias", "weight_before", "weight")
+                    },
+                }
+                for unit in np.flatnonzero(self.dead | self.silent)
+            ],
         }
+
+
+def number_of_json(value: float) -> float | None:
+    """A number with six digits; None if it is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def steps_per_epoch(record: HealthRecord) -> float | None:
@@ -113,7 +143,8 @@ def units_health(record: HealthRecord, labels: Sequence[str]) -> list[UnitsHealt
         alive, steps = census.alive[ended, here], census.steps[ended]
         dead = alive <= steps[:, None] - epoch
         last, off = alive[-1], steps[-1] - alive[-1] >= _SILENT * epoch
-        revived = (dead & (last > steps[:, None])).any(0) & ~dead[-1]
+        revived = (dead & (last > steps[:, None])).any(0) & ~dead[-1] & ~off
+        then = np.where(dead[-1] | off, (census.steps[:, None] < last).sum(0), len(census.steps) - 1)
         found.append(
             UnitsHealth(
                 row,
@@ -123,8 +154,11 @@ def units_health(record: HealthRecord, labels: Sequence[str]) -> list[UnitsHealt
                 last,
                 int(revived.sum()),
                 dead.sum(1),
-                census.bias[-1, here],
-                census.bias[0, here],
+                *(
+                    values[kind, range(row.channels)]
+                    for values in (census.bias[:, here], census.weight[:, here])
+                    for kind in (then, 0)
+                ),
             )
         )
     return found
@@ -145,8 +179,10 @@ def silences(record: HealthRecord) -> Array:
 # ---- in words
 
 
-def dead_unit_findings(record: HealthRecord, rows: Sequence[UnitsHealth]) -> Iterator[Finding]:
-    """A finding for each layer of which many units are dead or silent; for the worst ones, if there are many such layers."""
+def dead_unit_findings(record: HealthRecord, rows: Sequence[UnitsHealth], aim: Aim = PLAIN) -> Iterator[Finding]:
+    """A finding for each layer of which many units are dead or silent; for the worst ones, if there are many such layers. It is
+    a remark, if the training learns all the same and the units are not that many."""
+    learns = loss_falls(record, aim)
     worth = [one for one in rows if (one.dead | one.silent).mean() >= WORTH_SAYING]
     said = sorted(worth, key=lambda one: -(one.dead | one.silent).mean())[:_MOST_LAYERS]
     left_out = len(worth) - len(said)
@@ -154,7 +190,8 @@ def dead_unit_findings(record: HealthRecord, rows: Sequence[UnitsHealth]) -> Ite
         if any(one is other for other in said):
             before = next((other for other in rows[: rows.index(one)] if (other.dead | other.silent).all()), None)
             what = "; ".join([_how_many(record, one), *_causes(record, one, before)])
-            yield Finding("dead-units", one.label, what, _remedy(record, one, before))
+            calm = learns and (one.dead | one.silent).mean() < _CALM
+            yield Finding("dead-units", one.label, what, _calming(record) if calm else _remedy(one, before))
     if left_out:
         dead = sum(int(one.dead.sum()) for one in rows)
         total = record.plan.channels
@@ -193,28 +230,43 @@ def _causes(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) 
         if before is not None:
             why = f"as {before.label} before it is dead as a whole, or by the weights that they began with"
         if began_with < -1:
-            why = f"with biases of about {began_with:.3g}"
+            why = f"with biases of about {number_text(began_with, 3)}"
         yield f"{many} never alive since the initialisation, {why}"
     if not died:
         return
     steps = one.last[one.died]
-    first, last, together = _most_together(steps, max(4.0, _TOGETHER * (steps_per_epoch(record) or 0)))
+    epoch = steps_per_epoch(record) or 0.0
+    window = max(1.0, min(max(_STEPS_TOGETHER, _TOGETHER * epoch), _MOST_TOGETHER * epoch))
+    first, last, together = _most_together(steps, window)
     if together >= max(_LEAST_TOGETHER, died / 2):
-        when = f"step {first}" if first == last else f"steps {first} to {last}"
-        update = _nearest_update(record, one, first, last)
-        yield f"{together:,} died together, after {when}, as by one large update{update}: --step={first} names its images"
-        return
+        update = _large_update(record, one, first, last, window)
+        if update is not None:
+            step, words = update
+            when = f"step {first}" if first == last else f"steps {first} to {last}"
+            yield f"{together:,} died together, after {when}, as by one large update ({words}): --step={step} names its images"
+            return
     yield f"{'one' if died == 1 else f'{died:,}'} died after {_range(steps)}"
-    now, at_first = one.bias[one.died], one.bias_before[one.died]
-    if np.isfinite(now).all() and np.isfinite(at_first).all():
-        bias, bias_before = float(np.median(now)), float(np.median(at_first))
+    yield from _drift(one)
+
+
+def _drift(one: UnitsHealth) -> Iterator[str]:
+    """How biases and filters of the units that died changed from the first census to the one after their death."""
+    single = one.died.sum() == 1
+    bias_before, bias, weight_before, weight = (
+        float(np.median(values[one.died])) for values in (one.bias_before, one.bias, one.weight_before, one.weight)
+    )
+    grew = weight_before > 0 and weight > _GREW * weight_before
+    norm = "the norm of its filter" if single else "the median of the norms of their filters"
+    norms = f"{norm} grew from {number_text(weight_before)} to {number_text(weight)}"
+    if math.isfinite(bias) and math.isfinite(bias_before):
         share, least = _DRIFT
         drifted = bias_before - bias > max(share * abs(bias_before), least) and bias < 0
-        which = "its bias" if died == 1 else "the median of their biases"
-        if drifted:
-            yield f"{which} drifted from {number_text(bias_before)} to {number_text(bias)}"
-        else:
-            yield f"{which} went from {number_text(bias_before)} to {number_text(bias)}, which does not explain it"
+        which = "its bias" if single else "the median of their biases"
+        verb = "drifted" if drifted else "went"
+        more = f", and {norms}" if grew else "" if drifted else ", which does not explain it"
+        yield f"{which} {verb} from {number_text(bias_before)} to {number_text(bias)}{more}"
+    elif grew:
+        yield norms
 
 
 def _many(number: int, others: int) -> str:
@@ -241,26 +293,42 @@ def _most_together(steps: Array, window: float) -> tuple[int, int, int]:
     return best
 
 
-def _nearest_update(record: HealthRecord, one: UnitsHealth, first: int, last: int) -> str:
-    """The update of the weights of a layer at the sample that is nearest to the steps, in words."""
-    names = [row.name for row in record.plan.parameters]
-    if one.row.weight not in names or not len(record.flow.steps):
-        return ""
-    place, steps = names.index(one.row.weight), record.flow.steps
-    with np.errstate(all="ignore"):
-        ratios = record.flow.update[:, place] / record.flow.weight[:, place]
+def _large_update(record: HealthRecord, one: UnitsHealth, first: int, last: int, window: float) -> tuple[int, str] | None:
+    """The step of a sample within ``window`` of these steps at which an update of the weights of the layer, or of one in front
+    of it, was large, and that update in words. None if there is none. The nearest sample comes first."""
+    steps, places = record.flow.steps, _weights_up_to(record, one)
+    if not places or not len(steps):
+        return None
+    ratios = np.nan_to_num(update_ratios(record)[:, places], posinf=np.inf)
     distance = np.maximum(np.maximum(first - steps, steps - last), 0)
-    nearest = np.flatnonzero((distance == distance.min()) & np.isfinite(ratios))
-    if not len(nearest):
-        return ""
-    sample = nearest[int(np.argmax(ratios[nearest]))]
-    ratio = float(ratios[sample])
-    verdict = "" if ratio >= _LARGE_UPDATE else "; a larger one may lie between samples"
-    at = f"at step {steps[sample]}" if distance[sample] == 0 else f"at step {steps[sample]}, the nearest sample,"
-    return f" (that of {displayed(one.row.weight)} {at} was {number_text(ratio)} times its norm{verdict})"
+    for sample in sorted(np.flatnonzero(distance < max(window, 1)).tolist(), key=lambda i: (distance[i], -ratios[i].max())):
+        before = ratios[:sample].max(0) if sample >= _LEAST_BEFORE else np.full(len(places), np.inf)
+        large = (ratios[sample] >= _LARGE_UPDATE) | (ratios[sample] >= np.maximum(_JUMP * before, _LEAST_JUMP))
+        if large.any():
+            column = int(np.argmax(np.where(large, ratios[sample], -1.0)))
+            name, ratio = displayed(record.plan.parameters[places[column]].name), number_text(float(ratios[sample, column]))
+            at = f"at step {steps[sample]}" + ("" if distance[sample] == 0 else ", the nearest sample,")
+            return int(steps[sample]), f"that of {name} {at} was {ratio} times its norm"
+    return None
 
 
-def _remedy(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) -> str:
+def _weights_up_to(record: HealthRecord, one: UnitsHealth) -> list[int]:
+    """The places of the weights of the layer that feeds the units, and of those in front of it."""
+    owners = [row.name.rpartition(".")[0] for row in record.plan.parameters]
+    weights = [i for i, row in enumerate(record.plan.parameters) if row.name.rpartition(".")[2] != "bias"]
+    feeding = "" if one.row.weight is None else one.row.weight.rpartition(".")[0]
+    paths = [row.path for row in record.plan.layers]
+    end = paths.index(feeding) + 1 if feeding in paths else 0
+    in_front = set(paths[:end])
+    return [i for i in weights if owners[i] in in_front or record.plan.parameters[i].name == one.row.weight]
+
+
+def _calming(record: HealthRecord) -> str:
+    first, last = first_and_last_loss(record)
+    return f"not rare, and the training goes well: its loss fell from {number_text(first, 3)} to {number_text(last, 3)}"
+
+
+def _remedy(one: UnitsHealth, before: UnitsHealth | None) -> str:
     never, died = int(one.never.sum()), int(one.died.sum())
     if never > died:
         if before is not None:

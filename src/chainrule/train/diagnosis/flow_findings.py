@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ makes them large, and the next ones small in proportion (S. Arora, Z. Li and K. 
 by batch normalization", 2019). A good training was seen to begin with 36 times the weights."""
 
 _OFTEN, _LEAST_OFTEN = 0.05, 3  # share of samples, and samples, at which an update of a tenth goes on
+_EARLY, _LEAST_LATE = 0.1, 2
+"""Steps before a tenth of all, and those that are sampled closely at the beginning, say nothing of what goes on: so many of the
+others must agree."""
+
 _MOVED = 0.02  # of the weights' size, by all updates together, if they all went the same way: less is no training
 _JUDGED_FROM = 0.2  # of the steps: earlier, small updates may be a warm-up
 
@@ -51,9 +56,17 @@ _LASTING = 3  # samples up to the last one that must agree on what is said of th
 
 _STAYS, _HIGH, _BETTER = 0.4, 0.5, 0.01
 """A plateau is 40% of the steps up to now without a loss that is better by 1% of the first one. Only losses above half of the
-first one are looked at: below that, a loss that stays may be the end of learning."""
+first one are looked at: below that, a loss that stays may be the end of learning. Both count from the least loss that there can
+be, which is above 0 with label smoothing."""
+
+_LEAST_RANGE = 0.05  # of the first loss: with a label smoothing near 1 there is nothing to learn
+
+_HIGH_MIXED = 0.9
+"""The same for trainings with mixtures of images (mixup, cutmix): nobody can tell exactly which share each image has, so their
+loss stays far above its bound, and only one that hardly fell at all says something."""
 
 _LEAST_SAMPLES = 16
+_LEAST_FALLING = 4  # samples from which on a loss is said to fall
 
 
 def layer_labels(record: HealthRecord) -> list[str]:
@@ -85,15 +98,62 @@ def update_ratios(record: HealthRecord) -> Array:
     return ratios
 
 
-def number_text(value: float) -> str:
-    """A number with two digits: 0.012, 110, 3.5e7; - for NaN."""
+def number_text(value: float, digits: int = 2) -> str:
+    """A number with so many digits: 0.012, 110, 3.5e7; - for NaN."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else f"{value:g}"
-    rounded = float(f"{value:.2g}")
+    rounded = float(f"{value:.{digits}g}")
     if rounded and not 1e-4 <= abs(rounded) < 1e5:
-        digits, power = f"{rounded:.1e}".split("e")
-        return f"{float(digits):g}e{int(power)}"
+        front, power = f"{rounded:.{digits - 1}e}".split("e")
+        return f"{float(front):g}e{int(power)}"
     return f"{rounded:g}"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a training minimises, beyond the cross-entropy: the label ``smoothing``, and whether images are ``mixed`` (mixup,
+    cutmix). Both keep the loss from falling to 0."""
+
+    smoothing: float = 0.0
+    mixed: bool = False
+
+    def least_loss(self, record: HealthRecord) -> float:
+        """The least loss there can be, the entropy of the targets; with mixtures, a bound: that of halves of two classes."""
+        classes = record.plan.layers[-1].size if record.plan.layers else 0  # the last layer gives the scores of an image
+        if classes < 2 or not (self.smoothing or self.mixed):
+            return 0.0
+        others = self.smoothing / classes
+        shares = [(1 - self.smoothing) / 2 + others] * 2 if self.mixed else [1 - self.smoothing + others]
+        shares += [others] * (classes - len(shares))
+        return -sum(share * math.log(share) for share in shares if share > 0)
+
+    def words(self, record: HealthRecord) -> str:
+        """Which loss it is, if not the cross-entropy alone: the end of a sentence."""
+        parts = [f"a label smoothing of {self.smoothing:g}"] if self.smoothing else []
+        parts += ["mixtures of images"] if self.mixed else []
+        if not parts:
+            return ""
+        least = "" if self.mixed else f", which is at least {number_text(self.least_loss(record), 4)}"
+        return f"; this is the loss that is minimised, with {' and '.join(parts)}{least}"
+
+
+PLAIN = Aim()
+
+
+def loss_falls(record: HealthRecord, aim: Aim = PLAIN) -> bool:
+    """Whether the loss has fallen by half of the way from its beginning to the least that there can be."""
+    losses = record.flow.losses
+    if len(losses) < _LEAST_FALLING or not np.isfinite(losses).all():
+        return False
+    first, last = first_and_last_loss(record)
+    least = aim.least_loss(record)
+    return last - least < (_HIGH_MIXED if aim.mixed else _HIGH) * (first - least)
+
+
+def first_and_last_loss(record: HealthRecord) -> tuple[float, float]:
+    """The loss of the first samples, and the mean of the last fifth of them."""
+    losses = record.flow.losses
+    return float(np.median(losses[:3])), float(losses[-len(losses) // 5 :].mean())
 
 
 def _followed_by_normalisation(record: HealthRecord) -> Array:
@@ -111,7 +171,7 @@ def _owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def flow_findings(record: HealthRecord) -> Iterator[Finding]:
+def flow_findings(record: HealthRecord, aim: Aim = PLAIN) -> Iterator[Finding]:
     """All findings, causes before what follows from them."""
     if not len(record.flow.steps):
         return
@@ -121,7 +181,7 @@ def flow_findings(record: HealthRecord) -> Iterator[Finding]:
         yield from _gradients_along_layers(record)
         yield from _zero_outputs(record)
         yield from _small_updates(record)
-        yield from _plateau(record)
+        yield from _plateau(record, aim)
 
 
 # ---- updates
@@ -148,7 +208,9 @@ def _large_updates(record: HealthRecord) -> Iterator[Finding]:
     for place, row in enumerate(record.plan.parameters):
         if _owner(row.name) in normalised:
             ratios[steps <= steps[-1] / 2, place] = 0
+    late = (steps >= _EARLY * record.plan.steps) & (steps % record.plan.every == 0)
     often = (ratios >= _LARGE).sum(0) >= max(_LEAST_OFTEN, _OFTEN * len(steps))
+    often &= (ratios[late] >= _LARGE).sum(0) >= _LEAST_LATE
     places = np.flatnonzero(often | (ratios >= _HUGE).any(0))
     if not len(places):
         return
@@ -175,9 +237,19 @@ def _small_updates(record: HealthRecord) -> Iterator[Finding]:
     if len(never):
         what = "no step changes " + ("it" if len(never) == 1 else "them") + ": its updates are 0 at every sample"
         what = what.replace("its", "their") if len(never) > 1 else what
-        without = (flow.parameter_gradient[:, never] == 0).all()
-        what += ", and so are the gradients" if without else ""
-        remedy = "see what stops the gradient" if without else "see whether the optimizer holds it and its rate is above 0"
+        gradients = flow.parameter_gradient[:, never]
+        if (gradients == 0).all():
+            what += ", and so are the gradients"
+            remedy = "see what stops the gradient"
+        elif (gradients > 0).any(0).all() and (flow.weight[:, never] > 0).all():
+            several = len(never) > 1
+            what += (
+                f", though {'their gradients are' if several else 'its gradient is'} not: what a step would add is too small "
+            )
+            what += f"to change float32 numbers of {'their' if several else 'its'} size"
+            remedy = "take a larger learning rate (`chainrule lr` proposes one)"
+        else:
+            remedy = "see whether the optimizer holds it and its rate is above 0"
         yield Finding("no-updates", _several([names[place] for place in never]), what, remedy)
     ratios = _judged(record)
     scales = {row.path for row in record.plan.layers if "norm" in row.operation.lower()}
@@ -293,7 +365,12 @@ def _steepest(norms: Array, labels: Sequence[str], ratio: float) -> str:
 
 
 def _cut(record: HealthRecord, labels: Sequence[str], known: Array) -> Iterator[Finding]:
-    """Where the gradient ends: what lies behind that way is no longer trained."""
+    """Where the gradient ends: what lies behind that way is no longer trained.
+
+    Layers stand in the order in which they are computed, which says nothing of branches. The gradients of parameters tell a
+    layer that stops the gradient from one beside it: all in front of it get none, and neither do its own weights, as what it
+    reads is 0, or it has none.
+    """
     flow = record.flow
     gradient = flow.gradient[:, known]
     none = (gradient[:, 0] == 0) & (gradient[:, -1] > 0)
@@ -305,6 +382,15 @@ def _cut(record: HealthRecord, labels: Sequence[str], known: Array) -> Iterator[
     if not zero[:ends].all():
         return
     place = int(known[ends])
+    paths = [row.path for row in record.plan.layers]
+    before = set(paths[:place]) - set(paths[place:])
+    owners = [_owner(row.name) for row in record.plan.parameters]
+    in_front = [i for i, owner in enumerate(owners) if owner in before]
+    own = [
+        i for i, row in enumerate(record.plan.parameters) if owners[i] == paths[place] and row.name.rpartition(".")[2] != "bias"
+    ]
+    if not in_front or (flow.parameter_gradient[since:, in_front + own] > 0).any():
+        return
     what = f"no gradient passes it {_from(record, since)}, so that nothing in front of it is trained"
     if flow.zeros[-1, place] >= _ALL_ZEROS:
         what += ": all its outputs are 0"
@@ -348,24 +434,28 @@ def _from(record: HealthRecord, sample: int) -> str:
 # ---- the loss
 
 
-def _plateau(record: HealthRecord) -> Iterator[Finding]:
+def _plateau(record: HealthRecord, aim: Aim) -> Iterator[Finding]:
     steps, losses = record.flow.steps, record.flow.losses
     if len(steps) < _LEAST_SAMPLES or not np.isfinite(losses).all():
         return
     window = max(5, len(steps) // 10)
     means = np.convolve(losses, np.full(window, 1 / window), "valid")
-    first, last = float(np.median(losses[:3])), float(losses[-len(losses) // 5 :].mean())
-    noise = float(np.median(np.abs(np.diff(losses)))) / 0.954 / math.sqrt(window)  # of a mean, whatever trend there is
-    since = int(np.argmax(means <= last + max(2 * noise, _BETTER * first)))
-    middle = min(since + window // 2, len(steps) - 1)
-    if last <= _HIGH * first or means[since] > last + max(2 * noise, _BETTER * first):
+    first, last = first_and_last_loss(record)
+    range_of_loss = first - aim.least_loss(record)
+    if range_of_loss <= _LEAST_RANGE * first or loss_falls(record, aim):
         return
-    if steps[middle] > (1 - _STAYS) * steps[-1]:
+    noise = float(np.median(np.abs(np.diff(losses)))) / 0.954 / math.sqrt(window)  # of a mean, whatever trend there is
+    same = last + max(2 * noise, _BETTER * range_of_loss)
+    since = int(np.argmax(means <= same))
+    middle = min(since + window // 2, len(steps) - 1)
+    if means[since] > same or steps[middle] > (1 - _STAYS) * steps[-1]:
         return
     when = "it was at the beginning" if since == 0 else f"at about step {steps[middle]}"
-    what = f"at step {steps[-1]}, it is no better than {when}: {last:.4g} now, {first:.4g} at the first steps"
+    what = f"at step {steps[-1]}, it is no better than {when}: {number_text(last, 4)} now, "
+    what += f"{number_text(first, 4)} at the first steps"
     least = int(np.argmin(means))
     if means[least] < 0.8 * last:
-        what += f", {means[least]:.4g} at about step {steps[least + window // 2]}"
+        what += f", {number_text(means[least], 4)} at about step {steps[least + window // 2]}"
+    what += aim.words(record)
     remedy = "see what stands before this; else try a larger learning rate (`chainrule lr`), and look at images and labels"
     yield Finding("plateau", "loss", what, remedy)

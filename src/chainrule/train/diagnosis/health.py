@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +14,17 @@ from chainrule.arguments import explained
 from chainrule.display import displayed
 from chainrule.errors import UserError
 from chainrule.graph.tables import Contents, Table
-from chainrule.train.diagnosis.dead_units import UnitsHealth, dead_unit_findings, units_health
+from chainrule.train.diagnosis.dead_units import UnitsHealth, dead_unit_findings, number_of_json, units_health
 from chainrule.train.diagnosis.findings import Findings
-from chainrule.train.diagnosis.flow_findings import flow_findings, layer_labels, number_text, unit_labels, update_ratios
+from chainrule.train.diagnosis.flow_findings import (
+    PLAIN,
+    Aim,
+    flow_findings,
+    layer_labels,
+    number_text,
+    unit_labels,
+    update_ratios,
+)
 from chainrule.train.diagnosis.health_record import HealthRecord, read_health
 from chainrule.train.run_folder import RunFolder
 
@@ -178,14 +185,15 @@ def health(run: RunFolder | str | os.PathLike[str]) -> Health:
     record = read_health(folder.health)
     if not len(record.flow.steps):
         raise UserError(f"the recording in {shown} has no sample yet: wait until the first step is done")
-    return judged(str(folder.path), record)
+    config = folder.config
+    return judged(str(folder.path), record, Aim(config.label_smoothing, bool(config.mixup or config.cutmix)))
 
 
-def judged(run: str, record: HealthRecord) -> Health:
-    """What a recording says; ``run`` names the folder."""
+def judged(run: str, record: HealthRecord, aim: Aim = PLAIN) -> Health:
+    """What a recording says of a training with that ``aim``; ``run`` names the folder."""
     units = units_health(record, unit_labels(record))
-    dead = list(dead_unit_findings(record, units))
-    flow = list(flow_findings(record))
+    dead = list(dead_unit_findings(record, units, aim))
+    flow = list(flow_findings(record, aim))
     explained_zeros = {one.place for one in flow if one.name == "no-gradient"}
     explained_zeros |= {
         one.label for one in units if (one.dead | one.silent).all() and one.label in {two.place for two in dead}
@@ -216,4 +224,4 @@ def _listed(numbers: Sequence[Any]) -> str:
 
 
 def _numbers(values: Array) -> list[float | None]:
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]
+    return [number_of_json(value) for value in values.tolist()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from chainrule.formats import load_safetensors
 from chainrule.graph.tables import Contents, Table
 from chainrule.tensor.random import default_generator
 from chainrule.train.config import MOST_COUNTED
+from chainrule.train.diagnosis.flow_findings import number_text
 from chainrule.train.diagnosis.health_record import read_health
 from chainrule.train.diagnosis.per_sample import per_sample_gradient_norms
 from chainrule.train.diagnosis.recorder import norm
@@ -71,8 +73,13 @@ class StepAgain(Table):
 
     def sentence(self) -> str:
         """What the step did, and which images stand out."""
-        did = "not taken, as it is not finite" if self.update is None else f"an update of {self.update:.2g} times the weights"
-        begin = f"step {self.step}, batch {self.batch} of epoch {self.epoch}: loss {self.loss:.4g} before it, {did}"
+        did = (
+            "not taken, as it is not finite"
+            if self.update is None
+            else f"an update of {number_text(self.update)} times the weights"
+        )
+        loss = "nan" if math.isnan(self.loss) else number_text(self.loss, 4)
+        begin = f"step {self.step}, batch {self.batch} of epoch {self.epoch}: loss {loss} before it, {did}"
         known = [one.gradient for one in self.images if one.gradient is not None]
         if not known:
             return f"{begin}; {self.unknown}"
@@ -84,7 +91,7 @@ class StepAgain(Table):
         out = [one for one in self.images if one.gradient is not None and one.gradient > _MUCH * usual]
         if not out:
             return f"{begin}; no image stands out: the largest gradient is {known[0] / max(usual, 1e-300):.1f} times the median"
-        return f"{begin}; {_listed(out)} pulled more than {_MUCH:.0f} times as hard as the median of {usual:.3g}"
+        return f"{begin}; {_listed(out)} pulled more than {_MUCH:.0f} times as hard as the median of {number_text(usual, 3)}"
 
     def contents(self) -> Contents:
         """A row for each image, with its share of the sum of all norms."""
@@ -93,7 +100,7 @@ class StepAgain(Table):
             (
                 str(one.number),
                 displayed(one.true_class),
-                "" if one.gradient is None else f"{one.gradient:.3g}",
+                "" if one.gradient is None else number_text(one.gradient, 3),
                 "" if one.gradient is None else f"{100 * one.gradient / total:.1f}%",
             )
             for one in self.images[:_SHOWN]

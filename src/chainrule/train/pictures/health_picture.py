@@ -230,7 +230,7 @@ def _draw_loss(drawing: Drawing, top: float, losses: Array, columns: _Columns) -
     top += 16
     drawing.shapes.append(Box(_LEFT - 1, top - 1, columns.pixels + 2, _LOSS_HEIGHT + 2, PAPER, LINE))
     for value, y in ((high, top + 6), (low, top + _LOSS_HEIGHT - 6)):
-        drawing.shapes.append(Words(_LEFT - 8, y, f"{value:.4g}", _LETTERS, "end", FAINT))
+        drawing.shapes.append(Words(_LEFT - 8, y, number_text(value, 4), _LETTERS, "end", FAINT))
     points: list[tuple[float, float]] = []
     for place, value in enumerate([*values.tolist(), math.nan]):
         if math.isfinite(value):
