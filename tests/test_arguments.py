@@ -316,6 +316,7 @@ NOT_MADE_BY_USERS = {
         "Suspects",
         "Watcher",
     ),  # what training gives, and a protocol
+    "LayerRows",  # what an explanation gives
     *("Dataset", "Optimizer", "Schedule"),  # abstract
     *("cannot_write", "leftovers", "temporary_name"),  # what other parts of chainrule write files with
     "Identity",  # takes whatever stood in its place

@@ -30,12 +30,16 @@ def small(classes: int = 4) -> nn.Module:
 
 
 def state_of(model: nn.Module, seed: int = 0) -> State:
-    """Other values for all of a model's state."""
+    """Other values for all of a model's state; variances are not negative."""
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.standard_normal(value.shape).astype(value.dtype) if value.dtype.kind == "f" else np.array(value + 7)
-        for name, value in model.state_dict().items()
-    }
+
+    def other(name: str, value: np.ndarray) -> np.ndarray:
+        if value.dtype.kind != "f":
+            return np.array(value + 7)
+        numbers = rng.standard_normal(value.shape).astype(value.dtype)
+        return np.abs(numbers) if name.endswith("running_var") else numbers
+
+    return {name: other(name, value) for name, value in model.state_dict().items()}
 
 
 def holds(model: nn.Module, state: Mapping[str, Any], but: tuple[str, ...] = ()) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainrule.arguments import explained_methods
 from chainrule.errors import unknown_value
 from chainrule.graph import PARAMETER, Array, Graph, Node
 from chainrule.graph.groups import module_groups
@@ -21,6 +22,7 @@ HEADER = ("layer", "kind", "nodes>", "shape", "|value|>", "|upstream|>", "|gradi
 _MEANING = "|.| is the mean of absolute values; upstream is the gradient of the error with respect to what leaves the layer"
 
 
+@explained_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerRows:
     """What is known about a call of a layer, or about a node outside of layers.

@@ -20,6 +20,9 @@ _FAR_ABOVE = 10.0
 _ALMOST_ALL = 0.9
 """The share of answers from which on a network gives always the same."""
 
+_FEW_STEPS = 5
+"""Of a training with fewer steps nobody expects anything: somebody tries whether the command works."""
+
 _MEMORISED = 0.2
 """By how much more of the training images than of the test images must be right to say that they are known by heart."""
 
@@ -55,6 +58,8 @@ def outcome_of_run(metrics: Sequence[Mapping[str, Any]], evaluation: Evaluation,
     """``outcome`` of a run, with the rows of its metrics."""
     losses = {row["step"]: row["loss"] for row in metrics if row["kind"] == "train"}
     accuracies = [row["train_accuracy"] for row in metrics if row["kind"] == "test"]
+    if max((row["step"] for row in metrics), default=0) < _FEW_STEPS:
+        return Findings()
     return outcome(evaluation, losses, accuracies[-1] if accuracies else None, silence)
 
 
