@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule import nn
 from chainrule.data import ArrayDataset
 from chainrule.models import MODELS, build
@@ -43,10 +44,10 @@ class Net(nn.Module):
         return self.fc(self.drop(F.relu(self.conv2(x)).mean((2, 3))))
 
 
-def trainer_in(folder: Path, monkeypatch: pytest.MonkeyPatch, bias: float = 0.0, **options: Any) -> Trainer:
-    """A training of ``Net`` in 4 batches an epoch."""
+def trainer_in(folder: Path, monkeypatch: pytest.MonkeyPatch, network: Any = 0.0, **options: Any) -> Trainer:
+    """A training of what ``network`` makes, or of ``Net`` with that bias, in 4 batches an epoch."""
     given: dict[str, Any] = {"batch_size": 16, "epochs": 2, "momentum": 0.5, "augment": "none", "lr": 0.05} | options
-    monkeypatch.setattr("chainrule.train.trainer.build", lambda *_: Net(bias))
+    monkeypatch.setattr("chainrule.train.trainer.build", lambda *_: network() if callable(network) else Net(network))
     run = RunFolder.new(folder, Config(**given))
     data = ArrayDataset(IMAGES, LABELS, ("a", "b", "c"))
     made = Trainer(run, training=data, test=data)
@@ -100,6 +101,61 @@ def test_the_rows_are_layers_and_units_by_their_names(tmp_path: Path, monkeypatc
     assert (plan.every, plan.steps) == (25, 8)
 
 
+RECTIFIERS: dict[str, Any] = {
+    "product": lambda x: x * (x > 0),
+    "product, the mask first": lambda x: (x > 0.0) * x,
+    "product with a cast": lambda x: x * (x >= 0).astype(x.dtype),
+    "where": lambda x: cr.where(x > 0, x, 0.0),
+    "where with zeros": lambda x: cr.where(x >= 0, x, cr.zeros_like(x)),
+    "where, the other way round": lambda x: cr.where(x < 0, 0.0, x),
+    "maximum with zeros": lambda x: cr.maximum(x, cr.zeros_like(x)),
+}
+OTHERS: dict[str, Any] = {
+    "leaky": lambda x: cr.where(x > 0, x, 0.1 * x),
+    "elu": F.elu,
+    "tanh": cr.tanh,
+    "of another value": lambda x: x * (x.mean() > 0),
+    "above 1": lambda x: x * (x > 1),
+    "below 0": lambda x: cr.where(x < 0, x, 0.0),
+    "silu": lambda x: x * cr.sigmoid(x),
+}
+
+
+class Rectified(nn.Module):
+    """A linear layer, two of whose units have a bias of -100, behind it a function, and scores."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function, self.fc1, self.fc2 = function, nn.Linear(64, 5), nn.Linear(5, 3)
+        self.fc1.bias.assign(np.array([0, -100, 0, -100, 0], np.float32))  # type: ignore[union-attr]
+
+    def forward(self, x: Any) -> Any:
+        """Images (N, 1, 8, 8) -> scores (N, 3)."""
+        return self.fc2(self.function(self.fc1(x.flatten(1))))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_a_rectifier_has_units_however_it_is_written(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer_in(tmp_path / "run", monkeypatch, lambda: Rectified(RECTIFIERS[name]), precision=precision, epochs=1)
+    made.train(Stopper())
+    record = read_health(tmp_path / "run/health.bin")
+    rows = [(row.path, row.operation, row.channels, row.weight, row.bias) for row in record.plan.units]
+    assert rows == [("Rectified", "relu", 5, "fc1.weight", "fc1.bias")]
+    assert (record.census.alive[-1, [1, 3]] == 0).all()
+    assert (record.census.alive[-1, [0, 2, 4]] > 0).any()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_rectifier_has_no_units(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer_in(tmp_path / "run", monkeypatch, lambda: Rectified(OTHERS[name]), epochs=1)
+    with pytest.raises(Stopped):
+        made.train(Stopper(1))
+    assert read_health(tmp_path / "run/health.bin").plan.units == ()
+
+
 def numbers_of(record: HealthRecord) -> list[np.ndarray[Any, Any]]:
     flow, census = record.flow, record.census
     return [
@@ -113,7 +169,7 @@ def test_an_interrupted_training_leaves_the_same_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int]
 ) -> None:
     trained(tmp_path / "whole", monkeypatch, bias=-100.0)
-    made = trainer_in(tmp_path / "run", monkeypatch, bias=-100.0)
+    made = trainer_in(tmp_path / "run", monkeypatch, -100.0)
     for stop in stops:
         with pytest.raises(Stopped):
             made.train(Stopper(stop))
@@ -147,7 +203,7 @@ def test_a_killed_training_repeats_what_it_had_recorded(tmp_path: Path, monkeypa
 def test_norms_are_those_that_numpy_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the first step, whose weights are known, in float64."""
     options: dict[str, Any] = {"precision": "float64", "epochs": 1, "label_smoothing": 0.0, "momentum": 0.0, "batch_size": 60}
-    made = trainer_in(tmp_path / "run", monkeypatch, bias=-100.0, **options)
+    made = trainer_in(tmp_path / "run", monkeypatch, -100.0, **options)
     before = {name: np.array(one.numpy()) for name, one in made.model.named_parameters()}
     images, _ = next(iter(made.loader))
     made.loader.seek({"seed": 0, "epoch": 0, "batch": 0})

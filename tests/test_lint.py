@@ -154,6 +154,48 @@ def test_probabilities_and_their_logarithms_before_cross_entropy(made: Any, reme
     assert (found.name, found.remedy.startswith(remedy)) == ("softmax-before-cross-entropy", True)
 
 
+HARMLESS: tuple[tuple[Any, str], ...] = (
+    (lambda p: p * 1.0, "0 and 1"),
+    (lambda p: p / 0.5, "0 and 2"),
+    (lambda p: p + 1e-6, "1e-06 and 1"),
+    (lambda p: 2 * p - 1, "-1 and 1"),
+    (lambda p: 1 - p, "0 and 1"),
+    (lambda p: cr.clip(p, 1e-6, 1 - 1e-6), "1e-06 and 1"),
+    (lambda p: cr.clip(3 * p.reshape(32, 4) + 1e-6, 0, 2), "1e-06 and 2"),
+)
+
+
+@pytest.mark.parametrize(("change", "limits"), HARMLESS)
+def test_probabilities_are_seen_behind_arithmetic_that_leaves_them_close_together(change: Any, limits: str) -> None:
+    yes = (LABELS[:, None] == np.arange(4)).astype(np.float32)
+    for made in (lambda x: F.softmax(x, 1), lambda x: x.sigmoid()):
+        found = only(lint(plain(), loss=lambda x, y, made=made: F.cross_entropy(change(made(x)), y)))
+        assert found.name == "softmax-before-cross-entropy"
+        assert f"as they lie between {limits}, the loss stays large" in found.what
+        found = only(
+            lint(plain(), labels=yes, loss=lambda x, y, made=made: F.binary_cross_entropy_with_logits(change(made(x)), y))
+        )
+        assert found.name == "sigmoid-before-logits-loss"
+        found = only(lint(plain(), loss=lambda x, y, made=made: F.nll_loss(change(made(x)), y)))
+        assert found.name == "nll-loss-without-logarithm"
+
+
+def test_scores_that_reach_far_enough_may_be_limited_by_a_sigmoid() -> None:
+    yes = (LABELS[:, None] == np.arange(4)).astype(np.float32)
+    scale = nn.Parameter(np.float32(3.0))
+    for change in (
+        lambda p: p * 20,
+        lambda p: 30 * p - 15,
+        lambda p: p / 0.05,
+        lambda p: p * scale,
+        lambda p: 0.1 / (p + 0.01),
+    ):
+        found = lint(plain(), loss=lambda x, y, change=change: F.cross_entropy(change(x.sigmoid()), y))
+        assert str(found) == "nothing looks wrong"
+    found = lint(plain(), labels=yes, loss=lambda x, y: F.binary_cross_entropy_with_logits(30 * x.sigmoid() - 15, y))
+    assert str(found) == "nothing looks wrong"
+
+
 def test_what_is_no_fault_of_a_loss() -> None:
     yes = (LABELS[:, None] == np.arange(4)).astype(np.float32)
     for labels, loss in (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import operator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
-from chainrule.graph import PARAMETER, Graph, Node
+from chainrule.graph import CONSTANT, PARAMETER, Graph, Node
 from chainrule.nn import Module
 from chainrule.train.diagnosis.findings import Finding, place_of
 from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
@@ -12,6 +16,16 @@ from chainrule.train.diagnosis.loss_trace import LossTrace, depending_on
 _SAME_NUMBERS = frozenset({"reshape", "transpose", "cast", "round_to"})
 _PAIRED = frozenset({"add", "subtract", "multiply", "divide", "power", "less", "less_equal", "equal", "maximum", "minimum"})
 _LIMITS = frozenset({"add", "maximum", "minimum", "where"})
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "maximum": max,
+    "minimum": min,
+}
+_REACHED = 0.95
+"""A probability that scores should be able to reach. Those between 0 and 20 can, and are meant so; others cannot."""
 
 
 def graph_faults(traced: LossTrace) -> Iterator[Finding]:
@@ -68,13 +82,74 @@ def softmax_in(node: Node) -> Node | None:
     return None
 
 
-def _probabilities_in(node: Node) -> tuple[Node, str] | None:
-    """The node of which ``node`` has the numbers, if these are probabilities, and the function that made them."""
-    softmax = softmax_in(node)
-    if softmax is not None:
-        return softmax, "softmax"
-    node = peeled(node)
-    return (node, "sigmoid") if node.operation.name == "sigmoid" else None
+class Probabilities(NamedTuple):
+    """The node that is the result of a softmax or a sigmoid (``made_by``), and between which numbers it lies
+    after what follows: nothing, or arithmetic with constants."""
+
+    node: Node
+    made_by: str
+    low: float
+    high: float
+
+    @property
+    def spoken(self) -> str:
+        """What they are, as the object of a sentence."""
+        results = f"the results of a {self.made_by}"
+        return results if self.are_plain else f"{results}, changed only by constants"
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether they lie between 0 and 1, as nothing follows that changes it."""
+        return (self.low, self.high) == (0.0, 1.0)
+
+    def suffice_for(self, classes: int) -> bool:
+        """Whether a softmax of scores in these limits can come close to 1."""
+        return not self.are_plain and 1 / (1 + (classes - 1) * math.exp(self.low - self.high)) >= _REACHED
+
+    @property
+    def of_sigmoid(self) -> tuple[float, float]:
+        """The limits of a sigmoid of them."""
+        return 0.5 + 0.5 * math.tanh(self.low / 2), 0.5 + 0.5 * math.tanh(self.high / 2)
+
+
+def _probabilities_in(node: Node) -> Probabilities | None:
+    """The probabilities that ``node`` is, in another shape or not, or from which it is made by arithmetic with constants."""
+    steps: list[Callable[[float], float]] = []
+    while True:
+        node = peeled(node)
+        made_by = "softmax" if softmax_in(node) is not None else node.operation.name
+        if made_by in ("softmax", "sigmoid"):
+            break
+        step = _with_constant(node)
+        if step is None:
+            return None
+        node = step[0]
+        steps.append(step[1])
+    low, high = 0.0, 1.0
+    for function in reversed(steps):
+        low, high = sorted((function(low), function(high)))
+    return Probabilities(node, made_by, low, high) if math.isfinite(high - low) else None
+
+
+def _with_constant(node: Node) -> tuple[Node, Callable[[float], float]] | None:
+    """Of a node such as p * 2: the p, and the function that was taken of it, which rises or falls everywhere."""
+    function = _ARITHMETIC.get(node.operation.name)
+    if function is None:
+        return None
+    first, second = node.inputs
+    before, after = _number(first), _number(second)
+    if after is not None and not (function is operator.truediv and after == 0):
+        return first, lambda value, number=after: function(value, number)
+    if before is not None and function is not operator.truediv:
+        return second, partial(function, before)
+    return None
+
+
+def _number(node: Node) -> float | None:
+    """The number that a node has in every place, if it is a constant."""
+    node = repeated(node)
+    constant = node.operation is CONSTANT and node.value is not None and node.value.size == 1
+    return float(node.value.item()) if constant and node.value is not None else None
 
 
 # ---- losses
@@ -86,14 +161,15 @@ def _probabilities_before_cross_entropy(graph: Graph) -> Iterator[Finding]:
             continue
         scores, at = peeled(node.inputs[0]), place_of(node.origin)
         found = _probabilities_in(scores)
+        if found is not None and found.suffice_for(node.shape[node.attributes["axis"]]):
+            continue
         if found is not None:
-            inner, made_by = found
             yield Finding(
                 "softmax-before-cross-entropy",
-                place_of(inner.origin),
-                f"the scores are the results of a {made_by}, and at {at} a softmax is taken of them again: as they lie between "
-                "0 and 1, the loss stays large and its gradients small, however good the network",
-                f"leave the {made_by} out: cross_entropy takes scores",
+                place_of(found.node.origin),
+                f"the scores are {found.spoken}, and at {at} a softmax is taken of them again: as they lie between "
+                f"{found.low:.3g} and {found.high:.3g}, the loss stays large and its gradients small, however good the network",
+                f"leave the {found.made_by} out: cross_entropy takes scores",
             )
         elif scores.operation.name == "log_softmax":
             yield _logarithms(scores, at, "log_softmax", "")
@@ -119,15 +195,17 @@ def _probabilities_before_logits_loss(graph: Graph) -> Iterator[Finding]:
         if argument.operation.name != "negative" or argument.inputs[0] not in plain:
             continue
         found = _probabilities_in(argument.inputs[0])
-        if found is not None:
-            inner, made_by = found
+        if found is None:
+            continue
+        low, high = found.of_sigmoid
+        if low > 1 - _REACHED or high < _REACHED:
             at = place_of(plain[argument.inputs[0]].origin)
             yield Finding(
                 "sigmoid-before-logits-loss",
-                place_of(inner.origin),
-                f"the scores are the results of a {made_by}, and the loss at {at} takes a sigmoid of them again: no prediction "
-                "can be lower than 0.5 or higher than 0.73",
-                f"leave the {made_by} out, or take binary_cross_entropy in place of binary_cross_entropy_with_logits",
+                place_of(found.node.origin),
+                f"the scores are {found.spoken}, and the loss at {at} takes a sigmoid of them again: no prediction "
+                f"can be lower than {low:.2g} or higher than {high:.2g}",
+                f"leave the {found.made_by} out, or take binary_cross_entropy in place of binary_cross_entropy_with_logits",
             )
 
 
@@ -140,9 +218,9 @@ def _no_logarithm_before_nll_loss(graph: Graph) -> Iterator[Finding]:
             continue
         found, at = _probabilities_in(scores), place_of(node.origin)
         if found is not None:
-            what = f"the loss at {at} takes logarithms of probabilities, and gets the results of a {found[1]}"
-            remedy = f"take log_softmax in place of the {found[1]}, or cross_entropy of the scores in front of it"
-            yield Finding("nll-loss-without-logarithm", place_of(found[0].origin), what, remedy)
+            what = f"the loss at {at} takes logarithms of probabilities, and gets {found.spoken}"
+            remedy = f"take log_softmax in place of the {found.made_by}, or cross_entropy of the scores in front of it"
+            yield Finding("nll-loss-without-logarithm", place_of(found.node.origin), what, remedy)
         elif _is_layer(scores):
             what = f"the loss at {at} takes logarithms of probabilities, and gets scores: it falls without end as they grow"
             yield Finding(

@@ -4,7 +4,7 @@
                      └──> units:  sums over everything but the channels (detail 1)
 
 A layer is looked at where its result leaves it: at a node that another layer, or the loss, reads. A unit is a channel of
-max(0, x), which also begins relu6, hardswish and hardsigmoid.
+max(0, x), which also begins relu6, hardswish and hardsigmoid, or of the same written as x * (x > 0) or where(x > 0, x, 0).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _FEW_CHANNELS = 16
 """With fewer channels than fit a vector, the sums of units are kept apart by columns, too, which lie beside the channels."""
 
 _DOUBLE = np.dtype(np.float64)
+_ROUNDINGS = (ops.cast, ops.round_to)
 
 
 class Numbers(NamedTuple):
@@ -140,14 +141,39 @@ def _values_of_batch(graph: Graph) -> tuple[list[Node], list[Node]]:
 
 
 def is_unit(node: Node) -> bool:
-    """Whether a node is max(0, x)."""
-    return node.operation is ops.maximum and any(_is_zero(source) for source in node.inputs)
+    """Whether a node is max(0, x), however it is written."""
+    if node.operation is ops.maximum:
+        return any(_is_zero(source) for source in node.inputs)
+    if node.operation is ops.multiply:
+        return any(_is_sign(mask, factor, above=True) for mask, factor in (node.inputs, node.inputs[::-1]))
+    if node.operation is ops.where:
+        condition, chosen, other = node.inputs
+        if _is_zero(other):
+            return _is_sign(condition, chosen, above=True)
+        return _is_zero(chosen) and _is_sign(condition, other, above=False)
+    return False
 
 
 def _is_zero(node: Node) -> bool:
-    while node.operation is ops.broadcast:
+    node = _without(node, ops.broadcast)
+    return node.operation is CONSTANT and node.value is not None and not node.value.any()
+
+
+def _is_sign(mask: Node, value: Node, above: bool) -> bool:
+    """Whether ``mask`` says where ``value`` is above 0, or where it is below; what it says at 0 does not matter."""
+    compared = _without(mask, ops.cast)
+    if compared.operation not in (ops.less, ops.less_equal):
+        return False
+    low, high = compared.inputs
+    zero, other = (low, high) if above else (high, low)
+    return _is_zero(zero) and _without(other, *_ROUNDINGS) is _without(value, *_ROUNDINGS)
+
+
+def _without(node: Node, *operations: ops.Primitive) -> Node:
+    """What ``node`` was before these operations, which keep its numbers."""
+    while node.operation in operations:
         node = node.inputs[0]
-    return node.operation is CONSTANT and node.value is not None and node.size == 1 and not node.value.any()
+    return node
 
 
 def _channel_axis(node: Node) -> int:
@@ -183,7 +209,7 @@ def _parameters_of(node: Node, channels: int, names: Mapping[Node, str]) -> tupl
     made = _maker(node)
     weight = None
     for source in () if made is None else made.inputs:
-        while source.inputs and source.operation.role is Role.MOVER:
+        while source.inputs and (source.operation.role is Role.MOVER or source.operation in _ROUNDINGS):
             source = source.inputs[0]
         if source.operation is PARAMETER and source.shape[0] == channels:
             weight = names.get(source)
