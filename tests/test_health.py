@@ -517,6 +517,8 @@ def test_tables_by_layer(tmp_path: Path) -> None:
     assert parameters.rows[0] == ("conv1.weight", "1 1 1", "0.1 0.1 0.1", "0.001 0.001 0.001")
     assert units.title == "Dead units after epochs 1, 3 and 4"
     assert units.rows[1][:3] == ("relu2 (relu)", "8", "0 0 0")
+    many = of(tmp_path / "many", plan=plan(channels=16), alive={unit: (lambda step: min(step, 600)) for unit in range(12)})
+    assert [row[2] for row in many.units_table().rows] == ["0 0 12", "0 0  0"]
     assert all(len(line) <= 80 for line in str(found).splitlines())
 
 
@@ -642,6 +644,21 @@ def test_many_samples_and_layers_are_drawn_as_far_as_there_is_room(tmp_path: Pat
     assert health_picture(judged("run", read_health(usual))).svg() != drawing.svg(), "a single sample is seen"
 
 
+def test_the_picture_of_a_training_that_diverges_shows_the_healthy_part(tmp_path: Path) -> None:
+    recording = Recording(
+        gradient={row.path: (lambda step: 0.05 if step < 20 else 1e12 * step) for row in plan().layers},
+        loss=lambda step: 2.3 if step < 20 else 1e12,
+    )
+    drawing = health_picture(judged("run", read_health(recording.write(tmp_path / "health.bin"))))
+    words = [one.text for one in drawing.shapes if isinstance(one, Words)]
+    assert {"1e8 or more", "0.01"} <= set(words)
+    assert "loss of the batch, on a logarithmic axis" in words
+    weak = Recording(gradient={row.path: (lambda step: 0.05 if step < 20 else 1e-20) for row in plan().layers})
+    drawing = health_picture(judged("run", read_health(weak.write(tmp_path / "weak.bin"))))
+    words = [one.text for one in drawing.shapes if isinstance(one, Words)]
+    assert {"1e-11 or less", "0.1", "loss of the batch"} <= set(words)
+
+
 def test_a_picture_of_hardly_anything(tmp_path: Path) -> None:
     none = dataclasses.replace(plan(), units=())
     for place, recording in enumerate(
@@ -716,14 +733,59 @@ def test_two_real_trainings(tmp_path: Path) -> None:
 def test_what_the_command_refuses(finished: Path) -> None:
     assert refused("health", finished) == (
         f"{finished} has no recording of its health (health.bin): it was trained with --no-health, by an older chainrule, or "
-        "on the reference engine, which records none: train it again"
+        "on the reference engine, which records none, or its health.bin was removed: train it again"
     )
     Recording().write(finished / "health.bin")
     assert refused("health", finished, "--out", finished).startswith(
         f"{finished} contains files that are not of a health report"
     )
     content = bytearray((finished / "health.bin").read_bytes())
+    content[content.index(b"\n") + 20] ^= 1
+    (finished / "health.bin").write_bytes(content)
+    assert "health.bin, record 1, is damaged" in refused("health", finished)
+    content[40] ^= 1
+    (finished / "health.bin").write_bytes(content)
+    assert "health.bin, its first line is damaged" in refused("health", finished)
+    assert not (finished / "health").exists()
+
+
+def test_what_lies_before_a_damaged_record_is_shown(finished: Path) -> None:
+    Recording().write(finished / "health.bin")
+    content = bytearray((finished / "health.bin").read_bytes())
     content[-100] ^= 1
     (finished / "health.bin").write_bytes(content)
-    assert "health.bin, record " in refused("health", finished)
+    out = done("health", finished)
+    assert out.startswith(
+        "45 samples up to step 1,000 of 1,000, one every 25 steps\n\nonly what lies before the damage is shown: "
+    )
+    assert "health.bin, record 50, is damaged, as its checksum is not that of its numbers: " in out
+    facts = json.loads(done("health", finished, "--json"))
+    assert (facts["samples"], facts["census_epochs"]) == (45, [0, 1, 2, 3])
+    assert "record 50, is damaged" in facts["damage"]
+    assert "only what lies before the damage is shown" in str(health(finished))
+
+
+def test_a_run_that_nothing_can_be_written_into(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even root may write into a folder of any mode, so the error is made."""
+
+    def read_only(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    Recording().write(finished / "health.bin")
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    out = done("health", finished)
+    assert "\nLayers at steps " in out
+    assert "\nno drawing: " in out
+    assert out.endswith(": name another folder with --out\n")
+    facts = json.loads(done("health", finished, "--json"))
+    assert (facts["samples"], facts["folder"]) == (45, None)
     assert not (finished / "health").exists()
+    refused("health", finished, "--out", finished / "mine")
+
+
+def test_a_training_that_ended_between_two_samples(tmp_path: Path) -> None:
+    short = dataclasses.replace(plan(), steps=64, units=())
+    record = read_health(Recording(plan=short, epochs=1, until=63).write(tmp_path / "health.bin"))
+    about = "7 samples up to step 50 of 64, one every 25 steps"
+    assert judged("run", record).about() == about
+    assert judged("run", record, ended=True).about() == f"{about}; the training is over"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -169,14 +170,35 @@ def test_what_is_no_recording_is_refused(path: Path) -> None:
         read_health(path)
     header = plan().header()
     for old, new, what in (
-        (b'"every": 25', b'"every": 0', "every must be a whole number of at least 1, got 0"),
-        (b'"channels": 8', b'"channels": 99999999', "units must be a list"),
+        (b'"every": 25', b'"every": 0', "its checksum is not that of its plan"),
+        (b'"channels": 8', b'"channels": 99999999', "its checksum is not that of its plan"),
         (b'"relu2"', b'"relu3"', "its checksum is not that of its plan"),
+        (b'"layers": [', b'"layers": {', "its first line is damaged: put"),
+        (b'"format"', b'"fo2mat"', "its first line is damaged: put"),
     ):
         assert old in header
         path.write_bytes(header.replace(old, new))
-        with pytest.raises(UserError, match=what):
+        with pytest.raises(UserError, match=what) as refusal:
             read_health(path)
+        assert len(str(refusal.value)) < 300, "its layers are not told"
+    wrong = dataclasses.replace(plan(), every=0)
+    path.write_bytes(wrong.header())
+    with pytest.raises(UserError, match="every must be a whole number of at least 1, got 0"):
+        read_health(path)
+    many = dataclasses.replace(plan(), units=[dataclasses.replace(plan().units[0], channels=1 << 24)] * 2)
+    path.write_bytes(many.header())
+    with pytest.raises(UserError, match="it tells of more than 16,777,216 units"):
+        read_health(path)
+
+
+def test_what_lies_before_a_damaged_record_can_be_read(path: Path) -> None:
+    recorded(path)
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 4
+    path.write_bytes(content)
+    found = read_health(path, up_to_damage=True)
+    assert "record 6, is damaged" in found.damage
+    assert (len(found.flow.steps), len(found.census.epochs)) == (3, 2)
 
 
 def test_steps_that_do_not_grow_are_refused(path: Path) -> None:

@@ -53,11 +53,19 @@ def health(
     target = out or run / "health"
     found = health_of(run)
     HEALTH_FOLDER.check(target)
-    write_health(target, found)
+    unwritten: UserError | None = None
+    try:
+        write_health(target, found)
+    except UserError as error:
+        if out is not None:
+            raise
+        unwritten = error  # a run may lie where nothing can be written, and be looked at all the same
     if as_json:
-        typer.echo(json.dumps({**found.facts(), "folder": str(target)}))
+        typer.echo(json.dumps({**found.facts(), "folder": None if unwritten else str(target)}))
         return
     say(found.about() + "\n")
+    if found.damage():
+        say(found.damage() + "\n")
     for finding in found.findings:
         say(f"{finding.name}\n  {finding.sentence()}")
     if not found.findings:
@@ -65,6 +73,9 @@ def health(
     for table in found.tables():
         typer.echo()
         show_table(table)
+    if unwritten is not None:
+        say(f"\nno drawing: {unwritten}: name another folder with --out")
+        return
     typer.echo(f"\ndrawing: {displayed(target / 'health.svg')}")
 
 

@@ -43,12 +43,14 @@ class Health(Table):
         record: all that was recorded: NumPy arrays of samples (``record.flow``) and censuses (``record.census``).
         units: what became of the units of each ReLU and the like, by the last census; empty before the first epoch is over.
         findings: what stands out, causes before what follows from them.
+        ended: whether the training is over.
     """
 
     run: str
     record: HealthRecord
     units: Sequence[UnitsHealth]
     findings: Findings
+    ended: bool = False
 
     @property
     def step(self) -> int:
@@ -63,7 +65,13 @@ class Health(Table):
     def about(self) -> str:
         """What was recorded, in a line."""
         plan, samples = self.record.plan, len(self.record.flow.steps)
-        return f"{samples:,} samples up to step {self.step:,} of {plan.steps:,}, one every {plan.every} steps"
+        over = "; the training is over" if self.ended and self.step < plan.steps else ""
+        return f"{samples:,} samples up to step {self.step:,} of {plan.steps:,}, one every {plan.every} steps{over}"
+
+    def damage(self) -> str:
+        """Where the recording is damaged, in a sentence; empty if it is whole."""
+        damage = self.record.damage
+        return f"only what lies before the damage is shown: {damage}" if damage else ""
 
     def contents(self) -> Contents:
         """A row for each layer, from the input to the output: its numbers at the first, the middle and the last sample."""
@@ -91,10 +99,10 @@ class Health(Table):
         epochs = census.epochs[census.epochs > 0]
         places = sorted({round(place) for place in np.linspace(0, len(epochs) - 1, min(_MOST_EPOCHS, len(epochs)))})
         rows = []
-        for one in self.units:
+        shown = _aligned([[f"{one.counts[place]:,}" for place in places] for one in self.units])
+        for one, counts in zip(self.units, shown, strict=True):
             last = one.last[one.died]
             died = "" if not len(last) else f"{last.min()}" if last.min() == last.max() else f"{last.min()} - {last.max()}"
-            counts = " ".join(f"{one.counts[place]:>{len(str(one.row.channels))}}" for place in places)
             others = [str(count) if count else "" for count in (int(one.silent.sum()), int(one.never.sum()), one.revived)]
             rows.append((one.label, f"{one.row.channels:,}", counts, *others, died))
         after = (
@@ -124,7 +132,8 @@ class Health(Table):
 
     def __str__(self) -> str:
         said = str(self.findings) if self.findings else "nothing stands out"
-        return "\n\n".join([f"{displayed(self.run)}: {self.about()}", said, *(one.text() for one in self.tables())])
+        begin = [f"{displayed(self.run)}: {self.about()}", *([self.damage()] if self.damage() else []), said]
+        return "\n\n".join([*begin, *(one.text() for one in self.tables())])
 
     def _repr_html_(self) -> str:
         sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences())
@@ -157,6 +166,8 @@ class Health(Table):
             "steps": plan.steps,
             "every": plan.every,
             "samples": len(flow.steps),
+            "ended": self.ended,
+            "damage": self.record.damage,
             "findings": [
                 {"name": one.name, "place": one.place, "what": one.what, "remedy": one.remedy} for one in self.findings
             ],
@@ -170,27 +181,32 @@ class Health(Table):
 
 @explained
 def health(run: RunFolder | str | os.PathLike[str]) -> Health:
-    """What the recording in a run's folder says, up to now if it is still training.
+    """What the recording in a run's folder says, up to now if it is still training, and up to a record that is damaged.
 
     Raises:
-        UserError: it is no run, has no recording, or one without a sample yet, or that is damaged or of another version.
+        UserError: it is no run, has no recording, or one without a sample yet, or whose beginning is damaged, or of another
+            version.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     shown = displayed(folder.path)
     if not folder.health.exists():
         raise UserError(
             f"{shown} has no recording of its health ({folder.health.name}): it was trained with --no-health, by an older "
-            "chainrule, or on the reference engine, which records none: train it again"
+            f"chainrule, or on the reference engine, which records none, or its {folder.health.name} was removed: train it "
+            "again"
         )
-    record = read_health(folder.health)
+    record = read_health(folder.health, up_to_damage=True)
+    if record.damage and not len(record.flow.steps):
+        raise UserError(record.damage)
     if not len(record.flow.steps):
         raise UserError(f"the recording in {shown} has no sample yet: wait until the first step is done")
     config = folder.config
-    return judged(str(folder.path), record, Aim(config.label_smoothing, bool(config.mixup or config.cutmix)))
+    aim = Aim(config.label_smoothing, bool(config.mixup or config.cutmix))
+    return judged(str(folder.path), record, aim, ended=folder.result.exists())
 
 
-def judged(run: str, record: HealthRecord, aim: Aim = PLAIN) -> Health:
-    """What a recording says of a training with that ``aim``; ``run`` names the folder."""
+def judged(run: str, record: HealthRecord, aim: Aim = PLAIN, ended: bool = False) -> Health:
+    """What a recording says of a training with that ``aim``, which has ``ended`` or not; ``run`` names the folder."""
     units = units_health(record, unit_labels(record))
     dead = list(dead_unit_findings(record, units, aim))
     flow = list(flow_findings(record, aim))
@@ -202,7 +218,7 @@ def judged(run: str, record: HealthRecord, aim: Aim = PLAIN) -> Health:
     order = ("large-updates", "exploding-activations", "exploding-gradients")
     before = [one for one in flow if one.name in order]
     after = [one for one in flow if one.name not in order]
-    return Health(run, record, units, Findings([*before, *dead, *after]))
+    return Health(run, record, units, Findings([*before, *dead, *after]), ended)
 
 
 # ---- numbers in tables

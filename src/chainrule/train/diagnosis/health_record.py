@@ -7,7 +7,8 @@
 
 Both kinds of records have a fixed size each, which follows from the plan; numbers are little-endian. So the file is read while
 it grows: a last record that is not whole yet is left out. Each record has a CRC-32 of what stands before it: one flipped bit is
-named, never used. A plan says how often is measured, so that a file stays small however long a training takes.
+named, never used; what lies before it can be read. A plan says how often is measured, so that a file stays small however long a
+training takes.
 """
 
 from __future__ import annotations
@@ -183,28 +184,39 @@ _PLAN = (
 """What the header says of a plan."""
 
 
+def _begins_like_one(content: bytes) -> bool:
+    """Whether a file begins like a recording, but for at most one wrong byte."""
+    begin = json.dumps({"format": _FORMAT})[:-1].encode()
+    wrong = sum(one != other for one, other in zip(content, begin, strict=False))
+    return len(content) > len(begin) and wrong <= 1
+
+
 def _plan_of(path: Path, content: bytes) -> tuple[Plan, int]:
     """The plan in the header of a file, and where its records begin."""
     end = content.find(b"\n") + 1
+    source = f"{displayed(path)}, its first line"
     try:
         facts = json.loads(content[:end])
         found = facts["format"]
         known = isinstance(found, str) and found.startswith(_FORMAT.rpartition(" ")[0])
     except (ValueError, KeyError, TypeError, RecursionError):
         known = False
+    if not known and _begins_like_one(content):
+        raise UserError(f"{source} is damaged: {_REMEDY}")
     if not known:
         raise UserError(f"{displayed(path)} is no recording of a training's health: {_REMEDY}")
     if found != _FORMAT:
         raise UserError(
             f"{displayed(path)} is a {shown(found)}, expected a {_FORMAT!r}: read it with the chainrule that wrote it"
         )
-    source = f"{displayed(path)}, its first line"
     try:
-        plan = validated(source, facts.get("plan"), _PLAN, _REMEDY)
-    except RecursionError:
+        if facts.get("checksum") != _plan_checksum(facts.get("plan")):
+            raise UserError(f"{source} is damaged, as its checksum is not that of its plan: {_REMEDY}")
+        plan = validated(source, facts["plan"], _PLAN, _REMEDY)
+    except (KeyError, RecursionError):
         raise UserError(f"{source} is damaged: {_REMEDY}") from None
-    if facts.get("checksum") != _plan_checksum(plan) or sum(row["channels"] for row in plan["units"]) > _MOST_CHANNELS:
-        raise UserError(f"{source} is damaged, as its checksum is not that of its plan: {_REMEDY}")
+    if sum(row["channels"] for row in plan["units"]) > _MOST_CHANNELS:
+        raise UserError(f"{source} is damaged, as it tells of more than {_MOST_CHANNELS:,} units: {_REMEDY}")
     layers = tuple(RecordedLayer(**row) for row in plan["layers"])
     parameters = tuple(RecordedParameter(**row) for row in plan["parameters"])
     units = tuple(RecordedUnits(**row) for row in plan["units"])
@@ -259,15 +271,17 @@ class Census:
 
 @dataclass(frozen=True)
 class HealthRecord:
-    """All that a file holds: what was to be recorded, and what was."""
+    """All that a file holds: what was to be recorded, and what was; ``damage`` says where it is damaged, if what lies behind is
+    left out."""
 
     plan: Plan
     flow: Flow
     census: Census
+    damage: str = ""
 
 
-def read_health(path: str | os.PathLike[str]) -> HealthRecord:
-    """The recording in a file, as far as it is written.
+def read_health(path: str | os.PathLike[str], up_to_damage: bool = False) -> HealthRecord:
+    """The recording in a file, as far as it is written; ``up_to_damage`` takes what lies before a damaged record.
 
     Raises:
         UserError: there is no such file, it is damaged, no recording, or one of another version.
@@ -276,8 +290,14 @@ def read_health(path: str | os.PathLike[str]) -> HealthRecord:
     plan, content, begin = _read(path)
     flows: list[Any] = []
     censuses: list[Any] = []
-    for record, _ in _records(path, plan, content, begin):
-        (flows if record["kind"] == _FLOW else censuses).append(record)
+    damage = ""
+    try:
+        for record, _ in _records(path, plan, content, begin):
+            (flows if record["kind"] == _FLOW else censuses).append(record)
+    except UserError as error:
+        if not up_to_damage:
+            raise
+        damage = str(error)
     flow = np.array(flows, plan.flow_type)
     census = np.array(censuses, plan.census_type)
     names = [name for name in plan.flow_type.names or () if name not in ("kind", "step", "loss", "checksum")]
@@ -285,6 +305,7 @@ def read_health(path: str | os.PathLike[str]) -> HealthRecord:
         plan,
         Flow(flow["step"], flow["loss"], **{name: flow[name] for name in names}),
         Census(census["epoch"], census["step"], census["alive"], census["bias"], census["weight"]),
+        damage,
     )
 
 

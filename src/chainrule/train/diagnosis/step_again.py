@@ -172,7 +172,7 @@ def _recorded(folder: RunFolder) -> dict[int, float]:
     """The losses of the steps that the run sampled."""
     if not folder.health.exists():
         return {}
-    flow = read_health(folder.health).flow
+    flow = read_health(folder.health, up_to_damage=True).flow
     return dict(zip(flow.steps.tolist(), flow.losses.tolist(), strict=True))
 
 

@@ -40,6 +40,9 @@ _LOSS_HEIGHT, _MAP_HEIGHT = 72, 440
 _LETTERS = 11.0
 _LEVELS = 48  # of a colour scale
 
+_LEAST_DECADES, _MOST_DECADES = 3, 10  # of a scale; with more, what differs tenfold has the same colour
+_WIDE_LOSS = 1e3  # factor between losses from which on their axis is logarithmic
+
 _NONE = "#d5d5d5"
 """The colour of what there is no number of."""
 
@@ -47,13 +50,21 @@ _NONE = "#d5d5d5"
 @dataclass(frozen=True)
 class _Scale:
     """Colours of shares from ``low`` to ``high``, or, where there is a colour for ``zero``, of powers of ten with such
-    exponents; ``marks`` are those whose numbers stand below the scale."""
+    exponents; ``marks`` are those whose numbers stand below the scale. ``beyond`` says whether what is shown goes on below and
+    above it."""
 
     low: float
     high: float
     colours: Sequence[str]
     marks: Sequence[float]
     zero: str = ""
+    beyond: tuple[bool, bool] = (False, False)
+
+    def mark(self, place: float) -> str:
+        """What stands below a mark."""
+        number = number_text(10.0**place) if self.zero else f"{100 * place:.0f}%"
+        less, more = self.beyond
+        return f"{number}{' or less' * (less and place == self.low)}{' or more' * (more and place == self.high)}"
 
     def of(self, value: float) -> str:
         """The colour of a number."""
@@ -208,14 +219,30 @@ def _with_weights(health: Health) -> list[int]:
 
 
 def _scale_of(norms: Array) -> _Scale:
-    """Whole powers of ten around what is shown: at least three, at most twelve."""
+    """Whole powers of ten around what is shown (C,R): at least three, at most ten. If that is not enough, those that hold the
+    first column, as a training that diverges is healthy before, and as many of the others as they can."""
+    lowest, highest = _exponents(norms)
+    low, high = min(lowest, highest - _LEAST_DECADES), highest
+    if high - low > _MOST_DECADES:
+        first_low, first_high = _exponents(norms[:1])
+        possible = range(max(lowest, first_high - _MOST_DECADES), min(first_low, highest - _MOST_DECADES) + 1)
+        with np.errstate(all="ignore"):
+            logs = np.log10(norms)
+        held = {begin: int(((logs >= begin) & (logs <= begin + _MOST_DECADES)).sum()) for begin in possible}
+        low = max(held, key=lambda begin: (held[begin], begin)) if held else max(lowest, first_high - _MOST_DECADES)
+        high = low + _MOST_DECADES
+    beyond = lowest < low, highest > high
+    step = (high - low) // 2 if any(beyond) else -(-(high - low) // 4)  # words need room
+    return _Scale(low, high, VIRIDIS, range(high, low - 1, -step), zero=PAPER, beyond=beyond)
+
+
+def _exponents(norms: Array) -> tuple[int, int]:
+    """Whole exponents of ten around all that are above 0 and finite."""
     with np.errstate(all="ignore"):
         exponents = np.log10(norms[(norms > 0) & np.isfinite(norms)])
-    high = math.ceil(round(float(exponents.max(initial=-99)), 9)) if len(exponents) else 0
-    low = math.floor(round(float(exponents.min(initial=99)), 9)) if len(exponents) else 0
-    low = max(high - 12, min(low, high - 3))
-    step = -(-(high - low) // 4)
-    return _Scale(low, high, VIRIDIS, range(high, low - 1, -step), zero=PAPER)
+    if not len(exponents):
+        return 0, 0
+    return math.floor(round(float(exponents.min()), 9)), math.ceil(round(float(exponents.max()), 9))
 
 
 # ---- how it is drawn
@@ -226,7 +253,9 @@ def _draw_loss(drawing: Drawing, top: float, losses: Array, columns: _Columns) -
     values = np.array([np.mean(losses[begin:end]) for begin, end in zip(columns.begins, columns.begins[1:], strict=False)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    drawing.shapes.append(Words(_LEFT, top, "loss of the batch", 13, bold=True))
+    wide = low > 0 and high > _WIDE_LOSS * low
+    title = "loss of the batch, on a logarithmic axis" if wide else "loss of the batch"
+    drawing.shapes.append(Words(_LEFT, top, title, 13, bold=True))
     top += 16
     drawing.shapes.append(Box(_LEFT - 1, top - 1, columns.pixels + 2, _LOSS_HEIGHT + 2, PAPER, LINE))
     for value, y in ((high, top + 6), (low, top + _LOSS_HEIGHT - 6)):
@@ -234,7 +263,9 @@ def _draw_loss(drawing: Drawing, top: float, losses: Array, columns: _Columns) -
     points: list[tuple[float, float]] = []
     for place, value in enumerate([*values.tolist(), math.nan]):
         if math.isfinite(value):
-            level = (value - low) / (high - low) if high > low else 0.5
+            level = 0.5
+            if high > low:
+                level = math.log(value / low) / math.log(high / low) if wide else (value - low) / (high - low)
             points.append((_LEFT + (place + 0.5) * columns.width, top + 6 + (1 - level) * (_LOSS_HEIGHT - 12)))
             continue
         if len(points) > 1:
@@ -323,10 +354,9 @@ def _draw_legend(drawing: Drawing, top: float, what: str, scale: _Scale) -> floa
         drawing.shapes.append(Box(left + level * width / _LEVELS, top + 14, width / _LEVELS, 10, scale.at(place)))
     for mark in scale.marks:
         x = left + (mark - scale.low) / (scale.high - scale.low) * width
-        number = number_text(10.0**mark) if scale.zero else f"{100 * mark:.0f}%"
         drawing.shapes.append(Line(((x, top + 24), (x, top + 27)), LINE, 1))
         anchor = "start" if x == left else "middle"
-        drawing.shapes.append(Words(x, top + 34, number, _LETTERS, anchor, FAINT))
+        drawing.shapes.append(Words(x, top + 34, scale.mark(mark), _LETTERS, anchor, FAINT))
     x = left + width + 28
     for colour, words in [
         *([(scale.zero, "0")] if scale.zero else []),
