@@ -354,7 +354,7 @@ def test_units_that_died_together(tmp_path: Path) -> None:
     assert one.place == "relu2 (relu)"
     assert one.what == (
         "4 of 8 units are dead (above 0 for no image of the last epoch); after epochs 1, 2, 3, 4 it was 0, 4, 4, 4; 4 died "
-        "together, after steps 47 to 49, as by one large update (that of conv2.weight at step 50, the nearest sample, was 0.4 "
+        "together, after steps 47 to 49, when updates were large (that of conv2.weight at step 50, the nearest sample, was 0.4 "
         "times its norm): --step=50 names its images"
     )
     assert one.remedy == (
@@ -362,7 +362,7 @@ def test_units_that_died_together(tmp_path: Path) -> None:
     )
     in_front = {"conv1.weight": lambda step: 0.4 if step == 50 else 0.001}
     one = dead(tmp_path / "front", [8, 9, 10, 12], 48, update=in_front)
-    assert "as by one large update (that of conv1.weight at step 50, the nearest sample," in one.what
+    assert "when updates were large (that of conv1.weight at step 50, the nearest sample," in one.what
 
 
 def test_a_large_update_is_named_where_there_was_one(tmp_path: Path) -> None:
@@ -372,13 +372,13 @@ def test_a_large_update_is_named_where_there_was_one(tmp_path: Path) -> None:
         "; 3 died after step 337; the median of their biases went from 0.1 to 0.1, which does not explain it"
     )
     far = {"conv2.weight": lambda step: 0.4 if step == 325 else 0.001}
-    assert "large update" not in dead(tmp_path / "far", [8, 9, 10], 337, update=far).what
+    assert "together" not in dead(tmp_path / "far", [8, 9, 10], 337, update=far).what
     behind = {"fc.weight": lambda step: 0.4 if step == 325 else 0.001}
-    assert "large update" not in dead(tmp_path / "behind", [8, 9, 10], 325, update=behind).what
+    assert "together" not in dead(tmp_path / "behind", [8, 9, 10], 325, update=behind).what
     jump = {"conv2.weight": lambda step: 0.02 if step == 325 else 0.001}
     assert "--step=325 names" in dead(tmp_path / "jump", [8, 9, 10], 325, update=jump).what
     warming = {"conv2.weight": lambda step: min(step, 16) * 0.002}
-    assert "large update" not in dead(tmp_path / "warm-up", [8, 9, 10], 16, update=warming).what
+    assert "together" not in dead(tmp_path / "warm-up", [8, 9, 10], 16, update=warming).what
 
 
 def test_in_short_epochs_nearly_all_units_die_together(tmp_path: Path) -> None:

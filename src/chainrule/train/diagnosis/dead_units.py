@@ -243,7 +243,7 @@ def _causes(record: HealthRecord, one: UnitsHealth, before: UnitsHealth | None) 
         if update is not None:
             step, words = update
             when = f"step {first}" if first == last else f"steps {first} to {last}"
-            yield f"{together:,} died together, after {when}, as by one large update ({words}): --step={step} names its images"
+            yield f"{together:,} died together, after {when}, {words}: --step={step} names its images"
             return
     yield f"{'one' if died == 1 else f'{died:,}'} died after {_range(steps)}"
     yield from _drift(one)
@@ -307,8 +307,11 @@ def _large_update(record: HealthRecord, one: UnitsHealth, first: int, last: int,
         if large.any():
             column = int(np.argmax(np.where(large, ratios[sample], -1.0)))
             name, ratio = displayed(record.plan.parameters[places[column]].name), number_text(float(ratios[sample, column]))
-            at = f"at step {steps[sample]}" + ("" if distance[sample] == 0 else ", the nearest sample,")
-            return int(steps[sample]), f"that of {name} {at} was {ratio} times its norm"
+            if distance[sample]:  # it is not the one by which they died, but tells of its like
+                begin, at = "when updates were large", f"at step {steps[sample]}, the nearest sample,"
+            else:
+                begin, at = "as by one large update", f"at step {steps[sample]}"
+            return int(steps[sample]), f"{begin} (that of {name} {at} was {ratio} times its norm)"
     return None
 
 
