@@ -316,3 +316,33 @@ def test_every_model_can_be_looked_into(name: str) -> None:
     assert all(place.gradient is not None for place in observation.places)
     assert all(row.weight or row.bias for row in observation.units)
     assert len({(row.path, row.operation) for row in observation.layers}) == len(observation.layers)
+
+
+@pytest.mark.parametrize(
+    ("size", "pooling", "alive"), [(8, 2, [True]), (9, 2, [True]), (8, 3, [True]), (8, 2, [False])], ids=str
+)
+def test_a_unit_in_front_of_a_pooling_is_alive_wherever_it_is(size: int, pooling: int, alive: list[bool]) -> None:
+    """In the last row, too, which a pooling that does not divide the image leaves out."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.MaxPool2d(pooling), nn.Flatten())
+    model[0].weight.assign(np.ones((1, 1, 1, 1), np.float32))  # type: ignore[union-attr]
+    model[0].bias.assign(np.zeros(1, np.float32))  # type: ignore[union-attr]
+    images = -np.ones((2, 1, size, size), np.float32)
+    if alive == [True]:
+        images[1, 0, -1, -1] = 1.0
+
+    def step(images: Any) -> Any:
+        loss = (model(images) * 1.0).sum()
+        loss.backward()
+        return loss
+
+    made: list[Observation] = []
+
+    def observer(trace: Trace) -> Any:
+        made.append(observation_of(trace, {}))
+        return made[0].observed
+
+    observed = ObservedFunction(step, observer)
+    observed.look(1)
+    observed(images)
+    (place,) = made[0].sums
+    assert [bool(observed.observations()[place].sum() > 0)] == alive

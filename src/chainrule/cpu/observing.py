@@ -3,8 +3,8 @@
 The stages, their units and the order in which sums are added up were decided without these loops. A loop joins the stage that
 makes the last of the values that it reads, behind all other calls, where its units can be cut as those of the stage are: so it
 reads what is still in the cache. Where they cannot, it gets a stage of its own right behind. Stages of a single unit, which is
-done call by call, are divided where a loop has to come in between. Kernels that combine the partial results of units come last
-of all.
+done call by call, are divided where a loop has to come in between. Loops of a single unit, which are small, come last of all,
+as a stage of its own would make all threads wait, and so do kernels that combine the partial results of units.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def with_observations(
     for task in loops:
         if task in finishing:
             continue
-        if not _put(staging, task, leaves, front, places):
+        if not _put(staging, task, leaves, front, places, ends):
             lost |= task.writes | {part.finish.buffers[1] for part in task.partials}
             continue
         ends.calls += [_call(staging, part.finish) for part in task.partials]
@@ -61,7 +61,14 @@ def with_observations(
     return [stage for stage in (*made, ends) if stage.calls], lost
 
 
-def _put(staging: Staging, task: LoopTask, leaves: Collection[Buffer], front: _Place, places: list[_Place]) -> bool:
+def _put(
+    staging: Staging,
+    task: LoopTask,
+    leaves: Collection[Buffer],
+    front: _Place,
+    places: list[_Place],
+    ends: PlannedStage,
+) -> bool:
     """Add the call of ``task`` after all that it needs, and before what overwrites that; False if there is no such place."""
     reads, writes = {staging.same(one) for one in task.reads}, {staging.same(one) for one in task.writes}
     made = max((staging.last_written.get(staging.same(one), -1) for one in task.reads if one not in leaves), default=-1)
@@ -76,6 +83,9 @@ def _put(staging: Staging, task: LoopTask, leaves: Collection[Buffer], front: _P
         if staging.stages[made].units != 1 or task.nest.units != 1 or after > before:
             return False
         places[made].within.append((after, PlannedStage(1, [_call(staging, task)])))
+        return True
+    if not old and task.nest.units == 1:
+        ends.calls.append(_call(staging, task))
         return True
     place = front if made < 0 else places[made]
     rows = None if made < 0 else staging.rows_to_join(task, staging.stages[made], reads, writes)

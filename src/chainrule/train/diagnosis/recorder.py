@@ -36,6 +36,7 @@ from chainrule.train.diagnosis.observing import LAYERS, UNITS, Observation, obse
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 1 << 13  # numbers
+_KEPT = 64  # steps
 
 
 class Recorder:
@@ -64,12 +65,13 @@ class Recorder:
         self.every = sampling_interval(epochs * per_epoch)
         self.parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self.detail = 0
-        self.alive: Array | None = None
         self.dead = 0
         self._observation: Observation | None = None
         self._plan: Plan | None = None
         self._file: HealthFile | None = None
-        self._alive_now: Array | None = None  # of the units in this step
+        self._alive: Array | None = None
+        self._step = 0  # that comes, or is being taken
+        self._seen: list[tuple[int, list[Array]]] = []  # sums of units, by the step, that are still to be looked at
         self._numbers: Array | None = None  # of the layers in this step, where it is sampled
         self._images = 0
         self._before: dict[str, Array] = {}
@@ -78,6 +80,29 @@ class Recorder:
 
     def __repr__(self) -> str:
         return f"<Recorder to {displayed(self.path)}: every {self.every} of {self.epochs * self.per_epoch} steps>"
+
+    @property
+    def alive(self) -> Array | None:
+        """See the class."""
+        self._settle()
+        return self._alive
+
+    def _settle(self) -> None:
+        """Look at the sums of units that were kept; all at once, as that takes less time than step by step."""
+        if not self._seen:
+            return
+        if self._alive is None:
+            self._alive = np.zeros(self.channels, np.int64)
+        begin = 0
+        steps = np.array([step for step, _ in self._seen])
+        for row in range(len(self._seen[0][1])):
+            sums = np.stack([values[row] for _, values in self._seen])
+            sums = sums if sums.ndim == 2 else sums.sum(2)
+            alive = (sums > 0) | ~np.isfinite(sums)
+            here = self._alive[begin : begin + sums.shape[1]]
+            np.maximum(here, np.where(alive, steps[:, None], 0).max(0), out=here)
+            begin += sums.shape[1]
+        self._seen.clear()
 
     @property
     def channels(self) -> int:
@@ -102,7 +127,7 @@ class Recorder:
 
     def begun(self, step: int) -> None:
         """Step ``step``, counted from 1, comes next."""
-        self._alive_now, self._numbers, self._images, self._gradients = None, None, 0, []
+        self._step, self._numbers, self._images, self._gradients = step, None, 0, []
         if self._observation is None or not self._wanted:
             self.detail = 0
             return
@@ -118,10 +143,7 @@ class Recorder:
         if not seen or not self.detail or observation is None:
             return
         if observation.sums:
-            values = [seen[place] for place in observation.sums]
-            sums = np.concatenate([value if value.ndim == 1 else value.sum(1) for value in values])
-            alive = (sums > 0) | ~np.isfinite(sums)
-            self._alive_now = alive if self._alive_now is None else self._alive_now | alive
+            self._seen.append((self._step, [seen[place].copy() for place in observation.sums]))
         if self.detail == LAYERS:
             numbers = np.array([np.nan if place is None else seen[place] for row in observation.places for place in row])
             self._numbers = numbers if self._numbers is None else self._numbers + numbers
@@ -144,10 +166,8 @@ class Recorder:
             self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
             self._census(0, 0, *self._at_first)
             self._at_first = None
-        if self._alive_now is not None:
-            if self.alive is None:
-                self.alive = np.zeros(self.channels, np.int64)
-            self.alive[self._alive_now] = step
+        if len(self._seen) >= _KEPT:
+            self._settle()
         if self._numbers is not None and self._file is not None and self._observation is not None:
             self._check_place()
             sizes = [row.size * self._images for row in self._observation.layers]
@@ -169,8 +189,9 @@ class Recorder:
 
     def epoch_ended(self, epoch: int, step: int) -> None:
         """Epoch ``epoch``, counted from 1, ended with that step: count the dead units, and take a census where one is due."""
-        if self.alive is not None and self._plan is not None:
-            dead = self.alive <= step - self.per_epoch
+        alive = self.alive
+        if alive is not None and self._plan is not None:
+            dead = alive <= step - self.per_epoch
             layers = np.split(dead, np.cumsum([row.channels for row in self._plan.units])[:-1])
             self.dead = int(dead.sum()) if max(layer.mean() for layer in layers) >= WORTH_SAYING else 0
         if epoch % census_interval(self.epochs, self.channels) == 0 or epoch == self.epochs:
@@ -180,7 +201,7 @@ class Recorder:
     def _census(self, epoch: int, step: int, bias: Array, weight: Array) -> None:
         if self._file is None or not self.channels:
             return
-        alive = np.zeros(self.channels, np.int64) if self.alive is None else self.alive
+        alive = np.zeros(self.channels, np.int64) if epoch == 0 or self.alive is None else self.alive
         self._file.append_census(epoch, step, alive=alive, bias=bias, weight=weight)
 
     def _units(self) -> tuple[Array, Array]:
@@ -207,7 +228,8 @@ class Recorder:
 
         A training that began without a recording goes on without: nobody knows which units were alive.
         """
-        self.alive = None if alive is None else np.array(alive, np.int64)
+        self._seen.clear()
+        self._alive = None if alive is None else np.array(alive, np.int64)
         if step and self._wanted and not self.path.exists():
             self._wanted = False
         if step and self._wanted and self._file is None:
