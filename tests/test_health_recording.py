@@ -346,3 +346,15 @@ def test_a_unit_in_front_of_a_pooling_is_alive_wherever_it_is(size: int, pooling
     observed(images)
     (place,) = made[0].sums
     assert [bool(observed.observations()[place].sum() > 0)] == alive
+
+
+def test_a_step_that_is_left_out_does_not_count_as_one_at_which_units_were_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = trained(tmp_path / "run", monkeypatch)
+    recorder = made._recorder
+    recorder.begun(9)
+    recorder.taken(made.training_step._whole, 16)  # type: ignore[arg-type]
+    recorder.begun(10)
+    assert recorder.alive is not None
+    assert recorder.alive.max() == 8

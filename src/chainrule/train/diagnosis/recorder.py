@@ -71,7 +71,8 @@ class Recorder:
         self._file: HealthFile | None = None
         self._alive: Array | None = None
         self._step = 0  # that comes, or is being taken
-        self._seen: list[tuple[int, list[Array]]] = []  # sums of units, by the step, that are still to be looked at
+        self._now: list[tuple[int, list[Array]]] = []  # sums of units in this step, part by part; dropped if it is left out
+        self._seen: list[tuple[int, list[Array]]] = []  # those of steps that are done, still to be looked at
         self._numbers: Array | None = None  # of the layers in this step, where it is sampled
         self._images = 0
         self._before: dict[str, Array] = {}
@@ -127,7 +128,7 @@ class Recorder:
 
     def begun(self, step: int) -> None:
         """Step ``step``, counted from 1, comes next."""
-        self._step, self._numbers, self._images, self._gradients = step, None, 0, []
+        self._step, self._now, self._numbers, self._images, self._gradients = step, [], None, 0, []
         if self._observation is None or not self._wanted:
             self.detail = 0
             return
@@ -143,7 +144,7 @@ class Recorder:
         if not seen or not self.detail or observation is None:
             return
         if observation.sums:
-            self._seen.append((self._step, [seen[place].copy() for place in observation.sums]))
+            self._now.append((self._step, [seen[place].copy() for place in observation.sums]))
         if self.detail == LAYERS:
             numbers = np.array([np.nan if place is None else seen[place] for row in observation.places for place in row])
             self._numbers = numbers if self._numbers is None else self._numbers + numbers
@@ -166,6 +167,8 @@ class Recorder:
             self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
             self._census(0, 0, *self._at_first)
             self._at_first = None
+        self._seen += self._now
+        self._now = []
         if len(self._seen) >= _KEPT:
             self._settle()
         if self._numbers is not None and self._file is not None and self._observation is not None:
