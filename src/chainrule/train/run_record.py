@@ -102,12 +102,11 @@ def read_run(path: Path) -> RunRecord:
     last = epochs[-1] if epochs else None
     seconds = last["seconds"] if last else 0.0
     if result is None:
-        if folder.result.exists():
-            pass  # it is damaged, which is noted
-        elif last is None:
-            notes.append("no epoch is finished yet")
-        else:
-            notes.append(f"it is not finished: {last['epoch']} of {folder.config.epochs} epochs are compared")
+        if not folder.result.exists():  # otherwise it is damaged, which is noted
+            unfinished = "no epoch is finished yet"
+            if last is not None:
+                unfinished = f"it is not finished: {last['epoch']} of {folder.config.epochs} epochs are compared"
+            notes.append(unfinished)
         classes, images = data.get("classes", ()), data.get("test images")
         accuracy, loss = (last["accuracy"], last["loss"]) if last else (None, None)
         confusion = None
