@@ -21,6 +21,7 @@ from chainrule.graph import Observed
 from chainrule.nn import Module
 from chainrule.tensor.observing import ObservedFunction
 from chainrule.tensor.tracing import Trace
+from chainrule.train.diagnosis.alive_units import AliveUnits
 from chainrule.train.diagnosis.dead_units import WORTH_SAYING
 from chainrule.train.diagnosis.health_record import (
     HealthFile,
@@ -36,7 +37,6 @@ from chainrule.train.diagnosis.observing import LAYERS, UNITS, Observation, obse
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 1 << 13  # numbers
-_KEPT = 64  # steps
 
 
 class Recorder:
@@ -69,10 +69,9 @@ class Recorder:
         self._observation: Observation | None = None
         self._plan: Plan | None = None
         self._file: HealthFile | None = None
-        self._alive: Array | None = None
+        self._alive: AliveUnits | None = None
+        self._alive_before: Array | None = None  # as a checkpoint says
         self._step = 0  # that comes, or is being taken
-        self._now: list[tuple[int, list[Array]]] = []  # sums of units in this step, part by part; dropped if it is left out
-        self._seen: list[tuple[int, list[Array]]] = []  # those of steps that are done, still to be looked at
         self._numbers: Array | None = None  # of the layers in this step, where it is sampled
         self._images = 0
         self._before: dict[str, Array] = {}
@@ -85,25 +84,7 @@ class Recorder:
     @property
     def alive(self) -> Array | None:
         """See the class."""
-        self._settle()
-        return self._alive
-
-    def _settle(self) -> None:
-        """Look at the sums of units that were kept; all at once, as that takes less time than step by step."""
-        if not self._seen:
-            return
-        if self._alive is None:
-            self._alive = np.zeros(self.channels, np.int64)
-        begin = 0
-        steps = np.array([step for step, _ in self._seen])
-        for row in range(len(self._seen[0][1])):
-            sums = np.stack([values[row] for _, values in self._seen])
-            sums = sums if sums.ndim == 2 else sums.sum(2)
-            alive = (sums > 0) | ~np.isfinite(sums)
-            here = self._alive[begin : begin + sums.shape[1]]
-            np.maximum(here, np.where(alive, steps[:, None], 0).max(0), out=here)
-            begin += sums.shape[1]
-        self._seen.clear()
+        return self._alive_before if self._alive is None else self._alive.last()
 
     @property
     def channels(self) -> int:
@@ -128,7 +109,9 @@ class Recorder:
 
     def begun(self, step: int) -> None:
         """Step ``step``, counted from 1, comes next."""
-        self._step, self._now, self._numbers, self._images, self._gradients = step, [], None, 0, []
+        self._step, self._numbers, self._images, self._gradients = step, None, 0, []
+        if self._alive is not None:
+            self._alive.begin()
         if self._observation is None or not self._wanted:
             self.detail = 0
             return
@@ -144,7 +127,10 @@ class Recorder:
         if not seen or not self.detail or observation is None:
             return
         if observation.sums:
-            self._now.append((self._step, [seen[place].copy() for place in observation.sums]))
+            sums = [seen[place] for place in observation.sums]
+            if self._alive is None:
+                self._alive = AliveUnits(sums, self._alive_before)
+            self._alive.put(self._step, sums)
         if self.detail == LAYERS:
             numbers = np.array([np.nan if place is None else seen[place] for row in observation.places for place in row])
             self._numbers = numbers if self._numbers is None else self._numbers + numbers
@@ -167,10 +153,8 @@ class Recorder:
             self._file.rewind(-1)  # a process that was killed before its first checkpoint wrote something
             self._census(0, 0, *self._at_first)
             self._at_first = None
-        self._seen += self._now
-        self._now = []
-        if len(self._seen) >= _KEPT:
-            self._settle()
+        if self._alive is not None:
+            self._alive.end()
         if self._numbers is not None and self._file is not None and self._observation is not None:
             self._check_place()
             sizes = [row.size * self._images for row in self._observation.layers]
@@ -231,8 +215,7 @@ class Recorder:
 
         A training that began without a recording goes on without: nobody knows which units were alive.
         """
-        self._seen.clear()
-        self._alive = None if alive is None else np.array(alive, np.int64)
+        self._alive, self._alive_before = None, alive
         if step and self._wanted and not self.path.exists():
             self._wanted = False
         if step and self._wanted and self._file is None:
