@@ -106,6 +106,17 @@ class Pass:
         return names(self.graph)
 
     @functools.cached_property
+    def consumers(self) -> dict[Node, list[Node]]:
+        """The nodes that use each node."""
+        return self.graph.consumers()
+
+    @functools.cached_property
+    def _filters(self) -> set[Node]:
+        """The leaves, and what convolutions take for their filters: the first of their axes is no batch."""
+        filters = {node.inputs[1] for node in self.graph.nodes if node.operation.name.startswith("conv2d")}
+        return filters | {node for node in self.graph.leaves if node is not self.image}
+
+    @functools.cached_property
     def explanation(self) -> Explanation:
         """Every factor of the chain rule. The way back is computed when it is first asked for."""
         with precision(self.precision):
@@ -173,15 +184,17 @@ class Pass:
         if which not in WHICH:
             raise unknown_value("array", which, WHICH)
         row = self.row(number)
+        of = row.node
         if which == "downstream":
-            array = self.edge(number, 0 if position is None and len(row.edges) == 1 else _given(position)).downstream
+            edge = row.edges[0] if position is None and len(row.edges) == 1 else self.edge(number, _given(position))
+            array, of = edge.downstream, edge.input
         elif which == "upstream":
             if row.upstream is None:
                 raise UserError(f"no gradient arrives at {row.name}: the loss does not depend on it in a way that has a slope")
             array = row.upstream
         else:
             array = row.value
-        if array.ndim == 4 and array.shape[0] == 1:
+        if array.ndim == 4 and array.shape[0] == 1 and of not in self._filters:
             array = array[0]
         if channel is None:
             return array
