@@ -160,7 +160,8 @@ PARTS = [
     ),
     (
         "`torchvision.transforms`",
-        "on batches: `data.Normalize`, `data.RandomCrop`, `data.RandomFlip`, `data.RandomShift`; any function of (images, rng)",
+        "on batches: `data.Normalize`, `data.RandomCrop`, `data.RandomFlip`, `data.AlternatingFlip`, `data.RandomShift`; any "
+        "function of (images, rng)",
     ),
 ]
 """Whole parts of PyTorch, and what serves here."""

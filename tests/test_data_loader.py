@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.data.augment import Normalize, RandomCrop, RandomFlip, RandomShift
+from chainrule.data.augment import AlternatingFlip, Normalize, RandomCrop, RandomFlip, RandomShift
 from chainrule.data.dataset import ArrayDataset
 from chainrule.data.loader import Loader
 from chainrule.errors import UserError
@@ -18,7 +18,7 @@ from chainrule.errors import UserError
 COUNT = 23
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 4, 4), np.uint8)
 DATA = ArrayDataset(PIXELS, np.arange(COUNT), name="numbered")  # a label tells its image
-AUGMENTED = (RandomCrop(4, 1), RandomFlip(), RandomShift(1), Normalize(0.5, 0.25))
+AUGMENTED = (RandomCrop(4, 1), RandomFlip(), AlternatingFlip(), RandomShift(1), Normalize(0.5, 0.25))
 
 
 def same(a, b) -> bool:
@@ -312,3 +312,30 @@ def test_a_transform_that_loses_images_is_named() -> None:
     with pytest.raises(UserError) as error:
         list(Loader(DATA, 5, transforms=[Loses()]))
     assert str(error.value) == "transform Loses() gave (4, 1, 4, 4): expected an array of 5 images (B, C, H, W)"
+
+
+def test_alternating_flips_show_each_image_once_as_it_is_and_once_mirrored() -> None:
+    pixels = np.tile(np.array([0, 255], np.uint8), (600, 1, 1, 1))
+    data = ArrayDataset(pixels, np.arange(600))
+    mirrored = {}
+    for seed in (0, 1, 2**64 - 1):
+        loader, epochs = Loader(data, 128, seed=seed, transforms=[AlternatingFlip()], workers=2), []
+        for _ in range(3):
+            images, labels = (np.concatenate(parts) for parts in zip(*loader, strict=True))
+            epochs.append(images[labels.argsort(), 0, 0, 0] == 1)
+        assert np.array_equal(epochs[0], ~epochs[1])
+        assert np.array_equal(epochs[0], epochs[2])
+        assert 240 < epochs[0].sum() < 360
+        mirrored[seed] = epochs[0]
+    assert 240 < (mirrored[0] ^ mirrored[1]).sum() < 360, "another seed begins with other images"
+    neighbours = mirrored[0][1:] ^ mirrored[0][:-1]
+    assert 240 < neighbours.sum() < 360, "numbers that follow each other have nothing to do with each other"
+
+
+def test_an_alternating_flip_outside_of_a_loader_mirrors_half_of_the_images() -> None:
+    images = np.tile(np.array([0, 1], np.uint8), (4000, 1, 1, 1))
+    before = images.copy()
+    assert 1800 < AlternatingFlip()(images, np.random.default_rng(1))[:, 0, 0, 0].sum() < 2200
+    assert np.array_equal(images, before)
+    with pytest.raises(UserError, match=r"^AlternatingFlip: got uint8 of shape \(3, 8, 8\)"):
+        AlternatingFlip()(np.zeros((3, 8, 8), np.uint8), np.random.default_rng(1))

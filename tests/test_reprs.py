@@ -180,6 +180,7 @@ class Examples:
             data.Cutout: lambda: data.Cutout(8),
             data.Mixup: data.Mixup,
             data.RandomErasing: data.RandomErasing,
+            data.AlternatingFlip: data.AlternatingFlip,
             data.RandomFlip: data.RandomFlip,
             data.RandomResizedCrop: lambda: data.RandomResizedCrop(32),
             data.RandomShift: lambda: data.RandomShift(2),

@@ -229,7 +229,7 @@ def test_augmentations_by_name() -> None:
         return ", ".join(map(str, transforms(augment, shape, Normalize(0.5, 0.25))))  # type: ignore[arg-type]
 
     normal = "Normalize(mean=(0.5,), std=(0.25,))"
-    assert made("auto", 3, 32, 32) == f"RandomFlip(probability=0.5), RandomCrop(size=(32, 32), padding=4), {normal}"
+    assert made("auto", 3, 32, 32) == f"AlternatingFlip(), RandomCrop(size=(32, 32), padding=4), {normal}"
     assert made("none", 3, 32, 32) == normal
     assert made("crop=2,shift", 1, 8, 9) == f"RandomCrop(size=(8, 9), padding=2), RandomShift(pixels=1), {normal}"
     mirrored = "RandomCrop(size=(8, 9), padding={}, padding_mode='reflect')"

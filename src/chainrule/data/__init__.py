@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chainrule.data.augment import Normalize, RandomCrop, RandomFlip, RandomShift, Transform, mean_std
+from chainrule.data.augment import AlternatingFlip, Normalize, RandomCrop, RandomFlip, RandomShift, Transform, mean_std
 from chainrule.data.cifar import cifar10
 from chainrule.data.colors import ColorJitter
 from chainrule.data.dataset import ArrayDataset, Dataset
@@ -18,6 +18,7 @@ from chainrule.habits import DATA, absent
 
 __all__ = [
     "MNIST_SAMPLES",
+    "AlternatingFlip",
     "ArrayDataset",
     "ColorJitter",
     "CutMix",

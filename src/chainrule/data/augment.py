@@ -14,10 +14,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.arguments import explained, whole_number
+from chainrule.arguments import explained, explained_methods, whole_number
 from chainrule.data.arguments import check_batch, height_and_width, probability_of
 from chainrule.data.dataset import Dataset, Images
-from chainrule.data.sampling import evenly_drawn
+from chainrule.data.sampling import coins, evenly_drawn
 from chainrule.errors import UserError, unknown_value
 
 Transform: TypeAlias = Callable[[Images, np.random.Generator], Images]
@@ -129,13 +129,46 @@ class RandomFlip:
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Some of the images mirrored: (B,C,H,W) -> the same shape."""
         check_batch("RandomFlip", images)
-        chosen = rng.random(len(images)) < self.probability
-        result = images.copy()
-        result[chosen] = images[chosen, :, :, ::-1]
-        return result
+        return _mirrored(images, rng.random(len(images)) < self.probability)
 
     def __repr__(self) -> str:
         return f"RandomFlip(probability={self.probability})"
+
+
+@explained_methods
+class AlternatingFlip:
+    """Mirror each image left to right in every other epoch; in which ones is drawn for each image.
+
+    So two epochs in a row show each image once as it is and once mirrored, where RandomFlip shows half of them the same way
+    twice (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). Outside of a Loader, where there are no epochs, it is
+    RandomFlip.
+    """
+
+    @explained
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """Half of the images mirrored, drawn from ``rng``: (B,C,H,W) -> the same shape."""
+        check_batch("AlternatingFlip", images)
+        return _mirrored(images, rng.random(len(images)) < 0.5)
+
+    def in_epoch(self, images: Images, numbers: NDArray[np.int64], seed: int, epoch: int) -> Images:
+        """The images whose turn it is mirrored: (B,C,H,W) -> the same shape.
+
+        ``numbers`` (B,) are those of the images in their data set; ``epoch`` is counted from 0.
+        """
+        check_batch("AlternatingFlip", images)
+        return _mirrored(images, coins(seed, numbers) ^ (epoch % 2 == 1))
+
+    def __repr__(self) -> str:
+        return "AlternatingFlip()"
+
+
+def _mirrored(images: Images, chosen: NDArray[np.bool_]) -> Images:
+    result = images.copy()
+    result[chosen] = images[chosen, :, :, ::-1]
+    return result
 
 
 class RandomShift:

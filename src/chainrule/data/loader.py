@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.arguments import explained, explained_methods, misfit_of, whole_number
-from chainrule.data.augment import Transform
+from chainrule.data.augment import AlternatingFlip, Transform
 from chainrule.data.dataset import Dataset, Images, Labels
 from chainrule.data.sampling import generator
 from chainrule.errors import UserError
@@ -194,7 +194,10 @@ class Loader:
         rng = generator(seed, epoch, stream=batch + 1)
         for transform in self.transforms:
             try:
-                images = transform(images, rng)
+                if isinstance(transform, AlternatingFlip):
+                    images = transform.in_epoch(images, indices, seed, epoch)
+                else:
+                    images = transform(images, rng)
             except TypeError:
                 misfit = misfit_of(transform, (images, rng), {}, f"transform {_shown(transform)}")
                 if misfit is None:

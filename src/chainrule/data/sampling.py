@@ -22,3 +22,14 @@ def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
     """Random numbers that depend on these three alone. Streams start 2**192 numbers apart: they never meet."""
     key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, stream], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def coins(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """True or False, evenly, for each of some numbers: a function of it and the seed alone. (N,) -> (N,).
+
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): the last bit of its finaliser.
+    """
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((mixed ^ (mixed >> np.uint64(31))) & np.uint64(1)).astype(np.bool_)

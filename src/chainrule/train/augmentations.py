@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from chainrule.arguments import written_whole
 from chainrule.data import (
+    AlternatingFlip,
     ColorJitter,
     Cutout,
     Normalize,
     RandomCrop,
     RandomErasing,
-    RandomFlip,
     RandomResizedCrop,
     RandomShift,
     Transform,
@@ -48,7 +48,7 @@ class _Kind:
 
 _KINDS = {
     "shift": _Kind(lambda amount, _: RandomShift(int(amount)), 1),
-    "flip": _Kind(lambda amount, _: RandomFlip(), 0),
+    "flip": _Kind(lambda amount, _: AlternatingFlip(), 0),
     "crop": _Kind(lambda amount, size: RandomCrop(size, padding=int(amount)), 4),
     "mirror": _Kind(lambda amount, size: RandomCrop(size, padding=int(amount), padding_mode="reflect"), 4, mirrors=True),
     "resized": _Kind(lambda amount, size: RandomResizedCrop(size, scale=(amount, 1.0)), 0.35, most=1),
