@@ -161,6 +161,10 @@ class Pass:
             raise unknown_value("parameter", name, known)
         return known[name]
 
+    def source(self, name: str) -> Row:
+        """What is known about a parameter, or about the network's input, which is called ``image``."""
+        return self.row(self.graph.index[self.image]) if name == self.image.label else self.parameter(name)
+
     def edge(self, number: int, position: int) -> Edge:
         """The edge from a node back to one of its inputs; a UserError if no gradient goes there."""
         row = self.row(number)
