@@ -140,8 +140,8 @@ class AlternatingFlip:
     """Mirror each image left to right in every other epoch; in which ones is drawn for each image.
 
     So two epochs in a row show each image once as it is and once mirrored, where RandomFlip shows half of them the same way
-    twice (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). Outside of a Loader, where there are no epochs, it is
-    RandomFlip.
+    twice (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). Outside of a Loader, where there are no epochs, it
+    is RandomFlip.
     """
 
     @explained
