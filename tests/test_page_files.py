@@ -53,7 +53,8 @@ def test_the_page_has_no_inline_scripts_and_styles_and_names_no_other_host() -> 
     sources = re.findall(r"""(?:src|href)="([^"]+)\"""", text)
     assert len(sources) >= 5
     for source in sources:
-        assert source.startswith("page/") and (PAGE / source.removeprefix("page/")).is_file(), source
+        assert source.startswith("page/")
+        assert (PAGE / source.removeprefix("page/")).is_file(), source
     for file in [*OURS, *PAGE.glob("*.css"), PAGE / "index.html"]:
         hosts = set(re.findall(r"https?://[^\s\"'`)]+", file.read_text(encoding="utf-8")))
         assert not hosts, f"{name(file)} names {hosts}"
