@@ -7,6 +7,11 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lens_server import Lens
 
 # One BLAS thread per test process: two processes with two spinning threads each on two cores slow each other down.
 # It must be set before NumPy is imported for the first time.
@@ -25,7 +30,21 @@ for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
     if _number is not None and signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 settings.register_profile("chainrule", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("chainrule")
+
+
+# ---- servers of the lens, shared by the tests of a process
+
+
+@pytest.fixture(scope="session")
+def shipped_lens() -> Iterator[Lens]:
+    """A server of the LeNet that ships; ``shipped_lens.address`` is what a browser opens."""
+    from chainrule.lens.server.subject import Subject
+    from lens_server import served
+
+    with served(Subject.shipped()) as lens:
+        yield lens

@@ -173,7 +173,7 @@ def test_the_smaller_parts_of_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "subcommand", ["train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "convert"]
+    "subcommand", ["train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "lens", "convert"]
 )
 def test_help_has_examples(subcommand: str) -> None:
     text = done(subcommand, "--help")
@@ -184,7 +184,19 @@ def test_help_has_examples(subcommand: str) -> None:
 
 def test_help_names_every_subcommand_and_nothing_at_all_shows_it() -> None:
     text = done("--help")
-    for subcommand in ("train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "convert"):
+    for subcommand in (
+        "train",
+        "lr",
+        "evaluate",
+        "health",
+        "compare",
+        "blame",
+        "predict",
+        "summary",
+        "explain",
+        "lens",
+        "convert",
+    ):
         assert re.search(rf"│ {subcommand} ", text)
     assert "train" in command().out + command().err
 

@@ -52,6 +52,9 @@ LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 DOORS = {"tensor/backend.py": frozenset({"cpu", "compiler"})}
 """Files that may import more than their part."""
 
+LIBRARIES = {"lens/server/": frozenset({"starlette", "uvicorn"})}
+"""Rooms that may import libraries which the rest of their part may not."""
+
 
 def part_of(file: Path) -> str:
     """The top-level part that a file belongs to: ``graph`` for graph/node.py, ``cli`` for cli.py, ROOT for __init__.py."""
@@ -111,16 +114,24 @@ def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
     parts, libraries = LAYERS[part]
     if part == ROOT:  # what it loads later it imports for type checkers too, where this test sees it
         assert {name for _, name in imports(file)} >= set(later_for_checkers().values())
+    place = file.relative_to(PACKAGE).as_posix()
+    libraries = libraries.union(*(further for room, further in LIBRARIES.items() if place.startswith(room)))
     wrong = []
     for line, name in imports(file):
         top = name.split(".")[0]
         if top == "chainrule":
             target = chainrule_part(name)
-            if target not in {part, *ANYWHERE, *parts, *DOORS.get(str(file.relative_to(PACKAGE).as_posix()), ())}:
+            if target not in {part, *ANYWHERE, *parts, *DOORS.get(place, ())}:
                 wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
         elif top not in sys.stdlib_module_names and top not in libraries and (part, top) != (ROOT, COMPUTED):
             wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
     assert not wrong, f"{part or 'the package'} may import {sorted(parts)} and {sorted(libraries)}: {wrong}"
+
+
+def test_the_numbers_of_the_lens_know_nothing_of_its_server() -> None:
+    files = [file for file in FILES if part_of(file) == "lens" and "server" not in file.parts]
+    assert len(files) > 10
+    assert [(file.name, name) for file in files for _, name in imports(file) if name.startswith("chainrule.lens.server")] == []
 
 
 def later_for_checkers() -> dict[str, str]:

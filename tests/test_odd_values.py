@@ -22,6 +22,7 @@ from chainrule.cli.watching import ConsoleWatcher
 from chainrule.cpu.codegen.cores import available_cores
 from chainrule.cpu.runtime.memory import aligned_memory
 from chainrule.errors import UserError
+from chainrule.lens.server.serving import LensServer
 from chainrule.tensor import engines
 from chainrule.train import Config
 from recordings import Recording
@@ -52,6 +53,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ConsoleWatcher, "should_stop", lambda self: True)
     monkeypatch.setattr("chainrule.cli.commands.train.tell", lambda message: None)
+    monkeypatch.setattr("chainrule.lens.server.serving.LensServer.run", LensServer.stop)  # which would serve for ever
 
 
 def odd_values(place: Path) -> list[str]:
@@ -77,6 +79,7 @@ COMMANDS = (
     "models",
     "summary",
     "explain",
+    "lens",
     "replay",
     "convert",
 )
@@ -96,6 +99,7 @@ def usual(place: Path) -> dict[str, dict[str, str]]:
         "summary": {},
         "replay": {"capsule": str(place / "bad" / "capsule.safetensors")},
         "explain": {"expression": "w * 2", "values": "w=1"},
+        "lens": {"run": str(place / "run"), "--port": "0"},
         "convert": {"file": str(PICKLED), "out": "converted.safetensors"},
     }
 
@@ -205,6 +209,7 @@ INTEGERS = {
     ("health", "--step"): ("step", 1),
     ("predict", "--top"): ("top", 1),
     ("summary", "--classes"): ("classes", 2),
+    ("lens", "--port"): ("port", 0),
 }
 """What messages call each whole number that is typed, and the least of it."""
 
@@ -237,6 +242,8 @@ def test_whole_numbers_that_make_no_sense(name: str, option: str, place: Path, t
         message = refused(*line_with(name, option, value, place))
         if option == "--seed":
             assert message == f"seed must be from 0 to 2^63 - 1, got {value}"
+        elif option == "--port":
+            assert message == f"port must be at most 65,535, got {value}"
         elif option == "--classes":
             assert message.startswith("model lenet cannot be built for images of 1 x 28 x 28: Parameter: float32[")
         else:

@@ -82,6 +82,7 @@ def test_brackets_in_commands_are_quoted() -> None:
         "models",
         "summary",
         "explain",
+        "lens",
         "replay",
         "convert",
     ]

@@ -110,6 +110,7 @@ PRINTED += [
             "predict",
             "summary",
             "explain",
+            "lens",
             "replay",
             "convert",
         )
@@ -481,7 +482,7 @@ def test_examples_of_help_can_be_copied() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize(
     "subcommand",
-    ["train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "replay", "convert"],
+    ["train", "lr", "evaluate", "health", "compare", "blame", "predict", "summary", "explain", "lens", "replay", "convert"],
 )
 def test_examples_below_panels_can_be_copied(subcommand: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, width, [subcommand, "--help"])

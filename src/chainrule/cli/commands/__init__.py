@@ -14,5 +14,6 @@ from chainrule.cli.commands import predict as predict
 from chainrule.cli.commands import models as models
 from chainrule.cli.commands import summary as summary
 from chainrule.cli.commands import explain as explain
+from chainrule.cli.commands import lens as lens
 from chainrule.cli.commands import replay as replay
 from chainrule.cli.commands import convert as convert

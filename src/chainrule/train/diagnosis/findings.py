@@ -115,10 +115,15 @@ def silenced_names(what: str, silence: str | Iterable[str]) -> frozenset[str]:
     return frozenset(NAMES if "all" in names else names)
 
 
-def place_of(origin: Origin) -> str:
-    """Layer and source line of a node in words: ``layer 2, Softmax (net.py:10)``. A line of an installed program, such as the
+def user_line(origin: Origin) -> str:
+    """The source line of a node, such as ``net.py:10``; empty if it is not known. A line of an installed program, such as the
     one that the command is started by, says nothing and is left out."""
-    line = "" if not origin.line or _installed(origin.file) else f"{_last(origin.file)}:{origin.line}"
+    return "" if not origin.line or _installed(origin.file) else f"{_last(origin.file)}:{origin.line}"
+
+
+def place_of(origin: Origin) -> str:
+    """Layer and source line of a node in words: ``layer 2, Softmax (net.py:10)``."""
+    line = user_line(origin)
     if not origin.module:
         return line or "the loss"
     kind = f", {origin.kind}" if origin.kind and origin.kind != origin.module else ""

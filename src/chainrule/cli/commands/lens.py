@@ -1,0 +1,60 @@
+"""``chainrule lens``: a page that shows every gradient of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chainrule.arguments import whole_number
+from chainrule.cli.app import app, check_environment
+from chainrule.cli.parsing import NamingCommand
+from chainrule.cli.saying import say, say_beside, say_whose_code
+from chainrule.display import displayed
+from chainrule.signals import listener
+
+_DEFAULT_PORT = 8517
+
+
+@app.command(
+    cls=NamingCommand,
+    epilog="Examples:\n\n  chainrule lens\n\n  chainrule lens runs/lenet-mnist-1\n\n"
+    "  chainrule lens runs/lenet-mnist-1 --no-browser --port 9000",
+)
+def lens(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a run, which may still be training; by default the LeNet that ships with chainrule, on digits.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="Where the page is; the next one that is free if it is in use, and any for 0.", min=0)
+    ] = _DEFAULT_PORT,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
+) -> None:
+    """Show a network and its training on a page in the browser: every value, every gradient, step by step."""
+    from chainrule.lens.server.serving import LensServer, open_browser
+    from chainrule.lens.server.subject import Subject
+    from chainrule.train import RunFolder
+    from chainrule.train.config import check_code
+
+    check_environment()
+    whole_number("port", port, 0, 65_535)
+    if run is None:
+        subject = Subject.shipped()
+    else:
+        folder = RunFolder.open(run)
+        check_code(displayed(run), folder.config, False)
+        say_whose_code(folder.config.model, folder.config.model_digest)
+        subject = Subject.of_run(folder)
+    server = LensServer(subject, port)
+    if port not in (0, server.port):
+        say_beside("note: ", "bold", f"port {port} is in use: the lens is at {server.port}")
+    typer.echo(server.address)
+    if no_browser or not open_browser(server.address):
+        say("open this address in a browser; Ctrl-C closes the lens")
+    listener.at_once("The lens is closed.")
+    server.run()

@@ -1,0 +1,114 @@
+"""Answers as bytes: JSON, in which a number that is not finite is null, and arrays of float32 with a header about them.
+
+Text from outside (names of files, classes and layers) is in JSON only, and written out where it would be obeyed: see
+``display``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from starlette.responses import Response
+
+from chainrule.display import displayed
+from chainrule.graph import Array
+
+MOST_NUMBERS = 65_536
+"""Numbers of an array that are sent at once; of a larger one, every so many rows and columns are."""
+
+FEW_NUMBERS = 16
+"""An array of at most so many is in its summary, number by number."""
+
+TENSOR_HEADER = "X-Chainrule-Tensor"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: NumPy's numbers and arrays as Python's, what is not finite as None, text without controls."""
+    if isinstance(value, str):
+        return displayed(value, lines=True)
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {displayed(name): plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(_widened(value).tolist())
+    if isinstance(value, np.generic):
+        return plain(_widened(np.asarray(value)).item())
+    return [plain(one) for one in value]
+
+
+def _widened(array: Array) -> Array:
+    """Floats of few bits as float64, which JSON's numbers are."""
+    return array if array.dtype.kind in "biu" else array.astype(np.float64)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """``value`` as JSON."""
+    body = json.dumps(plain(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Response(body.encode(), status, media_type="application/json")
+
+
+def summary(array: Array) -> dict[str, Any]:
+    """What an array holds, in a few numbers: extremes, mean and norm of those that are finite, and all of at most 16."""
+    values = array.astype(np.float64).ravel()
+    finite = values[np.isfinite(values)]
+    none: dict[str, Any] = dict.fromkeys(("min", "max", "mean", "norm"))
+    return {
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "size": array.size,
+        **none,
+        **(
+            {
+                "min": float(finite.min()),
+                "max": float(finite.max()),
+                "mean": float(finite.mean()),
+                "norm": float(np.linalg.norm(finite)),
+            }
+            if finite.size
+            else {}
+        ),
+        "zeros": float(np.mean(values == 0)) if values.size else 0.0,
+        "nonfinite": int(values.size - finite.size),
+        "numbers": values.tolist() if values.size <= FEW_NUMBERS else None,
+    }
+
+
+def tensor_response(array: Array, further: Mapping[str, Any] | None = None) -> Response:
+    """The numbers of an array as float32, little endian, row by row, with a header that says their shape.
+
+    Of more than 65,536 numbers only some are sent: see ``reduced``. ``further`` facts are in the header too.
+    """
+    shown, step = reduced(array)
+    numbers = np.ascontiguousarray(shown, "<f4")
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array.astype(np.float64)
+    described = {
+        "shape": list(numbers.shape),
+        "of": list(array.shape),
+        "step": step,
+        "min": finite.min() if finite.size else None,
+        "max": finite.max() if finite.size else None,
+        "nonfinite": int(array.size - finite.size),
+        **(further or {}),
+    }
+    header = json.dumps(plain(described), allow_nan=False)  # in ASCII, as headers are
+    return Response(numbers.tobytes(), media_type="application/octet-stream", headers={TENSOR_HEADER: header})
+
+
+def reduced(array: Array) -> tuple[Array, list[int]]:
+    """At most 65,536 numbers of ``array``, and the step along each axis at which they are taken: of the longer one of the last
+    two axes, again and again, until they are few enough."""
+    step = [1] * array.ndim
+    shown = array
+    while shown.size > MOST_NUMBERS:
+        axes = [axis for axis in range(array.ndim)[-2:] if shown.shape[axis] > 1] or list(range(array.ndim))
+        axis = max(axes, key=lambda one: shown.shape[one])
+        step[axis] += 1
+        shown = array[tuple(slice(None, None, one) for one in step)]
+    return shown, step

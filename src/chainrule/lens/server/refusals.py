@@ -1,0 +1,39 @@
+"""Why a request is not answered, as the page shows it: what is the matter, and what to do about it, a sentence each."""
+
+from __future__ import annotations
+
+from chainrule.errors import UserError
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, too
+    """A request that is not answered: an HTTP ``status``, the ``error`` and a ``hint``, both whole sentences."""
+
+    def __init__(self, status: int, error: str, hint: str = "") -> None:
+        super().__init__(error)
+        self.status, self.error, self.hint = status, error, hint
+
+
+def refusal_of(error: UserError) -> Refusal:
+    """What a UserError says, taken apart: its remedy, which stands behind its last colon, is the hint.
+
+    A message of several lines, such as one that shows a place in an expression, stays whole.
+    """
+    message = str(error)
+    matter, colon, remedy = message.rpartition(": ")
+    if not colon or "\n" in message or _is_open(matter):
+        return Refusal(400, _sentence(message))
+    return Refusal(400, _sentence(matter), _sentence(remedy))
+
+
+def _is_open(text: str) -> bool:
+    """Whether a bracket or a quotation begins in ``text`` and does not end there, so that it cannot be cut off behind it."""
+    return text.count("(") > text.count(")") or text.count("[") > text.count("]") or text.count("`") % 2 == 1
+
+
+def _sentence(text: str) -> str:
+    """``text`` from a capital letter, unless it begins with a name, to a full stop."""
+    if not text or "\n" in text:
+        return text
+    first = text.split(maxsplit=1)[0]
+    begun = text[0].upper() + text[1:] if first.isalpha() and first.islower() and ": " not in text else text
+    return begun if begun[-1] in ".?!" else f"{begun}."

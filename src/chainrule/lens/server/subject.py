@@ -1,0 +1,158 @@
+"""What the lens shows: a run, over or still training, or the LeNet that ships with chainrule; with its images, if there are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from chainrule.data import Dataset
+from chainrule.data.named import KNOWN
+from chainrule.display import displayed
+from chainrule.graph import Array
+from chainrule.lens.server.refusals import Refusal
+from chainrule.lens.tracing import Pass, Tracer
+from chainrule.train import RunFolder, TrainedModel, model_of_run, shipped_model
+from chainrule.train.opening import open_images
+
+Kind = Literal["run", "shipped"]
+T = TypeVar("T")
+
+
+class Shown(NamedTuple):
+    """An image of the data set: ``pixels`` (C, H, W), float32 from 0 to 1, and its ``label``, the number of its class."""
+
+    pixels: Array
+    label: int
+
+
+class Subject:
+    """What is shown. Everything that computes or reads images belongs to one thread at a time: see ``holding``.
+
+    Attributes:
+        kind: "run", or "shipped" for the LeNet that ships.
+        title: what it is called on the page.
+        run: its folder; None for what ships.
+    """
+
+    def __init__(self, kind: Kind, title: str, run: RunFolder | None = None) -> None:
+        self.kind, self.title, self.run = kind, title, run
+        self._lock = threading.Lock()
+        self._trained: TrainedModel | None = None
+        self._stamp: object = None
+        self._tracer: Tracer | None = None
+        self._traced_model: TrainedModel | None = None
+        self._example: Pass | None = None
+        self._dataset: Dataset | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subject {self.title}>"
+
+    @classmethod
+    def shipped(cls) -> Subject:
+        """The LeNet that ships with chainrule, on MNIST's test images."""
+        return cls("shipped", "the LeNet that ships with chainrule")
+
+    @classmethod
+    def of_run(cls, run: RunFolder) -> Subject:
+        """A run. A UserError if its model is damaged, or of another version; it may have none yet."""
+        subject = cls("run", displayed(run.path), run)
+        _ = subject.trained
+        return subject
+
+    def holding(self, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, while nobody else computes."""
+        with self._lock:
+            return compute()
+
+    # ---- the model
+
+    @property
+    def live(self) -> bool:
+        """Whether the training may still go on."""
+        return self.run is not None and not self.run.result.exists()
+
+    @property
+    def trained(self) -> TrainedModel | None:
+        """The model, as of the latest epoch; None for a run that has not finished one."""
+        if self.run is None:
+            self._trained = self._trained or shipped_model()
+        elif (stamp := _stamp(self.run.model)) is not None and stamp != self._stamp:
+            self._trained, self._stamp = model_of_run(self.run), stamp
+        return self._trained
+
+    @property
+    def model(self) -> TrainedModel:
+        """The same; a Refusal if there is none yet."""
+        found = self.trained
+        if found is None:
+            raise Refusal(
+                409,
+                f"{self.title} holds no trained model yet, as that is written after the first epoch.",
+                "Wait until the first epoch is over; its history can be seen meanwhile.",
+            )
+        return found
+
+    @property
+    def tracer(self) -> Tracer:
+        """What sends images through a copy of the model; a Refusal if there is no model yet."""
+        trained = self.model
+        if self._tracer is None or self._traced_model is not trained:
+            self._tracer, self._traced_model, self._example = Tracer(trained), trained, None
+        return self._tracer
+
+    @property
+    def example(self) -> Pass:
+        """The pass of an image that is all black, whose graph has the same nodes in the same places as that of any other."""
+        tracer = self.tracer
+        if self._example is None:
+            self._example = tracer.trace(np.zeros(tracer.image_shape, np.uint8), 0)
+        return self._example
+
+    # ---- images
+
+    @property
+    def data(self) -> str:
+        """What the model was trained on, a name or a path; empty if that is not known or not there any more."""
+        given = self.trained.data if self.trained is not None else self.run.config.data if self.run is not None else ""
+        return given if given in KNOWN or (given and Path(given).exists()) else ""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The test images; a Refusal where there are none."""
+        if self._dataset is None:
+            trained = self.model
+            if not self.data:
+                raise Refusal(
+                    404,
+                    f"The images that {self.title} was trained on are not where they were.",
+                    "Open an image of your own, or put the images back there.",
+                )
+            self._dataset = open_images(self.data, trained.image_shape, "test").dataset
+        return self._dataset
+
+    def image(self, index: int) -> Shown:
+        """A test image; a UserError if there is none of that number."""
+        pixels, label = self.dataset[index]
+        return Shown(in_unit_range(pixels), label)
+
+    def class_name(self, label: int) -> str:
+        """The name of a class."""
+        return self.model.classes[label]
+
+
+def in_unit_range(pixels: Array) -> Array:
+    """Pixels as float32: those of 8 bits from 0 to 1, others as they are."""
+    return (pixels / np.float32(255)).astype(np.float32) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+
+
+def _stamp(path: Path) -> Any:
+    """What changes when a file does; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
