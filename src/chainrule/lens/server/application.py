@@ -12,10 +12,10 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,11 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chainrule import __version__
 from chainrule.display import displayed
 from chainrule.errors import UserError
-from chainrule.lens.server.network import network
-from chainrule.lens.server.payloads import json_response, plain, tensor_response
+from chainrule.lens.server import overview, passes
+from chainrule.lens.server.endpoints import Asked, Endpoint
+from chainrule.lens.server.payloads import json_response
 from chainrule.lens.server.refusals import Refusal, refusal_of
 from chainrule.lens.server.subject import Subject
 
@@ -47,48 +47,8 @@ _KINDS = {
 }
 
 
-class Asked(NamedTuple):
-    """What a request asks: parts of its path, what stands behind ``?``, and what was posted."""
-
-    path: Mapping[str, Any]
-    query: Mapping[str, str]
-    posted: Mapping[str, Any]
-
-    def whole(self, name: str, default: int | None = None, at_least: int = 0) -> int:
-        """A whole number of the query; a Refusal if it is none, or missing without a ``default``."""
-        text = self.query.get(name)
-        if text is None and default is not None:
-            return default
-        digits = (text or "").removeprefix("-")
-        if not digits.isdecimal() or len(digits) > 15 or int(text or "") < at_least:
-            raise Refusal(
-                400,
-                f"{name} must be a whole number from {at_least} on, not {displayed(text) if text else 'missing'}.",
-                f"Ask with {name}=0, for example.",
-            )
-        return int(text or "")
-
-
-Handler = Callable[[Subject, Asked], Response]
-"""Answers a request. It runs in a thread that computes for nobody else meanwhile."""
-
-
-class Endpoint(NamedTuple):
-    """A path below /api (as Starlette writes them), its method and its handler; ``reads`` if it computes nothing."""
-
-    path: str
-    handler: Handler
-    method: str = "GET"
-    reads: bool = False
-
-
-def endpoints() -> Iterable[Endpoint]:
-    """All that the page may ask for. Those of ``passes`` are about forward and backward passes."""
-    return [
-        Endpoint("/api/meta", _meta),
-        Endpoint("/api/graph", _graph),
-        Endpoint("/api/image", _image),
-    ]
+ENDPOINTS: tuple[Endpoint, ...] = (*overview.ENDPOINTS, *passes.ENDPOINTS)
+"""All that the page may ask for, by who answers it."""
 
 
 def application(subject: Subject) -> Starlette:
@@ -117,7 +77,7 @@ def application(subject: Subject) -> Starlette:
 
         return answer
 
-    routes = [Route(one.path, answering(one), methods=[one.method]) for one in endpoints()]
+    routes = [Route(one.path, answering(one), methods=[one.method]) for one in ENDPOINTS]
     routes += [Route("/", _page), Route("/page/{file:path}", _page)]
     return Starlette(
         routes=routes,
@@ -187,42 +147,3 @@ async def _page(request: Request) -> Response:
     if kind is None or not file.is_relative_to(PAGE) or not file.is_file():
         raise HTTPException(404)
     return Response(file.read_bytes(), headers={"content-type": kind})
-
-
-# ---- what is shown
-
-
-def _meta(subject: Subject, asked: Asked) -> Response:
-    trained, run = subject.trained, subject.run
-    images = bool(trained is not None and subject.data)
-    shape = None if trained is None else trained.image_shape
-    return json_response(
-        {
-            "schema": 1,
-            "title": subject.title,
-            "kind": subject.kind,
-            "live": subject.live,
-            "model": "lenet" if run is None else run.config.model_name,
-            "classes": [] if trained is None else trained.classes,
-            "image": None if shape is None else dict(zip(("channels", "height", "width"), shape, strict=True)),
-            "dataset": {"name": subject.dataset.name, "count": len(subject.dataset)} if images else None,
-            "finding": None,
-            "can": {
-                "history": run is not None,
-                "images": images,
-                "draw": bool(shape and shape[0] == 1),
-                "what_if": trained is not None,
-                "time": False,
-            },
-            "version": __version__,
-        }
-    )
-
-
-def _graph(subject: Subject, asked: Asked) -> Response:
-    return json_response(network(subject.example, subject.tracer.model))
-
-
-def _image(subject: Subject, asked: Asked) -> Response:
-    pixels, label = subject.image(asked.whole("index", 0))
-    return tensor_response(pixels, {"label": label, "class": plain(subject.class_name(label))})
