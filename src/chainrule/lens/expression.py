@@ -64,16 +64,26 @@ _REFUSED: dict[type[ast.AST], str] = {
 _KNOWN = f"only numbers, names, + - * / ** @, parentheses, indices and the functions {', '.join(FUNCTIONS)} are known here"
 
 
+class Misread(UserError):  # noqa: N818 - what is wrong with a text, not that something is
+    """Something that a person wrote cannot be read; ``column`` is the place in the text, from 0."""
+
+    def __init__(self, message: str, column: int) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 @dataclass(frozen=True)
 class _Source:
-    """A text that a person wrote, and what it is: ``expression``, or ``value of w``."""
+    """A text that a person wrote, and what it is: ``expression``, or ``value of w``; it began with ``indent`` blanks."""
 
     what: str
     text: str
+    indent: int
 
     @classmethod
     def of(cls, what: str, text: str) -> _Source:
-        return cls(what, "".join(" " if one.isspace() else one for one in text).strip())
+        written = "".join(" " if one.isspace() else one for one in text)
+        return cls(what, written.strip(), len(written) - len(written.lstrip()))
 
     def error(self, column: int, message: str) -> UserError:
         """An error that shows the place; ``column`` counts characters from 0."""
@@ -83,7 +93,9 @@ class _Source:
         before, after = "…" if begin else "", "…" if begin + len(shown) < len(self.text) else ""
         clean = "".join(one if one.isprintable() else "\ufffd" for one in shown)
         caret = " " * (len(before) + column - begin) + "^"
-        return UserError(f"{self.what}, column {column + 1}: {message}\n  {before}{clean}{after}\n  {caret}")
+        return Misread(
+            f"{self.what}, column {column + 1}: {message}\n  {before}{clean}{after}\n  {caret}", column + self.indent
+        )
 
     def error_at(self, node: ast.expr, message: str) -> UserError:
         return self.error(self.column(node.col_offset), message)
@@ -188,6 +200,16 @@ def parse_expression(text: str, values: dict[str, Tensor]) -> Tensor:
     UserError that shows the place. ``a ** b`` with a name in ``b`` needs a >= 0.
     """
     return _Walk(_Source.of("expression", text), values).run()
+
+
+@explained
+def names_in(text: str) -> list[str]:
+    """The names of an expression that want a value, in their order there; a UserError if it cannot be read."""
+    tree = _Source.of("expression", text).parse()
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called]
+    names.sort(key=lambda node: (node.lineno, node.col_offset))
+    return list(dict.fromkeys(node.id for node in names))
 
 
 class _Walk:

@@ -25,6 +25,9 @@ from chainrule.train.room import available_memory, size_text
 IMAGE = "image"
 """The label of the node that stands for the network's input."""
 
+MOST_SIDE = 1024
+"""The most pixels that a drawing may have along an axis."""
+
 
 @explained_methods
 class Tracer:
@@ -85,6 +88,32 @@ class Tracer:
         normalised = self._normalise(pixels[np.newaxis], np.random.default_rng(0))
         return np.ascontiguousarray(normalised.astype(self.dtype))
 
+    def image_of_drawing(self, drawing: Any) -> Array:
+        """The image (C, H, W) for a drawing (H, W), whose strokes are 1 on 0 as those of MNIST's digits.
+
+        A drawing of another size is resized, and a network that takes colours gets the same in each of them.
+
+        Raises:
+            UserError: it has not two axes, or numbers that are not from 0 to 1.
+        """
+        try:
+            drawn = np.asarray(drawing, np.float32)
+        except (TypeError, ValueError):
+            raise UserError("a drawing is an array of numbers (height, width), with rows of equal lengths") from None
+        if drawn.ndim != 2 or not 1 <= min(drawn.shape) <= max(drawn.shape) <= MOST_SIDE:
+            raise UserError(
+                f"a drawing is an array of numbers (height, width) of at most {MOST_SIDE:,} x {MOST_SIDE:,}, got the shape "
+                f"{list(drawn.shape)}"
+            )
+        if not ((drawn >= 0) & (drawn <= 1)).all():
+            raise UserError("a drawing has numbers from 0, where nothing is drawn, to 1, and this one has others")
+        channels, height, width = self.image_shape
+        if drawn.shape != (height, width):
+            from PIL import Image
+
+            drawn = np.asarray(Image.fromarray(drawn).resize((width, height), Image.Resampling.BILINEAR), np.float32).clip(0, 1)
+        return np.repeat(drawn[np.newaxis], channels, axis=0)
+
     def label_of(self, label: Any) -> int:
         """The number of a class; a UserError if there is no such class."""
         return whole_number("the class of the loss", label, 0, len(self.classes) - 1)
@@ -97,13 +126,14 @@ class Tracer:
         Raises:
             UserError: the image does not fit, there is no such class, or the pass does not fit into memory.
         """
-        return self.traced(self.model, self.pixels_of(pixels), label)
+        image = self.pixels_of(pixels)
+        return self.traced(self.model, self.input_of(image), image, label)
 
-    def traced(self, model: Module, pixels: Array, label: int | None = None) -> Pass:
-        """As ``trace``, through ``model``: a copy of this model, in which something was changed."""
+    def traced(self, model: Module, given: Array, pixels: Array, label: int | None = None) -> Pass:
+        """The pass of what the network is ``given`` (1, C, H, W) for an image, through this model or a changed copy of it."""
         self._check_room()
         wanted = None if label is None else self.label_of(label)
-        image = Tensor(leaf(self.input_of(pixels), INPUT, requires_grad=True, label=IMAGE))
+        image = Tensor(leaf(given, INPUT, requires_grad=True, label=IMAGE))
         with history("everything"), precision(self._precision):
             scores = model(image)
             self._check_scores(scores)

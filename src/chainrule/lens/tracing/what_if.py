@@ -1,0 +1,132 @@
+"""What if a weight or a pixel were another? The loss then, and what the gradient predicts of it, on a copy of the model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.arguments import real_number
+from chainrule.errors import UserError, unknown_value
+from chainrule.graph import Array, Node
+from chainrule.lens.tracing.image_pass import Pass, indices_of
+from chainrule.lens.tracing.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class WeightEdit:
+    """Element ``index`` of the parameter ``name`` gets a ``value``."""
+
+    name: str
+    index: tuple[int, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class PixelEdit:
+    """The pixel at (channel, y, x) gets a ``value`` from 0 to 1."""
+
+    place: tuple[int, ...]
+    value: float
+
+
+Edit = WeightEdit | PixelEdit
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A node, of the pass before, whose value is another after the edits: by how much, as a Euclidean norm.
+
+    ``relative`` is that norm over the norm of the value before; None where that is 0.
+    """
+
+    node: Node
+    difference: float
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """The loss ``before`` and ``after`` edits, and what is ``predicted``: before + the sum of gradient * change.
+
+    ``changed`` are the nodes that are not the same bit for bit, in forward order, leaves that were edited first;
+    ``changed_pass`` is the pass after the edits.
+    """
+
+    before: float
+    after: float
+    predicted: float
+    probabilities: Array
+    changed: tuple[Changed, ...]
+    changed_pass: Pass
+
+
+def what_if(tracer: Tracer, found: Pass, edits: Sequence[Edit]) -> WhatIf:
+    """The pass ``found`` again with edits, for the same class; neither the model of ``tracer`` nor the pass changes.
+
+    Of several edits of one element the last counts.
+
+    Raises:
+        UserError: there is no such parameter, element or pixel, or a value is not finite, or that of a pixel not from 0 to 1.
+    """
+    model = copy.deepcopy(tracer.model)
+    parameters = dict(model.named_parameters())
+    values: dict[str, Array] = {}
+    assert found.image.value is not None  # it ran
+    given = found.image.value.copy()
+    pixels = found.pixels.astype(np.float32) / (255 if found.pixels.dtype == np.uint8 else 1)
+    for edit in edits:
+        if isinstance(edit, PixelEdit):
+            place = indices_of("the image", pixels.shape, edit.place)
+            pixels[place] = _value("a pixel", edit.value, 0.0, 1.0)
+            given[0][place] = tracer.input_of(pixels)[0][place]
+            continue
+        if edit.name not in parameters:
+            raise unknown_value("parameter", edit.name, parameters)
+        value = values.setdefault(edit.name, parameters[edit.name].numpy().copy())
+        value[indices_of(edit.name, value.shape, edit.index)] = _value(edit.name, edit.value)
+    predicted = found.loss + _first_order(found.image.value, given, found.source("image").upstream)
+    for name, value in values.items():
+        predicted += _first_order(parameters[name].numpy(), value, _gradient(found, name))
+        parameters[name].assign(value)
+    after = tracer.traced(model, given, pixels, found.label)
+    return WhatIf(found.loss, after.loss, predicted, after.probabilities, tuple(_differences(found, after)), after)
+
+
+def _value(what: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
+    number = real_number(f"the value of {what}", value)
+    if not math.isfinite(number) or not low <= number <= high:
+        limits = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
+        raise UserError(f"the value of {what} must be a finite number{limits}, got {value!r}")
+    return number
+
+
+def _gradient(found: Pass, name: str) -> Array | None:
+    """The gradient of a parameter; None where the loss does not depend on it."""
+    known = {row.node.label: row.upstream for row in found.explanation.rows if row.node.is_leaf}
+    return known.get(name)
+
+
+def _first_order(old: Array, new: Array, gradient: Array | None) -> float:
+    """By how much the loss changes, as the gradient predicts it."""
+    if gradient is None:
+        return 0.0
+    with np.errstate(all="ignore"):
+        changes = new.astype(np.float64) - old
+        return float((changes * np.where(changes == 0, 0.0, gradient)).sum())
+
+
+def _differences(before: Pass, after: Pass) -> list[Changed]:
+    found = []
+    for node, other in zip(before.graph.nodes, after.graph.nodes, strict=True):
+        old, new = node.value, other.value
+        if old is None or new is None or old.tobytes() == new.tobytes():
+            continue
+        with np.errstate(all="ignore"):
+            difference = float(np.linalg.norm((new.astype(np.float64) - old).ravel()))
+            size = float(np.linalg.norm(old.astype(np.float64).ravel()))
+        found.append(Changed(node, difference, difference / size if size else None))
+    return found
