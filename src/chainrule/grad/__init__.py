@@ -3,7 +3,7 @@
 from chainrule.grad.backprop import backprop, refuse_freed
 from chainrule.grad.forward import pushed_forward
 from chainrule.grad.gradcheck import Gradcheck, gradcheck
-from chainrule.grad.local import LocalKind, local_diagonal, local_kind, local_row
+from chainrule.grad.local import LocalKind, local_diagonal, local_kind, local_row, passed_to
 from chainrule.grad.node_check import Difference, compared, computed, in_float64, passed_back
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "local_kind",
     "local_row",
     "passed_back",
+    "passed_to",
     "pushed_forward",
     "refuse_freed",
 ]

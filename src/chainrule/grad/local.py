@@ -63,6 +63,14 @@ def local_diagonal(node: Node, position: int) -> Array:
     """
     if not _primitive(node, position).elementwise:
         raise UserError(f"{node.operation.name} is not elementwise: ask for the row of one unit")
+    return passed_to(node, position)
+
+
+def passed_to(node: Node, position: int) -> Array:
+    """The sum of all rows of the Jacobian, in the shape of the input: what arrives there if the upstream gradient is 1.
+
+    Of a router it says to how many output units each element of the input went.
+    """
     return _passed_on(node, position, np.ones(node.shape, dtype=node.dtype))
 
 

@@ -13,18 +13,18 @@ import numpy as np
 
 from chainrule.arguments import explained_methods, whole_number
 from chainrule.errors import UserError, unknown_value
-from chainrule.grad import LocalKind, compared, computed, in_float64, local_kind, passed_back
+from chainrule.grad import LocalKind, compared, computed, in_float64, local_kind, passed_back, passed_to
 from chainrule.graph import PARAMETER, Array, Graph, Node
 from chainrule.lens.explain import Explanation, explain
 from chainrule.lens.naming import local_formula, names
-from chainrule.lens.rows import Edge, Row
+from chainrule.lens.rows import MOST_JACOBIAN, Edge, Row
 from chainrule.ops import Custom, precision, running_on
 from chainrule.tensor import Tensor
 
 TOLERANCE = 1e-5
 """The largest relative error against finite differences that is taken for right, as for ``cr.audit``."""
 
-WHICH = ("value", "upstream", "downstream")
+WHICH = ("value", "upstream", "downstream", "local")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,9 @@ class Pass:
     # ---- numbers
 
     def tensor(self, number: int, which: str = "value", position: int | None = None, channel: int | None = None) -> Array:
-        """A value, the upstream gradient, or the downstream gradient for the input ``position`` of a node.
+        """A value, the upstream gradient, or for the input ``position`` of a node the downstream or the local gradient.
+
+        The local gradient is shown where it is a picture: see ``local_shown``.
 
         Of an image (1, C, H, W) the 1 is dropped, and with a ``channel`` only that one is given, (H, W).
 
@@ -192,6 +194,14 @@ class Pass:
         if which == "downstream":
             edge = row.edges[0] if position is None and len(row.edges) == 1 else self.edge(number, _given(position))
             array, of = edge.downstream, edge.input
+        elif which == "local":
+            edge = row.edges[0] if position is None and len(row.edges) == 1 else self.edge(number, _given(position))
+            local, of = self.local_shown(number, edge.position, always=True), edge.input
+            if local is None:
+                raise UserError(
+                    f"the local gradient of {row.name} for {edge.name} is a {edge.kind.value} matrix: look at the row of a unit"
+                )
+            array = local
         elif which == "upstream":
             if row.upstream is None:
                 raise UserError(f"no gradient arrives at {row.name}: the loss does not depend on it in a way that has a slope")
@@ -226,6 +236,21 @@ class Pass:
         with precision(self.precision):
             local = Edge(row.node, position, "", formula, kind, row.value).row(place)
         return LocalRow(local, kind, formula, 0.0 if row.upstream is None else float(row.upstream[place]))
+
+    def local_shown(self, number: int, position: int, always: bool = False) -> Array | None:
+        """The local gradient of a node for an input, where it can be shown at once; None where it is a large matrix.
+
+        For an elementwise node that is the diagonal, in the shape of the input, and for a router the number of units that each
+        element of the input goes to, 0 or 1 where windows do not overlap. Others are given as they are if they are small. Where
+        the Jacobian is constant, such as that of an addition, only small ones are, unless ``always``.
+        """
+        edge = self.edge(number, position)
+        if edge.kind is LocalKind.CONSTANT and not always and edge.input.size > MOST_JACOBIAN:
+            return None
+        if edge.kind is LocalKind.ROUTING and not edge.elementwise:
+            with precision(self.precision):
+                return passed_to(edge.node, position)
+        return edge.local
 
     def check(self, number: int) -> tuple[EdgeCheck, ...]:
         """What the node passes back, for a random upstream gradient, against finite differences in float64.
