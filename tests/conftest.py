@@ -8,10 +8,11 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lens_server import Lens
+    from lens_server import GrowingRun, Lens
 
 # One BLAS thread per test process: two processes with two spinning threads each on two cores slow each other down.
 # It must be set before NumPy is imported for the first time.
@@ -48,3 +49,39 @@ def shipped_lens() -> Iterator[Lens]:
 
     with served(Subject.shipped()) as lens:
         yield lens
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of LeNet that is over, on patterns of 12 x 12 pixels, which lie beside it."""
+    from running import done, idx_folder
+
+    folder = tmp_path_factory.mktemp("lens")
+    idx_folder(folder / "patterns")
+    line = ("--data", folder / "patterns", "--model", "lenet", "--epochs", 3, "--batch-size", 8, "--out", folder / "run")
+    done("train", *line)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def trained_lens(trained_run: Path) -> Iterator[Lens]:
+    """A server of that run."""
+    from chainrule.lens.server.subject import Subject
+    from chainrule.train import RunFolder
+    from lens_server import served
+
+    with served(Subject.of_run(RunFolder.open(trained_run))) as lens:
+        yield lens
+
+
+@pytest.fixture
+def growing_lens(trained_run: Path, tmp_path: Path) -> Iterator[tuple[Lens, GrowingRun]]:
+    """A server of a run that is still training, and the run, which grows when it is told to."""
+    from chainrule.lens.server.subject import Subject
+    from chainrule.train import RunFolder
+    from lens_server import GrowingRun, served
+
+    run = GrowingRun(trained_run, tmp_path / "run")
+    with served(Subject.of_run(RunFolder.open(run.path))) as lens:
+        yield lens, run
+    run.lock.release()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule.lens.server.serving import LensServer
 from chainrule.lens.server.subject import Subject
+from chainrule.train import RunFolder
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,36 @@ class Lens:
         assert answer.status == status, (answer.status, answer.body)
         assert set(answer.json) == {"error", "hint"}
         return " ".join(filter(None, answer.json.values()))
+
+
+class GrowingRun:
+    """A copy of a run that is over, as it was during the training: its metrics grow row by row, and it has no result yet."""
+
+    def __init__(self, whole: Path, path: Path, rows: int = 3, with_model: bool = True) -> None:
+        shutil.copytree(whole, path)
+        self.path = path
+        self._result = (path / "result.json").read_bytes()
+        (path / "result.json").unlink()
+        if not with_model:
+            (path / "model.safetensors").unlink()
+        self._metrics = path / "metrics.jsonl"
+        lines = self._metrics.read_text().splitlines(keepends=True)
+        self._waiting = lines[rows:]
+        self._metrics.write_text("".join(lines[:rows]))
+        self.lock = RunFolder.open(path).lock
+        self.lock.take()
+
+    def grow(self, rows: int = 1) -> None:
+        """Write the next rows of the metrics."""
+        with open(self._metrics, "a") as file:
+            file.writelines(self._waiting[:rows])
+        del self._waiting[:rows]
+
+    def end(self) -> None:
+        """Come to the end of the training."""
+        self.grow(len(self._waiting))
+        (self.path / "result.json").write_bytes(self._result)
+        self.lock.release()
 
 
 @contextlib.contextmanager

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule.data import mnist
-from lens_server import Lens
+from chainrule.lens.server.subject import Subject
+from chainrule.train import RunFolder
+from chainrule.train.diagnosis.health_record import read_health
+from lens_server import GrowingRun, Lens, served
+from recordings import Recording
 
 # ---- what it answers
 
@@ -67,6 +77,139 @@ def test_an_image_of_the_test_set(shipped_lens: Lens) -> None:
         "label": label,
         "class": str(label),
     }
+
+
+# ---- a training
+
+
+def test_a_run_that_is_over(trained_lens: Lens, trained_run: Path) -> None:
+    found = trained_lens.get("/api/meta")
+    assert {name: found[name] for name in ("title", "kind", "live", "model", "image", "classes")} == {
+        "title": str(trained_run),
+        "kind": "run",
+        "live": False,
+        "model": "lenet",
+        "image": {"channels": 1, "height": 12, "width": 12},
+        "classes": ["0", "1", "2", "3"],
+    }
+    assert found["dataset"]["count"] == 20
+    assert found["can"] == {"history": True, "images": True, "draw": True, "what_if": True, "time": False}
+
+
+def test_a_history_has_every_row_and_every_number_of_the_files(trained_lens: Lens, trained_run: Path) -> None:
+    found = trained_lens.get("/api/history")
+    rows = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
+    assert (found["live"], found["restarted"], found["note"]) == (False, False, None)
+    assert [(row["step"], row["epoch"], row["lr"]) for row in found["rows"]] == [
+        (row["step"], row["epoch"], row.get("lr")) for row in rows
+    ]
+    for shown, row in zip(found["rows"], rows, strict=True):
+        names = ("train_loss", "train_accuracy", "loss", "accuracy") if row["kind"] == "test" else ("loss", "accuracy")
+        numbers = [row[name] for name in names] + [None, None]
+        assert [shown[name] for name in ("loss", "accuracy", "test_loss", "test_accuracy")] == numbers[:4]
+    record, shown = read_health(trained_run / "health.bin"), found["health"]
+    assert shown["steps"] == record.flow.steps.tolist()
+    for name in ("activation", "zeros", "gradient", "weight", "parameter_gradient", "update"):
+        np.testing.assert_allclose(np.array(shown[name], np.float64), getattr(record.flow, name), rtol=1e-7, err_msg=name)
+    nodes = {node["id"]: node for node in trained_lens.get("/api/graph")["nodes"]}
+    assert [(one["path"], one["op"]) for one in shown["layers"]] == [(one.path, one.operation) for one in record.plan.layers]
+    assert all(
+        (nodes[one["node"]]["module"], nodes[one["node"]]["kind"]) == (one["path"], one["op"]) for one in shown["layers"]
+    )
+    assert [nodes[one["node"]]["name"] for one in shown["parameters"]] == [one.name for one in record.plan.parameters]
+    assert [nodes[one["node"]]["op"] for one in shown["units"]] == ["maximum"] * 4
+    begin = 0
+    for unit in shown["units"]:
+        alive = record.census.alive[:, begin : (begin := begin + unit["channels"])]
+        assert [census["alive"] for census in unit["censuses"]] == alive.tolist()
+        assert [census["epoch"] for census in unit["censuses"]] == [0, 1, 2, 3]
+    assert begin == record.plan.channels
+    ours = cr.train.health(trained_run).findings
+    assert [one["name"] for one in shown["findings"]] == list(ours.names)
+    assert all(two.what in one["sentence"] for one, two in zip(shown["findings"], ours, strict=True))
+    again = trained_lens.get(f"/api/history?since={found['next']}")
+    assert (again["rows"], again["health"], again["next"]) == ([], None, found["next"])
+
+
+def test_a_history_grows_with_the_training(growing_lens: tuple[Lens, GrowingRun]) -> None:
+    lens, run = growing_lens
+    assert lens.get("/api/meta")["live"]
+    first = lens.get("/api/history?since=0")
+    assert (first["live"], [row["step"] for row in first["rows"]]) == (True, [1, 2, 3])
+    run.grow(2)
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "tra')  # a row that is being written
+    second = lens.get(f"/api/history?since={first['next']}")
+    assert ([row["step"] for row in second["rows"]], second["health"]) == ([4, 5], None)
+    os.truncate(run.path / "metrics.jsonl", (run.path / "metrics.jsonl").read_bytes().rindex(b"{"))
+    run.end()
+    third = lens.get(f"/api/history?since={second['next']}")
+    assert (third["live"], third["rows"][-1]["step"], len(third["rows"])) == (False, 18, 16)
+    assert third["health"]["findings"], "with the result it is judged anew"
+    assert not lens.get("/api/meta")["live"]
+
+
+def test_a_run_that_went_back_to_its_checkpoint_is_told_from_the_beginning(growing_lens: tuple[Lens, GrowingRun]) -> None:
+    lens, run = growing_lens
+    before = lens.get("/api/history")["next"]
+    lines = (run.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run.path / "metrics.jsonl").write_text(lines[0])
+    found = lens.get(f"/api/history?since={before}")
+    assert (found["restarted"], [row["step"] for row in found["rows"]]) == (True, [1])
+
+
+def test_a_run_without_a_model_yet_has_its_history_alone(trained_run: Path, tmp_path: Path) -> None:
+    run = GrowingRun(trained_run, tmp_path / "run", with_model=False)
+    with served(Subject.of_run(RunFolder.open(run.path))) as lens:
+        meta = lens.get("/api/meta")
+        assert (meta["image"], meta["classes"], meta["dataset"]) == (None, [], None)
+        assert meta["can"] == {"history": True, "images": False, "draw": False, "what_if": False, "time": False}
+        before = lens.get("/api/history")
+        assert [one["node"] for one in before["health"]["layers"]] == [None] * 11
+        assert lens.refused("/api/graph", 409) == (
+            f"{run.path} holds no trained model yet, as that is written after the first epoch. "
+            "Wait until the first epoch is over; its history can be seen meanwhile."
+        )
+        shutil.copy(trained_run / "model.safetensors", run.path)
+        after = lens.get(f"/api/history?since={before['next']}")
+        assert None not in [one["node"] for one in after["health"]["layers"]]
+        assert lens.get("/api/meta")["image"] == {"channels": 1, "height": 12, "width": 12}
+    run.lock.release()
+
+
+def test_a_dead_network_is_named_in_a_sentence_with_its_node(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    plan = read_health(trained_run / "health.bin").plan
+    dead = {unit: (lambda step: min(step, 2)) for unit in range(6)}
+    Recording(plan, epochs=3, alive=dead, loss=lambda step: 2.3, zeros={"1": lambda step: float(step > 2)}).write(
+        tmp_path / "run" / "health.bin"
+    )
+    with served(Subject.of_run(RunFolder.open(tmp_path / "run"))) as lens:
+        finding = lens.get("/api/meta")["finding"]
+        node = next(one for one in lens.get("/api/graph")["nodes"] if one["id"] == finding["node"])
+    assert finding["sentence"] == "Layer 1 (ReLU): 6 of 6 units are dead (above 0 for no image of the last epoch)."
+    assert finding["remedy"].startswith("Take a smaller learning rate, a longer warm-up or --clip-norm")
+    assert (finding["layer"], node["module"], node["kind"]) == ("1", "1", "ReLU")
+
+
+def test_a_run_without_a_recording_says_why(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "health.bin").unlink()
+    with served(Subject.of_run(RunFolder.open(tmp_path / "run"))) as lens:
+        found = lens.get("/api/history")
+        assert (len(found["rows"]), found["health"]) == (21, None)
+        assert "has no recording of its health (health.bin): it was trained with --no-health" in found["note"]
+        assert lens.get("/api/meta")["finding"] is None
+
+
+def test_what_is_no_history(shipped_lens: Lens, trained_lens: Lens) -> None:
+    assert shipped_lens.refused("/api/history", 404) == (
+        "Nothing is known of how the LeNet that ships with chainrule was trained. Open a run: chainrule lens RUN."
+    )
+    for since in ("x", "-1", "1.2.3", "9" * 50):
+        assert trained_lens.refused(f"/api/history?since={since}") == (
+            "since must be what the last answer gave as next. Ask with since=0 for the whole history."
+        )
 
 
 # ---- whom it refuses

@@ -42,6 +42,27 @@ class FileLock:
         """Whether the lock is held through this object."""
         return self._file is not None
 
+    @property
+    def owner_lives(self) -> bool:
+        """Whether a process holds the lock, as far as can be seen without touching it: that which wrote its number there."""
+        try:
+            written = self.path.read_bytes()[_PID_PLACE:].strip()
+        except PermissionError:  # how Windows shows a file that is locked
+            return True
+        except OSError:
+            return False
+        if not written.isdigit() or len(written) > 10:
+            return False
+        if sys.platform == "win32":  # where os.kill would end it
+            return True
+        try:
+            os.kill(int(written), 0)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def take(self) -> None:
         """Take the lock; do nothing if this object holds it already.
 

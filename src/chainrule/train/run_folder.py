@@ -153,6 +153,11 @@ class RunFolder:
 
     # ---- metrics
 
+    @property
+    def is_training(self) -> bool:
+        """Whether a process trains in it now, as far as its files tell; nothing is locked to find out."""
+        return not self.result.exists() and self.lock.owner_lives
+
     def flush_metrics(self) -> tuple[int, str]:
         """Write the rows so far to the disk for good; returns their size in bytes, and their checksum."""
         if not self.metrics.exists():
@@ -186,7 +191,7 @@ class RunFolder:
                         f"rows are missing; {remedy}"
                     )
                 for number, line in enumerate(kept.splitlines(), 1):
-                    if _row(line) is None:
+                    if metrics_row(line) is None:
                         start = line[:40].decode(errors="replace")
                         raise UserError(f"{displayed(self.metrics)}, line {number}, is no row of metrics ({start!r}): {remedy}")
                 if metrics_size and _checksum(kept) != checksum:
@@ -207,7 +212,7 @@ class RunFolder:
         """The rows so far; a last line that was cut off by a kill is left out."""
         if not self.metrics.exists():
             return []
-        rows = map(_row, self.metrics.read_bytes().splitlines())
+        rows = map(metrics_row, self.metrics.read_bytes().splitlines())
         return [row for row in rows if row is not None]
 
 
@@ -215,7 +220,7 @@ def _checksum(rows: bytes) -> str:
     return f"{zlib.crc32(rows):08x}"
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def metrics_row(line: bytes) -> dict[str, Any] | None:
     """The row in a line of the metrics file; None if there is none."""
     try:
         row = json.loads(line)

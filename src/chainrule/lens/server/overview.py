@@ -6,14 +6,17 @@ from starlette.responses import Response
 
 from chainrule import __version__
 from chainrule.lens.server.endpoints import Asked, Endpoint
+from chainrule.lens.server.history import history_facts, worst_finding
 from chainrule.lens.server.network import network
 from chainrule.lens.server.payloads import json_response, tensor_response
+from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.server.subject import Subject
 
 
 def _meta(subject: Subject, asked: Asked) -> Response:
     trained, run = subject.trained, subject.run
     images = bool(trained is not None and subject.data)
+    health = None if subject.history is None else subject.history.health()
     shape = None if trained is None else trained.image_shape
     return json_response(
         {
@@ -25,7 +28,7 @@ def _meta(subject: Subject, asked: Asked) -> Response:
             "classes": [] if trained is None else trained.classes,
             "image": None if shape is None else dict(zip(("channels", "height", "width"), shape, strict=True)),
             "dataset": {"name": subject.dataset.name, "count": len(subject.dataset)} if images else None,
-            "finding": None,
+            "finding": worst_finding(health, subject.places) if health is not None else None,
             "can": {
                 "history": run is not None,
                 "images": images,
@@ -47,4 +50,16 @@ def _image(subject: Subject, asked: Asked) -> Response:
     return tensor_response(pixels, {"label": label, "class": subject.class_name(label)})
 
 
-ENDPOINTS = (Endpoint("/api/meta", _meta), Endpoint("/api/graph", _graph), Endpoint("/api/image", _image))
+def _history(subject: Subject, asked: Asked) -> Response:
+    if subject.history is None:
+        raise Refusal(404, f"Nothing is known of how {subject.title} was trained.", "Open a run: chainrule lens RUN.")
+    live = subject.live  # before the files are read, so that the last ones are read once more when it is over
+    return json_response(history_facts(subject.history, live, subject.places, asked.query.get("since", "0")))
+
+
+ENDPOINTS = (
+    Endpoint("/api/meta", _meta),
+    Endpoint("/api/graph", _graph),
+    Endpoint("/api/image", _image),
+    Endpoint("/api/history", _history, reads=True),
+)

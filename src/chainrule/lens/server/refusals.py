@@ -21,8 +21,8 @@ def refusal_of(error: UserError) -> Refusal:
     message = str(error)
     matter, colon, remedy = message.rpartition(": ")
     if not colon or "\n" in message or _is_open(matter):
-        return Refusal(400, _sentence(message))
-    return Refusal(400, _sentence(matter), _sentence(remedy))
+        return Refusal(400, sentence(message))
+    return Refusal(400, sentence(matter), sentence(remedy))
 
 
 def _is_open(text: str) -> bool:
@@ -30,8 +30,8 @@ def _is_open(text: str) -> bool:
     return text.count("(") > text.count(")") or text.count("[") > text.count("]") or text.count("`") % 2 == 1
 
 
-def _sentence(text: str) -> str:
-    """``text`` from a capital letter, unless it begins with a name, to a full stop."""
+def sentence(text: str) -> str:
+    """``text``, if there is any, from a capital letter, unless it begins with a name, to a full stop."""
     if not text or "\n" in text:
         return text
     first = text.split(maxsplit=1)[0]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from chainrule.data import Dataset
-from chainrule.data.named import KNOWN
+from chainrule.data import Dataset, load_dataset
+from chainrule.data.folder_scan import look_at
+from chainrule.data.image_files import CHANNELS
+from chainrule.data.image_folders import split_of
+from chainrule.data.named import KNOWN, folder_of_images
 from chainrule.display import displayed
+from chainrule.errors import UserError
 from chainrule.graph import Array
+from chainrule.lens.server.history import NOWHERE, History, Places, places_of, stamp_of
 from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.tracing import Pass, Tracer
 from chainrule.train import RunFolder, TrainedModel, model_of_run, shipped_model
-from chainrule.train.opening import open_images
 
 Kind = Literal["run", "shipped"]
 T = TypeVar("T")
@@ -36,11 +41,14 @@ class Subject:
         kind: "run", or "shipped" for the LeNet that ships.
         title: what it is called on the page.
         run: its folder; None for what ships.
+        history: what its files tell of the training; None for what ships.
     """
 
     def __init__(self, kind: Kind, title: str, run: RunFolder | None = None) -> None:
         self.kind, self.title, self.run = kind, title, run
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self.history = None if run is None else History(run)
+        self._places = NOWHERE
         self._trained: TrainedModel | None = None
         self._stamp: object = None
         self._tracer: Tracer | None = None
@@ -72,15 +80,15 @@ class Subject:
 
     @property
     def live(self) -> bool:
-        """Whether the training may still go on."""
-        return self.run is not None and not self.run.result.exists()
+        """Whether the training goes on now."""
+        return self.run is not None and self.run.is_training
 
     @property
     def trained(self) -> TrainedModel | None:
         """The model, as of the latest epoch; None for a run that has not finished one."""
         if self.run is None:
             self._trained = self._trained or shipped_model()
-        elif (stamp := _stamp(self.run.model)) is not None and stamp != self._stamp:
+        elif (stamp := stamp_of(self.run.model)) is not None and stamp != self._stamp:
             self._trained, self._stamp = model_of_run(self.run), stamp
         return self._trained
 
@@ -112,6 +120,14 @@ class Subject:
             self._example = tracer.trace(np.zeros(tracer.image_shape, np.uint8), 0)
         return self._example
 
+    @property
+    def places(self) -> Places:
+        """Where the rows of its history are in the graph; nowhere as long as there is no model, or if it cannot be traced."""
+        if self._places is NOWHERE and (self.run is None or self.run.model.exists()):
+            with contextlib.suppress(UserError):
+                self._places = self.holding(lambda: places_of(self.example))
+        return self._places
+
     # ---- images
 
     @property
@@ -131,7 +147,7 @@ class Subject:
                     f"The images that {self.title} was trained on are not where they were.",
                     "Open an image of your own, or put the images back there.",
                 )
-            self._dataset = open_images(self.data, trained.image_shape, "test").dataset
+            self._dataset = _test_images(self.data, trained.image_shape)
         return self._dataset
 
     def image(self, index: int) -> Shown:
@@ -144,15 +160,16 @@ class Subject:
         return self.model.classes[label]
 
 
+def _test_images(data: str, image_shape: tuple[int, int, int]) -> Dataset:
+    """The test images of a data set; those of a folder are decoded one by one when they are asked for."""
+    folder = folder_of_images(data)
+    if folder is None:
+        return load_dataset(data, "test")
+    channels, *size = image_shape
+    mode = next(name for name, count in CHANNELS.items() if count == channels)
+    return split_of(look_at(folder, "test"), "test", (size[0], size[1]), mode)
+
+
 def in_unit_range(pixels: Array) -> Array:
     """Pixels as float32: those of 8 bits from 0 to 1, others as they are."""
     return (pixels / np.float32(255)).astype(np.float32) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-
-
-def _stamp(path: Path) -> Any:
-    """What changes when a file does; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

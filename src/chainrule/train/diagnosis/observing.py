@@ -10,7 +10,7 @@ max(0, x), which also begins relu6, hardswish and hardsigmoid, or of the same wr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,13 @@ _FEW_CHANNELS = 16
 
 _DOUBLE = np.dtype(np.float64)
 _ROUNDINGS = (ops.cast, ops.round_to)
+
+
+class Name(NamedTuple):
+    """The name of a row of a recording: the path of a layer, with a number if it is called several times, and the operation."""
+
+    path: str
+    operation: str
 
 
 class Numbers(NamedTuple):
@@ -67,32 +74,39 @@ def observation_of(trace: Trace, names: Mapping[Node, str]) -> Observation:
     if not trace.upstream:
         return made
     graph = Graph(next(iter(trace.upstream)))  # of the loss, from which the gradient begins
-    paths = {node.origin.module for node in graph.nodes}
-    containers = {path.rpartition(".")[0] for path in paths} | {node.origin.kind for node in graph.nodes}
-    calls: Counter[tuple[str, str]] = Counter()
-
-    def named(node: Node) -> tuple[str, str]:
-        """The path and the operation of a row: a layer that is called several times has further rows."""
-        path, kind = node.origin.module, node.origin.kind
-        operation = kind if path not in containers else "relu" if is_unit(node) else node.operation.name
-        calls[path, operation] += 1
-        count = calls[path, operation]
-        return (path if count == 1 else f"{path}:{count}"), operation
-
-    of_batch, leaving = _values_of_batch(graph)
-    for node in leaving:
+    layers, units = rows_of(graph)
+    for named, node in layers:
         upstream = trace.upstream.get(node)
-        made.layers.append(RecordedLayer(*named(node), node.size // node.shape[0]))
+        made.layers.append(RecordedLayer(*named, node.size // node.shape[0]))
         squares, zeros = _add(made, _squares(node), LAYERS), _add(made, _zeros(node), LAYERS)
         made.places.append(Numbers(squares, zeros, None if upstream is None else _add(made, _squares(upstream), LAYERS)))
-    calls.clear()
     consumers = graph.consumers()
-    for node in filter(is_unit, of_batch):
+    for named, node in units:
         axis, seen = _channel_axis(node), _pooled(node, consumers[node])
         kept = {axis, node.ndim - 1} if node.shape[axis] < _FEW_CHANNELS and axis == 1 else {axis}
         made.sums.append(_add(made, ops.sum_(seen, axes=tuple(i for i in range(node.ndim) if i not in kept)), UNITS))
-        made.units.append(RecordedUnits(*named(node), node.shape[axis], *_parameters_of(node, node.shape[axis], names)))
+        made.units.append(RecordedUnits(*named, node.shape[axis], *_parameters_of(node, node.shape[axis], names)))
     return made
+
+
+def rows_of(graph: Graph) -> tuple[list[tuple[Name, Node]], list[tuple[Name, Node]]]:
+    """The layers, and the units, of the graph of a loss, by their names in the recording, in the order of the computation."""
+    paths = {node.origin.module for node in graph.nodes}
+    containers = {path.rpartition(".")[0] for path in paths} | {node.origin.kind for node in graph.nodes}
+
+    def named(nodes: Iterable[Node]) -> list[tuple[Name, Node]]:
+        calls: Counter[tuple[str, str]] = Counter()
+        found = []
+        for node in nodes:
+            path, kind = node.origin.module, node.origin.kind
+            operation = kind if path not in containers else "relu" if is_unit(node) else node.operation.name
+            calls[path, operation] += 1
+            count = calls[path, operation]
+            found.append((Name(path if count == 1 else f"{path}:{count}", operation), node))
+        return found
+
+    of_batch, leaving = _values_of_batch(graph)
+    return named(leaving), named(filter(is_unit, of_batch))
 
 
 def _add(made: Observation, node: Node, detail: int) -> int:
