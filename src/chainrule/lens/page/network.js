@@ -138,7 +138,10 @@ function mainChain(network) {
     const { title, subtitle, all, role } = network.groups.get(key);
     top.set(key, { key, title, subtitle, nodes: all, role });
   }
-  return [...top.values()].filter((one) => one.nodes.some((id) => !network.byId.get(id).leaf || id === network.image));
+  const last = (one) => one.nodes.findLast((id) => !network.byId.get(id).leaf) ?? -1; // by which they are in order
+  return [...top.values()]
+    .sort((one, other) => last(one) - last(other))
+    .filter((one) => one.nodes.some((id) => !network.byId.get(id).leaf || id === network.image));
 }
 
 /** How a node is called in a sentence: `h4 = h1 + h3 in conv1 (Conv2d)`. */

@@ -9,7 +9,8 @@ import { useDark } from "./theme.js";
 /**
  * `tensor` in at most `width` x `height` pixels of the page. `scale` is "signed" (with `limit`), "size" or "image". `marks` are
  * boxes `{tile, top, left, height, width, kind}` in numbers. `onPick(place, index)` is called for a click or Enter, `onMove` for
- * the number under the cursor; `plain` leaves the cursor out.
+ * the number under the cursor; `plain` leaves the cursor
+ * out, `pointer` leaves the keyboard to what is around it.
  */
 export function Raster({
   tensor,
@@ -24,6 +25,7 @@ export function Raster({
   onPick,
   onMove,
   plain,
+  pointer,
   chosen,
 }) {
   const canvas = useRef(null);
@@ -79,11 +81,11 @@ export function Raster({
       height=${high_}
       role="img"
       aria-label=${described(label, tensor, at === null ? null : { place: unravel(at, shape), number: tensor.values[at] })}
-      tabindex=${plain ? null : 0}
+      tabindex=${plain || pointer ? null : 0}
       onPointerMove=${plain ? null : (event) => move(pointed(event))}
       onPointerLeave=${plain ? null : () => move(null)}
       onClick=${onPick ? (event) => clicked(pointed(event), shape, onPick) : null}
-      onKeyDown=${plain ? null : pressed}
+      onKeyDown=${plain || pointer ? null : pressed}
     />
     ${marks.map((mark) => {
       const origin = pixelOf(arrangement, mark.tile * arrangement.height * arrangement.width);

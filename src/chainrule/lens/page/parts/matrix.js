@@ -1,0 +1,120 @@
+/** Small matrices with their numbers in cells, and a map with its padding, over which a window slides. */
+
+import { scaleOf } from "../draw/scales.js";
+import { brief, exact } from "../numbers.js";
+import { html, useMemo } from "../vendor/preact.js";
+import { Raster } from "./raster.js";
+import { useDark } from "./theme.js";
+
+const WRITTEN = 7; // rows or columns up to which numbers are written into cells
+
+/** `rows` as coloured cells; where `outside` has false, the place lies in the padding. */
+export function Matrix({ rows, title, name, limit, outside }) {
+  const known = rows.flat().filter((one) => one !== null);
+  const range = scaleOf("signed", { limit: limit ?? (Math.max(...known.map(Math.abs)) || 1), dark: useDark() });
+  const written = rows.length <= WRITTEN && rows[0].length <= WRITTEN;
+  return html`<figure class="picture matrix" data-name=${name}>
+    <figcaption>${title}</figcaption>
+    <table class=${`few ${written ? "" : "tiny"}`} aria-label=${name}>
+      ${rows.map(
+        (row, y) =>
+          html`<tr>
+            ${row.map((one, x) => {
+              const padded = outside && !outside[y][x];
+              return html`<td
+                class=${`${range.bright(one) ? "on-bright" : "on-dark"} ${padded ? "padding" : ""}`}
+                style=${{ background: padded ? null : range.of(one) }}
+                title=${written ? null : exact(one)}
+                data-value=${exact(one)}
+              >
+                ${written && brief(one, 2)}
+              </td>`;
+            })}
+          </tr>`,
+      )}
+    </table>
+  </figure>`;
+}
+
+/**
+ * A map (H, W) with `padding` rows and columns of zeros before and `after` it, and the `box` of a window, which may begin below
+ * 0; `onMove(y, x)` is called for the place under the mouse.
+ */
+export function Padded({
+  tensor,
+  padding,
+  after = padding,
+  box,
+  dilation = [1, 1],
+  title,
+  name,
+  onMove,
+  onKeyDown,
+  limit,
+  signed,
+}) {
+  const padded = useMemo(() => withPadding(tensor, padding, after), [tensor, padding.join(), after.join()]);
+  const marks = [];
+  if (padding.some((one) => one > 0) || after.some((one) => one > 0)) {
+    const [height, width] = padded.inner;
+    marks.push({ tile: 0, top: padding[0], left: padding[1], height, width, kind: "inner" });
+  }
+  if (dilation.some((one) => one > 1))
+    for (let y = 0; y < box.height; y += dilation[0])
+      for (let x = 0; x < box.width; x += dilation[1])
+        marks.push({
+          tile: 0,
+          top: box.top + padding[0] + y,
+          left: box.left + padding[1] + x,
+          height: 1,
+          width: 1,
+          kind: "tap",
+        });
+  marks.push({
+    tile: 0,
+    top: box.top + padding[0],
+    left: box.left + padding[1],
+    height: box.height,
+    width: box.width,
+    kind: "window",
+  });
+  const size = Math.min(Math.max(innerWidth / 5, 170), 300);
+  return html`<figure class=${`picture padded ${onMove ? "movable" : ""}`} data-name=${name}>
+    <figcaption>${title}</figcaption>
+    <div
+      tabindex=${onKeyDown ? 0 : null}
+      role=${onKeyDown ? "application" : null}
+      aria-label=${onKeyDown ? name : null}
+      onKeyDown=${onKeyDown}
+    >
+      <${Raster}
+        tensor=${padded}
+        scale=${signed || padded.min < 0 ? "signed" : "size"}
+        limit=${limit}
+        width=${size}
+        height=${size}
+        label=${name}
+        marks=${marks}
+        plain=${!onMove}
+        onMove=${onMove && ((place) => place && onMove(place[0], place[1]))}
+        pointer
+      />
+    </div>
+  </figure>`;
+}
+
+function withPadding(given, [top, left], [bottom, right]) {
+  const rows = Array.isArray(given) ? given : null;
+  const [height, width] = rows ? [rows.length, rows[0].length] : given.shape.slice(-2);
+  const [high, wide] = [height + top + bottom, width + left + right];
+  const values = new Float32Array(high * wide);
+  let [min, max] = [0, 0];
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      const one = rows ? (rows[y][x] ?? NaN) : given.values[y * width + x];
+      values[(y + top) * wide + x + left] = one;
+      if (one < min) min = one;
+      if (one > max) max = one;
+    }
+  return { shape: [high, wide], values, min, max, inner: [height, width] };
+}
