@@ -6,7 +6,7 @@ import { Sample } from "./parts/sample.js";
 import { Theme } from "./parts/theme.js";
 import { go, link, useRoute } from "./router.js";
 import { read, update, useStore } from "./store.js";
-import { html, useEffect } from "./vendor/preact.js";
+import { html, useEffect } from "./html.js";
 import { BackwardView } from "./views/backward.js";
 import { GraphView } from "./views/graph.js";
 import { NodeView } from "./views/node.js";

@@ -2,7 +2,7 @@
 
 import { App } from "./app.js";
 import { begin } from "./loading.js";
-import { html, render } from "./vendor/preact.js";
+import { html, render } from "./html.js";
 
 const place = document.getElementById("page");
 place.replaceChildren();

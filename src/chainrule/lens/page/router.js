@@ -1,6 +1,6 @@
 /** Where the page is: `#/node/12?image=7&channel=3` is the view "node" of node 12. Each state is a link. */
 
-import { useEffect, useState } from "./vendor/preact.js";
+import { useEffect, useState } from "./html.js";
 
 const FIRST = "train";
 

@@ -1,6 +1,6 @@
 /** The one store: what the page knows. Anything reads it with `useStore`; only `update` changes it. */
 
-import { useEffect, useState } from "./vendor/preact.js";
+import { useEffect, useState } from "./html.js";
 
 let state = {
   /** "opening", "open", "lost" (the server does not answer) or "refused" (it does, but not to this address). */

@@ -1,6 +1,6 @@
 /** A shape as a small drawing: channels as a stack of squares, a vector as a bar; larger arrays look larger. */
 
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 
 const MOST = 5; // squares of a stack
 

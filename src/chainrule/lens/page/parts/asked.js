@@ -1,6 +1,6 @@
 /** What a component asked the server for: while a new answer is under way, the last one stays. */
 
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../html.js";
 
 /** `{answer, trouble, busy}` of the promise that `ask` gives; asked again when one of `reasons` changes. */
 export function useAsked(ask, reasons) {

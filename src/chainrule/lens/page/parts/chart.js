@@ -1,7 +1,7 @@
 /** Curves over steps, by uPlot: they grow while a training runs, and a line follows the mouse with the numbers there. */
 
 import { brief, grouped } from "../numbers.js";
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import uPlot from "../vendor/uplot.js";
 import { Numbers } from "./table.js";
 import { useDark } from "./theme.js";

@@ -1,6 +1,6 @@
 /** Formulas set as formulas: derivatives as fractions, names in italics, indices below. */
 
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 
 /** A name as it is set: `h12` with its number below, `conv1.weight` as it is. */
 export function Name({ name }) {
@@ -27,8 +27,7 @@ function typeset(part, next) {
   if (part === "*" || part === "@") return part === "*" ? "·" : " @ ";
   if (part === "-") return "−";
   if (!/^[A-Za-z_]/.test(part)) return html`<span class="upright">${part}</span>`;
-  if (next?.startsWith("(") || WORDS.has(part)) return html`<span class="upright">${part}</span>`;
+  if (next?.startsWith("(") || !/^[A-Za-z]\d*$|[._]/.test(part) || part === "a")
+    return html`<span class="upright">${part}</span>`;
   return html`<${Name} name=${part} />`;
 }
-
-const WORDS = new Set(["where", "at", "each", "is", "the", "of", "a", "in", "to", "for", "and", "else", "if"]);

@@ -2,7 +2,7 @@
 
 import { placeOf } from "../network.js";
 import { link } from "../router.js";
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { LEAVES, ROLES } from "../words.js";
 import { Name, Written } from "./formula.js";
 import { Role } from "./role.js";

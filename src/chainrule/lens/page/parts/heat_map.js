@@ -3,7 +3,7 @@
 import { scaleOf } from "../draw/scales.js";
 import { brief, grouped } from "../numbers.js";
 import { link } from "../router.js";
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { Legend } from "./legend.js";
 import { Numbers } from "./table.js";
 import { useDark } from "./theme.js";

@@ -1,7 +1,7 @@
 /** The list of keys. */
 
 import { read, update, useStore } from "../store.js";
-import { html, useEffect, useRef } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../html.js";
 import { KEYS } from "../words.js";
 
 export function Keys() {

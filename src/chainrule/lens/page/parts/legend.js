@@ -2,7 +2,7 @@
 
 import { scaleOf } from "../draw/scales.js";
 import { brief } from "../numbers.js";
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { useDark } from "./theme.js";
 
 const STRIPES = 24;

@@ -2,7 +2,7 @@
 
 import { scaleOf } from "../draw/scales.js";
 import { brief, exact } from "../numbers.js";
-import { html, useMemo } from "../vendor/preact.js";
+import { html, useMemo } from "../html.js";
 import { Raster } from "./raster.js";
 import { useDark } from "./theme.js";
 
@@ -40,19 +40,7 @@ export function Matrix({ rows, title, name, limit, outside }) {
  * A map (H, W) with `padding` rows and columns of zeros before and `after` it, and the `box` of a window, which may begin below
  * 0; `onMove(y, x)` is called for the place under the mouse.
  */
-export function Padded({
-  tensor,
-  padding,
-  after = padding,
-  box,
-  dilation = [1, 1],
-  title,
-  name,
-  onMove,
-  onKeyDown,
-  limit,
-  signed,
-}) {
+export function Padded({ tensor, padding, after = padding, box, dilation = [1, 1], title, name, onMove, onKeyDown, limit }) {
   const padded = useMemo(() => withPadding(tensor, padding, after), [tensor, padding.join(), after.join()]);
   const marks = [];
   if (padding.some((one) => one > 0) || after.some((one) => one > 0)) {
@@ -78,7 +66,7 @@ export function Padded({
     width: box.width,
     kind: "window",
   });
-  const size = Math.min(Math.max(innerWidth / 5, 170), 300);
+  const size = Math.min(Math.max(innerWidth / 6.6, 170), 280);
   return html`<figure class=${`picture padded ${onMove ? "movable" : ""}`} data-name=${name}>
     <figcaption>${title}</figcaption>
     <div
@@ -89,7 +77,6 @@ export function Padded({
     >
       <${Raster}
         tensor=${padded}
-        scale=${signed || padded.min < 0 ? "signed" : "size"}
         limit=${limit}
         width=${size}
         height=${size}

@@ -3,7 +3,7 @@
 import { arrange } from "../draw/arrange.js";
 import { limitOf, scaleOf } from "../draw/scales.js";
 import { brief, exact, grouped, ofOneImage, shapeText, sizeOf } from "../numbers.js";
-import { html, useState } from "../vendor/preact.js";
+import { html, useState } from "../html.js";
 import { Legend } from "./legend.js";
 import { Raster, readout } from "./raster.js";
 import { Numbers, rowsOfTensor } from "./table.js";

@@ -6,13 +6,13 @@ import { Waiting } from "./asked.js";
 import { Derivative, Name, Written } from "./formula.js";
 import { Picture } from "./picture.js";
 import { useTensor } from "../passes.js";
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { KINDS, LEAVES } from "../words.js";
 
 const NEAR = 8; // sizes that differ by more have no common scale: the smaller would look like nothing
 
 /** How large pictures are, so that three of them stand side by side. */
-const room = () => Math.min(Math.max((innerWidth - 330) / 3, 200), 520);
+export const room = () => Math.min(Math.max((innerWidth - 330) / 3, 200), 520);
 
 /** The largest size of all, if they are near enough to each other to be seen on one scale. */
 export function commonLimit(summaries) {

@@ -3,7 +3,7 @@
 import { arrange, indexAt, pixelOf, pixelsHigh, pixelsWide, unravel } from "../draw/arrange.js";
 import { limitOf, scaleOf } from "../draw/scales.js";
 import { brief, shapeText } from "../numbers.js";
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { useDark } from "./theme.js";
 
 /**

@@ -1,6 +1,6 @@
 /** A role as its symbol on its colour, and the list of all that occur. */
 
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { ROLES } from "../words.js";
 
 export function Role({ role, named = true }) {

@@ -5,7 +5,7 @@ import { percent } from "../numbers.js";
 import { imageOf, usePass } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html, useEffect } from "../vendor/preact.js";
+import { html, useEffect } from "../html.js";
 import { useAsked } from "./asked.js";
 import { Raster } from "./raster.js";
 

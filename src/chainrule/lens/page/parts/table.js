@@ -1,7 +1,7 @@
 /** The numbers behind a chart or a picture, in a table that a button opens. */
 
 import { exact } from "../numbers.js";
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 
 const MOST = 600; // rows
 

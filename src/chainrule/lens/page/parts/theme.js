@@ -1,7 +1,7 @@
 /** Light or dark: as the system has it, or as one chooses. */
 
 import { read, update, useStore } from "../store.js";
-import { html, useEffect } from "../vendor/preact.js";
+import { html, useEffect } from "../html.js";
 
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
 const SYMBOLS = { auto: "◐", light: "○", dark: "●" };

@@ -7,7 +7,7 @@ import { Arrived, Gradient, Sum, Way, commonLimit } from "../parts/product.js";
 import { tensorOf, usePass } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../html.js";
 
 const PLAY = 1400; // milliseconds for a step
 

@@ -5,7 +5,7 @@ import { Waiting, useAsked } from "../parts/asked.js";
 import { Matrix, Padded } from "../parts/matrix.js";
 import { aboutPass, useTensor } from "../passes.js";
 import { adjust, useRoute } from "../router.js";
-import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
 
 const WAYS = {
   forward: "Forwards: the window slides",
@@ -99,11 +99,6 @@ function Forward({ network, pass, node, output, input }) {
       title=${html`input, channel ${input}`}
       name=${`channel ${input} of the input, with its padding`}
     />
-    <${Matrix} rows=${patch[at]} title="patch" name="patch" outside=${inside} />
-    <span class="sign">×</span>
-    <${Matrix} rows=${kernel[at]} title="kernel" name="kernel" />
-    <span class="sign">=</span>
-    <${Matrix} rows=${products[at]} title="products" name="products" />
     <${Padded}
       tensor=${map}
       padding=${[0, 0]}
@@ -113,6 +108,11 @@ function Forward({ network, pass, node, output, input }) {
       onMove=${move}
       onKeyDown=${keys}
     />
+    <${Matrix} rows=${patch[at]} title="patch" name="patch" outside=${inside} />
+    <span class="sign">×</span>
+    <${Matrix} rows=${kernel[at]} title="kernel" name="kernel" />
+    <span class="sign">=</span>
+    <${Matrix} rows=${products[at]} title="products" name="products" />
     <p class="sentence" aria-live="polite">
       The products of channel ${input} add up to
       <b>${brief(here, 4)}</b
@@ -139,7 +139,7 @@ function Patches({ answer, node, output, input }) {
   const padding = answer.padding.map((one) => (Array.isArray(one) ? one[0] : one));
   const [height, width] = [upstream.length, upstream[0].length];
   const [kh, kw] = [gradient.length, gradient[0].length];
-  const { place, move, keys } = usePlace(height, width, [0, 0]);
+  const { place, move, keys } = usePlace(height, width, largestPlace(upstream));
   const [playing, setPlaying] = useState(false);
   const [y, x] = place;
   const index = y * width + x;
@@ -197,8 +197,6 @@ function Patches({ answer, node, output, input }) {
       title=${`input, channel ${input}`}
       name=${`channel ${input} of the input, with its padding`}
     />
-    <${Matrix} rows=${patch} title="patch" name="patch" />
-    <span class="sign">×</span>
     <${Padded}
       tensor=${upstream}
       padding=${[0, 0]}
@@ -207,8 +205,10 @@ function Patches({ answer, node, output, input }) {
       name="upstream gradient: arrow keys move"
       onMove=${move}
       onKeyDown=${keys}
-      signed
     />
+    <${Matrix} rows=${patch} title="patch" name="patch" />
+    <span class="sign">×</span>
+    <p class="factor" aria-label="upstream gradient there">${brief(upstream[y][x], 3)}</p>
     <span class="sign">=</span>
     <${Matrix} rows=${weighted} title="weighted patch" name="weighted patch" limit=${limit} />
     <${Matrix}
@@ -219,6 +219,13 @@ function Patches({ answer, node, output, input }) {
     />
     <${Matrix} rows=${gradient} title="gradient of the weight" name="gradient of the weight" limit=${limit} />
   </div>`;
+}
+
+/** Where the largest size is: there is most to see. */
+function largestPlace(rows) {
+  let [best, size] = [[0, 0], -1];
+  rows.forEach((row, y) => row.forEach((one, x) => Math.abs(one) > size && ([best, size] = [[y, x], Math.abs(one)])));
+  return best;
 }
 
 const grid = (rows, columns, of) =>
@@ -249,7 +256,7 @@ function Flipped({ answer, node, output, input }) {
   const { stuffed, flipped, part, downstream, outputs } = answer;
   const { dilation, stride } = node.convolution;
   const [height, width] = [part.length, part[0].length];
-  const { place, move, keys } = usePlace(height, width, [height >> 1, width >> 1]);
+  const { place, move, keys } = usePlace(height, width, largestPlace(part));
   const [y, x] = place;
   const met = flipped.map((row, a) => row.map((_, b) => stuffed[y + a * dilation[0]]?.[x + b * dilation[1]] ?? 0));
   const products = met.map((row, a) => row.map((one, b) => one * flipped[a][b]));
@@ -275,7 +282,6 @@ function Flipped({ answer, node, output, input }) {
       dilation=${dilation}
       title=${`upstream of output ${output}, ${stuffing ? "stuffed and " : ""}padded`}
       name="stuffed and padded upstream gradient"
-      signed
     />
     <${Matrix} rows=${met} title="upstream there" name="upstream there" />
     <span class="sign">×</span>
@@ -291,7 +297,6 @@ function Flipped({ answer, node, output, input }) {
       limit=${limit}
       onMove=${move}
       onKeyDown=${keys}
-      signed
     />
     <${Padded}
       tensor=${downstream}
@@ -302,7 +307,6 @@ function Flipped({ answer, node, output, input }) {
       limit=${limit}
       onMove=${move}
       onKeyDown=${keys}
-      signed
     />
     <p class="sentence" aria-live="polite">
       At row ${y}, column ${x} the products add up to <b data-sum=${exact(total(products))}>${brief(total(products), 4)}</b>;

@@ -12,7 +12,7 @@ import { RoleLegend } from "../parts/role.js";
 import { usePass } from "../passes.js";
 import { adjust, go, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { ROLES } from "../words.js";
 
 /** What boxes can be coloured by: how a number is taken from a step of the pass, and what it is called. */

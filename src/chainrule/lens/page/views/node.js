@@ -7,11 +7,11 @@ import { Trouble, Waiting, useAsked } from "../parts/asked.js";
 import { Derivative, Name } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
 import { Picture } from "../parts/picture.js";
-import { Arrived, Gradient, Sum, Way, commonLimit } from "../parts/product.js";
+import { Arrived, Gradient, Sum, Way, commonLimit, room } from "../parts/product.js";
 import { aboutPass, usePass, useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { Convolution } from "./convolution.js";
 
 export function NodeView() {
@@ -110,7 +110,6 @@ function Value({ pass, node, unit }) {
   const asked = useTensor(pass, node.id, "value");
   if (!asked.answer) return html`<${Waiting} asked=${asked} what="…" />`;
   const { answer } = asked;
-  const scale = node.leaf === "input" || answer.min < 0 ? "signed" : "size";
   const choose =
     node.leaf === "parameter"
       ? undefined
@@ -118,11 +117,10 @@ function Value({ pass, node, unit }) {
   const marks = unit?.length === 3 ? [{ tile: unit[0], top: unit[1], left: unit[2], height: 1, width: 1, kind: "chosen" }] : [];
   return html`<${Picture}
     tensor=${answer}
-    scale=${scale}
     title=${html`<span class="term">value</span> <${Name} name=${node.name} />`}
     name=${`value of ${node.name}`}
-    width=${Math.min(Math.max((innerWidth - 200) / 2.4, 240), 620)}
-    height=${Math.min(Math.max((innerWidth - 200) / 4.2, 180), 380)}
+    width=${1.25 * room()}
+    height=${0.75 * room()}
     onPick=${choose}
     marks=${marks}
   />`;
@@ -188,7 +186,6 @@ function ReceptiveField({ network, pass, node, unit }) {
     ${image && html`<${Picture} tensor=${image} scale="image" name="image with the receptive field" title="receptive field" width=${220} height=${220} marks=${[mark]} legend=${false} plain />`}
     <${Picture}
       tensor=${found}
-      scale="size"
       name="measured receptive field"
       title=${html`|<${Derivative} of=${node.name} by=${network.byId.get(network.image).name} />|`}
       width=${220}

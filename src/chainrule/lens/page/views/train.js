@@ -6,7 +6,7 @@ import { HeatMap } from "../parts/heat_map.js";
 import { Numbers } from "../parts/table.js";
 import { adjust, go, link, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef } from "../html.js";
 
 const RECENT = 200; // records
 
