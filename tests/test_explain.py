@@ -665,6 +665,8 @@ def test_many_nodes_print_by_layer_and_few_node_by_node() -> None:
     )
     assert "blocks.1.relu #1" in text
     assert "blocks.1.relu #2" in text
+    assert lines[-2].split() == ["cross_entropy", "function", "6", "a", "number", f"{explanation.error:.3g}", "1"]
+    assert [row.node for row in explanation.layer("cross_entropy").rows][-1] is explanation.rows[-1].node
     few = explain((cr.tensor([1.0, 2.0], requires_grad=True) * 3).sum())
     assert str(few) == few.table()
     assert "e " in few.by_layer()

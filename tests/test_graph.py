@@ -29,6 +29,7 @@ from chainrule.graph import (
     topological_order,
 )
 from chainrule.graph.dtypes import PROMOTION_CHAIN, as_dtype, bfloat16, bool_, float32, float64, int64
+from chainrule.graph.groups import module_groups
 
 
 def here() -> int:
@@ -315,3 +316,37 @@ def test_a_fixed_origin_holds_inside_and_ends_outside() -> None:
         inside = leaf(np.ones(1))
     assert inside.origin is origin
     assert leaf(np.ones(1)).origin.file == __file__
+
+
+# ---- functions of several nodes
+
+
+def test_nodes_of_a_function_outside_of_a_model_know_its_call() -> None:
+    x = cr.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    first, second = (nn.functional.cross_entropy(x, np.array([0, 2])) for _ in range(2))
+    origins = [{node.origin for node in Graph(loss.node).nodes if not node.is_leaf} for loss in (first, second)]
+    assert [{one.function for one in each} for each in origins] == [{"cross_entropy"}] * 2
+    calls = [{one.call for one in each} for each in origins]
+    assert len(calls[0]) == len(calls[1]) == 1
+    assert calls[0] != calls[1]
+    assert "cross_entropy" not in str(first.node.origin)
+    assert (x * 2).node.origin.function == ""
+
+
+def test_a_function_within_a_layer_belongs_to_the_layer() -> None:
+    class Net(nn.Module):
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            return nn.functional.gelu(x)
+
+    model = nn.Sequential(Net())
+    found = Graph(model(cr.tensor(np.ones((2, 3), np.float32), requires_grad=True)).node)
+    assert {(node.origin.module, node.origin.function) for node in found.nodes if not node.is_leaf} == {("0", "")}
+
+
+def test_calls_of_a_function_are_groups_and_a_single_node_is_none() -> None:
+    x = cr.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    y = nn.functional.gelu(nn.functional.gelu(nn.functional.relu(x)))
+    graph = Graph((y * 2).node)
+    groups = [(group.path, [node.operation.name for node in group.nodes if not node.is_leaf]) for group in module_groups(graph)]
+    gelu = ("gelu", ["multiply", "multiply", "erfc", "multiply"])
+    assert [group for group in groups if group[1]] == [("", ["maximum"]), gelu, gelu, ("", ["multiply"])]

@@ -3,7 +3,7 @@
 from chainrule.graph.check import check
 from chainrule.graph.graph import Graph, Observed, topological_order
 from chainrule.graph.node import BUFFER, COMPILED, CONSTANT, INPUT, PARAMETER, Array, Node, Remembered, Role, TensorType, leaf
-from chainrule.graph.origin import Origin, current_module, current_origin, from_one_line, inside_module, originating_from
+from chainrule.graph.origin import Origin, current_module, current_origin, in_function, inside_module, originating_from
 
 __all__ = [
     "BUFFER",
@@ -22,7 +22,7 @@ __all__ = [
     "check",
     "current_module",
     "current_origin",
-    "from_one_line",
+    "in_function",
     "inside_module",
     "leaf",
     "originating_from",

@@ -7,11 +7,12 @@ origin of the forward node whose gradient they compute.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
@@ -26,13 +27,16 @@ class Origin:
     """The layer and the source line that a node comes from.
 
     ``module`` is the layer's dotted path in the model, such as ``features.0`` (empty outside a model), ``kind`` its class, such
-    as ``Conv2d``. ``line`` counts from 1, 0 if unknown.
+    as ``Conv2d``. ``line`` counts from 1, 0 if unknown. Outside a model, ``function`` is that of several operations, such as
+    ``cross_entropy``, and ``call`` tells its calls apart.
     """
 
     module: str
     file: str
     line: int
     kind: str = ""
+    function: str = ""
+    call: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         place = f"{os.path.basename(self.file)}:{self.line}" if self.line else "unknown line"
@@ -47,6 +51,7 @@ class _Here(threading.local):
 
 
 _here = _Here()
+_calls = itertools.count(1)
 
 
 _origin = functools.lru_cache(maxsize=4096)(Origin)
@@ -131,12 +136,10 @@ class originating_from:  # noqa: N801 - used like a function
         _here.fixed = self._before
 
 
-def from_one_line(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: all nodes that ``function`` makes get the origin of its call, which is looked up once instead of per node."""
-
-    @functools.wraps(function)
-    def located(*args: P.args, **options: P.kwargs) -> R:
-        with originating_from(current_origin()):
-            return function(*args, **options)
-
-    return located
+def in_function(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+    """Call a function that makes several nodes. Outside a model they get the line of this call, which is looked up once instead
+    of per node, and the name of the function; within a layer or another function they belong to that."""
+    if _here.fixed is not None or _here.module:
+        return function(*args, **options)
+    with originating_from(Origin("", *_innermost_line(), "", function.__name__, next(_calls))):
+        return function(*args, **options)

@@ -99,7 +99,7 @@ def folded(graph: Graph, row_of: Mapping[Node, Row]) -> list[LayerRows]:
             continue
         seen[group.path] += 1
         call = f" #{seen[group.path]}" if calls[group.path] > 1 else ""
-        kind = next(row.node.origin.kind for row in reversed(rows) if not row.node.is_leaf)
+        kind = next(row.node.origin.kind or "function" for row in reversed(rows) if not row.node.is_leaf)
         found.append(LayerRows(f"{group.path}{call}", kind, rows, leaving))
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.arguments import explained
 from chainrule.errors import ChainruleWarning, UserError
-from chainrule.graph import current_origin
+from chainrule.graph import current_origin, in_function
 from chainrule.graph.dtypes import PROMOTION_CHAIN, DType, is_float, uint8
 from chainrule.tensor import Tensor, as_tensor
 
@@ -37,11 +37,11 @@ def on_tensors(function: Callable[P, R]) -> Callable[P, R]:
                 break
         else:
             if options.keys().isdisjoint(takes) and (not args or args[0] is not None):
-                return function(*args, **options)
+                return in_function(function, *args, **options)
         given = [converted(function.__name__, name, argument, takes) for name, argument in zip(names, args, strict=False)]
         given += args[len(given) :]
         named = {name: converted(function.__name__, name, argument, takes) for name, argument in options.items()}
-        return function(*given, **named)
+        return in_function(function, *given, **named)
 
     return explained(called)
 

@@ -33,11 +33,11 @@ def _node(node: Node, graph: Graph, named: dict[Node, str]) -> dict[str, Any]:
     return {
         "id": graph.index[node],
         "op": node.operation.name,
-        "kind": node.origin.kind,
+        "kind": node.origin.kind or ("function" if node.origin.function else ""),
         "name": named[node],
         "formula": formula(node, named),
         "role": node.operation.role.value,
-        "module": node.origin.module,
+        "module": node.origin.module or node.origin.function,
         "inputs": [graph.index[one] for one in node.inputs if not is_number(one)],
         "shape": list(node.shape),
         "dtype": name_of_dtype(node.dtype),
@@ -63,11 +63,13 @@ def _geometry(node: Node) -> dict[str, Any] | None:
 
 
 def modules(model: Module, nodes: list[Node]) -> list[dict[str, Any]]:
-    """The modules that nodes belong to, and those around them, in the order of the model."""
+    """The modules that nodes belong to, and those around them, in the order of the model; functions outside of it come last."""
     used = {node.origin.module for node in nodes if node.origin.kind}
     around = used | {path[:end] for path in used for end in range(len(path)) if path[end] == "."}
     kinds = {path: type(module).__name__ for path, module in model.named_modules()}
     kinds |= {node.origin.module: node.origin.kind for node in nodes if node.origin.kind and node.origin.module not in kinds}
+    kinds |= dict.fromkeys((node.origin.function for node in nodes if node.origin.function not in kinds), "function")
+    around |= {node.origin.function for node in nodes}
     return [
         {"path": path, "parent": path.rpartition(".")[0], "kind": kind, "calls": 1}
         for path, kind in kinds.items()

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.arguments import real_number, whole_number
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph import Array, from_one_line
+from chainrule.graph import Array
 from chainrule.graph.dtypes import bool_, float32, int64, is_float, is_integer, largest_number, promote
 from chainrule.nn.conversion import as_input, on_tensors
 from chainrule.tensor import Tensor, functions, verify
@@ -168,7 +168,6 @@ def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool 
 
 
 @on_tensors
-@from_one_line
 def cross_entropy(
     logits: Tensor,
     target: Any,
