@@ -76,6 +76,7 @@ def test_an_image_of_the_test_set(shipped_lens: Lens) -> None:
         "nonfinite": 0,
         "label": label,
         "class": str(label),
+        "notes": [],
     }
 
 

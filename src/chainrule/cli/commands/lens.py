@@ -14,12 +14,12 @@ from chainrule.cli.saying import say, say_beside, say_whose_code
 from chainrule.display import displayed
 from chainrule.signals import listener
 
-_DEFAULT_PORT = 8517
+_DEFAULT_PORT = 8517  # as that of ``lens.server.serving``, which is loaded only when the command runs
 
 
 @app.command(
     cls=NamingCommand,
-    epilog="Examples:\n\n  chainrule lens\n\n  chainrule lens runs/lenet-mnist-1\n\n"
+    epilog="Examples:\n\n  chainrule lens\n\n  chainrule lens --image my-seven.png\n\n  chainrule lens runs/lenet-mnist-1\n\n"
     "  chainrule lens runs/lenet-mnist-1 --no-browser --port 9000",
 )
 def lens(
@@ -27,6 +27,13 @@ def lens(
         Path | None,
         typer.Argument(
             help="Folder of a run, which may still be training; by default the LeNet that ships with chainrule, on digits.",
+            show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with this image: a file, or the number of a test image (./7 for a file whose name is a number).",
             show_default=False,
         ),
     ] = None,
@@ -50,11 +57,13 @@ def lens(
         check_code(displayed(run), folder.config, False)
         say_whose_code(folder.config.model, folder.config.model_digest)
         subject = Subject.of_run(folder)
+    number = None if image is None else subject.show(image)
     server = LensServer(subject, port)
     if port not in (0, server.port):
         say_beside("note: ", "bold", f"port {port} is in use: the lens is at {server.port}")
-    typer.echo(server.address)
-    if no_browser or not open_browser(server.address):
-        say("open this address in a browser; Ctrl-C closes the lens")
+    address = server.address if number is None else f"{server.address}#/backward?image={number}"
+    typer.echo(address)
+    if no_browser or not open_browser(address):
+        say("Open this address in a browser; Ctrl-C closes the lens.")
     listener.at_once("The lens is closed.")
     server.run()

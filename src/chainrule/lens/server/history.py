@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,12 +164,12 @@ def _whereabouts(place: str, health: Health, places: Places) -> tuple[int | None
     return rows.get(place) or rows.get(first) or (None, None)
 
 
-def worst_finding(health: Health, places: Places) -> dict[str, Any] | None:
+def worst_finding(health: Health, places: Callable[[], Places]) -> dict[str, Any] | None:
     """What is said at the top of the page: the first finding, as causes come first, unless it is a mere remark."""
     serious = [one for one in health.findings if not one.remedy.startswith("not rare")]
     if not serious:
         return None
-    facts = finding_facts(serious[0], health, places)
+    facts = finding_facts(serious[0], health, places())
     return {**facts, "sentence": sentence(facts["sentence"].partition("; ")[0]), "whole": facts["sentence"]}
 
 

@@ -10,12 +10,12 @@ from chainrule.lens.server.history import history_facts, worst_finding
 from chainrule.lens.server.network import network
 from chainrule.lens.server.payloads import json_response, tensor_response
 from chainrule.lens.server.refusals import Refusal
-from chainrule.lens.server.subject import Subject
+from chainrule.lens.server.subject import Subject, in_unit_range
 
 
 def _meta(subject: Subject, asked: Asked) -> Response:
     trained, run = subject.trained, subject.run
-    images = bool(trained is not None and subject.data)
+    images = subject.images
     health = None if subject.history is None else subject.history.health()
     shape = None if trained is None else trained.image_shape
     return json_response(
@@ -27,11 +27,11 @@ def _meta(subject: Subject, asked: Asked) -> Response:
             "model": "lenet" if run is None else run.config.model_name,
             "classes": [] if trained is None else trained.classes,
             "image": None if shape is None else dict(zip(("channels", "height", "width"), shape, strict=True)),
-            "dataset": {"name": subject.dataset.name, "count": len(subject.dataset)} if images else None,
-            "finding": worst_finding(health, subject.places) if health is not None else None,
+            "dataset": None if images is None else dict(zip(("name", "count"), images, strict=True)),
+            "finding": worst_finding(health, lambda: subject.places) if health is not None else None,
             "can": {
                 "history": run is not None,
-                "images": images,
+                "images": images is not None,
                 "draw": bool(shape and shape[0] == 1),
                 "what_if": trained is not None,
                 "time": False,
@@ -46,8 +46,9 @@ def _graph(subject: Subject, asked: Asked) -> Response:
 
 
 def _image(subject: Subject, asked: Asked) -> Response:
-    pixels, label = subject.image(asked.whole("index", 0))
-    return tensor_response(pixels, {"label": label, "class": subject.class_name(label)})
+    shown = subject.image(asked.whole("index", 0))
+    facts = {"label": shown.label, "class": subject.class_name(shown.label), "notes": shown.notes}
+    return tensor_response(in_unit_range(shown.pixels), facts)
 
 
 def _history(subject: Subject, asked: Asked) -> Response:

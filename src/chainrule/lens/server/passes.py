@@ -145,8 +145,8 @@ def _trace(subject: Subject, asked: Asked) -> Response:
     label = _posted_whole(asked, "label")
     if given == ["index"]:
         index = whole_number("index", asked.posted["index"], 0)
-        pixels, own = subject.dataset[index]
-        label = own if label is None else label
+        pixels, own, said = subject.image(index)
+        label, notes = own if label is None else label, list(said)
     elif given == ["file"]:
         name, invert = asked.posted.get("name", ""), flag("invert", asked.posted.get("invert", False))
         pixels, notes = image_of_file(tracer, _decoded(asked.posted["file"]), str(name), invert)
@@ -351,6 +351,7 @@ def _relu(subject: Subject, asked: Asked) -> Response:
                     "channels": len(layer.zeros),
                     "zeros": layer.zeros,
                     "dead": layer.dead,
+                    "died": subject.died(layer.number, len(layer.zeros)),
                 }
                 for layer in found.layers
             ],

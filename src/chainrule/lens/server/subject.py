@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -21,17 +21,21 @@ from chainrule.graph import Array
 from chainrule.lens.server.history import NOWHERE, History, Places, places_of, stamp_of
 from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.tracing import Pass, Tracer
+from chainrule.lens.tracing.image_of_file import image_of_file
 from chainrule.train import RunFolder, TrainedModel, model_of_run, shipped_model
+from chainrule.train.opening import check_data_of_run
 
 Kind = Literal["run", "shipped"]
 T = TypeVar("T")
 
 
 class Shown(NamedTuple):
-    """An image of the data set: ``pixels`` (C, H, W), float32 from 0 to 1, and its ``label``, the number of its class."""
+    """An image that can be chosen by its number: ``pixels`` (C, H, W), bytes, or numbers from 0 to 1; its ``label``, the number
+    of its class, if that is known; and ``notes`` on what was done to it."""
 
     pixels: Array
-    label: int
+    label: int | None
+    notes: Sequence[str] = ()
 
 
 class Subject:
@@ -55,6 +59,8 @@ class Subject:
         self._traced_model: TrainedModel | None = None
         self._example: Pass | None = None
         self._dataset: Dataset | None = None
+        self._own: Shown | None = None  # an image that somebody named
+        self._own_name = ""
 
     def __repr__(self) -> str:
         return f"<Subject {self.title}>"
@@ -150,14 +156,65 @@ class Subject:
             self._dataset = _test_images(self.data, trained.image_shape)
         return self._dataset
 
-    def image(self, index: int) -> Shown:
-        """A test image; a UserError if there is none of that number."""
-        pixels, label = self.dataset[index]
-        return Shown(in_unit_range(pixels), label)
+    @property
+    def images(self) -> tuple[str, int] | None:
+        """What the images are called that can be chosen by their numbers, and how many there are; None if there are none."""
+        own = self._own is not None
+        if self.trained is None or not (self.data or own):
+            return None
+        if not self.data:
+            return self._own_name, 1
+        return self.dataset.name, len(self.dataset) + own
 
-    def class_name(self, label: int) -> str:
+    def image(self, index: int) -> Shown:
+        """The image of a number: a test image, or, behind the last one, the file that ``show`` was given.
+
+        Raises:
+            UserError: there is no image of that number.
+        """
+        if self._own is not None and index == (len(self.dataset) if self.data else 0):
+            return self._own
+        pixels, label = self.dataset[index]
+        return Shown(pixels, label)
+
+    def show(self, image: str) -> int:
+        """The number of the image that a person means, by its number or by the name of a file, which gets a number thereby.
+
+        Raises:
+            UserError: there is no such image, or no model to show it to.
+        """
+        if self.run is not None and self.trained is None:
+            model_of_run(self.run)  # which says what is missing
+        if image.isdecimal() and len(image) < 10:
+            if self.run is not None:
+                check_data_of_run(self.title, self.run.config.data, "put its images back there, or give a file of an image")
+            self.image(int(image))
+            return int(image)
+        path = Path(image)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{displayed(path)} cannot be read ({error.strerror}): give the name of an image file, or the number of a test "
+                "image"
+            ) from error
+        pixels, notes = image_of_file(self.tracer, content, path.name)
+        self._own, self._own_name = Shown(pixels, None, tuple(notes)), displayed(path.name)
+        return len(self.dataset) if self.data else 0
+
+    def died(self, node: int, channels: int) -> list[int | None]:
+        """For each channel of a unit the last step at which it was above 0 in the training; None where it is alive, or where
+        nothing is known of it."""
+        health = None if self.history is None else self.history.health()
+        for one in () if health is None else health.units:
+            row = one.row
+            if self.places.units.get((row.path, row.operation)) == node and row.channels == channels:
+                return [int(last) if off else None for last, off in zip(one.last, one.dead | one.silent, strict=True)]
+        return [None] * channels
+
+    def class_name(self, label: int | None) -> str | None:
         """The name of a class."""
-        return self.model.classes[label]
+        return None if label is None else self.model.classes[label]
 
 
 def _test_images(data: str, image_shape: tuple[int, int, int]) -> Dataset:
