@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
 import socket
+import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +174,49 @@ def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
         "The lens is closed.\n",
     )
     assert seconds < 20, "on a machine that is busy; on a quiet one it is less than 2"
+
+
+@needs("signals")
+def test_a_training_can_be_watched(trained_run: Path, tmp_path: Path) -> None:
+    options = ("--model", "lenet", "--epochs", 5000, "--batch-size", 8, "--out", tmp_path / "run")
+    running = process("train", "--data", trained_run.parent / "patterns", *options, "--lens")
+    assert running.stderr is not None
+    try:
+        line = running.stderr.readline()
+        found = re.fullmatch(rf"lens: ({ADDRESS})\n", line)
+        assert found is not None, line
+        base, token = found[1].split("/?token=")
+
+        def asked(path: str) -> Any:
+            request = urllib.request.Request(f"{base}{path}", headers={"X-Chainrule-Token": token})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+
+        def history(enough: Callable[[Any], bool]) -> Any:
+            """The history once there is ``enough`` in it."""
+            deadline = time.monotonic() + 60
+            while not enough(answer := asked("/api/history")):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            return answer
+
+        first = history(lambda answer: len(answer["rows"]) > 0)
+        assert first["live"]
+        assert asked("/api/meta")["title"] == str(tmp_path / "run")
+        later = history(lambda answer: answer["rows"][-1]["step"] > first["rows"][-1]["step"] and answer["health"])
+        assert later["rows"][: len(first["rows"])] == first["rows"]
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+    assert running.returncode == -signal.SIGINT
+    with pytest.raises(urllib.error.URLError):  # it ended with the training, as did its hold on standard error above
+        asked("/api/meta")
+
+
+def test_a_lens_that_does_not_start_stops_no_training(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false" if os.path.exists("/bin/false") else sys.executable)
+    data = trained_run.parent / "patterns"
+    ended = command("train", "--data", data, "--model", "mlp", "--epochs", 1, "--out", tmp_path / "run", "--lens")
+    assert (ended.status, ended.err) == (0, "warning: there is no lens: it did not start\n")

@@ -31,10 +31,10 @@ _DEFAULT = Config()
 NOTHING_YET = "Stopped; nothing had been trained yet."
 
 
-_WITH_RESUME = ("resume", "on_nan", "data", "model")
+_WITH_RESUME = ("resume", "on_nan", "data", "model", "lens")
 """Parameters that may stand beside --resume; the last two say where files of the run are now."""
 
-_NOT_OF_THE_RUN = ("out", "resume", "max_memory", "max_time")
+_NOT_OF_THE_RUN = ("out", "resume", "max_memory", "max_time", "lens")
 """Parameters that say nothing of what is trained."""
 
 _MODEL, _UPDATES = "Model and data", "Optimisation"
@@ -253,6 +253,10 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    lens: Annotated[
+        bool,
+        typer.Option("--lens", help="Open a page in the browser that shows the training as it runs.", rich_help_panel=_RUN),
+    ] = False,
 ) -> None:
     """Train a model; without options, LeNet on MNIST, which ships with chainrule."""
     listener.at_once(NOTHING_YET)
@@ -262,6 +266,7 @@ def train(
 
 def _train(context: typer.Context, out: Path | None, resume: Path | None, held: contextlib.ExitStack) -> None:
     """What ``train`` does; the lock on the run's folder is ``held`` to its end."""
+    from chainrule.cli.lens_beside import lens_beside
     from chainrule.cli.reading import ALL_IN_FILE, ReadingProgress, beside, say_notes
     from chainrule.formats import write_atomically
     from chainrule.train import RunFolder, Trainer, open_datasets
@@ -304,7 +309,12 @@ def _train(context: typer.Context, out: Path | None, resume: Path | None, held: 
         listener.at_once(f"{NOTHING_YET}\n{_resume(folder)}")
     if opened.notes and not folder.notes.exists():
         write_atomically(folder.notes, "".join(f"{note.text()}\n" for note in opened.notes))
+    lens = held.enter_context(lens_beside(folder.path)) if context.params["lens"] else None
+    if lens is not None:
+        lens.announce()
     _run(trainer, opened, output, *limits)
+    if lens is not None:
+        lens.stay()
 
 
 def _only_resume(context: typer.Context) -> None:
