@@ -148,5 +148,6 @@ FILES = [
     "metrics.jsonl",
     "model.safetensors",
     "result.json",
+    "snapshots",
 ]
 """What a finished run consists of."""

@@ -4,6 +4,7 @@
     metrics.jsonl           one JSON object a line: "train" rows every so many steps, a "test" row after each epoch; every
                             loss in it is the mean cross-entropy, without the label smoothing that training may add
     health.bin              how gradients flow and which units are alive, sampled: see ``health_record``
+    snapshots/              weights at about twenty steps, to look back at: see ``snapshots``
     checkpoint.safetensors  everything that resuming needs
     model.safetensors       the weights after the latest epoch, for evaluate, predict and other programs
     curves.svg              loss and accuracy as a picture
@@ -63,6 +64,7 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.jsonl"
         self.health = self.path / "health.bin"
+        self.snapshots = self.path / "snapshots"
         self.curves = self.path / "curves.svg"
         self.result = self.path / "result.json"
         self.notes = self.path / NOTES

@@ -52,6 +52,7 @@ from chainrule.train.pictures.curves import curves
 from chainrule.train.recovery import NotFiniteError, Recovery
 from chainrule.train.run_data import check_scores, data_facts, describe, initialise_from, prepared
 from chainrule.train.run_folder import RunFolder
+from chainrule.train.snapshots import Snapshots
 from chainrule.train.step import TrainingStep
 from chainrule.train.transfer import begin_with
 from chainrule.train.watching import Clock, StepReport, Stopped, Watcher
@@ -93,6 +94,7 @@ class Trainer:
         self.schedule = make_schedule(config, self.optimizer, self.steps)
         self.ema = average_of(config, self.model)
         self._recorder = Recorder(folder.health, self.model, config.epochs, len(self.loader), config.health, self._check_place)
+        self._snapshots = Snapshots(folder.snapshots, self.model, self.steps, config.health, self._check_place)
         self.training_step = TrainingStep(self.model, self.optimizer, config, self.ema, self._recorder)
         self._first = FirstStep(self.training_step, self.optimizer, self.loader, self.frozen)
         self.judge = judge(self.model, config.precision, config.flip_test)
@@ -159,6 +161,7 @@ class Trainer:
             self.loader.seek(cursor)
             self.schedule.steps = min(self.progress.step, self.steps - 1)
         self._recorder.go_back(self.progress.step, self.progress.alive)
+        self._snapshots.go_back(self.progress.step)
         self.folder.rewind(self.progress.metrics_size, self.progress.metrics_checksum)
         if self.progress.metrics_size and not self.folder.metrics.exists():
             self.save()  # or the next resume would look for the rows that were given up
@@ -286,12 +289,14 @@ class Trainer:
         progress = self.progress
         place = divmod(progress.step, len(self.loader))
         self._recorder.begun(progress.step + 1)
+        self._snapshots.begun(progress.step)
         loss, cross_entropy, correct = self.training_step(images, labels, place, self._at_gradients)
         if not np.isfinite(loss):
             step = progress.step + 1
             raise self.not_finite(f"the loss became {loss} at step {step} (epoch {self.epoch})", step)
         self._count()
         self._recorder.ended(progress.step, loss)
+        self._snapshots.ended(progress.step)
         for sums in (progress.epoch, progress.row):
             sums.add(cross_entropy, correct, len(labels))
         return loss
@@ -335,6 +340,7 @@ class Trainer:
             self.schedule.steps = 0
             self.folder.rewind(0, "")
             self._recorder.go_back(0, None)
+            self._snapshots.go_back(0)
         self.progress.seconds, self.progress.waiting_seconds = seconds, waiting
 
     def leave_out(self) -> None:
