@@ -94,7 +94,7 @@ def test_a_run_that_is_over(trained_lens: Lens, trained_run: Path) -> None:
         "classes": ["0", "1", "2", "3"],
     }
     assert found["dataset"]["count"] == 20
-    assert found["can"] == {"history": True, "images": True, "draw": True, "what_if": True, "time": False}
+    assert found["can"] == {"history": True, "images": True, "draw": True, "what_if": True, "time": True}
 
 
 def test_a_history_has_every_row_and_every_number_of_the_files(trained_lens: Lens, trained_run: Path) -> None:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from chainrule.display import displayed
 from chainrule.errors import UserError
-from chainrule.lens.server import overview, passes
+from chainrule.lens.server import overview, passes, timeline
 from chainrule.lens.server.endpoints import Asked, Endpoint
 from chainrule.lens.server.payloads import json_response
 from chainrule.lens.server.refusals import Refusal, refusal_of
@@ -47,7 +47,7 @@ _KINDS = {
 }
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (*overview.ENDPOINTS, *passes.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (*overview.ENDPOINTS, *passes.ENDPOINTS, *timeline.ENDPOINTS)
 """All that the page may ask for, by who answers it."""
 
 

@@ -11,6 +11,7 @@ from chainrule.lens.server.network import network
 from chainrule.lens.server.payloads import json_response, tensor_response
 from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.server.subject import Subject, in_unit_range
+from chainrule.train.snapshots import kept_steps
 
 
 def _meta(subject: Subject, asked: Asked) -> Response:
@@ -34,7 +35,7 @@ def _meta(subject: Subject, asked: Asked) -> Response:
                 "images": images is not None,
                 "draw": bool(shape and shape[0] == 1),
                 "what_if": trained is not None,
-                "time": False,
+                "time": run is not None and bool(kept_steps(run.snapshots)),
             },
             "version": __version__,
         }

@@ -95,13 +95,14 @@ def store_of(subject: Subject) -> PassStore:
 # ---- what is asked
 
 
-def _posted_whole(asked: Asked, name: str) -> int | None:
+def posted_whole(asked: Asked, name: str) -> int | None:
     """A whole number that was posted; None if it is missing or null."""
     value = asked.posted.get(name)
     return None if value is None else whole_number(name, value, 0)
 
 
-def _text(asked: Asked, name: str) -> str:
+def text_of(asked: Asked, name: str) -> str:
+    """A text of the query; a Refusal if it is missing."""
     found = asked.query.get(name)
     if not found:
         raise Refusal(400, f"{name} is missing.", f"Ask with {name}=conv1.weight, for example.")
@@ -137,12 +138,16 @@ def _posted_indices(what: str, value: Any) -> tuple[int, ...]:
 
 
 def _trace(subject: Subject, asked: Asked) -> Response:
-    tracer = subject.tracer
+    return traced(subject, subject.tracer, asked)
+
+
+def traced(subject: Subject, tracer: Tracer, asked: Asked) -> Response:
+    """The answer to a request for a pass of an image through the model of ``tracer``, which is kept among the others."""
     notes: list[str] = []
     given = [name for name in ("index", "file", "pixels") if asked.posted.get(name) is not None]
     if len(given) != 1:
         raise Refusal(400, "A pass is of one image: an index, a file, or pixels.", 'Post {"index": 0}, for example.')
-    label = _posted_whole(asked, "label")
+    label = posted_whole(asked, "label")
     if given == ["index"]:
         index = whole_number("index", asked.posted["index"], 0)
         pixels, own, said = subject.image(index)
@@ -310,7 +315,7 @@ def _receptive_field(kept: Kept, asked: Asked) -> Response:
 
 
 def _paths(kept: Kept, asked: Asked) -> Response:
-    seen, number = paths(kept.found, _text(asked, "name"), _indices(asked, "index")), kept.found.graph.index
+    seen, number = paths(kept.found, text_of(asked, "name"), _indices(asked, "index")), kept.found.graph.index
     return json_response(
         {
             "gradient": seen.gradient,
@@ -332,7 +337,7 @@ def _paths(kept: Kept, asked: Asked) -> Response:
 
 
 def _filters(subject: Subject, asked: Asked) -> Response:
-    return tensor_response(filters(subject.example, _text(asked, "name")))
+    return tensor_response(filters(subject.example, text_of(asked, "name")))
 
 
 def _relu(subject: Subject, asked: Asked) -> Response:
@@ -395,7 +400,7 @@ def _edit(given: Any) -> Edit:
 def _draw(subject: Subject, asked: Asked) -> Response:
     tracer = subject.tracer
     image = tracer.image_of_drawing(asked.posted.get("pixels"))
-    probabilities, loss, gradient = tracer.judge(image, _posted_whole(asked, "label"))
+    probabilities, loss, gradient = tracer.judge(image, posted_whole(asked, "label"))
     return json_response({"probabilities": probabilities, "loss": loss, "gradient": gradient.sum(axis=0)})
 
 

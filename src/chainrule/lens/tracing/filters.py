@@ -12,8 +12,10 @@ _CARRIERS = ("transpose", "round_to", "cast")
 """What may stand between a weight and the product in which it is used."""
 
 
-def filters(found: Pass, name: str) -> Array:
+def filters(found: Pass, name: str, value: Array | None = None) -> Array:
     """The parameter ``name`` of a layer, as it was in a pass: (O, ...), a picture for each of the O units of the layer.
+
+    With a ``value`` it is that one, such as an earlier one of the same parameter.
 
     For a convolution these are its filters (O, C / groups, KH, KW). For a linear layer that looks at a flattened image they are
     templates in the shape of that image, (O, C, H, W); for any other linear layer rows of numbers (O, K).
@@ -22,13 +24,13 @@ def filters(found: Pass, name: str) -> Array:
         UserError: there is no such parameter, or it has a single axis, as a bias has.
     """
     row = found.parameter(name)
-    if row.value.ndim < 2:
-        raise UserError(f"{name} is {list(row.value.shape)}, a number for each unit, and no picture: look at a weight")
-    if row.value.ndim == 2:
-        shape = _looked_at(found, row.node)
-        if shape is not None:
-            return row.value.reshape(row.value.shape[0], *shape)
-    return row.value
+    shown = row.value if value is None else value
+    if shown.shape != row.value.shape:
+        raise UserError(f"{name} is {list(row.value.shape)} now, and {list(shown.shape)} there: it is of another network")
+    if shown.ndim < 2:
+        raise UserError(f"{name} is {list(shown.shape)}, a number for each unit, and no picture: look at a weight")
+    shape = _looked_at(found, row.node) if shown.ndim == 2 else None
+    return shown if shape is None else shown.reshape(shown.shape[0], *shape)
 
 
 def _looked_at(found: Pass, weight: Node) -> tuple[int, ...] | None:

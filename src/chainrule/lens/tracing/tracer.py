@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,18 @@ class Tracer:
     def __repr__(self) -> str:
         size = "×".join(map(str, self.image_shape))
         return f"<Tracer of {type(self.model).__name__} for images {size}: {len(self.classes)} classes>"
+
+    def with_values(self, values: Mapping[str, Array]) -> Tracer:
+        """The same of a model with other values of its parameters and buffers, by name: all of them.
+
+        Raises:
+            UserError: they are of another model.
+        """
+        other = copy.copy(self)
+        vars(other).pop("_judging", None)
+        other.model = copy.deepcopy(self.model)
+        other.model.load_state_dict(values)
+        return other
 
     @property
     def deviations(self) -> Array:
