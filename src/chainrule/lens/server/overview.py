@@ -35,7 +35,7 @@ def _meta(subject: Subject, asked: Asked) -> Response:
                 "images": images is not None,
                 "draw": bool(shape and shape[0] == 1),
                 "what_if": trained is not None,
-                "time": run is not None and bool(kept_steps(run.snapshots)),
+                "time": run is not None and trained is not None and bool(kept_steps(run.snapshots)),
             },
             "version": __version__,
         }
