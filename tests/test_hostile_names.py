@@ -9,6 +9,7 @@ import shutil
 import sys
 import unicodedata
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from chainrule.data import image_folder
 from chainrule.display import displayed
 from chainrule.errors import UserError, warn
 from chainrule.graph.names import display_width
-from chainrule.train import Config, Evaluation, next_folder
+from chainrule.lens.server.subject import Subject
+from chainrule.train import Config, Evaluation, RunFolder, next_folder
 from chainrule.train.command_line import command_line
+from lens_server import served
 from recordings import failing
 from running import Ended, command, pictures
 from systems import needs
@@ -191,6 +194,37 @@ def test_the_health_of_a_network_with_such_names(tmp_path: Path, run: tuple[Path
     assert r"\x1b[31;1mred" in ended.out
     assert_harmless((path / "health" / "health.svg").read_text())
     json.loads(command("health", path, "--json").out)
+
+
+def test_the_lens_of_a_run_with_such_names(run: tuple[Path, Ended], tmp_path: Path) -> None:
+    """JSON may hold any character: what reaches the page is what a terminal would be shown."""
+    path = tmp_path / f"{ESCAPE}{LINE}"
+    shutil.copytree(run[0], path)
+    names = [part.replace(" ", "_").replace("\n", "\x85") for part in (ESCAPE, BELL, BIDI, C1)]
+    failing(
+        (*(f"{name} {kind}" for name, kind in zip(names, ("conv2d", "relu", "conv2d", "relu"), strict=True)), "fc matmul")
+    ).write(path / "health.bin")
+    with served(Subject.of_run(RunFolder.open(path))) as lens:
+        for asked in ("/api/meta", "/api/graph", "/api/history", "/api/image?index=x", "/api/image?index=0"):
+            answer = lens.ask(asked)
+            text = answer.headers.get("x-chainrule-tensor") or answer.body.decode()
+            for one in strings(json.loads(text)):
+                assert_harmless(one)
+        meta = lens.get("/api/meta")
+    assert meta["title"] == str(path).replace(path.name, SHOWN[ESCAPE] + SHOWN[LINE])
+    assert set(meta["classes"]) == {SHOWN[one] for one in (ESCAPE, BIDI, LINE, C1, BYTE)}
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All texts in what JSON gives."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from (name, *strings(one))
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
 
 
 def test_data_that_changed(folder: Path, run: tuple[Path, Ended], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ TENSOR_HEADER = "X-Chainrule-Tensor"
 def plain(value: Any) -> Any:
     """``value`` as JSON has it: NumPy's numbers and arrays as Python's, what is not finite as None, text without controls."""
     if isinstance(value, str):
-        return displayed(value, lines=True)
+        return displayed(value)
     if isinstance(value, bool | int) or value is None:
         return value
     if isinstance(value, float):

@@ -14,13 +14,10 @@ class Refusal(Exception):  # noqa: N818 - an answer, too
 
 
 def refusal_of(error: UserError) -> Refusal:
-    """What a UserError says, taken apart: its remedy, which stands behind its last colon, is the hint.
-
-    A message of several lines, such as one that shows a place in an expression, stays whole.
-    """
-    message = str(error)
+    """What a UserError says, taken apart: its remedy, which stands behind its last colon, is the hint."""
+    message = " ".join(str(error).split("\n"))
     matter, colon, remedy = message.rpartition(": ")
-    if not colon or "\n" in message or _is_open(matter):
+    if not colon or _is_open(matter):
         return Refusal(400, sentence(message))
     return Refusal(400, sentence(matter), sentence(remedy))
 
@@ -32,7 +29,7 @@ def _is_open(text: str) -> bool:
 
 def sentence(text: str) -> str:
     """``text``, if there is any, from a capital letter, unless it begins with a name, to a full stop."""
-    if not text or "\n" in text:
+    if not text:
         return text
     first = text.split(maxsplit=1)[0]
     begun = text[0].upper() + text[1:] if first.isalpha() and first.islower() and ": " not in text else text
