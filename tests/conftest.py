@@ -9,9 +9,10 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from browser import OpenPage
     from lens_server import GrowingRun, Lens
 
 # One BLAS thread per test process: two processes with two spinning threads each on two cores slow each other down.
@@ -85,3 +86,24 @@ def growing_lens(trained_run: Path, tmp_path: Path) -> Iterator[tuple[Lens, Grow
     with served(Subject.of_run(RunFolder.open(run.path))) as lens:
         yield lens, run
     run.lock.release()
+
+
+# ---- a browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser, shared by the tests of a process."""
+    from browser import launched
+
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[OpenPage]:
+    """Opens pages of which each error is one of the test."""
+    from browser import watched_pages
+
+    with watched_pages(browser) as found:
+        yield found

@@ -1,6 +1,6 @@
 /** Asks for what the page shows, follows a training that is live, and comes back when the server was away. */
 
-import { get, isExported } from "./api.js";
+import { Trouble, get, isExported } from "./api.js";
 import { prepared } from "./network.js";
 import { forget } from "./passes.js";
 import { read, update } from "./store.js";
@@ -22,13 +22,22 @@ async function open() {
   try {
     const meta = await get("/api/meta");
     document.title = `${meta.title} · chainrule lens`;
-    update({ meta, live: meta.live });
-    const [graph] = await Promise.all([get("/api/graph"), followHistory()]);
-    update({ graph: prepared(graph, meta), trouble: null });
+    update({ meta, live: meta.live, trouble: null });
+    await Promise.all([askForGraph(meta), followHistory()]);
     opened = true;
   } catch (trouble) {
-    update({ trouble: { error: trouble.message, hint: trouble.hint ?? "" } });
-    if (!(trouble.hint || trouble.status)) throw trouble;
+    update({ trouble: { message: trouble.message, hint: trouble.hint ?? "" } });
+    if (!(trouble instanceof Trouble)) throw trouble;
+  }
+}
+
+/** A training that has just begun may have no model yet, which is no reason not to show its loss. */
+async function askForGraph(meta) {
+  try {
+    update({ graph: prepared(await get("/api/graph"), meta), graphTrouble: null });
+  } catch (trouble) {
+    if (!trouble.status || trouble.status === 403) throw trouble;
+    update({ graphTrouble: { message: trouble.message, hint: trouble.hint } });
   }
 }
 
@@ -61,6 +70,7 @@ async function lookAgain() {
   look = Date.now() + 5 * EVERY;
   const meta = await get("/api/meta");
   update({ meta, live: meta.live });
+  if (!read().graph) await askForGraph(meta);
 }
 
 async function followHistory() {

@@ -16,6 +16,7 @@ export function prepared(graph, meta) {
   const nodes = [...byId.values()];
   const kinds = new Map(graph.modules.map((module) => [module.path, module]));
   const network = { ...graph, meta, nodes, byId, groups: new Map(), kinds };
+  network.fromImage = descendants(network, graph.image);
   const calls = callsOf(network);
   network.groups.set(ROOT, newGroup(ROOT, "", 0, "", null));
   for (const node of nodes) {
@@ -37,7 +38,8 @@ function newGroup(key, path, call, kind, parent) {
 function callsOf({ nodes, byId, kinds }) {
   const found = new Map();
   for (const path of kinds.keys()) {
-    const inside = (node) => node.module === path || node.module.startsWith(`${path}.`);
+    const within = new Set(nodes.filter((node) => node.module === path || node.module.startsWith(`${path}.`)));
+    const inside = (node) => within.has(node);
     const reach = new Map(); // the latest call of this module that a node depends on, -1 if on none
     const call = new Map();
     for (const node of nodes) {
@@ -69,7 +71,7 @@ function callsOf({ nodes, byId, kinds }) {
 function groupOf(network, node, calls) {
   if (node.module) return moduleGroup(network, node.module, node.id, calls);
   if (node.id === network.image) return ROOT;
-  if (node.leaf && node.users.length) return groupOf(network, network.byId.get(node.users[0]), calls);
+  if (!network.fromImage.has(node.id) && node.users.length) return groupOf(network, network.byId.get(node.users[0]), calls);
   if (network.scores === null || !dependsOn(network, node, network.scores)) return ROOT;
   if (!network.groups.has(LOSS)) {
     network.groups.set(LOSS, newGroup(LOSS, LOSS, 0, "loss", ROOT));
@@ -89,6 +91,14 @@ function moduleGroup(network, path, id, calls) {
     network.groups.get(parent).groups.push(key);
   }
   return key;
+}
+
+/** What depends on a node, and the node itself; without one, what is no leaf. */
+function descendants({ nodes }, id) {
+  if (id === null) return new Set(nodes.filter((node) => !node.leaf).map((node) => node.id));
+  const found = new Set([id]);
+  for (const node of nodes) if (node.inputs.some((input) => found.has(input))) found.add(node.id);
+  return found;
 }
 
 function dependsOn(network, node, id) {

@@ -5,9 +5,10 @@ import { useEffect, useState } from "./html.js";
 let state = {
   /** "opening", "open", "lost" (the server does not answer) or "refused" (it does, but not to this address). */
   connection: "opening",
-  trouble: null, // what went wrong while the page was opened: {error, hint}
+  trouble: null, // what went wrong while the page was opened: {message, hint}
   meta: null, // what is shown: see GET /api/meta
   graph: null, // nodes and modules, prepared by network.js
+  graphTrouble: null, // why there is none
   rows: [], // the training's history: loss and accuracy
   health: null, // the training's history: gradients and units, a row per layer
   live: false, // whether it is still training

@@ -28,50 +28,60 @@ export const MOST_ZOOM = 1.35;
  * into rows like a text, where that makes it larger in a place of `size`, its width and height.
  */
 export function layoutOf(network, expanded, size = [1360, 600]) {
+  const plans = new Map();
+  const laidOut = (most) => level(network, ROOT, expanded, most, plans);
   const zoom = ({ width, height }) => Math.min(size[0] / width, size[1] / height, MOST_ZOOM);
-  let best = level(network, ROOT, expanded, Infinity);
-  const wide = best.width;
-  for (let rows = 2; rows <= 12 && wide / rows > LEAST_ROW; rows++)
+  const first = laidOut(Infinity);
+  let best = { most: Infinity, zoom: zoom(first) };
+  let worse = 0; // rows in vain
+  for (let rows = 2; worse < 3 && first.width / rows > LEAST_ROW && best.zoom < MOST_ZOOM; rows++) {
+    worse += 1;
     for (const slack of [1.05, 1.25]) {
-      const other = level(network, ROOT, expanded, (slack * wide) / rows);
-      if (zoom(other) > 1.1 * zoom(best)) best = other;
+      const most = (slack * first.width) / rows;
+      const found = zoom(laidOut(most));
+      if (found > 1.1 * best.zoom) [best, worse] = [{ most, zoom: found }, 0];
     }
+  }
+  const whole = laidOut(best.most);
   const found = { boxes: [], edges: [] };
-  place(best, 0, 0, 0, found);
-  return { ...found, width: best.width, height: best.height };
+  place(whole, 0, 0, 0, found);
+  return { ...found, width: whole.width, height: whole.height };
 }
 
 /** The items of a group, its edges, and where each stands, from the group's own corner; at most about `most` wide. */
-function level(network, key, expanded, most) {
+function level(network, key, expanded, most, plans) {
+  if (!plans.has(key)) plans.set(key, planOf(network, key, expanded));
+  const { items, edges, layers } = plans.get(key);
+  for (const item of items.values())
+    if (item.opens) {
+      item.inner = level(network, item.key, expanded, most - 2 * BETWEEN_LAYERS, plans);
+      item.width = item.inner.width;
+      item.height = item.inner.height;
+    }
+  return settled(key, edges, layers, most);
+}
+
+/** What of a group's layout does not depend on the room: its items, edges, layers and their order. */
+function planOf(network, key, expanded) {
   const group = network.groups.get(key);
-  const inside = new Set(group.all);
   const items = new Map();
   const itemOf = new Map();
   for (const one of group.groups) {
-    const inner =
-      expanded.has(one) && network.groups.get(one).all.length > 1
-        ? level(network, one, expanded, most - 2 * BETWEEN_LAYERS)
-        : null;
-    const size = inner ?? CLOSED;
-    items.set(one, { key: one, kind: "group", inner, width: size.width, height: size.height });
+    const opens = expanded.has(one) && network.groups.get(one).opens;
+    items.set(one, { key: one, kind: "group", opens, inner: null, ...CLOSED });
     for (const id of network.groups.get(one).all) itemOf.set(id, one);
   }
   for (const id of group.nodes) {
     const { leaf } = network.byId.get(id);
-    items.set(`node ${id}`, {
-      key: `node ${id}`,
-      kind: "node",
-      id,
-      leaf: leaf !== null && leaf !== "input",
-      ...(leaf === "parameter" || leaf === "buffer" || leaf === "constant" ? LEAF : NODE),
-    });
+    const small = leaf !== null && leaf !== "input";
+    items.set(`node ${id}`, { key: `node ${id}`, kind: "node", id, leaf: small, ...(small ? LEAF : NODE) });
     itemOf.set(id, `node ${id}`);
   }
-  const edges = edgesOf(network, inside, items, itemOf);
+  const edges = edgesOf(network, group.all, items, itemOf);
   const layers = layered(items, edges);
   addLanes(items, edges, layers);
   order(layers);
-  return settled(key, edges, layers, most);
+  return { items, edges, layers };
 }
 
 /** Edges between items, one for each value and item that reads it; ports for values that come from or go to the outside. */
@@ -85,13 +95,11 @@ function edgesOf(network, inside, items, itemOf) {
   const join = (from, to, source) => {
     if (from !== to) edges.set(`${from} > ${to} ${source}`, { from, to, source });
   };
-  for (const node of network.nodes)
-    for (const input of node.inputs) {
-      const [starts, ends] = [inside.has(input), inside.has(node.id)];
-      if (starts && ends) join(itemOf.get(input), itemOf.get(node.id), input);
-      else if (ends) join(port("in", input), itemOf.get(node.id), input);
-      else if (starts) join(itemOf.get(input), port("out", input), input);
-    }
+  for (const id of inside) {
+    const { inputs, users } = network.byId.get(id);
+    for (const input of inputs) join(itemOf.get(input) ?? port("in", input), itemOf.get(id), input);
+    if (users.some((user) => !itemOf.has(user))) join(itemOf.get(id), port("out", id), id);
+  }
   return [...edges.values()];
 }
 

@@ -26,7 +26,7 @@ export function useAsked(ask, reasons) {
 
 /** An error as two sentences. */
 export function Trouble({ trouble }) {
-  return html`<p class="trouble" role="alert"><strong>${trouble.message ?? trouble.error}</strong> ${trouble.hint}</p>`;
+  return html`<p class="trouble" role="alert"><strong>${trouble.message}</strong> ${trouble.hint}</p>`;
 }
 
 /** The error, or that it is on its way; nothing when there is an answer. */

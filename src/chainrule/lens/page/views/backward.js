@@ -1,22 +1,16 @@
 /** Backpropagation, one node at a time from the loss to the image: upstream × local = downstream, and sums where paths meet. */
 
-import { Waiting } from "../parts/asked.js";
 import { Derivative } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
 import { Arrived, Gradient, Sum, Way, commonLimit } from "../parts/product.js";
-import { tensorOf, usePass } from "../passes.js";
+import { WithNetwork } from "../parts/subject.js";
+import { tensorOf } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
-import { useStore } from "../store.js";
 import { html, useEffect, useState } from "../html.js";
 
 const PLAY = 1400; // milliseconds for a step
 
-export function BackwardView() {
-  const network = useStore((state) => state.graph);
-  const asked = usePass();
-  if (!network || !asked.answer) return html`<${Waiting} asked=${asked} what="Python sends the image through the network …" />`;
-  return html`<${Steps} network=${network} pass=${asked.answer} />`;
-}
+export const BackwardView = () => html`<${WithNetwork} view=${Steps} />`;
 
 function Steps({ network, pass }) {
   const { query } = useRoute();

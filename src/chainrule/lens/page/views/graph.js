@@ -5,13 +5,12 @@ import { scaleOf } from "../draw/scales.js";
 import { LOSS, ROOT, nodeTitle } from "../network.js";
 import { brief, ofOneImage, percent, shapeText } from "../numbers.js";
 import { Legend } from "../parts/legend.js";
+import { WithNetwork } from "../parts/subject.js";
 import { Numbers } from "../parts/table.js";
 import { useDark } from "../parts/theme.js";
 import { Glyph } from "../draw/glyph.js";
 import { RoleLegend } from "../parts/role.js";
-import { usePass } from "../passes.js";
 import { adjust, go, useRoute } from "../router.js";
-import { useStore } from "../store.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { ROLES } from "../words.js";
 
@@ -29,14 +28,10 @@ const COLOURS = {
 
 const rootMeanSquare = ({ norm, size }) => (norm === null || !size ? null : norm / Math.sqrt(size));
 
-export function GraphView() {
-  const network = useStore((state) => state.graph);
-  return network && html`<${Graph} network=${network} />`;
-}
+export const GraphView = () => html`<${WithNetwork} view=${Graph} needsPass=${false} />`;
 
-function Graph({ network }) {
+function Graph({ network, pass }) {
   const { query } = useRoute();
-  const { answer: pass } = usePass();
   const [sought, setSought] = useState("");
   const [marked, setMarked] = useState(null);
   const by = COLOURS[query.by] ? query.by : "role";
@@ -110,7 +105,7 @@ const openable = (network) =>
   [...network.groups.values()].filter((group) => group.key !== ROOT && group.opens).map((group) => group.key);
 
 const opened = (network, open) =>
-  open === "all" ? openable(network) : (open ?? "").split(" ").filter((key) => network.groups.get(key)?.opens);
+  open === "all" ? openable(network) : (open ?? "").split(" ").filter((key) => key && network.groups.get(key)?.opens);
 
 function isInside(network, key, outer) {
   for (let at = key; at !== null; at = network.groups.get(at).parent) if (at === outer) return true;

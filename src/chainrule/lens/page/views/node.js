@@ -8,26 +8,21 @@ import { Derivative, Name } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
 import { Picture } from "../parts/picture.js";
 import { Arrived, Gradient, Sum, Way, commonLimit, room } from "../parts/product.js";
-import { aboutPass, usePass, useTensor } from "../passes.js";
+import { WithNetwork } from "../parts/subject.js";
+import { aboutPass, useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
-import { useStore } from "../store.js";
 import { html } from "../html.js";
 import { Convolution } from "./convolution.js";
 
-export function NodeView() {
-  const network = useStore((state) => state.graph);
+export const NodeView = () => html`<${WithNetwork} view=${Chosen} />`;
+
+function Chosen({ network, pass }) {
   const { id } = useRoute();
-  const asked = usePass();
-  if (!network || !asked.answer) return html`<${Waiting} asked=${asked} what="Python sends the image through the network …" />`;
   if (id !== null && !exists(network, id))
-    return html`<${Trouble} trouble=${{ error: `There is no node ${id}.`, hint: "Choose one in the graph." }} />`;
+    return html`<${Trouble} trouble=${{ message: `There is no node ${id}.`, hint: "Choose one in the graph." }} />`;
   const node = network.byId.get(Number(id ?? firstNode(network)));
-  return html`<${Neighbours} network=${network} node=${node} /><${One}
-      key=${node.id}
-      network=${network}
-      pass=${asked.answer}
-      node=${node}
-    />`;
+  return html`<${Neighbours} network=${network} node=${node} />
+    <${One} key=${node.id} network=${network} pass=${pass} node=${node} />`;
 }
 
 /** Without a number it is the first convolution, or else what comes first after the image. */

@@ -8,20 +8,16 @@ import { Waiting, useAsked } from "../parts/asked.js";
 import { Name } from "../parts/formula.js";
 import { Picture } from "../parts/picture.js";
 import { className } from "../parts/sample.js";
+import { WithNetwork } from "../parts/subject.js";
 import { Numbers } from "../parts/table.js";
-import { usePass, useTensor } from "../passes.js";
+import { useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
 import { useStore } from "../store.js";
 
 const MOST_SHOWN = 14; // changed nodes
 const PIXEL = "pixel";
 
-export function WhatIfView() {
-  const network = useStore((state) => state.graph);
-  const asked = usePass();
-  if (!network || !asked.answer) return html`<${Waiting} asked=${asked} what="Python sends the image through the network …" />`;
-  return html`<${WhatIf} network=${network} pass=${asked.answer} />`;
-}
+export const WhatIfView = () => html`<${WithNetwork} view=${WhatIf} />`;
 
 /** Edits as the address has them: `conv1.weight:0,0,1,1=0.5;pixel:0,3,4=1`. */
 function editsOf(text) {

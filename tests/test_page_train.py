@@ -1,0 +1,81 @@
+"""The lens's view of a training in a browser: curves that grow, heat maps and dead units, each with its numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from browser import wait_for_view
+from lens_server import GrowingRun, Lens
+
+if TYPE_CHECKING:
+    from browser import OpenPage
+
+
+def test_the_loss_grows_without_a_reload(growing_lens: tuple[Lens, GrowingRun], open_page: OpenPage) -> None:
+    lens, run = growing_lens
+    page = open_page(lens.address, expected=("api/trace",))
+    page.locator(".chart[data-last]").first.wait_for()
+    assert page.get_by_text("training now").is_visible()
+    loaded = page.evaluate("performance.timeOrigin")
+    rows = lens.get("/api/history?since=0")["rows"]
+    assert page.locator(".chart").first.get_attribute("data-last") == str(rows[-1]["step"])
+    run.grow(2)
+    rows = lens.get("/api/history?since=0")["rows"]
+    page.locator(f".chart[data-last='{rows[-1]['step']}']").first.wait_for()
+    run.end()
+    page.get_by_text("training now").wait_for(state="hidden")
+    assert page.evaluate("performance.timeOrigin") == loaded
+
+
+def test_the_numbers_behind_the_curve_are_those_of_the_run(trained_lens: Lens, open_page: OpenPage) -> None:
+    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    page.get_by_role("button", name="Numbers of Loss").click()
+    shown = [
+        [cell.replace(",", "") for cell in row.split("\t")] for row in page.locator("dialog[open] tbody tr").all_inner_texts()
+    ]
+    rows = trained_lens.get("/api/history?since=0")["rows"]
+    assert [int(line[0]) for line in shown] == [row["step"] for row in rows]
+    known = [(float(line[1]), row["loss"]) for line, row in zip(shown, rows, strict=True) if row["loss"] is not None]
+    assert known
+    for ours, theirs in known:
+        assert abs(ours - theirs) <= 1e-6 * abs(theirs)
+
+
+def test_gradient_flow_has_a_row_a_layer_and_a_click_opens_it(trained_lens: Lens, open_page: OpenPage) -> None:
+    health = trained_lens.get("/api/history?since=0")["health"]
+    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    figure = page.locator("figure[data-title='Gradient flow']")
+    figure.wait_for()
+    assert len(figure.locator(".labels li").all()) == len(health["layers"])
+    figure.get_by_role("button", name="Numbers").click()
+    lines = [row.split("\t") for row in page.locator("dialog[open] tbody tr").all_inner_texts()]
+    shown = np.array([[float(cell) for cell in line[1:]] for line in lines])
+    expected = np.array(health["gradient"], np.float64)
+    assert np.allclose(shown, expected[-len(shown) :], rtol=1e-6, atol=0)
+    page.keyboard.press("Escape")
+    canvas = figure.locator("canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.click(position={"x": box["width"] / 2, "y": box["height"] / len(health["layers"]) / 2})
+    wait_for_view(page, f"#/node/{health['layers'][0]['node']}")
+
+
+def test_the_heat_map_is_read_by_the_keyboard(trained_lens: Lens, open_page: OpenPage) -> None:
+    health = trained_lens.get("/api/history?since=0")["health"]
+    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    canvas = page.locator("figure[data-title='Gradient flow'] canvas")
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    said = canvas.get_attribute("aria-label")
+    assert said is not None
+    assert f"step {health['steps'][-1]:,}" in said
+
+
+def test_dead_units_are_counted(trained_lens: Lens, open_page: OpenPage) -> None:
+    units = trained_lens.get("/api/history?since=0")["health"]["units"]
+    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    strips = page.locator(".dead-units canvas")
+    strips.first.wait_for()
+    assert len(strips.all()) == len(units)
