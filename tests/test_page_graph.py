@@ -13,8 +13,6 @@ from browser import wait_for_view
 from chainrule import models
 from chainrule.lens.naming import names
 from chainrule.lens.server.network import network
-from chainrule.ops import history
-from chainrule.tensor import placeholder, tracing
 from lens_server import Lens
 
 if TYPE_CHECKING:
@@ -57,12 +55,11 @@ def seconds(session: Any) -> float:
 @pytest.fixture(scope="module")
 def resnet50() -> dict[str, Any]:
     """The graph of ResNet-50, as the server would give it, of a small image."""
-    with tracing(), history("everything"):
-        model = models.resnet50()
-        model.eval()
-        image = placeholder((1, 3, 224, 224), cr.float32, requires_grad=True)
-        scores = model(image)
-        loss = cr.nn.functional.cross_entropy(scores, np.array([0]))
+    model = models.resnet50()
+    model.eval()
+    image = cr.tensor(np.zeros((1, 3, 32, 32), np.float32), requires_grad=True)
+    scores = model(image)
+    loss = cr.nn.functional.cross_entropy(scores, np.array([0]))
 
     class Example:
         graph = cr.graph.Graph(loss.node)
@@ -73,7 +70,7 @@ def resnet50() -> dict[str, Any]:
 
 
 def test_lenet_is_a_row_of_its_layers_at_first(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.locator(".box").first.wait_for()
     kinds = page.locator(".box .name").all_text_contents()
     layers = ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten"] + ["Linear", "ReLU"] * 2 + ["Linear"]
@@ -82,7 +79,7 @@ def test_lenet_is_a_row_of_its_layers_at_first(shipped_lens: Lens, open_page: Op
 
 
 def test_a_layer_opens_to_its_nodes_and_closes(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.locator('[data-key="0"]').focus()
     page.keyboard.press("e")
     page.get_by_role("button", name="0.weight, parameter").wait_for()
@@ -94,13 +91,13 @@ def test_a_layer_opens_to_its_nodes_and_closes(shipped_lens: Lens, open_page: Op
 def test_a_click_on_a_node_opens_it_and_a_link_shows_the_same(shipped_lens: Lens, open_page: OpenPage) -> None:
     graph = shipped_lens.get("/api/graph")
     first = next(node["id"] for node in graph["nodes"] if node["op"] == "conv2d")
-    page = open_page(shipped_lens.address, "#/graph?open=0", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph?open=0")
     page.locator(f'[data-key="node {first}"]').click()
     wait_for_view(page, f"#/node/{first}")
 
 
 def test_a_search_opens_what_is_around(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.locator(".box").first.wait_for()
     page.keyboard.press("/")
     page.keyboard.type("7.weight")
@@ -109,7 +106,7 @@ def test_a_search_opens_what_is_around(shipped_lens: Lens, open_page: OpenPage) 
 
 
 def test_arrow_keys_go_along_the_boxes(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.locator('[data-key="0"]').focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.dataset.key") == "1"
@@ -123,7 +120,7 @@ def test_resnet50_is_a_handful_of_boxes_and_opens_whole_within_a_second_without_
     def before(page: Page) -> None:
         page.route("**/api/graph", lambda route: route.fulfill(json=resnet50))
 
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",), before=before)
+    page = open_page(shipped_lens.address, "#/graph", before=before)
     page.locator(".box").first.wait_for()
     assert len(boxes(page)) <= 14
     session = page.context.new_cdp_session(page)
@@ -131,7 +128,9 @@ def test_resnet50_is_a_handful_of_boxes_and_opens_whole_within_a_second_without_
     begin = seconds(session)
     page.get_by_role("button", name="Expand all").click()
     page.wait_for_function("document.querySelectorAll('.box').length > 100")
-    assert seconds(session) - begin < 1
+    spent = seconds(session) - begin
+    print("SPENT", spent, len(resnet50["nodes"]))
+    assert spent < 1
     found = boxes(page)
     nodes = [int(box["node"]) for box in found if box["node"] is not None]
     assert sorted(nodes) == sorted(node["id"] for node in resnet50["nodes"])
@@ -179,7 +178,7 @@ def test_a_module_that_is_called_twice_makes_no_cycle(shipped_lens: Lens, open_p
     def before(page: Page) -> None:
         page.route("**/api/graph", lambda route: route.fulfill(body=json.dumps(graph), content_type="application/json"))
 
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",), before=before)
+    page = open_page(shipped_lens.address, "#/graph", before=before)
     page.locator(".box").first.wait_for()
     places = {box["key"]: box["x"] for box in boxes(page)}
     assert places["node 0"] < places["fc"] < places["relu"] < places["fc#2"] < places["(loss)"]

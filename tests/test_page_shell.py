@@ -25,7 +25,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_the_page_names_what_it_shows_and_leads_to_its_views(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.get_by_role("heading", name="the LeNet that ships with chainrule").wait_for()
     assert page.title() == "the LeNet that ships with chainrule · chainrule lens"
     views = page.get_by_role("navigation", name="Views").get_by_role("link")
@@ -38,7 +38,7 @@ def test_the_page_names_what_it_shows_and_leads_to_its_views(shipped_lens: Lens,
 
 
 def test_keys_are_listed_on_request(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph")
     page.get_by_role("heading", name="the LeNet").wait_for()
     page.keyboard.press("?")
     page.get_by_role("dialog").get_by_text("go to a view").wait_for()
@@ -49,7 +49,7 @@ def test_keys_are_listed_on_request(shipped_lens: Lens, open_page: OpenPage) -> 
 def test_colours_follow_the_system_and_can_be_chosen(shipped_lens: Lens, open_page: OpenPage) -> None:
     seen = set()
     for dark in (False, True):
-        page = open_page(shipped_lens.address, "#/graph", dark=dark, expected=("api/trace",))
+        page = open_page(shipped_lens.address, "#/graph", dark=dark)
         page.locator(".box").first.wait_for()
         colours = "(name) => { const e = document.querySelector(name), s = getComputedStyle(e); return s.color }"
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -72,7 +72,7 @@ def test_a_server_that_stops_is_said_and_the_page_comes_back(shipped_lens: Lens,
     from chainrule.lens.server.serving import LensServer
 
     with served(shipped_lens.subject) as lens:
-        page = open_page(lens.address, "#/graph", expected=("ERR_CONNECTION", "api/trace"))
+        page = open_page(lens.address, "#/graph", expected=("ERR_CONNECTION",))
         page.locator(".box").first.wait_for()
         port, token = lens.server.port, lens.server.token
     page.get_by_role("link", name="Backward").click()
@@ -87,6 +87,6 @@ def test_a_server_that_stops_is_said_and_the_page_comes_back(shipped_lens: Lens,
 
 
 def test_a_narrow_window_is_enough(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", size=(400, 800), expected=("api/trace",))
+    page = open_page(shipped_lens.address, "#/graph", size=(400, 800))
     page.locator(".box").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_the_loss_grows_without_a_reload(growing_lens: tuple[Lens, GrowingRun], open_page: OpenPage) -> None:
     lens, run = growing_lens
-    page = open_page(lens.address, expected=("api/trace",))
+    page = open_page(lens.address)
     page.locator(".chart[data-last]").first.wait_for()
     assert page.get_by_text("training now").is_visible()
     loaded = page.evaluate("performance.timeOrigin")
@@ -30,7 +30,7 @@ def test_the_loss_grows_without_a_reload(growing_lens: tuple[Lens, GrowingRun], 
 
 
 def test_the_numbers_behind_the_curve_are_those_of_the_run(trained_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    page = open_page(trained_lens.address, "#/train")
     page.get_by_role("button", name="Numbers of Loss").click()
     shown = [
         [cell.replace(",", "") for cell in row.split("\t")] for row in page.locator("dialog[open] tbody tr").all_inner_texts()
@@ -45,7 +45,7 @@ def test_the_numbers_behind_the_curve_are_those_of_the_run(trained_lens: Lens, o
 
 def test_gradient_flow_has_a_row_a_layer_and_a_click_opens_it(trained_lens: Lens, open_page: OpenPage) -> None:
     health = trained_lens.get("/api/history?since=0")["health"]
-    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    page = open_page(trained_lens.address, "#/train")
     figure = page.locator("figure[data-title='Gradient flow']")
     figure.wait_for()
     assert len(figure.locator(".labels li").all()) == len(health["layers"])
@@ -64,7 +64,7 @@ def test_gradient_flow_has_a_row_a_layer_and_a_click_opens_it(trained_lens: Lens
 
 def test_the_heat_map_is_read_by_the_keyboard(trained_lens: Lens, open_page: OpenPage) -> None:
     health = trained_lens.get("/api/history?since=0")["health"]
-    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    page = open_page(trained_lens.address, "#/train")
     canvas = page.locator("figure[data-title='Gradient flow'] canvas")
     canvas.focus()
     page.keyboard.press("ArrowDown")
@@ -75,7 +75,7 @@ def test_the_heat_map_is_read_by_the_keyboard(trained_lens: Lens, open_page: Ope
 
 def test_dead_units_are_counted(trained_lens: Lens, open_page: OpenPage) -> None:
     units = trained_lens.get("/api/history?since=0")["health"]["units"]
-    page = open_page(trained_lens.address, "#/train", expected=("api/trace",))
+    page = open_page(trained_lens.address, "#/train")
     strips = page.locator(".dead-units canvas")
     strips.first.wait_for()
     assert len(strips.all()) == len(units)

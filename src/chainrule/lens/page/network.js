@@ -122,12 +122,14 @@ function describe(network, group) {
   group.out = (leaving.at(-1) ?? values.at(-1))?.id ?? null;
   group.roles = values.map((node) => node.role);
   group.role = group.groups.length ? null : (RANK.find((role) => group.roles.includes(role)) ?? "mover");
-  if (group.key === LOSS) group.role = "normaliser";
+  group.isLoss = group.key === LOSS || (group.kind === "function" && group.out === network.loss);
+  if (group.isLoss) group.role = "normaliser";
   group.parameters = group.all.filter((id) => network.byId.get(id).leaf === "parameter");
   group.main = values.find((node) => node.role === group.role)?.id ?? group.out; // what it is about: the convolution of a Conv2d
   group.opens = group.all.length > 1;
-  group.title = group.key === LOSS ? "loss" : group.kind || group.path;
-  group.subtitle = group.key === LOSS ? "" : group.path + (group.call ? `, call ${group.call + 1}` : "");
+  group.title = group.isLoss ? "loss" : group.kind && group.kind !== "function" ? group.kind : group.path;
+  group.subtitle =
+    group.key === LOSS || group.path === group.title ? "" : group.path + (group.call ? `, call ${group.call + 1}` : "");
 }
 
 /** The groups and nodes at the top, in order: what a small map of the network shows. */

@@ -34,7 +34,7 @@ export function layoutOf(network, expanded, size = [1360, 600]) {
   const first = laidOut(Infinity);
   let best = { most: Infinity, zoom: zoom(first) };
   let worse = 0; // rows in vain
-  for (let rows = 2; worse < 3 && first.width / rows > LEAST_ROW && best.zoom < MOST_ZOOM; rows++) {
+  for (let rows = 2; worse < 2 && first.width / rows > LEAST_ROW && best.zoom < MOST_ZOOM; rows++) {
     worse += 1;
     for (const slack of [1.05, 1.25]) {
       const most = (slack * first.width) / rows;

@@ -18,7 +18,7 @@ export function Picture({ tensor, title, name, scale = "signed", limit, width = 
   const range = limit ?? limitOf(tensor);
   const few = sizeOf(shape) <= FEW && shape.length <= 2;
   const many = arrange(shape).left;
-  const shrunk = tensor.of && tensor.of.join() !== tensor.shape.join();
+  const shrunk = tensor.step?.some((one) => one > 1);
   return html`<figure class="picture" data-name=${name}>
     ${title && html`<figcaption>${title}</figcaption>`}
     ${

@@ -2,7 +2,7 @@
 
 import { MOST_ZOOM, layoutOf } from "../draw/layout.js";
 import { scaleOf } from "../draw/scales.js";
-import { LOSS, ROOT, nodeTitle } from "../network.js";
+import { ROOT, nodeTitle } from "../network.js";
 import { brief, ofOneImage, percent, shapeText } from "../numbers.js";
 import { Legend } from "../parts/legend.js";
 import { WithNetwork } from "../parts/subject.js";
@@ -172,7 +172,7 @@ function Drawing({ network, layout, paint, toggle, marked, setMarked, size, setS
   });
   const open = (box) => {
     const group = network.groups.get(box.key);
-    if (group && (group.groups.length || group.key === LOSS)) toggle(box.key);
+    if (group && (group.groups.length || group.isLoss)) toggle(box.key);
     else go("node", group ? group.main : box.id);
   };
   const mark = (box) => {
@@ -360,9 +360,7 @@ function GroupFace({ group, node, box, network }) {
   return html`
     <${Glyph} shape=${ofOneImage(node.shape)} x=${middle} y="27" />
     <text class="name" x=${middle} y="60" text-anchor="middle">${shortened(group.title, 13)}</text>
-    <text class="detail" x=${middle} y="74" text-anchor="middle"
-      >${shortened(group.key === LOSS ? "a number" : localPath(network, group), 15)}</text
-    >
+    <text class="detail" x=${middle} y="74" text-anchor="middle">${shortened(localPath(network, group), 15)}</text>
     <${Roles} network=${network} group=${group} width=${box.width} y=${box.height - 10} />
   `;
 }

@@ -172,7 +172,7 @@ function ReceptiveField({ network, pass, node, unit }) {
     () => aboutPass(pass, "receptive_field", { node: node.id, channel, y, x }),
     [pass, node.id, unit.join()],
   );
-  const { answer: image } = useAsked(() => tensor("/api/image", { index: pass.index }), [pass.index]);
+  const { answer: image } = useAsked(() => aboutPass(pass, "image", undefined, tensor), [pass]);
   if (!asked.answer) return asked.trouble?.status === 400 ? null : html`<${Waiting} asked=${asked} what="…" />`;
   const { box, measured } = asked.answer;
   const mark = { tile: 0, ...box, kind: "window" };

@@ -1,0 +1,225 @@
+"""The lens's views of one image's pass in a browser: backwards step by step, a node, a convolution's windows, what if.
+
+Every number that is compared here is one that the page shows, against the Python array that it is of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from chainrule.lens.tracing import Pass
+from chainrule.lens.tracing.receptive_field import receptive_field
+from chainrule.lens.tracing.what_if import WeightEdit, what_if
+from chainrule.lens.tracing.windows import input_gradient, weight_gradient, window
+from lens_server import Lens
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+    from browser import OpenPage
+
+CLOSE = {"rtol": 1e-6, "atol": 1e-12}
+
+
+@pytest.fixture(scope="module")
+def first_image(shipped_lens: Lens) -> Pass:
+    """The pass of test image 0, in Python."""
+    shown = shipped_lens.subject.image(0)
+    return shipped_lens.subject.tracer.trace(shown.pixels, shown.label)
+
+
+def node_of(found: Pass, operation: str, which: int = 0) -> int:
+    return [row.index for row in found.explanation.rows if row.operation == operation][which]
+
+
+def table_behind(page: Page, figure: Locator) -> np.ndarray[Any, Any]:
+    """The numbers of a picture, by its button "numbers", row by row."""
+    figure.get_by_role("button", name="Numbers of").click()
+    page.locator("dialog[open] tbody tr").first.wait_for()
+    rows = page.locator("dialog[open] tbody tr").all_inner_texts()
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="hidden")
+    return np.array([[float(cell) for cell in row.split("\t")[1:]] for row in rows])
+
+
+def cells(table: Locator) -> np.ndarray[Any, Any]:
+    """The numbers in the cells of a small matrix."""
+    rows = table.locator("tr").all()
+    return np.array([[float(cell.get_attribute("data-value") or "nan") for cell in row.locator("td").all()] for row in rows])
+
+
+def number(locator: Locator, name: str) -> float:
+    return float(locator.get_attribute(name) or "nan")
+
+
+# ---- backward
+
+
+def test_one_steps_from_the_loss_to_the_image(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    page = open_page(shipped_lens.address, "#/backward")
+    page.get_by_role("status").get_by_text("step 1 of").wait_for()
+    order = [row.index for row in first_image.steps()]
+    seen = []
+    for _ in order:
+        seen.append(int((page.locator("#stop-title a").get_attribute("href") or "").split("?")[0].split("/")[-1]))
+        if len(seen) < len(order):
+            page.keyboard.press("ArrowRight")
+            page.get_by_role("status").get_by_text(f"step {len(seen) + 1} of").wait_for()
+    assert seen == order
+    assert page.get_by_role("button", name="Forward").is_disabled()
+    page.keyboard.press("Home")
+    page.get_by_role("status").get_by_text("step 1 of").wait_for()
+
+
+def test_upstream_times_local_is_downstream_in_the_numbers_that_are_shown(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    relu = node_of(first_image, "maximum")
+    row = first_image.row(relu)
+    step = [one.index for one in first_image.steps()].index(relu) + 1
+    page = open_page(shipped_lens.address, f"#/backward?step={step}")
+    found = {
+        name: table_behind(page, page.locator(f"figure[data-name^='{name}']"))
+        for name in ("upstream gradient", "local gradient", "downstream gradient")
+    }
+    assert row.upstream is not None
+    assert np.allclose(found["upstream gradient"], row.upstream.reshape(-1, 28), **CLOSE)
+    assert np.allclose(found["upstream gradient"] * found["local gradient"], found["downstream gradient"], rtol=1e-6)
+    assert np.allclose(found["downstream gradient"], row.edges[0].downstream.reshape(-1, 28), **CLOSE)
+
+
+def test_a_parameter_is_where_the_way_back_ends(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    bias = first_image.parameter("0.bias")
+    step = [one.index for one in first_image.steps()].index(bias.index) + 1
+    page = open_page(shipped_lens.address, f"#/backward?step={step}")
+    page.get_by_text("Here the way back ends").wait_for()
+    table = page.locator("figure[data-name='upstream gradient of 0.bias'] table")
+    assert np.allclose(cells(table)[0], bias.upstream, **CLOSE)
+
+
+# ---- node
+
+
+def test_a_convolution_shows_its_value_and_gradients(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    conv = node_of(first_image, "conv2d")
+    row = first_image.row(conv)
+    page = open_page(shipped_lens.address, f"#/node/{conv}")
+    page.get_by_role("heading", name="conv2d(image, 0.weight)").wait_for()
+    assert row.upstream is not None
+    assert np.allclose(table_behind(page, page.locator("figure[data-name^='value of h']")), row.value.reshape(-1, 28), **CLOSE)
+    upstream = table_behind(page, page.locator("figure[data-name^='upstream gradient of']"))
+    assert np.allclose(upstream, row.upstream.reshape(-1, 28), **CLOSE)
+    for edge, name in zip(row.edges, ("image", "0.weight"), strict=True):
+        shown = table_behind(page, page.locator(f"figure[data-name='downstream gradient to {name}']"))
+        assert np.allclose(shown, edge.downstream.reshape(-1, edge.downstream.shape[-1]), **CLOSE)
+    check = page.locator(".check.right")
+    check.wait_for()
+    assert number(check, "data-error") < 1e-4
+
+
+def test_a_window_slides_over_the_padded_image(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    conv = node_of(first_image, "conv2d")
+    page = open_page(shipped_lens.address, f"#/node/{conv}?output=2&unit=2,1,1")
+    page.locator(".sliding[data-place='1,1']").wait_for()
+    for key, place in ((None, (1, 1)), ("ArrowUp", (0, 1)), ("ArrowLeft", (0, 0))):  # into the padding
+        if key is not None:
+            page.get_by_role("application").focus()
+            page.keyboard.press(key)
+        expected = window(first_image, conv, 2, place)
+        sliding = page.locator(f".sliding[data-place='{place[0]},{place[1]}']")
+        page.wait_for_function(
+            "(wanted) => Math.abs(document.querySelector('.sliding').dataset.value - wanted) < 1e-5", arg=expected.value
+        )
+        products = cells(sliding.locator("figure[data-name=products] table"))
+        assert np.allclose(products, expected.products[0], rtol=1e-6, atol=1e-9)
+        assert np.isclose(products.sum() + (expected.bias or 0), expected.value, rtol=1e-5)
+        assert np.allclose(cells(sliding.locator("figure[data-name=kernel] table")), expected.kernel[0], **CLOSE)
+        padded = sliding.locator("figure[data-name=patch] td.padding")
+        assert padded.count() == int((~expected.inside).sum())
+
+
+def test_weighted_patches_add_up_to_the_gradient_of_the_weight(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    conv = node_of(first_image, "conv2d", 1)
+    expected = weight_gradient(first_image, conv, 3, 2)
+    page = open_page(shipped_lens.address, f"#/node/{conv}?way=weight&output=3&input=2")
+    slider = page.get_by_role("slider", name="Place")
+    slider.focus()
+    page.keyboard.press("End")
+    page.locator("figure[data-name='sum so far']").get_by_text("sum of all places").wait_for()
+    total = cells(page.locator("figure[data-name='sum so far'] table"))
+    shown = cells(page.locator("figure[data-name='gradient of the weight'] table"))
+    assert np.allclose(shown, expected.gradient, **CLOSE)
+    assert np.allclose(total, expected.gradient, rtol=1e-4, atol=1e-6 * np.abs(expected.gradient).max())
+
+
+def test_the_flipped_filter_slides_over_the_upstream_gradient(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    conv = node_of(first_image, "conv2d", 1)
+    expected = input_gradient(first_image, conv, 2, 3)
+    page = open_page(shipped_lens.address, f"#/node/{conv}?way=input&output=3&input=2")
+    sliding = page.locator(".sliding")
+    sliding.locator(".result").wait_for()
+    y, x = map(int, (sliding.get_attribute("data-place") or "").split(","))
+    assert np.allclose(cells(sliding.locator("figure[data-name='flipped filter'] table")), expected.flipped, **CLOSE)
+    assert np.isclose(number(sliding.locator("[data-sum]"), "data-sum"), expected.part[y, x], rtol=1e-5)
+    assert np.isclose(number(sliding.locator(".result"), "data-value"), expected.downstream[y, x], rtol=1e-5)
+
+
+def test_a_unit_shows_its_row_of_the_jacobian_and_its_receptive_field(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    pool = node_of(first_image, "max_pool2d", 1)
+    page = open_page(shipped_lens.address, f"#/node/{pool}?unit=3,2,2")
+    field = receptive_field(first_image, pool, (0, 3, 2, 2))
+    page.locator(f"[data-box='{field.box.top},{field.box.left},{field.box.height},{field.box.width}']").wait_for()
+    measured = table_behind(page, page.locator("figure[data-name='measured receptive field']"))
+    assert np.allclose(measured, field.measured, **CLOSE)
+    row = page.locator("figure[data-name^='row of the local gradient']")
+    local = first_image.local(pool, 0, (0, 3, 2, 2))
+    assert np.allclose(table_behind(page, row), local.row.reshape(-1, local.row.shape[-1]), **CLOSE)
+
+
+# ---- what if
+
+
+def test_a_weight_is_raised_and_taken_back(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    before = first_image.parameter("0.weight").value.copy()
+    page = open_page(shipped_lens.address, "#/what_if?what=0.weight&at=1,0,2,2")
+    page.get_by_role("button", name="+0.01").click()
+    result = page.locator(".result-of-change")
+    page.locator("[data-changed]").wait_for()
+    value = float(np.float32(f"{float(before[1, 0, 2, 2]) + 0.01:.7g}"))
+    expected = what_if(shipped_lens.subject.tracer, first_image, [WeightEdit("0.weight", (1, 0, 2, 2), value)])
+    assert np.isclose(number(result, "data-before"), first_image.loss, rtol=1e-6)
+    assert np.isclose(number(result, "data-after"), expected.after, rtol=1e-6)
+    assert np.isclose(number(result, "data-predicted"), expected.predicted, rtol=1e-6)
+    shown = [int(one) for one in (page.locator("[data-changed]").get_attribute("data-changed") or "").split(",")]
+    places = [first_image.graph.index[one.node] for one in expected.changed]
+    assert shown == [one for one in places if one in set(shown)]
+    assert len(shown) > 10
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_text("Nothing is changed yet").wait_for()
+    page.locator("[data-changed]").wait_for(state="detached")
+    assert number(result, "data-after") == number(result, "data-before")
+    again = shipped_lens.subject.tracer.trace(shipped_lens.subject.image(0).pixels, 7)
+    assert np.array_equal(again.parameter("0.weight").value, before)
+
+
+def test_a_pixel_is_chosen_and_changed_by_the_keyboard(shipped_lens: Lens, open_page: OpenPage) -> None:
+    page = open_page(shipped_lens.address, "#/what_if?what=pixel")
+    picture = page.locator("figure[data-name=image] canvas")
+    picture.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_text("pixel [0, 1, 1]").wait_for()
+    page.get_by_role("button", name="+0.1").click()
+    page.locator("[data-changed]").wait_for()
+    result = page.locator(".result-of-change")
+    assert number(result, "data-after") != number(result, "data-before")
