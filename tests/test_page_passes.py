@@ -47,6 +47,7 @@ def table_behind(page: Page, figure: Locator) -> np.ndarray[Any, Any]:
 
 def cells(table: Locator) -> np.ndarray[Any, Any]:
     """The numbers in the cells of a small matrix."""
+    table.locator("td").first.wait_for()
     rows = table.locator("tr").all()
     return np.array([[float(cell.get_attribute("data-value") or "nan") for cell in row.locator("td").all()] for row in rows])
 
