@@ -17,7 +17,8 @@ from chainrule.grad import LocalKind, compared, computed, in_float64, local_kind
 from chainrule.graph import PARAMETER, Array, Graph, Node
 from chainrule.lens.explain import Explanation, explain
 from chainrule.lens.naming import local_formula, names
-from chainrule.lens.rows import MOST_JACOBIAN, Edge, Row
+from chainrule.lens.numbers import MOST_NUMBERS
+from chainrule.lens.rows import Edge, Row
 from chainrule.ops import Custom, precision, running_on
 from chainrule.tensor import Tensor
 
@@ -241,16 +242,20 @@ class Pass:
         """The local gradient of a node for an input, where it can be shown at once; None where it is a large matrix.
 
         For an elementwise node that is the diagonal, in the shape of the input, and for a router the number of units that each
-        element of the input goes to, 0 or 1 where windows do not overlap. Others are given as they are if they are small. Where
-        the Jacobian is constant, such as that of an addition, only small ones are, unless ``always``.
+        element of the input goes to, 0 or 1 where windows do not overlap. A node that is a single number has one row, in the
+        shape of the input, and others are given whole if they are small. Where the Jacobian is constant, such as that of an
+        addition, its diagonal is given only if it is small, unless ``always``.
         """
         edge = self.edge(number, position)
-        if edge.kind is LocalKind.CONSTANT and not always and edge.input.size > MOST_JACOBIAN:
+        node, small = edge.node, edge.node.size * edge.input.size <= MOST_NUMBERS
+        if edge.elementwise:
+            wanted = always or small or edge.kind is not LocalKind.CONSTANT
+        else:
+            wanted = small or node.size == 1 or edge.kind is LocalKind.ROUTING
+        if not wanted:
             return None
-        if edge.kind is LocalKind.ROUTING and not edge.elementwise:
-            with precision(self.precision):
-                return passed_to(edge.node, position)
-        return edge.local
+        with precision(self.precision):
+            return passed_to(node, position) if edge.kind is LocalKind.ROUTING else edge.local
 
     def check(self, number: int) -> tuple[EdgeCheck, ...]:
         """What the node passes back, for a random upstream gradient, against finite differences in float64.

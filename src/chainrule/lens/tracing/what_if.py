@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.arguments import real_number
 from chainrule.errors import UserError, unknown_value
-from chainrule.graph import Array, Node
+from chainrule.graph import PARAMETER, Array, Node
 from chainrule.lens.tracing.image_pass import Pass, indices_of
 from chainrule.lens.tracing.tracer import Tracer
 
@@ -93,7 +93,10 @@ def what_if(tracer: Tracer, found: Pass, edits: Sequence[Edit]) -> WhatIf:
         predicted += _first_order(parameters[name].numpy(), value, _gradient(found, name))
         parameters[name].assign(value)
     after = tracer.traced(model, given, pixels, found.label)
-    return WhatIf(found.loss, after.loss, predicted, after.probabilities, tuple(_differences(found, after)), after)
+    edited = {node for node in found.graph.nodes if node.label in values and node.operation is PARAMETER}
+    if any(isinstance(edit, PixelEdit) for edit in edits):
+        edited.add(found.image)
+    return WhatIf(found.loss, after.loss, predicted, after.probabilities, tuple(_differences(found, after, edited)), after)
 
 
 def _value(what: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
@@ -119,11 +122,14 @@ def _first_order(old: Array, new: Array, gradient: Array | None) -> float:
         return float((changes * np.where(changes == 0, 0.0, gradient)).sum())
 
 
-def _differences(before: Pass, after: Pass) -> list[Changed]:
-    found = []
+def _differences(before: Pass, after: Pass, edited: set[Node]) -> list[Changed]:
+    """The nodes that are other numbers than before, among those that depend on what was ``edited``."""
+    found, depends = [], set(edited)
     for node, other in zip(before.graph.nodes, after.graph.nodes, strict=True):
+        if not depends.isdisjoint(node.inputs):
+            depends.add(node)
         old, new = node.value, other.value
-        if old is None or new is None or old.tobytes() == new.tobytes():
+        if node not in depends or old is None or new is None or old.tobytes() == new.tobytes():
             continue
         with np.errstate(all="ignore"):
             difference = float(np.linalg.norm((new.astype(np.float64) - old).ravel()))
