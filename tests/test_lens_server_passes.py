@@ -6,12 +6,14 @@ import base64
 import io
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
 
 from chainrule.data import mnist
 from chainrule.lens.server import passes
+from chainrule.lens.server.payloads import Summaries, summary
 from chainrule.lens.tracing import Pass, Tracer, windows
 from chainrule.lens.tracing.filters import filters
 from chainrule.lens.tracing.paths import paths
@@ -102,6 +104,41 @@ def test_steps_have_the_numbers_of_every_node(shipped_lens: Lens, found: Pass, p
     assert shown[17] == [True], "the mask of a ReLU"
     assert shown[18] == [True], "the winners of a pooling"
     assert shown[CONV] == [False, False], "a large matrix"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.random.default_rng(0).standard_normal((3, 70, 90)).astype(np.float32),
+        np.random.default_rng(0).standard_normal((3, 70, 90))[:, ::-2, ::3],
+        np.broadcast_to(np.array([1.0, np.nan, -3.0], np.float32)[:, None, None], (2, 3, 4, 5)),
+        np.array([np.inf, 2.0, -np.inf, 0.0]),
+        np.array([np.nan]),
+        np.zeros((0, 3), np.float32),
+        np.array(3),
+        np.array([True, False, True]),
+        np.array([1.5, -2.25, 0.0, np.nan], ml_dtypes.bfloat16),
+        np.full(20_000, 1e30, np.float32),
+    ],
+    ids=lambda array: f"{array.dtype}{list(array.shape)}",
+)
+def test_summaries(array: np.ndarray[Any, Any]) -> None:
+    said, wide = summary(array), array.astype(np.float64)
+    finite = wide[np.isfinite(wide)]
+    assert (said["shape"], said["size"], said["nonfinite"]) == (list(array.shape), array.size, array.size - finite.size)
+    for name, value in (("min", np.min), ("max", np.max), ("mean", np.mean), ("norm", np.linalg.norm)):
+        assert said[name] == (pytest.approx(float(value(finite)), rel=1e-12) if finite.size else None)
+    assert said["zeros"] == pytest.approx(np.mean(wide == 0) if array.size else 0)
+    np.testing.assert_array_equal([] if said["numbers"] is None else said["numbers"], wide.ravel() if array.size <= 16 else [])
+
+
+def test_the_same_array_is_summed_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = []
+    monkeypatch.setattr("chainrule.lens.server.payloads.summary", lambda array: count.append(1) or summary(array))
+    summaries, array = Summaries(), np.arange(6.0).reshape(2, 3)
+    for one in (array, array.view(), array.T, array[:1], array[:1]):
+        assert summaries.of(one) == summary(one)
+    assert len(count) == 3
 
 
 def test_arrays_of_nodes(shipped_lens: Lens, found: Pass, path: str) -> None:

@@ -23,7 +23,7 @@ from chainrule.lens.expression import Misread
 from chainrule.lens.naming import is_number
 from chainrule.lens.rows import Edge, Row
 from chainrule.lens.server.endpoints import Asked, Endpoint, Handler
-from chainrule.lens.server.payloads import json_response, summary, tensor_response
+from chainrule.lens.server.payloads import Summaries, json_response, summary, tensor_response
 from chainrule.lens.server.refusals import Refusal, refusal_of
 from chainrule.lens.server.subject import Subject
 from chainrule.lens.tracing import Pass, Tracer, windows
@@ -80,7 +80,8 @@ class PassStore:
         """The way back through a pass, step by step, as JSON has it."""
         found = self.named(name).found
         if name not in self._steps:
-            self._steps[name] = [_step(found, row) for row in found.steps()]
+            summaries = Summaries()
+            self._steps[name] = [_step(found, row, summaries) for row in found.steps()]
         return self._steps[name]
 
 
@@ -192,14 +193,16 @@ def _steps(subject: Subject, asked: Asked) -> Response:
     return json_response({"steps": store_of(subject).steps(asked.path["trace"])})
 
 
-def _step(found: Pass, row: Row) -> dict[str, Any]:
+def _step(found: Pass, row: Row, summaries: Summaries) -> dict[str, Any]:
     assert row.upstream is not None  # steps are of nodes at which a gradient arrives
     return {
         "node": row.index,
-        "upstream": summary(row.upstream),
-        "value": summary(row.value),
-        "summands": [{"from": found.graph.index[user], "upstream": summary(array)} for user, array in _summands(found, row)],
-        "edges": [_edge(found, row, edge) for edge in row.edges],
+        "upstream": summaries.of(row.upstream),
+        "value": summaries.of(row.value),
+        "summands": [
+            {"from": found.graph.index[user], "upstream": summaries.of(array)} for user, array in _summands(found, row)
+        ],
+        "edges": [_edge(found, row, edge, summaries) for edge in row.edges],
     }
 
 
@@ -214,7 +217,7 @@ def _summands(found: Pass, row: Row) -> list[tuple[Node, Array]]:
     ]
 
 
-def _edge(found: Pass, row: Row, edge: Edge) -> dict[str, Any]:
+def _edge(found: Pass, row: Row, edge: Edge, summaries: Summaries) -> dict[str, Any]:
     local = found.local_shown(row.index, edge.position)
     return {
         "input": found.graph.index[edge.input],
@@ -222,7 +225,7 @@ def _edge(found: Pass, row: Row, edge: Edge) -> dict[str, Any]:
         "kind": edge.kind.value,
         "formula": edge.formula,
         "local": None if local is None else summary(local),
-        "downstream": summary(edge.downstream),
+        "downstream": summaries.of(edge.downstream),
     }
 
 
