@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,11 @@ from chainrule.cli.app import app, check_environment
 from chainrule.cli.parsing import NamingCommand
 from chainrule.cli.saying import say, say_beside, say_whose_code
 from chainrule.display import displayed
+from chainrule.errors import UserError
 from chainrule.signals import listener
+
+if TYPE_CHECKING:
+    from chainrule.lens.server.subject import Subject
 
 _DEFAULT_PORT = 8517  # as that of ``lens.server.serving``, which is loaded only when the command runs
 
@@ -20,7 +24,8 @@ _DEFAULT_PORT = 8517  # as that of ``lens.server.serving``, which is loaded only
 @app.command(
     cls=NamingCommand,
     epilog="Examples:\n\n  chainrule lens\n\n  chainrule lens --image my-seven.png\n\n  chainrule lens runs/lenet-mnist-1\n\n"
-    "  chainrule lens runs/lenet-mnist-1 --no-browser --port 9000",
+    "  chainrule lens runs/lenet-mnist-1 --no-browser --port 9000\n\n"
+    "  chainrule lens runs/lenet-mnist-1 --image 7 --export seven.html",
 )
 def lens(
     run: Annotated[
@@ -40,6 +45,13 @@ def lens(
     port: Annotated[
         int, typer.Option(help="Where the page is; the next one that is free if it is in use, and any for 0.", min=0)
     ] = _DEFAULT_PORT,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the page into this file (.html) instead, with the pass of one image; it needs no server, no network.",
+            show_default=False,
+        ),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
 ) -> None:
     """Show a network and its training on a page in the browser: every value, every gradient, step by step."""
@@ -50,6 +62,8 @@ def lens(
 
     check_environment()
     whole_number("port", port, 0, 65_535)
+    if export is not None and export.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--export {displayed(export)}: the name must end with .html, as it is a page for a browser")
     if run is None:
         subject = Subject.shipped()
     else:
@@ -58,6 +72,9 @@ def lens(
         say_whose_code(folder.config.model, folder.config.model_digest)
         subject = Subject.of_run(folder)
     number = None if image is None else subject.show(image)
+    if export is not None:
+        _write(subject, number, export)
+        return
     server = LensServer(subject, port)
     if port not in (0, server.port):
         say_beside("note: ", "bold", f"port {port} is in use: the lens is at {server.port}")
@@ -67,3 +84,14 @@ def lens(
         say("Open this address in a browser; Ctrl-C closes the lens.")
     listener.at_once("The lens is closed.")
     server.run()
+
+
+def _write(subject: Subject, number: int | None, file: Path) -> None:
+    """What ``--export`` does."""
+    from chainrule.formats import write_atomically
+    from chainrule.lens.server.export import exported
+    from chainrule.train.room import size_text
+
+    content = exported(subject, number).encode()
+    write_atomically(file, content)
+    say(f"page: {displayed(file)} ({size_text(len(content))})")

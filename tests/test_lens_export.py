@@ -1,0 +1,132 @@
+"""The lens's page as one file: it holds what a server would have answered, and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule.lens.server import export
+from chainrule.lens.server.application import PAGE
+from chainrule.lens.server.export import as_inline_json, exported, page_of
+from chainrule.lens.server.subject import Subject
+from chainrule.train import RunFolder
+from lens_server import GrowingRun, Lens
+from running import done, refused
+
+
+def inside(page: str, opening: str) -> Any:
+    """The JSON in the only script element that begins so."""
+    (text,) = re.findall(re.escape(opening) + "(.*?)</script>", page, re.DOTALL)
+    return json.loads(text)
+
+
+def answers(page: str) -> Any:
+    return inside(page, '<script type="application/json" id="chainrule-answers">')
+
+
+@pytest.fixture(scope="module")
+def page(trained_run: Path) -> str:
+    """A run as a file, with its image 3."""
+    return exported(Subject.of_run(RunFolder.open(trained_run)), 3)
+
+
+def test_it_holds_what_the_server_answers(page: str, trained_lens: Lens) -> None:
+    found = answers(page)
+    ours = trained_lens.post("/api/trace", {"index": 3}).json
+    assert {**found["json"]["/api/trace"], "trace": ours["trace"]} == ours
+    meta = trained_lens.get("/api/meta")
+    assert found["json"]["/api/meta"] == {
+        **meta,
+        "dataset": {**meta["dataset"], "count": 1},
+        "can": {**meta["can"], "draw": False, "what_if": False, "time": False},
+    }
+    assert len(found["json"]) > 50
+    assert len(found["tensors"]) > 100
+    for path, answer in found["json"].items():
+        if path not in ("/api/trace", "/api/meta"):
+            theirs = trained_lens.get(path.replace("/t1/", f"/{ours['trace']}/"))
+            if path == "/api/graph":  # the line that called the model is one of this file, and in a server's thread none is
+                for one in (answer, theirs):
+                    one["nodes"] = [{**node, "line": ""} for node in one["nodes"]]
+            assert answer == ({**theirs, "next": answer["next"]} if "history" in path else theirs), path
+    for path, tensor in found["tensors"].items():
+        there = path.replace("index=0", "index=3").replace("/t1/", f"/{ours['trace']}/")
+        answer = trained_lens.ask(there)
+        assert (base64.b64decode(tensor["data"]), tensor["header"]) == (answer.body, answer.described), path
+
+
+def test_each_node_has_its_value_and_its_upstream_gradient(page: str) -> None:
+    found = answers(page)
+    tensors, steps = found["tensors"], found["json"]["/api/trace/t1/steps"]["steps"]
+    for node in found["json"]["/api/graph"]["nodes"]:
+        header = tensors[f"/api/trace/t1/tensor?node={node['id']}&which=value"]["header"]
+        assert np.prod(header["shape"]) == np.prod(node["shape"])
+    for step in steps:
+        assert f"/api/trace/t1/tensor?node={step['node']}&which=upstream" in tensors
+        for edge in step["edges"]:
+            assert f"/api/trace/t1/tensor?node={step['node']}&which=downstream&position={edge['position']}" in tensors, (
+                "as the page writes it"
+            )
+
+
+def test_it_loads_nothing(page: str) -> None:
+    text = re.sub("<script.*?</script>", "", page, flags=re.DOTALL)
+    assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
+    assert "url(" not in text
+    policy = re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', page)
+    assert policy[0].startswith("default-src 'none'; script-src 'unsafe-inline' data:; ")
+    assert "http" not in policy[0]
+    assert page.index("Content-Security-Policy") < page.index("<script")
+
+
+def test_every_module_finds_what_it_imports(page: str) -> None:
+    modules = inside(page, '<script type="importmap">')["imports"]
+    assert set(modules) == {f"lens/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*.js")}
+    for name, address in modules.items():
+        source = base64.b64decode(address.removeprefix("data:text/javascript;base64,")).decode()
+        imported = re.findall(r"""^(?:import\b|export \{)[^"'`;]*["']([^"'\n]+)["'];$""", source, re.MULTILINE)
+        assert all(one in modules for one in imported), name
+        assert ("import" in source) >= bool(imported)
+    assert '<script type="module">import "lens/main.js";</script>' in page
+
+
+def test_nothing_in_it_can_end_the_element_that_holds_it() -> None:
+    hostile = "</script><script>alert(1)</script><!--<script>"
+    page = page_of({"json": {hostile: {"name": hostile}}, "tensors": {}}, hostile)
+    assert page.count("<script") == page.count("</script>") == 3
+    assert "<!--" not in page
+    assert answers(page)["json"] == {hostile: {"name": hostile}}
+    assert "<title>&lt;/script&gt;&lt;script&gt;alert(1)" in page
+    assert not set("<>&") & set(as_inline_json([hostile, "&\u2028"]))
+
+
+def test_many_numbers_are_left_out(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MOST_BYTES", 20_000)
+    found = answers(exported(Subject.of_run(RunFolder.open(trained_run))))
+    sizes = [len(base64.b64decode(tensor["data"])) for tensor in found["tensors"].values()]
+    assert 10_000 < sum(sizes) < 22_000
+    assert found["json"]["/api/graph"]["nodes"]
+
+
+def test_a_run_without_a_model_is_its_history(trained_run: Path, tmp_path: Path) -> None:
+    run = GrowingRun(trained_run, tmp_path / "run", with_model=False)
+    found = answers(exported(Subject.of_run(RunFolder.open(run.path))))
+    assert (set(found["json"]), found["tensors"]) == ({"/api/meta", "/api/history?since=0"}, {})
+    assert not found["json"]["/api/history?since=0"]["live"]
+    run.lock.release()
+
+
+def test_the_command_writes_it(trained_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "seven.html"
+    assert done("lens", trained_run, "--image", 2, "--export", file).startswith(f"page: {file} (")
+    assert answers(file.read_text(encoding="utf-8"))["tensors"]["/api/image?index=0"]["header"]["label"] == 2
+    assert refused("lens", trained_run, "--export", tmp_path / "page.txt") == (
+        f"--export {tmp_path / 'page.txt'}: the name must end with .html, as it is a page for a browser"
+    )
+    assert refused("lens", trained_run, "--export", tmp_path / "none" / "page.html").startswith(str(tmp_path / "none"))
