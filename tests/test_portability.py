@@ -405,8 +405,8 @@ def test_where_a_facility_is_missing_the_reason_is_given(monkeypatch: pytest.Mon
 
 
 def test_nothing_is_missing_on_linux() -> None:
-    """So no test is skipped there, but for those that give files away, where an ordinary user runs the tests, and those that need
-    a browser, where there is none: CI has one."""
+    """So no test is skipped there, but for those that give files away, where an ordinary user runs the tests, and those that
+    need a browser, where there is none: CI has one."""
     if sys.platform == "linux":
         assert missing(*FACILITIES) == ([] if os.geteuid() == 0 else ["superuser"])
     files = [
