@@ -56,7 +56,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- options
@@ -478,7 +478,7 @@ def test_a_size_is_proposed_for_photos_used_and_kept(tmp_path: Path) -> None:
     assert out.startswith("lenet, 389,646 parameters")
     assert "6 training and 2 test images, colour, 64 x 64 (of files of 1200 x 1600; --image-size HxW chooses another); " in out
     assert image_options(run) == ("64x64", "RGB")
-    assert sum(path.stat().st_size for path in run.iterdir()) < 10e6
+    assert sum(path.stat().st_size for path in run.rglob("*")) < 10e6
     assert "colour, 64 x 64 (of files of 1200 x 1600; " in done("train", "--resume", run)
     assert not (run / "notes.txt").exists()
     done("evaluate", run)
@@ -1155,10 +1155,11 @@ EXECUTES = {"eval", "exec", "compile", "__import__", "importlib.import_module", 
 
 def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
     """It holds JSON, drawings and tensors, which are read by what reads nothing else; and the package never runs data."""
-    kinds = {path.suffix for path in run.iterdir()}
+    files = [path for path in run.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files}
     assert kinds == {".bin", ".json", ".jsonl", ".svg", ".safetensors"}
     assert len(read_health(run / "health.bin").flow.steps), "numbers behind a line of JSON"
-    for path in run.iterdir():
+    for path in files:
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".jsonl":

@@ -25,7 +25,7 @@ from chainrule.train import Config, find_lr, open_datasets
 from chainrule.train.lr_finder import judged
 from chainrule.train.pictures.drawing import Drawing, Line, _strokes
 from chainrule.train.pictures.lr_picture import lr_picture
-from running import command, done, idx_folder, process, refused
+from running import FILES, command, done, idx_folder, process, refused
 from systems import needs
 
 RATES = 1e-4 * 1e5 ** (np.arange(300) / 299)
@@ -173,9 +173,10 @@ def test_limits_that_make_no_sense(options: dict[str, Any], message: str, data: 
 def test_the_command_on_a_run_leaves_its_files_as_they_are(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done("train", "--data", data, "--model", "mlp", "--epochs", 1, "--batch-size", 8, "--seed", 3, "--out", run)
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     out = done("lr", run, "--steps", 60)
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in run.iterdir()} == {*FILES, "lr"}
     assert sorted(path.name for path in (run / "lr").iterdir()) == ["lr.csv", "lr.json", "lr.png", "lr.svg"]
     facts = json.loads((run / "lr" / "lr.json").read_text())
     assert facts["what"] == f"mlp on {data}/train-images-idx3-ubyte, sgd, seed 3"
