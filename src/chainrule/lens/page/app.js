@@ -6,6 +6,7 @@ import { Sample } from "./parts/sample.js";
 import { Theme } from "./parts/theme.js";
 import { go, link, useRoute } from "./router.js";
 import { read, update, useStore } from "./store.js";
+import { Tour, TourButton } from "./tour/panel.js";
 import { html, useEffect } from "./html.js";
 import { BackwardView } from "./views/backward.js";
 import { GraphView } from "./views/graph.js";
@@ -41,14 +42,18 @@ export function App() {
       </nav>
       <div class="tools">
         ${meta?.can.images && html`<${Sample} />`}
+        ${meta?.can.images && html`<${TourButton} />`}
         <${Theme} />
         <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${() => update({ help: true })}>?</button>
       </div>
     </header>
     <${Finding} />
-    <main id="main" tabindex="-1" class=${`view-${view}`}>
-      ${trouble ? html`<${Trouble} trouble=${trouble} />` : meta && html`<${View} key=${view} />`}
-    </main>
+    <div class="body">
+      <main id="main" tabindex="-1" class=${`view-${view}`}>
+        ${trouble ? html`<${Trouble} trouble=${trouble} />` : meta && html`<${View} key=${view} />`}
+      </main>
+      ${meta?.can.images && html`<${Tour} />`}
+    </div>
     <${Keys} />
   `;
 }

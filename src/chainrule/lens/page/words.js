@@ -53,4 +53,7 @@ export const KEYS = [
   ["+ −", "graph: zoom; e: expand or collapse; 0: show all"],
   ["/", "graph: search"],
   ["[ ]", "the image before or after this one"],
+  ["t", "begin and leave the tour"],
+  ["n p", "tour: the next step, the one before"],
+  ["a b c d", "tour: answer the question"],
 ];

@@ -1,0 +1,164 @@
+/**
+ * The guided tour: the lecture's statements on the network that is looked at, a step at a time, beside the views. The address
+ * has the step (`tour=relu`) and the answer that was given (`answer=1`), so a step, asked or answered, is a link.
+ */
+
+import { isExported } from "../api.js";
+import { Waiting, useAsked } from "../parts/asked.js";
+import { usePass } from "../passes.js";
+import { adjust, go, here, useRoute } from "../router.js";
+import { useStore } from "../store.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { Question } from "./question.js";
+import { reveal } from "./pointing.js";
+import { STEPS } from "./steps.js";
+import { subjectOf } from "./subject.js";
+
+const kept = new WeakMap(); // what steps say, by the pass that they speak of
+
+/** What a step says of a pass; asked for once. */
+function prepared(network, pass, step) {
+  if (!kept.has(pass)) kept.set(pass, new Map());
+  const known = kept.get(pass);
+  if (!known.has(step.name)) {
+    const asked = Promise.resolve(step.prepare(subjectOf(network, pass)));
+    asked.catch(() => known.delete(step.name));
+    known.set(step.name, asked);
+  }
+  return known.get(step.name);
+}
+
+/** Goes to a step: to the place on the page that it speaks of, with its text beside it. */
+async function moveTo(network, pass, step) {
+  let at = null;
+  if (network && pass) {
+    try {
+      at = (await prepared(network, pass, step))?.at;
+    } catch {
+      // the panel says why
+    }
+  }
+  if (at) show(at, step);
+  else adjust({ tour: step.name, answer: undefined });
+}
+
+function show(at, step, answer) {
+  go(at.view, at.id ?? null, { ...at.query, tour: step.name, answer });
+  reveal(at.show);
+}
+
+const leave = () => {
+  adjust({ tour: undefined, answer: undefined });
+  reveal(null);
+};
+
+/** Begins and leaves the tour. An exported file does not hold what it asks for. */
+export function TourButton() {
+  const { tour } = useRoute().query;
+  const network = useStore((state) => state.graph);
+  const { answer: pass } = usePass();
+  const state = useRef({});
+  state.current = { network, pass };
+  const toggle = () => (here().query.tour ? leave() : moveTo(state.current.network, state.current.pass, STEPS[0]));
+  useEffect(() => {
+    const pressed = (event) => {
+      if (event.key !== "t" || isForOthers(event)) return;
+      event.preventDefault();
+      toggle();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+  if (isExported) return null;
+  return html`<button aria-pressed=${String(Boolean(tour))} title="The lecture on this network, step by step (t)" onClick=${toggle}>
+    Tour
+  </button>`;
+}
+
+const isForOthers = (event) =>
+  event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog");
+
+export function Tour() {
+  const { tour } = useRoute().query;
+  const step = STEPS.find((one) => one.name === tour);
+  if (!tour || isExported) return null;
+  return html`<${Panel} step=${step ?? STEPS[0]} />`;
+}
+
+function Panel({ step }) {
+  const network = useStore((state) => state.graph);
+  const passed = usePass();
+  const pass = passed.answer;
+  const asked = useAsked(() => (network && pass ? prepared(network, pass, step) : null), [network, pass, step]);
+  const [folded, setFolded] = useState(false);
+  const title = useRef(null);
+  const at = STEPS.indexOf(step);
+  const move = (to) => STEPS[to] && moveTo(network, pass, STEPS[to]);
+  useEffect(() => {
+    title.current?.focus({ preventScroll: true });
+    if (network && pass && STEPS[at + 1]) prepared(network, pass, STEPS[at + 1]).catch(() => {});
+  }, [step, pass]);
+  useEffect(() => {
+    const pressed = (event) => {
+      if (isForOthers(event)) return;
+      const to = { n: at + 1, p: at - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      move(to);
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [at, network, pass]);
+  const ready = asked.busy ? null : asked.answer;
+  return html`<aside class=${`tour ${folded ? "folded" : ""}`} aria-label="Tour" data-step=${step.name}>
+    <div class="tour-bar">
+      <span class="number hint">${at + 1} of ${STEPS.length}</span>
+      <button class="quiet fold" aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)}>
+        ${folded ? "Unfold" : "Fold"}
+      </button>
+      <button class="quiet" title="Leave the tour (t)" onClick=${leave}>Leave</button>
+    </div>
+    <ol class="tour-progress" aria-label="Steps of the tour">
+      ${STEPS.map(
+        (one, i) =>
+          html`<li>
+            <button
+              class=${i < at ? "done" : ""}
+              aria-current=${i === at ? "step" : null}
+              aria-label=${`${i + 1}: ${one.title}`}
+              title=${`${one.line} · ${one.title}`}
+              onClick=${() => move(i)}
+            />
+          </li>`,
+      )}
+    </ol>
+    <div class="tour-text">
+      <p class="tour-line">${step.line}</p>
+      <h2 ref=${title} tabindex="-1">${step.title}</h2>
+      ${ready === null && !asked.answer && html`<${Waiting} asked=${passed.trouble ? passed : asked} what="Python looks for its place in this network …" />`}
+      ${asked.trouble && asked.answer !== null && html`<${Waiting} asked=${asked} />`}
+      ${ready && html`<${Said} key=${`${step.name} ${pass.index}`} step=${step} ready=${ready} />`}
+    </div>
+    <div class="tour-ways">
+      <button disabled=${at === 0} title="The step before (p)" onClick=${() => move(at - 1)}>◀ Back</button>
+      ${ready?.at && html`<button class="quiet" title="Go to what this step speaks of" onClick=${() => show(ready.at, step, here().query.answer)}>Show it</button>`}
+      ${
+        at < STEPS.length - 1
+          ? html`<button class="next" title="The next step (n)" onClick=${() => move(at + 1)}>Next ▶</button>`
+          : html`<button class="next" title="Leave the tour (t)" onClick=${leave}>Finish</button>`
+      }
+    </div>
+  </aside>`;
+}
+
+/** What a step says, or why it is left out. */
+function Said({ step, ready }) {
+  if (ready.absent && !ready.question) return html`<p class="absent">${ready.absent} This step is left out.</p>`;
+  return html`
+    ${ready.formula && html`<p class="formula tour-formula">${ready.formula}</p>`}
+    ${ready.absent && html`<p class="absent">${ready.absent}</p>`}
+    <p>${ready.says}</p>
+    ${ready.table}
+    <${Question} question=${ready.question} name=${step.name} />
+  `;
+}
