@@ -41,8 +41,7 @@ export function App() {
         )}
       </nav>
       <div class="tools">
-        ${meta?.can.images && html`<${Sample} />`}
-        ${meta?.can.images && html`<${TourButton} />`}
+        ${meta?.can.images && html`<${Sample} />`} ${meta?.can.images && html`<${TourButton} />`}
         <${Theme} />
         <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${() => update({ help: true })}>?</button>
       </div>

@@ -20,7 +20,9 @@ export const here = () => parse(location.hash);
 /** The link to a view. The image that is looked at and the tour's step stay the same, unless the query names others. */
 export function link(view, id = null, query = {}) {
   const { image, tour } = here().query;
-  const all = Object.entries({ image, tour, ...query }).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const all = Object.entries({ image, tour, ...query }).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
   const search = all.length ? `?${new URLSearchParams(all.map(([key, value]) => [key, String(value)]))}` : "";
   return `#/${view}${id === null ? "" : `/${encodeURIComponent(id)}`}${search}`;
 }

@@ -12,7 +12,8 @@ import { KINDS, LEAVES } from "../words.js";
 const NEAR = 8; // sizes that differ by more have no common scale: the smaller would look like nothing
 
 /** How large pictures are, so that three of them stand side by side. */
-export const room = () => Math.min(Math.max(((document.getElementById("main")?.clientWidth ?? innerWidth) - 330) / 3, 200), 520);
+export const room = () =>
+  Math.min(Math.max(((document.getElementById("main")?.clientWidth ?? innerWidth) - 330) / 3, 200), 520);
 
 /** The largest size of all, if they are near enough to each other to be seen on one scale. */
 export function commonLimit(summaries) {

@@ -4,7 +4,9 @@ import { brief, grouped } from "../numbers.js";
 
 const written = (number) => (Number.isInteger(number) ? grouped(number) : brief(number));
 
-/** The right number and wrong ones, each `[number, why]`; a wrong one that looks like another is left out. */
+const MOST_WRONG = 3;
+
+/** The right number and up to three wrong ones, each `[number, why]`; a wrong one that looks like another is left out. */
 export function numbers(right, wrong) {
   const seen = new Set([written(right[0])]);
   const others = wrong.filter(([number]) => {
@@ -13,7 +15,7 @@ export function numbers(right, wrong) {
     seen.add(text);
     return true;
   });
-  return [{ number: right, right: true }, ...others.map((number) => ({ number, right: false }))]
+  return [{ number: right, right: true }, ...others.slice(0, MOST_WRONG).map((number) => ({ number, right: false }))]
     .sort((one, other) => one.number[0] - other.number[0])
     .map(({ number: [value, why], right: good }) => ({ says: written(value), value, right: good, why }));
 }

@@ -39,7 +39,8 @@ export function linear(subject) {
 /** An addition of two values that both get a gradient: where paths meet again, if there is such a place, else of a bias. */
 export function addition(subject) {
   const all = reached(subject).filter((node) => node.op === "add" && edgesOf(subject, node).length === 2);
-  const meets = (node) => node.inputs.every((id) => !/^(broadcast|reshape)$/.test(subject.node(id).op) && !subject.node(id).leaf);
+  const meets = (node) =>
+    node.inputs.every((id) => !/^(broadcast|reshape)$/.test(subject.node(id).op) && !subject.node(id).leaf);
   return all.find(meets) ?? all[0];
 }
 
@@ -52,7 +53,9 @@ export const fanOut = (subject) =>
 
 /** Where channels of maps become one vector. */
 export const flattening = (subject) =>
-  reached(subject).find((node) => node.op === "reshape" && node.shape.length === 2 && subject.node(node.inputs[0]).shape.length === 4);
+  reached(subject).find(
+    (node) => node.op === "reshape" && node.shape.length === 2 && subject.node(node.inputs[0]).shape.length === 4,
+  );
 
 /** The parameters that are no vectors, from the image on. */
 export const weights = ({ network, pass }) =>

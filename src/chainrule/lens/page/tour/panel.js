@@ -28,9 +28,12 @@ function prepared(network, pass, step) {
   return known.get(step.name);
 }
 
+let awaited = null; // the step that is to be shown as soon as there are a network and a pass
+
 /** Goes to a step: to the place on the page that it speaks of, with its text beside it. */
 async function moveTo(network, pass, step) {
   let at = null;
+  awaited = network && pass ? null : step.name;
   if (network && pass) {
     try {
       at = (await prepared(network, pass, step))?.at;
@@ -39,7 +42,10 @@ async function moveTo(network, pass, step) {
     }
   }
   if (at) show(at, step);
-  else adjust({ tour: step.name, answer: undefined });
+  else {
+    adjust({ tour: step.name, answer: undefined });
+    reveal(null);
+  }
 }
 
 function show(at, step, answer) {
@@ -70,13 +76,21 @@ export function TourButton() {
     return () => removeEventListener("keydown", pressed);
   }, []);
   if (isExported) return null;
-  return html`<button aria-pressed=${String(Boolean(tour))} title="The lecture on this network, step by step (t)" onClick=${toggle}>
+  return html`<button
+    aria-pressed=${String(Boolean(tour))}
+    title="The lecture on this network, step by step (t)"
+    onClick=${toggle}
+  >
     Tour
   </button>`;
 }
 
 const isForOthers = (event) =>
-  event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog");
+  event.defaultPrevented ||
+  event.ctrlKey ||
+  event.metaKey ||
+  event.altKey ||
+  event.target.closest("input, select, textarea, dialog");
 
 export function Tour() {
   const { tour } = useRoute().query;
@@ -96,6 +110,7 @@ function Panel({ step }) {
   const move = (to) => STEPS[to] && moveTo(network, pass, STEPS[to]);
   useEffect(() => {
     title.current?.focus({ preventScroll: true });
+    if (title.current) title.current.parentElement.scrollTop = 0;
     if (network && pass && STEPS[at + 1]) prepared(network, pass, STEPS[at + 1]).catch(() => {});
   }, [step, pass]);
   useEffect(() => {
@@ -110,6 +125,12 @@ function Panel({ step }) {
     return () => removeEventListener("keydown", pressed);
   }, [at, network, pass]);
   const ready = asked.busy ? null : asked.answer;
+  useEffect(() => {
+    if (ready && awaited === step.name) {
+      awaited = null;
+      if (ready.at) show(ready.at, step);
+    }
+  }, [ready]);
   return html`<aside class=${`tour ${folded ? "folded" : ""}`} aria-label="Tour" data-step=${step.name}>
     <div class="tour-bar">
       <span class="number hint">${at + 1} of ${STEPS.length}</span>

@@ -1,6 +1,7 @@
 /** Points at a part of the page: scrolls it into sight and frames it, once the view has drawn it. */
 
 const PATIENCE = 6000; // milliseconds that a view has for drawing what is pointed at
+const SETTLED = 700; // after which pictures above it have got their size
 const FRAMED = "tour"; // the attribute data-tour
 
 let latest = 0;
@@ -20,7 +21,13 @@ function look(selector, mine, until) {
     return;
   }
   element.dataset[FRAMED] = "here";
+  align(element);
+  setTimeout(() => mine === latest && align(element), SETTLED);
+}
+
+function align(element) {
   const { top, bottom } = element.getBoundingClientRect();
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (top < 0 || bottom > innerHeight) element.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+  if (top < 0 || bottom > innerHeight - (innerWidth > 900 ? 0 : innerHeight / 2))
+    element.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }

@@ -3,22 +3,28 @@
 import { exact } from "../numbers.js";
 import { Raster } from "../parts/raster.js";
 import { adjust, useRoute } from "../router.js";
-import { html, useEffect } from "../html.js";
+import { html, useEffect, useRef } from "../html.js";
+import { reveal } from "./pointing.js";
 
 const LETTERS = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
 
 /**
  * `{asks, choices, columns, about}` has choices `{says, value, right, why}`, in a grid if there are `columns`;
- * `{asks, image, box, right, wrong, about}` is answered by a pixel of the image, right in the box. `about` tells which numbers
- * of the arrays it is about.
+ * `{asks, image, box, right, wrong, shows, about}` is answered by a pixel of the image, right in the box; `shows` is what of the
+ * view (a part of the address, and what is framed) shows the answer. `about` tells which numbers of the arrays it is about.
  */
 export function Question({ question, name }) {
   const given = useRoute().query.answer;
   const Kind = question.image ? Pixel : Choices;
   return html`<section class="question" aria-labelledby="question" data-about=${JSON.stringify(question.about ?? {})}>
     <h3 id="question">${question.asks}</h3>
-    <${Kind} question=${question} given=${given} answer=${(one) => adjust({ answer: one })} name=${name} />
+    <${Kind} question=${question} given=${given} answer=${(one) => answered(question, one)} name=${name} />
   </section>`;
+}
+
+function answered({ shows }, answer) {
+  adjust({ ...shows?.query, answer });
+  if (shows) reveal(shows.show);
 }
 
 function Choices({ question, given, answer }) {
@@ -76,7 +82,12 @@ function Pixel({ question, given, answer }) {
 }
 
 function Verdict({ chosen }) {
-  return html`<div role="status" class="answer-verdict">
+  const place = useRef(null);
+  const known = chosen !== null && chosen !== undefined;
+  useEffect(() => {
+    if (known) place.current.scrollIntoView({ block: "nearest" });
+  }, [known, chosen?.why]);
+  return html`<div role="status" class="answer-verdict" ref=${place}>
     ${chosen && html`<p class=${chosen.right ? "right" : "wrong"}><b>${chosen.right ? "✓ Right." : "✗ Not that."}</b> ${chosen.why}</p>`}
   </div>`;
 }

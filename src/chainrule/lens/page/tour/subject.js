@@ -29,3 +29,9 @@ export function largest(array, size = Math.abs) {
 
 /** The place of a number in the whole array, of which large ones are sent with steps. */
 export const placeIn = (array, index) => unravel(index, array.shape).map((one, axis) => one * (array.step?.[axis] ?? 1));
+
+/** The same of a unit of a node: the batch of one image is no axis of it. */
+export function unitIn(array, index) {
+  const place = placeIn(array, index);
+  return place.length === 2 ? place.slice(1) : place;
+}

@@ -37,11 +37,15 @@ export function tableOfExample({ nodes }) {
         ${rows.map(
           ({ node, edge, first }) =>
             html`<tr>
-              <th scope="row">${first && html`<${Name} name=${node.name} />${node.formula && ` = ${written(node.formula)}`}`}</th>
+              <th scope="row">
+                ${first && html`<${Name} name=${node.name} />${node.formula && html` = ${written(node.formula)}`}`}
+              </th>
               <td>${first && brief(node.value)}</td>
               <td>${first && brief(node.upstream)}</td>
               <td>${brief(edge.local)}</td>
-              <td>${brief(edge.downstream)} <small>to <${Name} name=${byId.get(edge.input).name} /></small></td>
+              <td>
+                ${brief(edge.downstream)} <small>to <${Name} name=${byId.get(edge.input).name} /></small>
+              </td>
             </tr>`,
         )}
       </tbody>
@@ -49,4 +53,7 @@ export function tableOfExample({ nodes }) {
   </div>`;
 }
 
-const written = (formula) => formula.replaceAll(" ** 2", "²").replaceAll("*", "·").replaceAll("-", "−");
+function written(formula) {
+  const text = formula.replaceAll(" ** 2", "²").replaceAll("*", "·").replaceAll("-", "−");
+  return text.split(/(h\d+)/).map((part) => (/^h\d+$/.test(part) ? html`<${Name} name=${part} />` : part));
+}

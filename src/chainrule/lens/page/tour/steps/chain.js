@@ -24,10 +24,11 @@ export const step = {
     const ones = factors.length - changing.length;
     return {
       at: { view: "node", id: weight.id, query: {}, show: ".stop" },
-      formula: html`${ratio(["e"], ["w", "k"])} = ${ratio(["e"], ["h", "K"])} ${ratio(["h", "K"], ["h", "K−1"])} ⋯ ${ratio(["h", "k"], ["w", "k"])}`,
-      says: html`The weight ${name(weight, place)} changes the error by many paths through the graph. Along the strongest one, from
-      the weight up to ${name(loss)}, stand ${factors.length} local gradients${ones > 0 && html`; ${ones} of them are 1 (additions,
-      and numbers that only move)`}. The others:`,
+      formula: html`${ratio(["e"], ["w", "k"])} = ${ratio(["e"], ["h", "K"])} ${ratio(["h", "K"], ["h", "K−1"])} ⋯
+      ${ratio(["h", "k"], ["w", "k"])}`,
+      says: html`The weight ${name(weight, place)} changes the error by many paths through the graph. Along the strongest one,
+      from the weight up to ${name(loss)}, stand ${factors.length} local
+      gradients${ones > 0 && html`; ${ones} of them are 1 (additions, and numbers that only move)`}. The others:`,
       table: html`<ol class="factors">
         ${changing.map(
           (one) =>
@@ -42,9 +43,9 @@ export const step = {
         choices: numbers(
           [
             found.product,
-            html`The product of the local gradients along the path. All paths together add up to ${number(found.sum)}, the gradient
-            that the weight gets. Backpropagation finds that sum in one sweep: at each node the upstream gradient is known, and the
-            local gradient is known.`,
+            html`The product of the local gradients along the path. All paths together add up to ${number(found.sum)}, the
+            gradient that the weight gets. Backpropagation finds that sum in one sweep: at each node the upstream gradient is
+            known, and the local gradient is known.`,
           ],
           [
             [

@@ -31,20 +31,23 @@ export const step = {
       formula: html`<var>h</var><sub>o, y, x</sub> = Σ <var>w</var><sub>o, c, a, b</sub> · <var>x</var><sub>c, y+a, x+b</sub> +
         <var>b</var><sub>o</sub>`,
       says: html`The filter ${channel} of ${name(node)} lies over the patch at row ${y}, column ${x}: the products add up to
-      ${number(seen.sum)}${seen.bias !== null && html`, and with the bias ${number(seen.bias)} the value is ${number(seen.value)}`}. Move it
-      with the arrow keys: the patch changes, the filter does not. There are ${number(outputs)} filters of ${perGroup} × ${height} ×
-      ${width} weights, and ${grouped(places)} places.`,
+      ${number(seen.sum)}${seen.bias !== null && html`, and with the bias ${number(seen.bias)} the value is ${number(seen.value)}`}.
+      Move it with the arrow keys: the patch changes, the filter does not. There are ${number(outputs)} filters of ${perGroup} ×
+      ${height} × ${width} weights, and ${grouped(places)} places.`,
       question: {
         asks: "How many weights does the layer have, biases aside?",
         about: { parameter: subject.node(node.inputs[1]).name },
         choices: numbers(
           [
             count,
-            html`${outputs} · ${perGroup} · ${height} · ${width}: each filter is used at all ${grouped(places)} places. A fully connected
-            layer from the same input to the same output would have ${grouped(inputs * outputs * places)}.`,
+            html`${outputs} · ${perGroup} · ${height} · ${width}: each filter is used at all ${grouped(places)} places. A fully
+            connected layer from the same input to the same output would have ${grouped(inputs * outputs * places)}.`,
           ],
           [
-            [count * places, "That would be a filter of its own at each place. A convolution shares one filter among all places."],
+            [
+              count * places,
+              "That would be a filter of its own at each place. A convolution shares one filter among all places.",
+            ],
             [inputs * outputs * places, "That is a fully connected layer, which has a weight for each pair of numbers."],
             [count / outputs, "That is one filter. Each output channel has its own."],
             [outputs * places, "That is the number of outputs; the weights are shared among places."],

@@ -28,10 +28,10 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: { way: "input", output, input: channels[0] }, show: ".convolution" },
       formula: html`downstream = upstream${stuffed ? ", stuffed with zeros," : ""} ∗ flipped <var>w</var>`,
-      says: html`Each pixel was met by every weight of the filter, at another place each time, and gets back upstream times weight from
-      all of them. That is a convolution again: the filter, turned by 180°, slides over the upstream gradient of
-      ${name(node)}${stuffed ? ", with zeros between its numbers" : ""}, padded with zeros. These are the corners of filter ${output}, channel
-      ${channels[0]}, as it is forwards:`,
+      says: html`Each pixel was met by every weight of the filter, at another place each time, and gets back upstream times
+      weight from all of them. That is a convolution again: the filter, turned by 180°, slides over the upstream gradient of
+      ${name(node)}${stuffed ? ", with zeros between its numbers" : ""}, padded with zeros. These are the corners of filter
+      ${output}, channel ${channels[0]}, as it is forwards:`,
       question: {
         asks: "Which of them stands at the top left of the flipped filter?",
         columns: end > 0 ? 2 : 1,
@@ -42,8 +42,8 @@ export const step = {
           right: a === last && b === end,
           why:
             why ||
-            html`w[${a}, ${b}] = ${number(filter[a][b])}, the corner across: the pixel that the filter's last weight met lies before the
-            place where the filter stood.`,
+            html`w[${a}, ${b}] = ${number(filter[a][b])}, the corner across: the pixel that the filter's last weight met lies
+            before the place where the filter stood.`,
         })),
       },
     };

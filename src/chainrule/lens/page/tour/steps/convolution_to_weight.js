@@ -27,10 +27,12 @@ export const step = {
         query: { way: "weight", output, input: channels[c] },
         show: ".convolution",
       },
-      formula: html`${ratio(["e"], ["w", "a, b"])} = Σ<sub>y, x</sub> upstream<sub>y, x</sub> · <var>x</var><sub>y+a, x+b</sub>`,
-      says: html`Each place where the filter stood sends back its patch, weighted by the upstream gradient there; all ${grouped(node.shape[2] * node.shape[3])}
-      places are summed, as the weight is shared. At row ${y}, column ${x} of output ${output} of ${name(node)} the upstream gradient is
-      ${number(arrives)}. Under the weight w[${a}, ${b}] of channel ${channels[c]} lies ${number(pixel)}; the weight is ${number(weight)}.`,
+      formula: html`${ratio(["e"], ["w", "a, b"])} = Σ<sub>y, x</sub> upstream<sub>y, x</sub> · <var>x</var
+        ><sub>y+a, x+b</sub>`,
+      says: html`Each place where the filter stood sends back its patch, weighted by the upstream gradient there; all
+      ${grouped(node.shape[2] * node.shape[3])} places are summed, as the weight is shared. At row ${y}, column ${x} of output
+      ${output} of ${name(node)} the upstream gradient is ${number(arrives)}. Under the weight w[${a}, ${b}] of channel
+      ${channels[c]} lies ${number(pixel)}; the weight is ${number(weight)}.`,
       question: {
         asks: html`What does this one place add to the gradient of w[${a}, ${b}]?`,
         about: { node: node.id, output, input: channels[c], place: [y, x], tap: [a, b] },
@@ -38,7 +40,10 @@ export const step = {
           [arrives * pixel, "Upstream times what the weight was multiplied by. The button Play adds up all the places."],
           [
             [arrives * weight, "That is upstream times the weight: what the input gets, not the weight."],
-            [arrives, "That is what a bias gets: its local gradient is 1. The weight met a number, which is its local gradient."],
+            [
+              arrives,
+              "That is what a bias gets: its local gradient is 1. The weight met a number, which is its local gradient.",
+            ],
             [pixel, "That is the local gradient alone. It still has to be multiplied by the upstream gradient."],
           ],
         ),

@@ -2,7 +2,7 @@
 
 import { get } from "../../api.js";
 import { html } from "../../html.js";
-import { brief, percent } from "../../numbers.js";
+import { percent } from "../../numbers.js";
 import { name, number, partial } from "../wording.js";
 
 export const step = {
@@ -19,14 +19,13 @@ export const step = {
     const node = subject.node(layer.node);
     const dead = layer.dead.indexOf(true);
     const shown = units(layer, dead);
-    const images = subject.pass ? html`over ${probe} images` : "";
-    const said = (unit) => `${percent(layer.zeros[unit])} of it is 0`;
+    const said = (unit) => `0 in ${percent(layer.zeros[unit])} of all cases`;
     return {
       at: { view: "node", id: node.id, query: {}, show: ".product" },
       formula: html`all <var>z</var><sub>i</sub> ${"<"} 0 ⇒ ${partial("e", "w")} = 0`,
-      says: html`${name(node)} has ${layer.channels} units or channels, of which ${number(layer.dead.filter(Boolean).length)} are dead:
-      0 ${images}. Where z is below 0 the local gradient is 0; where it is so for every image, nothing that arrives gets through
-      to the weights before it.`,
+      says: html`${name(node)} has ${layer.channels} ${node.shape.length === 4 ? "channels" : "units"}, of which
+      ${number(layer.dead.filter(Boolean).length)} are dead: 0 for each of ${probe} images. Where z is below 0 the local
+      gradient is 0; where it is so for every image, nothing that arrives gets through to the weights before it.`,
       question: {
         asks: "Which of these can no longer learn from these images?",
         about: { path: layer.path, units: shown },
@@ -38,7 +37,7 @@ export const step = {
             why:
               unit === dead
                 ? "It is 0 for each image, so its local gradient is 0 each time, and so is the gradient of its weights: a step of training leaves them where they are. A smaller learning rate, another initialisation or a leaky ReLU prevents that."
-                : `For some image it is above 0 (0 in only ${brief(100 * layer.zeros[unit])}% of places), and there the gradient passes to its weights.`,
+                : "For some images it is above 0, and for those the gradient passes to its weights.",
           })),
           {
             says: "none of them",

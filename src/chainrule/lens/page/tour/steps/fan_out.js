@@ -3,7 +3,7 @@
 import { html } from "../../html.js";
 import { numbers } from "../choices.js";
 import { fanOut } from "../finding.js";
-import { largest, placeIn } from "../subject.js";
+import { largest, unitIn } from "../subject.js";
 import { name, number, partial, tableOfExample } from "../wording.js";
 
 export const step = {
@@ -16,7 +16,7 @@ export const step = {
     const { summands } = subject.pass.byNode.get(node.id);
     const upstream = await subject.array(node.id, "upstream");
     const at = largest(upstream);
-    const place = placeIn(upstream, at);
+    const place = unitIn(upstream, at);
     const parts = await Promise.all(
       summands.map(async ({ from }) => {
         const { position } = subject.pass.byNode.get(from).edges.find((edge) => edge.input === node.id);
@@ -27,8 +27,9 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: {}, show: ".sum" },
       formula: html`${partial("e", "h")} = the sum over all that use <var>h</var>`,
-      says: html`${name(node)} is used ${summands.length} times: by ${users.map((user, i) => html`${i > 0 && " and "}${name(user)}`)}. At
-      its unit [${place.join(", ")}] they send back ${parts.map((one, i) => html`${i > 0 && " and "}${number(one)}`)}.`,
+      says: html`${name(node)} is used ${summands.length} times: by
+      ${users.map((user, i) => html`${i > 0 && " and "}${name(user)}`)}. At its unit [${place.join(", ")}] they send back
+      ${parts.map((one, i) => html`${i > 0 && " and "}${number(one)}`)}.`,
       question: {
         asks: html`What is the upstream gradient of ${name(node)} there?`,
         about: { node: node.id, unit: place },

@@ -17,10 +17,11 @@ export const step = {
     const [outputs, inputs] = [node.shape.at(-1), x.shape.at(-1)];
     return {
       at: { view: "node", id: node.id, query: {}, show: ".product" },
-      formula: html`<var>h</var><sub>k</sub> = Σ<sub>j</sub> <var>w</var><sub>kj</sub> <var>x</var><sub>j</sub> + <var>b</var><sub>k</sub>`,
-      says: html`A fully connected layer, the first of this network: ${number(inputs)} numbers come in, ${number(outputs)} come out, and
-      each output has a weight of its own for each input. ${name(weight)} holds them. Such layers with a ReLU between them are a
-      multi-layer perceptron.`,
+      formula: html`<var>h</var><sub>k</sub> = Σ<sub>j</sub> <var>w</var><sub>kj</sub> <var>x</var><sub>j</sub> + <var>b</var
+        ><sub>k</sub>`,
+      says: html`A fully connected layer, the first of this network: ${number(inputs)} numbers come in, ${number(outputs)} come
+      out, and each output has a weight of its own for each input. ${name(weight)} holds them. Such layers with a ReLU between
+      them are a multi-layer perceptron.`,
       question: {
         asks: html`How many weights does ${name(weight)} have?`,
         about: { parameter: weight.name },

@@ -20,8 +20,8 @@ export const step = {
     if (first)
       wrong.push([
         begins(first),
-        html`There it ends: ${name(first)} is where the gradient arrives. It comes from ${name(loss)}, along the graph, against the
-        arrows.`,
+        html`There it ends: ${name(first)} is where the gradient arrives. It comes from ${name(loss)}, along the graph, against
+        the arrows.`,
       ]);
     if (network.scores !== null && network.scores !== network.loss)
       wrong.push([
@@ -36,16 +36,16 @@ export const step = {
     return {
       at: { view: "graph", query: {}, show: ".graph" },
       formula: html`<var>e</var> = <var>f</var>(image; <var>w</var><sub>1</sub>, …, <var>w</var><sub>K</sub>)`,
-      says: html`Forwards, ${grouped(operations)} operations lead from the image and the weights to one number at the end, the error:
-      here ${name(loss)} = ${number(pass.loss)}. Each box is a layer and opens with +; its colour says what it does to the
-      gradient.`,
+      says: html`Forwards, ${grouped(operations)} operations lead from the image and the weights to one number at the end, the
+      error: here ${name(loss)} = ${number(pass.loss)}. Each box is a layer and opens with +; its colour says what it does to
+      the gradient.`,
       question: {
         asks: "Where does backpropagation begin, and with which gradient?",
         choices: sentences(
           [
             html`at the error ${name(loss)}, with 1`,
-            html`${one} = 1: the error changes just as much as itself. From here on, each node multiplies what arrives by its own
-            local gradient.`,
+            html`${one} = 1: the error changes just as much as itself. From here on, each node multiplies what arrives by its
+            own local gradient.`,
           ],
           wrong,
           2,

@@ -30,16 +30,23 @@ export const step = {
     ];
     return {
       at: { view: "node", id: node.id, query: {}, show: ".passed" },
-      formula: html`<var>h</var> = <var>w</var> · <var>x</var>: ${partial("h", "w")} = <var>x</var>, ${partial("h", "x")} = <var>w</var>`,
-      says: html`The unit ${name(node, [output])} is a sum of products. One of them is w · x, with the weight w = ${number(w)} and the
-      value x = ${name(x, [input])} = ${number(h)}. The upstream gradient of the unit is ${number(arrives)}.`,
+      formula: html`<var>h</var> = <var>w</var> · <var>x</var>: ${partial("h", "w")} = <var>x</var>, ${partial("h", "x")} =
+        <var>w</var>`,
+      says: html`The unit ${name(node, [output])} is a sum of products. One of them is w · x, with the weight w = ${number(w)}
+      and the value x = ${name(x, [input])} = ${number(h)}. The upstream gradient of the unit is ${number(arrives)}.`,
       question: {
         asks: html`Which gradient ${partial("e", "w")} does this weight get?`,
         about: { node: node.id, input, output },
         choices: numbers(
-          [arrives * h, "Upstream times the other factor: the local gradient for w is x. A weight whose input is 0 learns nothing."],
           [
-            [arrives * w, "That is upstream times w, which is this product's part of what x gets. The two factors are switched."],
+            arrives * h,
+            "Upstream times the other factor: the local gradient for w is x. A weight whose input is 0 learns nothing.",
+          ],
+          [
+            [
+              arrives * w,
+              "That is upstream times w, which is this product's part of what x gets. The two factors are switched.",
+            ],
             [arrives, "That is the upstream gradient as it is: what an addition would hand on."],
             [h, "That is the local gradient, x. It still has to be multiplied by the upstream gradient."],
           ],
@@ -53,7 +60,8 @@ async function inSmall({ example }) {
   const found = await example("w * x", { w: 3, x: -2 });
   return {
     absent: "This network has no fully connected layer, so here is an example in small.",
-    formula: html`<var>h</var> = <var>w</var> · <var>x</var>: ${partial("h", "w")} = <var>x</var>, ${partial("h", "x")} = <var>w</var>`,
+    formula: html`<var>h</var> = <var>w</var> · <var>x</var>: ${partial("h", "w")} = <var>x</var>, ${partial("h", "x")} =
+      <var>w</var>`,
     says: "e = w · x, with w = 3 and x = −2. The upstream gradient of e is 1.",
     table: tableOfExample(found),
     question: {

@@ -22,10 +22,14 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: { way: "forward" }, show: ".convolution" },
       formula: html`out = ⌊(in + 2<var>p</var> − <var>k</var>) / <var>s</var>⌋ + 1`,
-      says: html`${name(node)} has filters of ${number(k)} rows over an input of ${number(before)} rows, with a border of ${padding[0]} rows of
-      zeros above and ${after[0]} below, and stride ${number(stride[0])}: so the output has ${number(out)} rows.
-      ${border > 0 ? html`Without the padding it would have ${number(rows(0, stride[0]))}.` : html`With a border of one row on each side it
-      would have ${number(rows(2, stride[0]))}.`}`,
+      says: html`${name(node)} has filters of ${number(k)} rows over an input of ${number(before)} rows, with a border of
+      ${padding[0]} rows of zeros above and ${after[0]} below, and stride ${number(stride[0])}: so the output has ${number(out)}
+      rows.
+      ${
+        border > 0
+          ? html`Without the padding it would have ${number(rows(0, stride[0]))}.`
+          : html`With a border of one row on each side it would have ${number(rows(2, stride[0]))}.`
+      }`,
       question: {
         asks: html`How many rows would the output have with stride ${other}?`,
         about: { node: node.id, stride: other },
@@ -37,7 +41,10 @@ export const step = {
           [
             [out, "That is what it has now. The stride is the step of the window, so the number of places changes with it."],
             [right - 1, "Almost: the window stands at its first place too, before the first step. That is the + 1."],
-            [border ? rows(0, other) : before, "The window also goes over the border of zeros, and ends where it touches the last row."],
+            [
+              border ? rows(0, other) : before,
+              "The window also goes over the border of zeros, and ends where it touches the last row.",
+            ],
             [before * other, "A larger step leaves fewer places, not more."],
           ],
         ),

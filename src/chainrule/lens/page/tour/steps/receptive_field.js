@@ -20,16 +20,17 @@ export const step = {
     const { box, measured } = field;
     const at = (y, x) => measured[y]?.[x] ?? 0;
     return {
-      at: { view: "node", id: node.id, query: { unit: unit.join(",") }, show: ".unit" },
+      at: { view: "node", id: node.id, query: {}, show: ".product" },
       formula: html`${partial("h", "x")} = 0 outside of the receptive field`,
-      says: html`The unit ${name(node, unit)} looks at a window of the layer before it, whose units look at windows in turn. So it sees
-      ${number(box.height)} × ${number(box.width)} pixels of the ${height} × ${width} of the image; it lies at row ${unit[1]} of
-      ${node.shape[2]}, column ${unit[2]} of ${node.shape[3]}.`,
+      says: html`The unit ${name(node, unit)} looks at a window of the layer before it, whose units look at windows in turn. So
+      it sees ${number(box.height)} × ${number(box.width)} pixels of the ${height} × ${width} of the image; it lies at row
+      ${unit[1]} of ${node.shape[2]}, column ${unit[2]} of ${node.shape[3]}.`,
       question: {
         asks: "Click a pixel that this unit sees.",
         about: { node: node.id, unit, box },
         image: await subject.image(),
         box,
+        shows: { query: { unit: unit.join(",") }, show: ".unit" },
         right: (y, x) =>
           at(y, x) > 0
             ? `Row ${y}, column ${x} lies in the box. As measured, the unit changes there by ${brief(at(y, x))} for a pixel's change of 1.`

@@ -4,7 +4,7 @@ import { html } from "../../html.js";
 import { brief, grouped, percent, sizeOf } from "../../numbers.js";
 import { numbers } from "../choices.js";
 import { relu } from "../finding.js";
-import { largest, placeIn } from "../subject.js";
+import { largest, unitIn } from "../subject.js";
 import { name, number, ratio } from "../wording.js";
 
 export const step = {
@@ -20,15 +20,17 @@ export const step = {
     const blocked = largest(upstream, (one, i) => (z.values[i] < 0 ? Math.abs(one) : -1));
     const open = largest(upstream, (one, i) => (z.values[i] > 0 ? Math.abs(one) : -1));
     const at = z.values[blocked] < 0 && upstream.values[blocked] !== 0 ? blocked : open;
-    const [place, arrives, from] = [placeIn(upstream, at), upstream.values[at], z.values[at]];
+    const [place, arrives, from] = [unitIn(upstream, at), upstream.values[at], z.values[at]];
     const passes = from > 0;
     const size = sizeOf(node.shape);
     return {
       at: { view: "node", id: node.id, query: { unit: place.join(",") }, show: ".passed" },
-      formula: html`ReLU(<var>z</var>) = max(0, <var>z</var>): ${ratio(["h", "i"], ["z", "i"])} = 1 where <var>z</var><sub>i</sub> > 0, else 0`,
+      formula: html`ReLU(<var>z</var>) = max(0, <var>z</var>): ${ratio(["h", "i"], ["z", "i"])} = 1 where <var>z</var
+        ><sub>i</sub> > 0, else 0`,
       says: html`Each number of ${name(node)} depends on the one number of ${name(input)} at the same place, so of the
-      ${grouped(size)} × ${grouped(size)} numbers of the Jacobian only the diagonal is not 0; and ${percent(edge.local.zeros, 0)} of the
-      diagonal is 0 for this image. At [${place.join(", ")}] z is ${number(from)}, and the upstream gradient is ${number(arrives)}.`,
+      ${grouped(size)} × ${grouped(size)} numbers of the Jacobian only the diagonal is not 0; and
+      ${percent(edge.local.zeros, 0)} of the diagonal is 0 for this image. At [${place.join(", ")}] z is ${number(from)}, and
+      the upstream gradient is ${number(arrives)}.`,
       question: {
         asks: html`What is the downstream gradient, which ${name(input)} gets there?`,
         about: { node: node.id, unit: place },

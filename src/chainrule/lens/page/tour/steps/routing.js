@@ -34,7 +34,8 @@ export const step = {
       return numbers.filter((one) => one === outputs.values[i]).length === 1;
     };
     const best = whole && down * across > 1 ? largest(upstream, (one, i) => (one !== 0 && clear(i) ? Math.abs(one) : -1)) : -1;
-    if (best < 0 || !clear(best)) return inSmall(subject, "No window of this image has one winner that gets a gradient, so here is an example in small.");
+    if (best < 0 || !clear(best))
+      return inSmall(subject, "No window of this image has one winner that gets a gradient, so here is an example in small.");
     const unit = unravel(best, upstream.shape);
     const [numbers, arrives] = [windowOf(unit), upstream.values[best]];
     return {
@@ -53,8 +54,8 @@ export const step = {
           why:
             value === outputs.values[best]
               ? html`It won, so its local gradient is 1: it gets all of ${number(arrives)}, and the others get 0.`
-              : html`It lost to ${number(outputs.values[best])}: if it changes a little, the maximum stays as it is. Its local gradient
-                is 0, and so is its share.`,
+              : html`It lost to ${number(outputs.values[best])}: if it changes a little, the maximum stays as it is. Its local
+                gradient is 0, and so is its share.`,
         })),
       },
     };
@@ -72,15 +73,27 @@ async function inSmall({ example }, absent) {
     question: {
       asks: "Which of the two gets the gradient?",
       about: { expression: "max(a, b)" },
-      choices: ["a", "b"].map((one) => ({
-        says: `${one} = ${brief(found.values[one])}`,
-        value: found.values[one],
-        right: one === winner,
-        why:
-          one === winner
-            ? "It won, so its local gradient is 1: it gets the whole gradient, and the other one 0."
-            : "It lost: if it changes a little, the maximum stays as it is. Its local gradient is 0.",
-      })),
+      choices: [
+        ...["a", "b"].map((one) => ({
+          says: `${one} = ${brief(found.values[one])}, all of it`,
+          value: found.values[one],
+          right: one === winner,
+          why:
+            one === winner
+              ? "It won, so its local gradient is 1: it gets the whole gradient, and the other one 0."
+              : "It lost: if it changes a little, the maximum stays as it is. Its local gradient is 0.",
+        })),
+        {
+          says: "both, all of it",
+          right: false,
+          why: "That is what a sum does. The maximum does not depend on the smaller one.",
+        },
+        {
+          says: "both, a half each",
+          right: false,
+          why: "Nothing is shared out: raise the larger one by 1, and the maximum rises by 1.",
+        },
+      ],
     },
   };
 }

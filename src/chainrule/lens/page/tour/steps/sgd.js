@@ -22,8 +22,8 @@ export const step = {
     return {
       at: { view: "node", id: weight.id, query: {}, show: ".product" },
       formula: html`<var>w</var><sub>k</sub> ← <var>w</var><sub>k</sub> − <var>η</var> ${ratio(["e"], ["w", "k"])}`,
-      says: html`At a parameter the way back ends. ${name(weight, place)} = ${number(w)} has gradient ${number(g)} for this image. Take a
-      step of SGD with the learning rate η = ${number(RATE)}.`,
+      says: html`At a parameter the way back ends. ${name(weight, place)} = ${number(w)} has gradient ${number(g)} for this
+      image. Take a step of SGD with the learning rate η = ${number(RATE)}.`,
       question: {
         asks: "What is the weight afterwards?",
         about: { node: weight.id, index: place, rate: RATE },

@@ -20,16 +20,19 @@ export const step = {
     return {
       at: { view: "node", id: found.weight.id, query: {}, show: ".filters" },
       formula: html`<var>h</var> = <var>W</var> vec(<var>x</var>) + <var>b</var>`,
-      says: html`${name(flat)} lays ${number(channels)} × ${number(height)} × ${number(width)} numbers into one vector, row by row and
-      channel by channel, counted from 0. Each row of ${name(found.weight)}, put back into that shape, is a template: the layer
-      takes the dot product of each with what it sees.`,
+      says: html`${name(flat)} lays ${number(channels)} × ${number(height)} × ${number(width)} numbers into one vector, row by
+      row and channel by channel, counted from 0. Each row of ${name(found.weight)}, put back into that shape, is a template:
+      the layer takes the dot product of each with what it sees.`,
       question: {
         asks: html`At which place of the vector is the number [channel ${c}, row ${y}, column ${x}]?`,
         about: { node: flat.id, place: [c, y, x] },
         choices: numbers(
           [right, `${c} channels of ${height} · ${width} numbers come before it, then ${y} rows of ${width}, then ${x} more.`],
           [
-            [(y * width + x) * channels + c, "That would be so if the channels lay innermost. Here each channel lies as a whole."],
+            [
+              (y * width + x) * channels + c,
+              "That would be so if the channels lay innermost. Here each channel lies as a whole.",
+            ],
             [(c * width + x) * height + y, "That counts column by column. Here the rows lie one after the other."],
             [y * width + x, "That is its place in its own channel; the channels before it come first."],
           ],

@@ -26,10 +26,10 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: { way: "forward" }, show: ".convolution" },
       formula: html`depthwise: <var>C</var> · <var>k</var>², 1 × 1: <var>C</var> · <var>O</var>`,
-      says: html`A 1 × 1 convolution mixes channels at one place; a depthwise one slides a filter over each channel alone. Of this
-      network's ${number(all.length)} convolutions ${number(small)} are 1 × 1 and ${number(deep)} depthwise. ${name(node)} goes from
-      ${number(inputs)} to ${number(outputs)} channels with filters of ${height} × ${width}; an ordinary convolution has
-      ${grouped(inputs * outputs * height * width)} weights for that.`,
+      says: html`A 1 × 1 convolution mixes channels at one place; a depthwise one slides a filter over each channel alone. Of
+      this network's ${number(all.length)} convolutions ${number(small)} are 1 × 1 and ${number(deep)} depthwise. ${name(node)}
+      goes from ${number(inputs)} to ${number(outputs)} channels with filters of ${height} × ${width}; an ordinary convolution
+      has ${grouped(inputs * outputs * height * width)} weights for that.`,
       question: {
         asks: "How many weights do a depthwise convolution and a 1 × 1 one after it need instead?",
         about: { node: node.id },
