@@ -1,5 +1,6 @@
 /** Begins: asks what is shown, draws the page, and keeps the training's history up to date. */
 
+import "./in_frame.js";
 import { App } from "./app.js";
 import { begin } from "./loading.js";
 import { html, render } from "./html.js";
