@@ -16,6 +16,7 @@ const STOPS = {
 const SIZES = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 const GREYS = ["#000000", "#ffffff"];
 const STEPS = 512;
+const MIDDLE = 0.179; // the brightness on which black and white words have the same contrast
 
 const tables = new Map();
 
@@ -48,6 +49,10 @@ export function limitOf(...arrays) {
   return Math.max(0, ...sizes) || 1;
 }
 
+/** The largest size in rows of numbers; null stands for one that is not finite. */
+export const largestSize = (rows) =>
+  rows.reduce((most, row) => row.reduce((found, one) => Math.max(found, Math.abs(one ?? 0)), most), 0);
+
 /**
  * A scale: `colour(number)` as a packed number, `css(share)` along it from 0 to 1, and its ends `low` and `high`.
  * Kinds: "signed" (needs `limit`), "image" (0 to 1), "size" (from `low` to `high`) and "logarithm" (the same, logarithmic).
@@ -71,10 +76,17 @@ export function scaleOf(kind, { limit = 1, low = 0, high = 1, dark = false }) {
     css: (place) => css(colours[Math.round(place * (STEPS - 1))]),
     of: (number) =>
       number === null || !Number.isFinite(number) ? theme.bad : css(colours[Math.round(share(number) * (STEPS - 1))]),
-    bright: (number) => brightness(colours[Math.round(share(number) * (STEPS - 1))]) > 0.5,
+    bright: (number) => brightness(colours[Math.round(share(number) * (STEPS - 1))]) > MIDDLE,
   };
 }
 
 const css = (colour) => `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})`;
 
-const brightness = (colour) => (0.3 * (colour & 255) + 0.59 * ((colour >> 8) & 255) + 0.11 * ((colour >> 16) & 255)) / 255;
+/** Relative luminance as the guidelines for accessible content have it; above MIDDLE black words are read better than white. */
+function brightness(colour) {
+  const [red, green, blue] = [0, 8, 16].map((shift) => {
+    const share = ((colour >> shift) & 255) / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}

@@ -41,31 +41,27 @@ export function Matrix({ rows, title, name, limit, outside }) {
  * 0; `onMove(y, x)` is called for the place under the mouse.
  */
 export function Padded({ tensor, padding, after = padding, box, dilation = [1, 1], title, name, onMove, onKeyDown, limit }) {
-  const padded = useMemo(() => withPadding(tensor, padding, after), [tensor, padding.join(), after.join()]);
+  const [down, across] = tensor.step?.slice(-2) ?? [1, 1]; // of a large map only every second row and column is here, or fewer
+  const shrunk = (sizes) => [Math.round(sizes[0] / down), Math.round(sizes[1] / across)];
+  const [before, behind] = [shrunk(padding), shrunk(after)];
+  const padded = useMemo(() => withPadding(tensor, before, behind), [tensor, padding.join(), after.join()]);
+  const mark = (top, left, height, width, kind) => ({
+    tile: 0,
+    top: before[0] + top / down,
+    left: before[1] + left / across,
+    height: height / down,
+    width: width / across,
+    kind,
+  });
   const marks = [];
-  if (padding.some((one) => one > 0) || after.some((one) => one > 0)) {
+  if ([...before, ...behind].some((one) => one > 0)) {
     const [height, width] = padded.inner;
-    marks.push({ tile: 0, top: padding[0], left: padding[1], height, width, kind: "inner" });
+    marks.push({ tile: 0, top: before[0], left: before[1], height, width, kind: "inner" });
   }
   if (dilation.some((one) => one > 1))
     for (let y = 0; y < box.height; y += dilation[0])
-      for (let x = 0; x < box.width; x += dilation[1])
-        marks.push({
-          tile: 0,
-          top: box.top + padding[0] + y,
-          left: box.left + padding[1] + x,
-          height: 1,
-          width: 1,
-          kind: "tap",
-        });
-  marks.push({
-    tile: 0,
-    top: box.top + padding[0],
-    left: box.left + padding[1],
-    height: box.height,
-    width: box.width,
-    kind: "window",
-  });
+      for (let x = 0; x < box.width; x += dilation[1]) marks.push(mark(box.top + y, box.left + x, 1, 1, "tap"));
+  marks.push(mark(box.top, box.left, box.height, box.width, "window"));
   const size = Math.min(Math.max(innerWidth / 6.6, 170), 280);
   return html`<figure class=${`picture padded ${onMove ? "movable" : ""}`} data-name=${name}>
     <figcaption>${title}</figcaption>
@@ -83,7 +79,7 @@ export function Padded({ tensor, padding, after = padding, box, dilation = [1, 1
         label=${name}
         marks=${marks}
         plain=${!onMove}
-        onMove=${onMove && ((place) => place && onMove(place[0], place[1]))}
+        onMove=${onMove && ((place) => place && onMove(place[0] * down, place[1] * across))}
         pointer
       />
     </div>

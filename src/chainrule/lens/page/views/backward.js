@@ -88,7 +88,7 @@ function Map({ network, pass, at, go }) {
         <button
           disabled=${!steps.length}
           aria-current=${here_ ? "step" : null}
-          aria-label=${label}
+          aria-label=${items.length > 22 ? label : null}
           title=${label}
           onClick=${() => go(Math.min(...steps))}
         >

@@ -5,6 +5,7 @@ import { Waiting, useAsked } from "../parts/asked.js";
 import { Matrix, Padded } from "../parts/matrix.js";
 import { aboutPass, useTensor } from "../passes.js";
 import { adjust, useRoute } from "../router.js";
+import { largestSize } from "../draw/scales.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 
 const WAYS = {
@@ -151,7 +152,7 @@ function Patches({ answer, node, output, input }) {
   const patch = patchAt(y, x);
   const weighted = patch.map((row) => row.map((one) => one * upstream[y][x]));
   const running = useMemo(() => sumsUntil(index, width, gradient, upstream, patchAt), [answer, index]);
-  const limit = Math.max(...gradient.flat().map(Math.abs), 1e-30);
+  const limit = largestSize(gradient) || 1e-30;
   const count = height * width;
   const step = (to) => move(Math.floor(to / width), to % width);
   useEffect(() => {
@@ -266,7 +267,7 @@ function Flipped({ answer, node, output, input }) {
     height: (flipped.length - 1) * dilation[0] + 1,
     width: (flipped[0].length - 1) * dilation[1] + 1,
   };
-  const limit = Math.max(...downstream.flat().map(Math.abs), ...part.flat().map(Math.abs), 1e-30);
+  const limit = Math.max(largestSize(downstream), largestSize(part), 1e-30);
   const stuffing = stride.some((one) => one > 1)
     ? `stuffed with ${stride.map((one) => one - 1).join(" and ")} zeros between its numbers and `
     : "";
@@ -283,11 +284,6 @@ function Flipped({ answer, node, output, input }) {
       title=${`upstream of output ${output}, ${stuffing ? "stuffed and " : ""}padded`}
       name="stuffed and padded upstream gradient"
     />
-    <${Matrix} rows=${met} title="upstream there" name="upstream there" />
-    <span class="sign">×</span>
-    <${Matrix} rows=${flipped} title="flipped filter" name="flipped filter" />
-    <span class="sign">=</span>
-    <${Matrix} rows=${products} title="products" name="products" />
     <${Padded}
       tensor=${part}
       padding=${[0, 0]}
@@ -308,6 +304,11 @@ function Flipped({ answer, node, output, input }) {
       onMove=${move}
       onKeyDown=${keys}
     />
+    <${Matrix} rows=${met} title="upstream there" name="upstream there" />
+    <span class="sign">×</span>
+    <${Matrix} rows=${flipped} title="flipped filter" name="flipped filter" />
+    <span class="sign">=</span>
+    <${Matrix} rows=${products} title="products" name="products" />
     <p class="sentence" aria-live="polite">
       At row ${y}, column ${x} the products add up to <b data-sum=${exact(total(products))}>${brief(total(products), 4)}</b>;
       over all ${outputs.length} filters the downstream gradient is

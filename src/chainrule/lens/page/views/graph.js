@@ -346,10 +346,17 @@ function Closed({ box, network, paint, open, toggle, first }) {
   </g>`;
 }
 
+/** What stands in the box of a node, with which its name for screen readers begins, so that one can say what one sees. */
+const inBox = (node) => (node.leaf && node.leaf !== "input" ? "" : `${titleIn(node)} ${shapeIn(node)}: `);
+
+const titleIn = (node) => shortened(node.leaf === "input" ? "image" : node.op, 12);
+
+const shapeIn = (node) => shortened(shapeText(ofOneImage(node.shape)), 14);
+
 function labelOf(group, node, number, by) {
   const what = group
     ? `${group.title} ${group.subtitle}, ${group.all.length} nodes`
-    : `${nodeTitle(node)}, ${node.leaf ?? node.role}`;
+    : `${inBox(node)}${nodeTitle(node)}, ${node.leaf ?? node.role}`;
   const size =
     number === undefined || number === null ? "" : `, ${COLOURS[by].title} ${by === "zeros" ? percent(number) : brief(number)}`;
   return `${what}, ${shapeText(node.shape)}${size}`;
@@ -397,8 +404,8 @@ function NodeFace({ node, box, network }) {
   return html`
     <rect class="badge" x="8" y=${y - 9} width="18" height="18" rx="4" />
     <text class="symbol" x="17" y=${y + 4.5} text-anchor="middle">${symbol}</text>
-    <text class="name" x="32" y=${y - 2}>${shortened(node.id === network.image ? "image" : node.op, 12)}</text>
-    <text class="detail" x="32" y=${y + 13}>${shortened(shapeText(ofOneImage(node.shape)), 14)}</text>
+    <text class="name" x="32" y=${y - 2}>${titleIn(node)}</text>
+    <text class="detail" x="32" y=${y + 13}>${shapeIn(node)}</text>
   `;
 }
 

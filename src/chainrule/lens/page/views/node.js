@@ -196,7 +196,8 @@ export function tensorFrom(rows) {
   for (let at = rows; Array.isArray(at); at = at[0]) shape.push(at.length);
   const values = Float32Array.from(rows.flat(shape.length - 1), (one) => one ?? NaN);
   const finite = values.filter(Number.isFinite);
-  const [min, max] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 0];
+  const min = finite.length ? finite.reduce((least, one) => Math.min(least, one)) : 0;
+  const max = finite.length ? finite.reduce((most, one) => Math.max(most, one)) : 0;
   return { shape, of: shape, step: shape.map(() => 1), min, max, nonfinite: values.length - finite.length, values };
 }
 

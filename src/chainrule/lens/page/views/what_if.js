@@ -187,9 +187,9 @@ function Result({ network, pass, edits }) {
     data-predicted=${exact(predicted)}
   >
     <${Losses} before=${before} after=${after} predicted=${predicted} />
-    <h3>Probabilities</h3>
+    <h2>Probabilities</h2>
     <${Probabilities} meta=${meta} before=${pass.probabilities} after=${probabilities} label=${pass.label} />
-    <h3>Nodes that change</h3>
+    <h2>Nodes that change</h2>
     <${Changed} network=${network} changed=${changed} />
   </section>`;
 }
@@ -201,7 +201,7 @@ function Losses({ before, after, predicted }) {
     ["after", after, "--accent"],
     ["predicted", predicted, "--warm"],
   ];
-  return html`<h3>Loss</h3>
+  return html`<h2>Loss</h2>
     <table class="bars losses">
       ${rows.map(
         ([name, value, colour]) =>
