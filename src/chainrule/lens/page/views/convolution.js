@@ -109,11 +109,13 @@ function Forward({ network, pass, node, output, input }) {
       onMove=${move}
       onKeyDown=${keys}
     />
-    <${Matrix} rows=${patch[at]} title="patch" name="patch" outside=${inside} />
-    <span class="sign">×</span>
-    <${Matrix} rows=${kernel[at]} title="kernel" name="kernel" />
-    <span class="sign">=</span>
-    <${Matrix} rows=${products[at]} title="products" name="products" />
+    <div class="equation">
+      <${Matrix} rows=${patch[at]} title="patch" name="patch" outside=${inside} />
+      <span class="sign">×</span>
+      <${Matrix} rows=${kernel[at]} title="kernel" name="kernel" />
+      <span class="sign">=</span>
+      <${Matrix} rows=${products[at]} title="products" name="products" />
+    </div>
     <p class="sentence" aria-live="polite">
       The products of channel ${input} add up to
       <b>${brief(here, 4)}</b
@@ -207,11 +209,13 @@ function Patches({ answer, node, output, input }) {
       onMove=${move}
       onKeyDown=${keys}
     />
-    <${Matrix} rows=${patch} title="patch" name="patch" />
-    <span class="sign">×</span>
-    <p class="factor" aria-label="upstream gradient there">${brief(upstream[y][x], 3)}</p>
-    <span class="sign">=</span>
-    <${Matrix} rows=${weighted} title="weighted patch" name="weighted patch" limit=${limit} />
+    <div class="equation">
+      <${Matrix} rows=${patch} title="patch" name="patch" />
+      <span class="sign">×</span>
+      <p class="factor" aria-label="upstream gradient there">${brief(upstream[y][x], 3)}</p>
+      <span class="sign">=</span>
+      <${Matrix} rows=${weighted} title="weighted patch" name="weighted patch" limit=${limit} />
+    </div>
     <${Matrix}
       rows=${running}
       title=${index === count - 1 ? "sum of all places" : `sum of ${index + 1} places`}
@@ -304,11 +308,13 @@ function Flipped({ answer, node, output, input }) {
       onMove=${move}
       onKeyDown=${keys}
     />
-    <${Matrix} rows=${met} title="upstream there" name="upstream there" />
-    <span class="sign">×</span>
-    <${Matrix} rows=${flipped} title="flipped filter" name="flipped filter" />
-    <span class="sign">=</span>
-    <${Matrix} rows=${products} title="products" name="products" />
+    <div class="equation">
+      <${Matrix} rows=${met} title="upstream there" name="upstream there" />
+      <span class="sign">×</span>
+      <${Matrix} rows=${flipped} title="flipped filter" name="flipped filter" />
+      <span class="sign">=</span>
+      <${Matrix} rows=${products} title="products" name="products" />
+    </div>
     <p class="sentence" aria-live="polite">
       At row ${y}, column ${x} the products add up to <b data-sum=${exact(total(products))}>${brief(total(products), 4)}</b>;
       over all ${outputs.length} filters the downstream gradient is
