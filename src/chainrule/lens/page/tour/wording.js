@@ -26,7 +26,7 @@ export function ratio(of, by) {
 export function tableOfExample({ nodes }) {
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const rows = nodes.flatMap((node) => node.edges.map((edge, i) => ({ node, edge, first: i === 0 })));
-  return html`<div class="scroll">
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="The nodes of the example">
     <table class="tour-table">
       <thead>
         <tr>

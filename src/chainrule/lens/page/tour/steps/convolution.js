@@ -21,6 +21,7 @@ export const step = {
     const seen = await subject.about("window", { node: node.id, channel, y, x });
     const [places, inputs] = [node.shape[2] * node.shape[3], source.shape[1] * source.shape[2] * source.shape[3]];
     const { outputs, perGroup, height, width, count } = kernel;
+    const [down, across] = node.convolution.stride.map((one) => (one > 1 ? one : ""));
     return {
       at: {
         view: "node",
@@ -28,8 +29,8 @@ export const step = {
         query: { way: "forward", output: channel, input: seen.channels[0], unit: [channel, y, x].join(",") },
         show: ".convolution",
       },
-      formula: html`<var>h</var><sub>o, y, x</sub> = Σ <var>w</var><sub>o, c, a, b</sub> · <var>x</var><sub>c, y+a, x+b</sub> +
-        <var>b</var><sub>o</sub>`,
+      formula: html`<var>h</var><sub>o, y, x</sub> = Σ <var>w</var><sub>o, c, a, b</sub> · <var>x</var
+        ><sub>c, ${down}y+a, ${across}x+b</sub> + <var>b</var><sub>o</sub>`,
       says: html`The filter ${channel} of ${name(node)} lies over the patch at row ${y}, column ${x}: the products add up to
       ${number(seen.sum)}${seen.bias !== null && html`, and with the bias ${number(seen.bias)} the value is ${number(seen.value)}`}.
       Move it with the arrow keys: the patch changes, the filter does not. There are ${number(outputs)} filters of ${perGroup} ×

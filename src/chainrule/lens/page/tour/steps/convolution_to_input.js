@@ -42,8 +42,8 @@ export const step = {
           right: a === last && b === end,
           why:
             why ||
-            html`w[${a}, ${b}] = ${number(filter[a][b])}, the corner across: the pixel that the filter's last weight met lies
-            before the place where the filter stood.`,
+            html`w[${a}, ${b}] = ${number(filter[a][b])}, the corner across. A pixel is met by the last weight when the filter
+            stands furthest up and to the left of it: seen from the pixel, the last weight comes first.`,
         })),
       },
     };

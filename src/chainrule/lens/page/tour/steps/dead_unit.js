@@ -23,9 +23,9 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: {}, show: ".product" },
       formula: html`all <var>z</var><sub>i</sub> ${"<"} 0 ⇒ ${partial("e", "w")} = 0`,
-      says: html`${name(node)} has ${layer.channels} ${node.shape.length === 4 ? "channels" : "units"}, of which
-      ${number(layer.dead.filter(Boolean).length)} are dead: 0 for each of ${probe} images. Where z is below 0 the local
-      gradient is 0; where it is so for every image, nothing that arrives gets through to the weights before it.`,
+      says: html`${name(node)} has ${layer.channels} ${node.shape.length === 4 ? "channels" : "units"}. Dead, that is 0 for each
+      of ${probe} images: ${number(layer.dead.filter(Boolean).length)}. Where z is below 0 the local gradient is 0; where it is
+      so for every image, nothing that arrives gets through to the weights before it.`,
       question: {
         asks: "Which of these can no longer learn from these images?",
         about: { path: layer.path, units: shown },

@@ -22,9 +22,9 @@ export const step = {
     return {
       at: { view: "node", id: node.id, query: { way: "forward" }, show: ".convolution" },
       formula: html`out = ⌊(in + 2<var>p</var> − <var>k</var>) / <var>s</var>⌋ + 1`,
-      says: html`${name(node)} has filters of ${number(k)} rows over an input of ${number(before)} rows, with a border of
-      ${padding[0]} rows of zeros above and ${after[0]} below, and stride ${number(stride[0])}: so the output has ${number(out)}
-      rows.
+      says: html`${name(node)} has filters of ${number(k)} rows over an input of ${number(before)} rows, with padding
+      ${number(padding[0])} above and ${number(after[0])} below (rows of zeros), and stride ${number(stride[0])}: so the output
+      has ${number(out)} rows.
       ${
         border > 0
           ? html`Without the padding it would have ${number(rows(0, stride[0]))}.`
