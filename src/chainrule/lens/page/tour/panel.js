@@ -28,11 +28,13 @@ function prepared(network, pass, step) {
   return known.get(step.name);
 }
 
+let aim = null; // the step that was asked for last: whoever presses a key twice goes two steps
 let awaited = null; // the step that is to be shown as soon as there are a network and a pass
 
 /** Goes to a step: to the place on the page that it speaks of, with its text beside it. */
 async function moveTo(network, pass, step) {
   let at = null;
+  aim = step;
   awaited = network && pass ? null : step.name;
   if (network && pass) {
     try {
@@ -41,6 +43,7 @@ async function moveTo(network, pass, step) {
       // the panel says why
     }
   }
+  if (aim !== step) return;
   if (at) show(at, step);
   else {
     adjust({ tour: step.name, answer: undefined });
@@ -109,6 +112,7 @@ function Panel({ step }) {
   const at = STEPS.indexOf(step);
   const move = (to) => STEPS[to] && moveTo(network, pass, STEPS[to]);
   useEffect(() => {
+    aim = step;
     title.current?.focus({ preventScroll: true });
     if (title.current) title.current.parentElement.scrollTop = 0;
     if (network && pass && STEPS[at + 1]) prepared(network, pass, STEPS[at + 1]).catch(() => {});
@@ -116,7 +120,8 @@ function Panel({ step }) {
   useEffect(() => {
     const pressed = (event) => {
       if (isForOthers(event)) return;
-      const to = { n: at + 1, p: at - 1 }[event.key];
+      const from = STEPS.indexOf(aim);
+      const to = { n: from + 1, p: from - 1 }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       move(to);
