@@ -8,10 +8,11 @@
 import { read, update } from "./store.js";
 
 export class Trouble extends Error {
-  constructor(error, hint = "", status = 0) {
+  constructor(error, hint = "", status = 0, place = null) {
     super(error);
     this.hint = hint;
     this.status = status;
+    this.place = place; // in a text that was sent, where it is wrong
   }
 }
 
@@ -77,5 +78,10 @@ async function ask(path, options = {}) {
     // not ours: the status must do
   }
   if (response.status === 403) update({ connection: "refused" });
-  throw new Trouble(said.error ?? `The server answered with status ${response.status}.`, said.hint ?? "", response.status);
+  throw new Trouble(
+    said.error ?? `The server answered with status ${response.status}.`,
+    said.hint ?? "",
+    response.status,
+    said.place,
+  );
 }

@@ -1,5 +1,6 @@
 /** The page as a whole: what is shown, what is worst, the views, and what the server's state is. */
 
+import { isExported } from "./api.js";
 import { Keys } from "./parts/keys.js";
 import { Trouble } from "./parts/asked.js";
 import { Sample } from "./parts/sample.js";
@@ -9,6 +10,8 @@ import { read, update, useStore } from "./store.js";
 import { Tour, TourButton } from "./tour/panel.js";
 import { html, useEffect } from "./html.js";
 import { BackwardView } from "./views/backward.js";
+import { DrawView } from "./views/draw.js";
+import { ExplainView } from "./views/explain.js";
 import { GraphView } from "./views/graph.js";
 import { NodeView } from "./views/node.js";
 import { TrainView } from "./views/train.js";
@@ -16,7 +19,18 @@ import { WhatIfView } from "./views/what_if.js";
 import { VIEWS } from "./words.js";
 
 /** A view a file: its component by the name that stands in the address. */
-const COMPONENTS = { train: TrainView, graph: GraphView, backward: BackwardView, node: NodeView, what_if: WhatIfView };
+const COMPONENTS = {
+  train: TrainView,
+  graph: GraphView,
+  backward: BackwardView,
+  node: NodeView,
+  what_if: WhatIfView,
+  draw: DrawView,
+  explain: ExplainView,
+};
+
+/** Views that are not of the image that is chosen at the top right. */
+const OF_THEIR_OWN = ["draw", "explain"];
 
 export function App() {
   const { view } = useRoute();
@@ -41,7 +55,8 @@ export function App() {
         )}
       </nav>
       <div class="tools">
-        ${meta?.can.images && html`<${Sample} />`} ${meta?.can.images && html`<${TourButton} />`}
+        ${meta?.can.images && !OF_THEIR_OWN.includes(view) && html`<${Sample} />`}
+        ${meta?.can.images && html`<${TourButton} />`}
         <${Theme} />
         <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${() => update({ help: true })}>?</button>
       </div>
@@ -62,8 +77,11 @@ function toMain(event) {
   document.getElementById("main").focus();
 }
 
-/** The views that this subject has: one that was never trained has no history. */
-const offered = (meta) => Object.keys(COMPONENTS).filter((name) => name !== "train" || !meta || meta.can.history);
+/** The views that this subject has: one that was never trained has no history, and a file has no Python that would answer. */
+const offered = (meta) =>
+  Object.keys(COMPONENTS).filter((name) =>
+    name === "train" ? !meta || meta.can.history : !(isExported && OF_THEIR_OWN.includes(name)),
+  );
 
 const firstView = (meta) => offered(meta)[0];
 

@@ -40,11 +40,13 @@ export const VIEWS = {
   backward: { title: "Backward", says: "Backpropagation, one node at a time" },
   node: { title: "Node", says: "One node: its value and its gradients" },
   what_if: { title: "What if", says: "Change a weight or a pixel and see what follows" },
+  draw: { title: "Draw", says: "Draw a digit, and see what the network takes it for while you draw" },
+  explain: { title: "Explain", says: "Type an expression: its gradients, and steps against them" },
 };
 
 export const KEYS = [
   ["?", "show and hide these keys"],
-  ["1 … 5", "go to a view"],
+  ["1 … 9", "go to a view"],
   ["Tab", "go to the next thing that can be used"],
   ["← →", "a step back or forward; move in a chart or a picture"],
   ["↑ ↓", "move in a chart, a picture or the graph"],

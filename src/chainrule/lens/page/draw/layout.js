@@ -8,6 +8,7 @@ import { ROOT } from "../network.js";
 
 export const NODE = { width: 118, height: 46 };
 export const LEAF = { width: 104, height: 32 };
+const SIZES = { node: NODE, leaf: LEAF }; // of boxes, unless the network has `sizes` of its own
 export const CLOSED = { width: 100, height: 96 };
 const PADDING = 16;
 const TITLE = 28;
@@ -73,8 +74,9 @@ function planOf(network, key, expanded) {
   }
   for (const id of group.nodes) {
     const { leaf } = network.byId.get(id);
+    const sizes = network.sizes ?? SIZES;
     const small = leaf !== null && leaf !== "input";
-    items.set(`node ${id}`, { key: `node ${id}`, kind: "node", id, leaf: small, ...(small ? LEAF : NODE) });
+    items.set(`node ${id}`, { key: `node ${id}`, kind: "node", id, leaf: small, ...sizes[small ? "leaf" : "node"] });
     itemOf.set(id, `node ${id}`);
   }
   const edges = edgesOf(network, group.all, items, itemOf);

@@ -2,7 +2,7 @@
 
 import { tensor } from "../api.js";
 import { percent } from "../numbers.js";
-import { imageOf, usePass } from "../passes.js";
+import { imageOf, isNumbered, pixelsOf, usePass } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
 import { html, useEffect } from "../html.js";
@@ -10,11 +10,41 @@ import { useAsked } from "./asked.js";
 import { Raster } from "./raster.js";
 
 export function Sample() {
-  const index = imageOf(useRoute().query);
+  const name = imageOf(useRoute().query);
+  const { answer: pass } = usePass();
+  return isNumbered(name)
+    ? html`<${Numbered} index=${Number(name)} pass=${pass} />`
+    : html`<${Own} name=${name} pass=${pass} />`;
+}
+
+/** A drawing, or a file of one's own. */
+function Own({ name, pass }) {
+  const meta = useStore((state) => state.meta);
+  const { answer: image } = useAsked(() => (pass ? pixelsOf(pass) : null), [pass]);
+  const what = name.startsWith("drawn") ? "your drawing" : "your image";
+  return html`<div class="sample" role="group" aria-label="Image">
+    ${image && html`<${Raster} tensor=${image} scale="image" height=${34} width=${60} label=${what} plain />`}
+    <div>
+      <span
+        >${what}
+        <button
+          class="quiet"
+          aria-label="Back to the test images"
+          title="Back to the test images"
+          onClick=${() => adjust({ image: undefined })}
+        >
+          ×
+        </button></span
+      >
+      ${pass && html`<${Verdict} meta=${meta} pass=${pass} />`}
+    </div>
+  </div>`;
+}
+
+function Numbered({ index, pass }) {
   const meta = useStore((state) => state.meta);
   const count = meta.dataset?.count ?? 1;
   const { answer: image } = useAsked(() => tensor("/api/image", { index }), [index]);
-  const { answer: pass } = usePass();
   const move = (by) => adjust({ image: Math.min(Math.max(imageNow() + by, 0), count - 1) });
   useEffect(() => {
     const pressed = (event) => {
@@ -25,8 +55,6 @@ export function Sample() {
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
-  const best = pass ? pass.probabilities.indexOf(Math.max(...pass.probabilities)) : null;
-  const right = pass && pass.label === best;
   return html`<div class="sample" role="group" aria-label="Image">
     ${image && html`<${Raster} tensor=${image} scale="image" height=${34} width=${60} label=${`image ${index}`} plain />`}
     <div>
@@ -58,18 +86,22 @@ export function Sample() {
           ›
         </button>
       </span>
-      ${
-        pass &&
-        html`<span class="verdict"
-          >${pass.labelled && html`${className(meta, pass.label)} `}<span class=${right ? "right" : "wrong"}
-            >${right ? "✓" : `→ ${className(meta, best)}`} ${percent(pass.probabilities[best])}</span
-          ></span
-        >`
-      }
+      ${pass && html`<${Verdict} meta=${meta} pass=${pass} />`}
     </div>
   </div>`;
 }
 
-const imageNow = () => imageOf(here().query);
+/** The image's class, and what the network takes it for. */
+function Verdict({ meta, pass }) {
+  const best = pass.probabilities.indexOf(Math.max(...pass.probabilities));
+  const right = pass.label === best;
+  return html`<span class="verdict"
+    >${pass.labelled && html`${className(meta, pass.label)} `}<span class=${right ? "right" : "wrong"}
+      >${right && pass.labelled ? "✓" : `→ ${className(meta, best)}`} ${percent(pass.probabilities[best])}</span
+    ></span
+  >`;
+}
+
+const imageNow = () => Number(imageOf(here().query));
 
 export const className = (meta, label) => meta.classes?.[label] ?? String(label);

@@ -9,7 +9,7 @@ import { Heading } from "../parts/heading.js";
 import { Picture } from "../parts/picture.js";
 import { Arrived, Gradient, Sum, Way, commonLimit, room } from "../parts/product.js";
 import { WithNetwork } from "../parts/subject.js";
-import { aboutPass, useTensor } from "../passes.js";
+import { aboutPass, pixelsOf, useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
 import { html } from "../html.js";
 import { Convolution } from "./convolution.js";
@@ -172,7 +172,7 @@ function ReceptiveField({ network, pass, node, unit }) {
     () => aboutPass(pass, "receptive_field", { node: node.id, channel, y, x }),
     [pass, node.id, unit.join()],
   );
-  const { answer: image } = useAsked(() => aboutPass(pass, "image", undefined, tensor), [pass]);
+  const { answer: image } = useAsked(() => pixelsOf(pass), [pass]);
   if (!asked.answer) return asked.trouble?.status === 400 ? null : html`<${Waiting} asked=${asked} what="…" />`;
   const { box, measured } = asked.answer;
   const mark = { tile: 0, ...box, kind: "window" };

@@ -1,6 +1,6 @@
 /** What if a weight or a pixel were another? The loss then, what the gradient predicts of it, and which nodes change. */
 
-import { post, tensor } from "../api.js";
+import { post } from "../api.js";
 import { html, useEffect, useState } from "../html.js";
 import { placeOf } from "../network.js";
 import { brief, exact, ofOneImage, percent } from "../numbers.js";
@@ -10,7 +10,7 @@ import { Picture } from "../parts/picture.js";
 import { className } from "../parts/sample.js";
 import { WithNetwork } from "../parts/subject.js";
 import { Numbers } from "../parts/table.js";
-import { aboutPass, useTensor } from "../passes.js";
+import { pixelsOf, useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
 import { useStore } from "../store.js";
 
@@ -68,7 +68,7 @@ function Choice({ network, pass, what, edits, change }) {
   const { query } = useRoute();
   const isPixel = what === PIXEL;
   const node = isPixel ? network.byId.get(network.image) : network.nodes.find((one) => one.name === what);
-  const asked = useAsked(() => (isPixel ? aboutPass(pass, "image", undefined, tensor) : null), [isPixel, pass]);
+  const asked = useAsked(() => (isPixel ? pixelsOf(pass) : null), [isPixel, pass]);
   const values = useTensor(isPixel ? null : pass, node.id, "value").answer;
   const gradient = useTensor(pass, node.id, "upstream").answer;
   const shown = isPixel ? asked.answer : values;
