@@ -46,7 +46,8 @@ export function dataAmong(names) {
 export function useDescent(wanted) {
   const [state, setState] = useState({ answers: [], trouble: null, busy: true, steps: 0 });
   const line = useRef({ busy: false, wanted, key: null, answers: [], gone: false });
-  line.current.wanted = wanted;
+  const key = JSON.stringify(wanted);
+  if (key !== JSON.stringify(line.current.wanted)) line.current.wanted = wanted;
   useEffect(
     () => () => {
       line.current.gone = true;
@@ -55,7 +56,7 @@ export function useDescent(wanted) {
   );
   useEffect(() => {
     if (!line.current.busy) walk(line.current, setState);
-  }, [JSON.stringify(wanted)]);
+  }, [key]);
   return state;
 }
 

@@ -35,7 +35,7 @@ export function Backwards({ network, node }) {
       ${summands.length > 1 && html`<span class="hint"><${Name} name=${node.name} /> is used ${summands.length} times: the gradients are added</span>`}
     </p>
     ${node.edges.map((edge) => html`<${Way} key=${edge.position} network=${network} node=${node} edge=${edge} error=${error} />`)}
-    <p class="says"><${Role} role=${node.role} /> ${ROLES[node.role].says}</p>`;
+    <p class="says"><${Role} role=${node.role} />: ${ROLES[node.role].says}</p>`;
 }
 
 function Way({ network, node, edge, error }) {

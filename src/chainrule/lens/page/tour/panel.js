@@ -163,7 +163,7 @@ function Panel({ step }) {
       <h2 ref=${title} tabindex="-1">${step.title}</h2>
       ${ready === null && !asked.answer && html`<${Waiting} asked=${passed.trouble ? passed : asked} what="Python looks for its place in this network …" />`}
       ${asked.trouble && asked.answer !== null && html`<${Waiting} asked=${asked} />`}
-      ${ready && html`<${Said} key=${`${step.name} ${pass.index}`} step=${step} ready=${ready} />`}
+      ${ready && html`<${Said} key=${`${step.name} ${pass.image}`} step=${step} ready=${ready} />`}
     </div>
     <div class="tour-ways">
       <button disabled=${at === 0} title="The step before (p)" onClick=${() => move(at - 1)}>◀ Back</button>

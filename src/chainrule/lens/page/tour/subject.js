@@ -1,8 +1,8 @@
 /** What steps ask: the network, the pass of the image, its arrays, and the lecture's small examples. */
 
-import { post, tensor } from "../api.js";
+import { post } from "../api.js";
 import { unravel } from "../draw/arrange.js";
-import { aboutPass, tensorOf } from "../passes.js";
+import { aboutPass, pixelsOf, tensorOf } from "../passes.js";
 
 export function subjectOf(network, pass) {
   return {
@@ -12,7 +12,7 @@ export function subjectOf(network, pass) {
     node: (id) => network.byId.get(id),
     array: (node, which, more) => tensorOf(pass, node, which, more),
     about: (what, query) => aboutPass(pass, what, query),
-    image: () => tensor("/api/image", { index: pass.index }),
+    image: () => pixelsOf(pass),
     example: (text, values) => post("/api/expression", { text, values, learning_rate: 0.1 }),
   };
 }

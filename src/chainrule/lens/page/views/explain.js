@@ -27,6 +27,9 @@ export function ExplainView() {
   const state = { text, values: query.values ?? JSON.stringify(values), rate };
   const set = (changes) => change({ ...state, ...changes });
   const now = answers.at(-1);
+  // A slider shows what it was moved to, before Python has answered.
+  const shown =
+    now && (steps ? now.values : Object.fromEntries(now.names.map((name) => [name, values[name] ?? now.values[name]])));
   return html`
     <${Typed}
       text=${text}
@@ -41,9 +44,10 @@ export function ExplainView() {
         <div class="beside">
           <${Inputs}
             answer=${now}
+            values=${shown}
             fixed=${fixed}
-            set=${(name, value) => set({ values: JSON.stringify({ ...now.values, [name]: value }), steps: undefined })}
-            fix=${(names) => set({ fixed: names.join(","), values: JSON.stringify(now.values), steps: undefined })}
+            set=${(name, value) => set({ values: JSON.stringify({ ...shown, [name]: value }), steps: undefined })}
+            fix=${(names) => set({ fixed: names.join(","), values: JSON.stringify(shown), steps: undefined })}
           />
           <${Descent} answers=${answers} rate=${rate} fixed=${fixed} set=${set} steps=${steps} />
         </div>
@@ -231,7 +235,7 @@ function tableOf(network) {
 
 // ---- inputs
 
-function Inputs({ answer, fixed, set, fix }) {
+function Inputs({ answer, values, fixed, set, fix }) {
   return html`<section aria-label="Inputs">
     <h2>Inputs</h2>
     <table class="inputs">
@@ -248,7 +252,7 @@ function Inputs({ answer, fixed, set, fix }) {
           html`<${Input}
             key=${name}
             name=${name}
-            value=${answer.values[name]}
+            value=${values[name]}
             gradient=${answer.gradients[name]}
             isFixed=${fixed.includes(name)}
             set=${(value) => set(name, value)}
