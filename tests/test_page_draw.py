@@ -47,7 +47,8 @@ def settled(page: Page) -> None:
     page.wait_for_function(
         """() => { const query = new URLSearchParams(location.hash.split("?")[1]);
         const key = `${query.get("drawing")} ${query.get("class")}`;
-        return document.querySelector(".classes").dataset.of === key; }"""
+        const { of, wanted } = document.querySelector(".classes").dataset;
+        return of === wanted && wanted === key; }"""
     )
 
 

@@ -29,7 +29,14 @@ def test_the_page_names_what_it_shows_and_leads_to_its_views(shipped_lens: Lens,
     page.get_by_role("heading", name="the LeNet that ships with chainrule").wait_for()
     assert page.title() == "the LeNet that ships with chainrule · chainrule lens"
     views = page.get_by_role("navigation", name="Views").get_by_role("link")
-    assert views.all_inner_texts() == ["Graph", "Backward", "Node", "What if"]  # nobody knows how it was trained
+    assert views.all_inner_texts() == [
+        "Graph",
+        "Backward",
+        "Node",
+        "What if",
+        "Draw",
+        "Explain",
+    ]  # nobody knows how it was trained
     assert page.locator("[aria-current=page]").inner_text() == "Graph"
     page.keyboard.press("2")
     wait_for_view(page, "#/backward")

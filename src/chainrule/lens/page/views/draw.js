@@ -44,9 +44,8 @@ function Drawn({ meta }) {
   const [trouble, setTrouble] = useState(null);
   const picked = classOf(query.class, meta);
   const isBlank = !drawing.some((one) => one > 0);
-  const asked = useLatest(`${textOf(drawing)} ${picked}`, { pixels: rowsOf(drawing, width), label: picked }, (wanted) =>
-    post("/api/draw", wanted),
-  );
+  const key = `${textOf(drawing)} ${picked}`;
+  const asked = useLatest(key, { pixels: rowsOf(drawing, width), label: picked }, (wanted) => post("/api/draw", wanted));
   const draw = (changed) => change({ drawing: textOf(changed) });
   const begin = () => {
     before.current = [...before.current.slice(-MOST_UNDONE), text];
@@ -111,6 +110,7 @@ function Drawn({ meta }) {
           meta=${meta}
           probabilities=${isBlank ? null : (asked.answer?.probabilities ?? null)}
           of=${asked.of}
+          wanted=${key}
           picked=${picked}
           pick=${(one) => change({ class: one === picked ? undefined : one })}
         />
@@ -284,7 +284,7 @@ function FileButton({ onFile }) {
 }
 
 /** The probability of each class as a bar; a click picks the class towards which pixels would have to change. */
-function Classes({ meta, probabilities, of, picked, pick }) {
+function Classes({ meta, probabilities, of, wanted, picked, pick }) {
   const shown = meta.classes.map((_, i) => i);
   if (shown.length > MOST_CLASSES && probabilities) shown.sort((one, other) => probabilities[other] - probabilities[one]);
   const winner = probabilities && best(probabilities);
@@ -293,7 +293,13 @@ function Classes({ meta, probabilities, of, picked, pick }) {
   return html`<h2>
       ${probabilities ? html`${className(meta, winner)}, to ${percent(probabilities[winner])}` : "Nothing is drawn yet"}
     </h2>
-    <div class="classes" role="group" aria-label="Classes: choose one to see which pixels would have to change" data-of=${of}>
+    <div
+      class="classes"
+      role="group"
+      aria-label="Classes: choose one to see which pixels would have to change"
+      data-of=${of}
+      data-wanted=${wanted}
+    >
       ${kept.map(
         (i) =>
           html`<button
