@@ -57,6 +57,7 @@ function show(at, step, answer) {
 }
 
 const leave = () => {
+  aim = null;
   adjust({ tour: undefined, answer: undefined });
   reveal(null);
 };
