@@ -120,6 +120,8 @@ def test_what_cannot_be_shown_is_said_before_anything_is_served(trained_run: Pat
             ["--image", "none"],
             "none cannot be read (No such file or directory): give the name of an image file, or the number of a test image",
         ),
+        (["--image", "."], ". is no file: give the name of an image file, or the number of a test image"),
+        (["--image", "a\0b"], r"a\x00b is no name of a file: give the name of an image file, or the number of a test image"),
         (["--image", tmp_path / "text.png"], "text.png is no image of a format that is read, whatever its name says"),
         (["--port", "65536"], "port must be at most 65,535, got 65536"),
     ):

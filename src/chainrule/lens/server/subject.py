@@ -191,13 +191,17 @@ class Subject:
             self.image(int(image))
             return int(image)
         path = Path(image)
+        remedy = "give the name of an image file, or the number of a test image"
         try:
+            if path.exists() and not path.is_file():  # to read a pipe or a device might never end
+                raise UserError(f"{displayed(path)} is no file: {remedy}")
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(
-                f"{displayed(path)} cannot be read ({error.strerror}): give the name of an image file, or the number of a test "
-                "image"
-            ) from error
+            raise UserError(f"{displayed(path)} cannot be read ({error.strerror}): {remedy}") from error
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{displayed(path)} is no name of a file: {remedy}") from error
         pixels, notes = image_of_file(self.tracer, content, path.name)
         self._own, self._own_name = Shown(pixels, None, tuple(notes)), displayed(path.name)
         return len(self.dataset) if self.data else 0
