@@ -409,5 +409,5 @@ function Errors({ answers }) {
     [answers],
   );
   const count = useMemo(() => answers.map((_, i) => i), [answers]);
-  return html`<${Chart} title="Error over steps" steps=${count} series=${series} />`;
+  return html`<${Chart} key=${answers.length < 2} title="Error over steps" steps=${count} series=${series} />`;
 }
