@@ -102,10 +102,12 @@ def test_it_begins_with_the_image_that_is_named(opened: list[str], tmp_path: Pat
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "seven.png")
     assert command("lens", "--port", 0, "--image", 12).out.strip().endswith("#/backward?image=12")
+    assert command("lens", "--port", 0, "--image", "-2").out.strip().endswith("#/backward?image=9998")
     assert command("lens", "--port", 0, "--image", tmp_path / "seven.png").out.strip().endswith("#/backward?image=10000")
     assert command("lens", trained_run, "--port", 0, "--image", tmp_path / "seven.png").out.strip().endswith("image=20")
     assert [address[address.index("#") :] for address in opened] == [
         "#/backward?image=12",
+        "#/backward?image=9998",
         "#/backward?image=10000",
         "#/backward?image=20",
     ]
@@ -151,6 +153,7 @@ def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
     assert running.stdout is not None
     address = running.stdout.readline().strip()
     seconds = time.monotonic() - began
+    assert running.stdout.readline() == "Open this address in a browser; Ctrl-C closes the lens.\n"
     base, token = re.fullmatch(r"(.*)/\?token=(.*)#/backward\?image=10000", address).groups()  # type: ignore[union-attr]
 
     def asked(path: str) -> Any:
@@ -170,11 +173,8 @@ def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
     assert b"<script" in asked("/")[1]
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=30)
-    assert (running.returncode, out, err) == (
-        -signal.SIGINT,
-        "Open this address in a browser; Ctrl-C closes the lens.\n",
-        "The lens is closed.\n",
-    )
+    notes = "note: resized from 30 x 40 to 28 x 28 pixels\nnote: nothing is seen on it: all pixels are alike\n"
+    assert (running.returncode, out, err) == (-signal.SIGINT, "", f"{notes}The lens is closed.\n")
     assert seconds < 20, "on a machine that is busy; on a quiet one it is less than 2"
 
 

@@ -105,9 +105,9 @@ def test_a_history_has_every_row_and_every_number_of_the_files(trained_lens: Len
         (row["step"], row["epoch"], row.get("lr")) for row in rows
     ]
     for shown, row in zip(found["rows"], rows, strict=True):
-        names = ("train_loss", "train_accuracy", "loss", "accuracy") if row["kind"] == "test" else ("loss", "accuracy")
-        numbers = [row[name] for name in names] + [None, None]
-        assert [shown[name] for name in ("loss", "accuracy", "test_loss", "test_accuracy")] == numbers[:4]
+        numbers, none = [row["loss"], row["accuracy"]], [None, None]
+        expected = none + numbers if row["kind"] == "test" else numbers + none
+        assert [shown[name] for name in ("loss", "accuracy", "test_loss", "test_accuracy")] == expected
     record, shown = read_health(trained_run / "health.bin"), found["health"]
     assert shown["steps"] == record.flow.steps.tolist()
     for name in ("activation", "zeros", "gradient", "weight", "parameter_gradient", "update"):

@@ -6,18 +6,26 @@ import re
 
 from chainrule.graph import CONSTANT, Graph, Node
 from chainrule.lens.numbers import number
-from chainrule.ops import Primitive
+from chainrule.ops import Primitive, broadcast
 
 _SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
 _FORMAL = re.compile(r"\b[xy]\b")  # what primitives call their first and second input
 
 
 def is_number(node: Node) -> bool:
-    """Whether a node is a constant without a name whose elements are all the same number, such as the 2 in ``2 * x``."""
+    """Whether a node is a constant without a name whose elements are all the same number, such as the 2 in ``2 * x``, or what a
+    broadcast makes of it."""
+    return _number_of(node) is not None
+
+
+def _number_of(node: Node) -> float | None:
+    """The number that ``node`` is; None if it is not just a number."""
+    while node.operation is broadcast:
+        node = node.inputs[0]
     if node.operation is not CONSTANT or node.label or node.value is None or node.size == 0:
-        return False
+        return None
     first = node.value.flat[0]
-    return bool((node.value == first).all())
+    return float(first) if bool((node.value == first).all()) else None
 
 
 def names(graph: Graph) -> dict[Node, str]:
@@ -41,8 +49,8 @@ def names(graph: Graph) -> dict[Node, str]:
         if node.label:
             name = node.label if node.label not in seen else fresh(f"{node.label}#")
             seen.add(name)
-        elif is_number(node) and node.value is not None:
-            name = number(float(node.value.flat[0]))
+        elif (value := _number_of(node)) is not None:
+            name = number(value)
         elif node.is_leaf:
             name = fresh("c" if node.operation is CONSTANT else "x")
         elif node in graph.outputs and "e" not in taken:

@@ -72,6 +72,8 @@ def lens(
         say_whose_code(folder.config.model, folder.config.model_digest)
         subject = Subject.of_run(folder)
     number = None if image is None else subject.show(image)
+    for note in () if number is None else subject.image(number).notes:
+        say_beside("note: ", "bold", note)
     if export is not None:
         _write(subject, number, export)
         return

@@ -79,9 +79,11 @@ function toMain(event) {
 
 /** The views that this subject has: one that was never trained has no history, and a file has no Python that would answer. */
 const offered = (meta) =>
-  Object.keys(COMPONENTS).filter((name) =>
-    name === "train" ? !meta || meta.can.history : !(isExported && OF_THEIR_OWN.includes(name)),
-  );
+  Object.keys(COMPONENTS).filter((name) => {
+    if (name === "train") return !meta || meta.can.history;
+    if (name === "what_if") return !meta || meta.can.what_if;
+    return !(isExported && OF_THEIR_OWN.includes(name));
+  });
 
 const firstView = (meta) => offered(meta)[0];
 

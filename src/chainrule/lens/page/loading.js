@@ -52,8 +52,8 @@ async function tick() {
       forget();
       next = 0;
       await open();
-    } else if (read().live) {
-      await followHistory();
+    } else {
+      if (read().live) await followHistory();
       if (Date.now() > look) await lookAgain();
     }
   } catch {
@@ -65,9 +65,9 @@ async function tick() {
 
 let look = 0;
 
-/** What is worst may change while it trains. */
+/** What is worst may change while it trains; and of a run that is over, one wants to know whether the server is there. */
 async function lookAgain() {
-  look = Date.now() + 5 * EVERY;
+  look = Date.now() + 4 * EVERY;
   const meta = await get("/api/meta");
   update({ meta, live: meta.live });
   if (!read().graph) await askForGraph(meta);
@@ -75,8 +75,8 @@ async function lookAgain() {
 
 async function followHistory() {
   if (!read().meta.can.history) return;
-  const { live, next: following, rows, health } = await get("/api/history", { since: next });
-  const all = next === 0 ? rows : rows.length ? [...read().rows, ...rows] : read().rows;
+  const { live, next: following, rows, health, note, restarted } = await get("/api/history", { since: next });
+  const all = next === 0 || restarted ? rows : rows.length ? [...read().rows, ...rows] : read().rows;
   next = following;
-  update({ live, rows: all, health: health ?? read().health });
+  update({ live, rows: all, health: health ?? read().health, note: note ?? null });
 }

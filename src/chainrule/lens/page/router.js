@@ -10,9 +10,18 @@ export function parse(fragment) {
   const [view, id] = path.split("/");
   return {
     view: view || FIRST,
-    id: id ? decodeURIComponent(id) : null,
+    id: id ? decoded(id) : null,
     query: Object.fromEntries(new URLSearchParams(search)),
   };
+}
+
+/** What a part of an address means; itself, where it is no text. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export const here = () => parse(location.hash);

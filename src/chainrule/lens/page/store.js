@@ -11,6 +11,7 @@ let state = {
   graphTrouble: null, // why there is none
   rows: [], // the training's history: loss and accuracy
   health: null, // the training's history: gradients and units, a row per layer
+  note: null, // why there is none, or what is missing from it
   live: false, // whether it is still training
   theme: "auto", // "auto", "light" or "dark"
   help: false, // whether the list of keys is open

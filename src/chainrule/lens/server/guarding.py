@@ -10,6 +10,7 @@ script or a frame of another.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from chainrule.lens.server.refusals import Refusal
 TOKEN_HEADER = "x-chainrule-token"
 MOST_BYTES = 8 << 20
 """Of what is posted."""
+_MOST_READ_PAST = 128 << 20  # bytes
+_PATIENCE = 0.5  # seconds
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -71,7 +74,9 @@ class Guard:
                 receive = await _whole_body(receive)
         except Refusal as refusal:
             answer = json_response({"error": refusal.error, "hint": refusal.hint}, refusal.status)
-            answer.headers["connection"] = "close"  # what was posted may not have been read
+            answer.headers["connection"] = "close"  # what was posted may not have been read to its end
+            if scope["method"] == "POST":
+                await _read_past(receive)
             await answer(scope, receive, guarded_send)
             return
         await self._application(scope, receive, guarded_send)
@@ -119,6 +124,18 @@ def _only(headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None:
 
 def _too_large() -> Refusal:
     return Refusal(413, f"More than {MOST_BYTES >> 20} MiB were posted.", "Make the image smaller, and post it again.")
+
+
+async def _read_past(receive: Receive) -> None:
+    """Read what is still on its way and forget it, within limits: who is cut off while sending does not read why."""
+    size, more = 0, True
+    while more and size <= _MOST_READ_PAST:
+        try:
+            message = await asyncio.wait_for(receive(), _PATIENCE)
+        except TimeoutError:
+            return
+        size += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 async def _whole_body(receive: Receive) -> Receive:

@@ -113,13 +113,14 @@ class History:
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the metrics as the page has it: one of kind "test" has the means of the epoch's training beside the test's."""
+    """A row of the metrics as the page has it. One of kind "test" has no numbers of the training: it knows the means of the
+    epoch, which do not belong into a line of single batches."""
     tested = row["kind"] == "test"
     return {
         "step": row["step"],
         "epoch": row["epoch"],
-        "loss": row["train_loss"] if tested else row["loss"],
-        "accuracy": row["train_accuracy"] if tested else row["accuracy"],
+        "loss": None if tested else row["loss"],
+        "accuracy": None if tested else row["accuracy"],
         "test_loss": row["loss"] if tested else None,
         "test_accuracy": row["accuracy"] if tested else None,
         "lr": None if tested else row["lr"],
@@ -143,11 +144,18 @@ def finding_facts(finding: Finding, health: Health, places: Places) -> dict[str,
     node, layer = _whereabouts(finding.place, health, places)
     return {
         "name": finding.name,
-        "sentence": sentence(f"{'Layer ' * finding.place[:1].isdecimal()}{finding.place}: {finding.what}"),
+        "sentence": sentence(f"{_kind_of(finding.place, health)}{finding.place}: {finding.what}"),
         "remedy": sentence(finding.remedy),
         "node": node,
         "layer": layer,
     }
+
+
+def _kind_of(place: str, health: Health) -> str:
+    """What is put before a name that is a number, as it is in a Sequential."""
+    if not place[:1].isdecimal():
+        return ""
+    return "Parameter " if place in {one.name for one in health.record.plan.parameters} else "Layer "
 
 
 def _whereabouts(place: str, health: Health, places: Places) -> tuple[int | None, str | None]:

@@ -178,18 +178,19 @@ class Subject:
         return Shown(pixels, label)
 
     def show(self, image: str) -> int:
-        """The number of the image that a person means, by its number or by the name of a file, which gets a number thereby.
+        """The number of the image that a person means, by its number (counted from the end, if it is below 0) or by the name
+        of a file, which gets a number thereby.
 
         Raises:
             UserError: there is no such image, or no model to show it to.
         """
         if self.run is not None and self.trained is None:
             model_of_run(self.run)  # which says what is missing
-        if image.isdecimal() and len(image) < 10:
+        if image.removeprefix("-").isdecimal() and len(image) < 10:
             if self.run is not None:
                 check_data_of_run(self.title, self.run.config.data, "put its images back there, or give a file of an image")
             self.image(int(image))
-            return int(image)
+            return int(image) + len(self.dataset) * image.startswith("-")
         path = Path(image)
         remedy = "give the name of an image file, or the number of a test image"
         try:

@@ -44,7 +44,7 @@ function Own({ name, pass }) {
 function Numbered({ index, pass }) {
   const meta = useStore((state) => state.meta);
   const count = meta.dataset?.count ?? 1;
-  const { answer: image } = useAsked(() => tensor("/api/image", { index }), [index]);
+  const { answer: image, trouble } = useAsked(() => tensor("/api/image", { index }), [index]);
   const move = (by) => adjust({ image: Math.min(Math.max(imageNow() + by, 0), count - 1) });
   useEffect(() => {
     const pressed = (event) => {
@@ -87,6 +87,7 @@ function Numbered({ index, pass }) {
         </button>
       </span>
       ${pass && html`<${Verdict} meta=${meta} pass=${pass} />`}
+      ${trouble && html`<span class="verdict" role="alert">${trouble.message}</span>`}
     </div>
   </div>`;
 }
@@ -95,11 +96,14 @@ function Numbered({ index, pass }) {
 function Verdict({ meta, pass }) {
   const best = pass.probabilities.indexOf(Math.max(...pass.probabilities));
   const right = pass.label === best;
+  const probability = percent(pass.probabilities[best]);
+  const notes = pass.notes?.length ? html`<span class="verdict">${pass.notes.join("; ")}</span>` : null;
+  if (!pass.labelled) return html`<span class="verdict">taken for ${className(meta, best)}, ${probability}</span>${notes}`;
   return html`<span class="verdict"
-    >${pass.labelled && html`${className(meta, pass.label)} `}<span class=${right ? "right" : "wrong"}
-      >${right && pass.labelled ? "✓" : `→ ${className(meta, best)}`} ${percent(pass.probabilities[best])}</span
-    ></span
-  >`;
+      >${className(meta, pass.label)} <span class=${right ? "right" : "wrong"}
+        >${right ? "✓" : `→ ${className(meta, best)}`} ${probability}</span
+      ></span
+    >${notes}`;
 }
 
 const imageNow = () => Number(imageOf(here().query));

@@ -11,8 +11,10 @@ import { html, useEffect, useMemo, useRef } from "../html.js";
 const RECENT = 200; // records
 
 export function TrainView() {
-  const rows = useStore((state) => state.rows);
+  const all = useStore((state) => state.rows);
+  const rows = useMemo(() => byStep(all), [all]);
   const health = useStore((state) => state.health);
+  const note = useStore((state) => state.note);
   const live = useStore((state) => state.live);
   const column = (name) => rows.map((row) => row[name] ?? null);
   const { steps, loss, accuracy } = useMemo(() => {
@@ -35,7 +37,7 @@ export function TrainView() {
       <${Chart} title="Loss" steps=${steps} series=${loss} />
       ${accuracy.some((one) => one.values.some((value) => value !== null)) && html`<${Chart} title="Accuracy" steps=${steps} series=${accuracy} format=${(share) => (share === null ? "–" : percent(share))} />`}
     </div>
-    ${health ? html`<${Health} health=${health} />` : html`<p class="hint">No gradients were recorded: chainrule train records them unless it is told not to.</p>`}
+    ${health ? html`<${Health} health=${health} />` : html`<p class="hint">${note ?? "No gradients were recorded: chainrule train records them unless it is told not to."}</p>`}
   `;
 }
 
@@ -83,6 +85,17 @@ function Health({ health }) {
       <${DeadUnits} units=${health.units} />
     </div>
   `;
+}
+
+/** One row for each step: an evaluation comes at the step of the batch before it. */
+function byStep(rows) {
+  const merged = [];
+  for (const row of rows) {
+    const known = Object.entries(row).filter(([, value]) => value !== null);
+    if (merged.at(-1)?.step === row.step) merged.push({ ...merged.pop(), ...Object.fromEntries(known) });
+    else merged.push(row);
+  }
+  return merged;
 }
 
 /** A layer as it is called here: a number alone, as in a Sequential, says little. */
