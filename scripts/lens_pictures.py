@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -26,14 +27,16 @@ _SIZE = {"width": 1280, "height": 800}  # pixels
 VIEWS = {
     "train": "#/train",
     "graph": "#/graph?image=0",
-    "backward": "#/backward?image=0",
+    "backward": "#/backward?image=0&step=33",
     "node": "#/node/CONVOLUTION?image=0",
-    "what-if": "#/what_if?image=0",
+    "what-if": "#/what_if?image=0&at=0,0,2,2&edits=0.weight:0,0,2,2=0.3",
+    "time": "#/time?image=0&step=STEP",
     "draw": "#/draw",
     "explain": "#/explain",
     "tour": "#/tour",
 }
-"""What each picture shows; CONVOLUTION is the node of the second convolution."""
+"""What each picture shows; CONVOLUTION is the node of the second convolution, STEP one of the first
+of which the weights are kept."""
 
 
 def main() -> None:
@@ -58,9 +61,9 @@ def _pictures(address: str, views: list[str], chromium: str) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=_SIZE, color_scheme="light", reduced_motion="reduce")
         page.goto(address)
-        convolution = _second_convolution(page)
+        convolution, step = _second_convolution(page), _asked(page, "/api/time")["steps"][8]
         for name in views:
-            page.goto(address + VIEWS[name].replace("CONVOLUTION", str(convolution)))
+            page.goto(address + VIEWS[name].replace("CONVOLUTION", str(convolution)).replace("STEP", str(step)))
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(500)
             page.screenshot(path=_PICTURES / f"lens-{name}.png")
@@ -69,14 +72,18 @@ def _pictures(address: str, views: list[str], chromium: str) -> None:
 
 
 def _second_convolution(page: Page) -> int:
-    found = page.evaluate(
-        """async () => {
+    return [int(node["id"]) for node in _asked(page, "/api/graph")["nodes"] if node["convolution"]][1]
+
+
+def _asked(page: Page, path: str) -> Any:
+    """What the server answers."""
+    return page.evaluate(
+        """async (path) => {
             const token = new URLSearchParams(location.search).get("token");
-            const answer = await fetch("/api/graph", { headers: { "X-Chainrule-Token": token } });
-            return (await answer.json()).nodes.filter((node) => node.convolution).map((node) => node.id);
-        }"""
+            return (await fetch(path, { headers: { "X-Chainrule-Token": token } })).json();
+        }""",
+        path,
     )
-    return int(found[1])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_filters_as_they_were(trained_lens: Lens, trained_run: Path) -> None:
     for step in kept_steps(trained_run / "snapshots"):
         answer = trained_lens.ask(f"/api/time/filters?step={step}&name=0.weight")
         np.testing.assert_array_equal(answer.tensor, read_snapshot(trained_run / "snapshots", step).values["0.weight"])
-        assert answer.described["step"] == step
+        assert answer.described["after"] == step
         shown.append(answer.body)
     assert len(set(shown)) == len(shown), "each step changes them"
     np.testing.assert_array_equal(answer.tensor, trained_lens.tensor("/api/filters?name=0.weight"))

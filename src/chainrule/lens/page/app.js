@@ -14,6 +14,7 @@ import { DrawView } from "./views/draw.js";
 import { ExplainView } from "./views/explain.js";
 import { GraphView } from "./views/graph.js";
 import { NodeView } from "./views/node.js";
+import { TimeView } from "./views/time.js";
 import { TrainView } from "./views/train.js";
 import { WhatIfView } from "./views/what_if.js";
 import { VIEWS } from "./words.js";
@@ -25,6 +26,7 @@ const COMPONENTS = {
   backward: BackwardView,
   node: NodeView,
   what_if: WhatIfView,
+  time: TimeView,
   draw: DrawView,
   explain: ExplainView,
 };
@@ -81,6 +83,7 @@ function toMain(event) {
 const offered = (meta) =>
   Object.keys(COMPONENTS).filter((name) => {
     if (name === "train") return !meta || meta.can.history;
+    if (name === "time") return meta?.can.time;
     if (name === "what_if") return !meta || meta.can.what_if;
     return !(isExported && OF_THEIR_OWN.includes(name));
   });

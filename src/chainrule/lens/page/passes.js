@@ -28,7 +28,7 @@ export const isNumbered = (image) => /^\d+$/.test(image);
 export const imageOfFile = (content) => `file.${files.push(content) - 1}`;
 
 /** What is posted for an image. */
-function posted(image) {
+export function posted(image) {
   if (isNumbered(image)) return { index: Number(image) };
   const [kind, content, label] = image.split(".");
   const more = label === undefined ? {} : { label: Number(label) };

@@ -40,6 +40,7 @@ export const VIEWS = {
   backward: { title: "Backward", says: "Backpropagation, one node at a time" },
   node: { title: "Node", says: "One node: its value and its gradients" },
   what_if: { title: "What if", says: "Change a weight or a pixel and see what follows" },
+  time: { title: "Time", says: "Filters and gradients as they were at earlier steps of the training" },
   draw: { title: "Draw", says: "Draw a digit, and see what the network takes it for while you draw" },
   explain: { title: "Explain", says: "Type an expression: its gradients, and steps against them" },
 };

@@ -130,13 +130,13 @@ def tensor_response(array: Array, further: Mapping[str, Any] | None = None) -> R
     numbers = np.ascontiguousarray(shown, "<f4")
     finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array.astype(np.float64)
     described = {
+        **(further or {}),
         "shape": list(numbers.shape),
         "of": list(array.shape),
         "step": step,
         "min": finite.min() if finite.size else None,
         "max": finite.max() if finite.size else None,
         "nonfinite": int(array.size - finite.size),
-        **(further or {}),
     }
     header = json.dumps(plain(described), allow_nan=False)  # in ASCII, as headers are
     return Response(numbers.tobytes(), media_type="application/octet-stream", headers={TENSOR_HEADER: header})

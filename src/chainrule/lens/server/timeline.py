@@ -44,7 +44,7 @@ def _filters(subject: Subject, asked: Asked) -> Response:
             f"{displayed(name)} is not kept at each step.",
             "Of a large network only the smallest parameters are: choose one of those that are offered.",
         )
-    return tensor_response(filters(subject.example, name, values[name]), {"step": step})
+    return tensor_response(filters(subject.example, name, values[name]), {"after": step})
 
 
 def _trace(subject: Subject, asked: Asked) -> Response:

@@ -1,0 +1,155 @@
+/** The network as it was: filters, what it takes the image for, and its gradients and units at the steps that a run kept. */
+
+import { get, post, tensor } from "../api.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { brief, grouped, percent } from "../numbers.js";
+import { Waiting, useAsked } from "../parts/asked.js";
+import { Picture } from "../parts/picture.js";
+import { className } from "../parts/sample.js";
+import { imageOf, posted } from "../passes.js";
+import { adjust, useRoute } from "../router.js";
+import { useStore } from "../store.js";
+
+const PLAY = 700; // milliseconds for each step
+
+export function TimeView() {
+  const asked = useAsked(() => get("/api/time"), []);
+  if (!asked.answer) return html`<${Waiting} asked=${asked} what="What is kept of earlier steps is on its way …" />`;
+  if (!asked.answer.steps.length) return html`<p class="hint">This run kept nothing of earlier steps.</p>`;
+  return html`<${Time} kept=${asked.answer} />`;
+}
+
+function Time({ kept }) {
+  const { query } = useRoute();
+  const { steps, parameters, whole } = kept;
+  const last = steps.length - 1;
+  const asWanted = steps.indexOf(Number(query.step));
+  const at = query.step === undefined || asWanted < 0 ? last : asWanted;
+  const [playing, setPlaying] = useState(false);
+  const go = (to) => adjust({ step: steps[Math.min(Math.max(to, 0), last)] });
+  useEffect(() => {
+    const pressed = (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, dialog, .raster")) return;
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      go(to);
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [at, last]);
+  useEffect(() => {
+    if (!playing) return undefined;
+    if (at === last) {
+      setPlaying(false);
+      return undefined;
+    }
+    const timer = setTimeout(() => go(at + 1), PLAY);
+    return () => clearTimeout(timer);
+  }, [playing, at]);
+  const play = () => {
+    if (!playing && at === last) go(0);
+    setPlaying(!playing);
+  };
+  const parameter = parameters.includes(query.parameter) ? query.parameter : parameters[0];
+  return html`
+    <div class="bar stepping">
+      <span class="choice" role="group" aria-label="Steps">
+        <button aria-label="First step" title="First (Home)" disabled=${at === 0} onClick=${() => go(0)}>|◀</button>
+        <button aria-label="Back" title="Back (←)" disabled=${at === 0} onClick=${() => go(at - 1)}>◀</button>
+        <button aria-label=${playing ? "Pause" : "Play"} title="Play" onClick=${play}>${playing ? "❚❚" : "Play"}</button>
+        <button aria-label="Forward" title="Forward (→)" disabled=${at === last} onClick=${() => go(at + 1)}>▶</button>
+        <button aria-label="Last step" title="Last (End)" disabled=${at === last} onClick=${() => go(last)}>▶|</button>
+      </span>
+      <input
+        type="range"
+        aria-label="Step of the training"
+        aria-valuetext=${`after step ${steps[at]}, ${at + 1} of ${last + 1}`}
+        min="0"
+        max=${last}
+        value=${at}
+        onInput=${(event) => go(Number(event.target.value))}
+      />
+      <span class="number hint" role="status" data-step=${steps[at]}>after step ${grouped(steps[at])}</span>
+    </div>
+    <div class="charts">
+      <section>
+        <h2>Weights</h2>
+        <label
+          >of${" "}
+          <select value=${parameter} onChange=${(event) => adjust({ parameter: event.target.value })}>
+            ${parameters.map((name) => html`<option value=${name}>${name}</option>`)}
+          </select>
+        </label>
+        ${parameter && html`<${Weights} name=${parameter} step=${steps[at]} last=${steps[last]} />`}
+      </section>
+      <section>${whole && html`<${Outcome} step=${steps[at]} />`} <${Health} step=${steps[at]} /></section>
+    </div>
+  `;
+}
+
+/** A parameter as it was, on the scale of its last step, so that one sees it grow. */
+function Weights({ name, step, last }) {
+  const of = (when) => tensor("/api/time/filters", { step: when, name });
+  const final = useAsked(() => of(last), [name, last]);
+  const asked = useAsked(() => of(step), [name, step]);
+  const limit = final.answer ? Math.max(Math.abs(final.answer.min), Math.abs(final.answer.max)) : undefined;
+  if (!asked.answer) return html`<${Waiting} asked=${asked} what="…" />`;
+  return html`<${Picture}
+    tensor=${asked.answer}
+    name=${`${name} after step ${step}`}
+    limit=${limit || undefined}
+    width=${Math.min(innerWidth - 60, 560)}
+    height=${420}
+  />`;
+}
+
+/** What the network took the image for. */
+function Outcome({ step }) {
+  const meta = useStore((state) => state.meta);
+  const image = imageOf(useRoute().query);
+  const asked = useAsked(() => post("/api/time/trace", { step, ...posted(image) }), [step, image]);
+  if (!asked.answer) return html`<h2>This image</h2><${Waiting} asked=${asked} what="…" />`;
+  const { probabilities, loss, label } = asked.answer;
+  const order = probabilities.map((_, i) => i).sort((one, other) => probabilities[other] - probabilities[one]);
+  const shown = probabilities.length <= 10 ? probabilities.map((_, i) => i) : [...new Set([label, ...order.slice(0, 9)])];
+  return html`<h2>This image</h2>
+    <p>The loss was <b class="number" data-loss=${loss}>${brief(loss, 4)}</b>.</p>
+    <table class="bars">
+      ${shown.map(
+        (i) =>
+          html`<tr class=${i === label ? "of-label" : ""}>
+            <th scope="row">${className(meta, i)}</th>
+            <td class="track"><i style=${{ width: `${100 * probabilities[i]}%`, background: "var(--accent)" }} /></td>
+            <td class="number">${percent(probabilities[i])}</td>
+          </tr>`,
+      )}
+    </table>`;
+}
+
+/** How much gradient arrived at each layer, at the sample that is nearest. */
+function Health({ step }) {
+  const health = useStore((state) => state.health);
+  const nearest = useMemo(() => {
+    if (!health?.steps.length) return null;
+    const far = health.steps.map((one) => Math.abs(one - step));
+    return far.indexOf(Math.min(...far));
+  }, [health, step]);
+  if (nearest === null) return null;
+  const sizes = health.gradient[nearest];
+  const most = Math.max(...health.gradient.flat().filter((one) => one !== null), 1e-30);
+  const least = Math.min(...health.gradient.flat().filter((one) => one > 0), most);
+  const length = (size) => (size > 0 ? 4 + (96 * Math.log(size / least)) / (Math.log(most / least) || 1) : 0);
+  return html`<h2>Gradient that arrives</h2>
+    <p class="hint">Its norm at step ${grouped(health.steps[nearest])}, from ${brief(least)} to ${brief(most)}, logarithmic.</p>
+    <table class="bars">
+      ${health.layers.map(
+        ({ path, op }, i) =>
+          html`<tr>
+            <th scope="row">${/^\d+$/.test(path) ? `${op} ${path}` : path || op}</th>
+            <td class="track"><i style=${{ width: `${length(sizes[i])}%`, background: "var(--warm)" }} /></td>
+            <td class="number">${sizes[i] === null ? "–" : brief(sizes[i])}</td>
+          </tr>`,
+      )}
+    </table>`;
+}
