@@ -75,7 +75,7 @@ def watched_pages(browser: Browser) -> Iterator[OpenPage]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
 
         def complain(text: str) -> None:
             if not any(part in text for part in expected):

@@ -48,6 +48,7 @@ class Listener:
     def on_step(self, report: StepReport) -> None:
         self.steps += 1
 
+    def on_remark(self, remark: str) -> None: ...
     def on_evaluation(self, images: int, total: int) -> None: ...
     def on_epoch(
         self, epoch: int, train_loss: float, train_accuracy: float, evaluation: Evaluation, seconds: float

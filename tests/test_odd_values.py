@@ -354,9 +354,11 @@ VARIABLES = {
     "CHAINRULE_TARGET",
     "CHAINRULE_THREADS",
     "COLUMNS",
+    "DISPLAY",  # that and WAYLAND_DISPLAY say that there is a screen, whatever their value is
     "HOME",
     "LOCALAPPDATA",
     "TERM",
+    "WAYLAND_DISPLAY",
     "XDG_CACHE_HOME",
 }
 

@@ -249,14 +249,14 @@ def test_a_training_goes_on_without_its_output(redirection: str, told: list[str]
 
 @needs("full device", "shell")
 def test_a_disk_that_is_full_for_the_output_and_for_the_run(place: Path, tmp_path: Path) -> None:
-    """The checkpoint does not fit either: one sentence for each, and how to go on when there is room again."""
+    """The first snapshot does not fit either: one sentence for each, and how to go on when there is room again."""
     run = tmp_path / "run"
     status, out, err = ended(shell("> /dev/full", *training(place, run), "--checkpoint-every", 4, before="ulimit -f 100;"))
-    checkpoint = run / "checkpoint.safetensors"
+    snapshot = run / "snapshots" / "000000000.safetensors"
     assert (status, out) == (2, "")
     assert err.splitlines() == [
         LOST,
-        f"error: {checkpoint} cannot be written (File too large): mend that, or choose another place",
+        f"error: {snapshot} cannot be written (File too large): mend that, or choose another place",
         f"Then resume with: {TYPED} train --resume {run}",
     ]
     done("train", "--resume", run)

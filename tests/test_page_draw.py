@@ -150,7 +150,7 @@ def test_the_mouse_draws_and_the_link_is_the_drawing(page: Page, shipped_lens: L
     tracer = shipped_lens.subject.tracer
     found = tracer.trace(tracer.image_of_drawing(pixels.astype(np.float32)), 7)
     other.get_by_role("button", name="Last step").click()
-    other.wait_for_function("document.querySelector('.stepping [role=status]').textContent.startsWith('step')")
+    other.wait_for_function("() => document.querySelector('.stepping [role=status]').textContent.startsWith('step')")
     kept = shipped_lens.post("/api/trace", {"pixels": [pixels.tolist()], "label": 7}).json
     assert kept["loss"] == pytest.approx(found.loss, rel=1e-6)
     other.get_by_role("button", name="Back to the test images").click()

@@ -103,7 +103,7 @@ def test_an_expression_is_typed_dragged_through_its_kink_and_trained(shipped_len
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
     np.testing.assert_allclose([float(row[1]) for row in rows], errors, rtol=1e-6)
     page.keyboard.press("Escape")
-    page.wait_for_function("location.hash.includes('steps=3')")
+    page.wait_for_function("() => location.hash.includes('steps=3')")
     again = open_page(page.url)
     wait_for_error(again, errors[-1])
     agree(again, found)

@@ -127,7 +127,7 @@ def test_resnet50_is_a_handful_of_boxes_and_opens_whole_within_a_second_without_
     session.send("Performance.enable", {"timeDomain": "threadTicks"})  # not what other processes take meanwhile
     begin = seconds(session)
     page.get_by_role("button", name="Expand all").click()
-    page.wait_for_function("document.querySelectorAll('.box').length > 100")
+    page.wait_for_function("() => document.querySelectorAll('.box').length > 100")
     spent = seconds(session) - begin
     print("SPENT", spent, len(resnet50["nodes"]))
     assert spent < 1

@@ -201,7 +201,7 @@ def test_a_step_gives_the_smoothed_loss_and_sums_the_other(tmp_path: Path) -> No
     """(1 - s) times that without, plus s times the mean over the classes."""
     found = []
     for smoothing in (0.0, 0.5, 1.0):
-        config = Config(data=str(idx_folder(tmp_path / "data")), batch_size=8, label_smoothing=smoothing)
+        config = Config(data=str(idx_folder(tmp_path / "data")), batch_size=8, label_smoothing=smoothing, health=False)
         opened = open_datasets(config)
         training, test = opened.training, opened.test
         trainer = Trainer(RunFolder.new(tmp_path / f"{smoothing}", config), training=training, test=test)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.errors import UserError
 from chainrule.graph import PARAMETER, Array
 from chainrule.lens.server.refusals import Refusal, sentence
@@ -55,7 +56,7 @@ class History:
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
-        self._lock = threading.Lock()
+        self._lock = forks.renewed(threading.Lock())
         self._rows: list[dict[str, Any]] = []
         self._read = 0
         self._file: int | None = None

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from chainrule import forks
 from chainrule.data import Dataset, load_dataset
 from chainrule.data.folder_scan import look_at
 from chainrule.data.image_files import CHANNELS
@@ -50,7 +51,7 @@ class Subject:
 
     def __init__(self, kind: Kind, title: str, run: RunFolder | None = None) -> None:
         self.kind, self.title, self.run = kind, title, run
-        self._lock = threading.RLock()
+        self._lock = forks.renewed(threading.RLock())
         self.history = None if run is None else History(run)
         self._places = NOWHERE
         self._trained: TrainedModel | None = None
