@@ -30,13 +30,14 @@ def side(name: str) -> int:
 SEEDS = {
     **{"densenet121": 70, "googlenet": 51, "mobilenet_v2": 59, "mobilenet_v3_small": 3, "resnet34": 3, "resnet50": 2},
     **{"resnet101": 32, "resnet152": 34, "resnext50_32x4d": 9, "shufflenet_v2_x1_0": 3, "vgg13": 2, "vgg16": 6},
-    **{"vgg16_bn": 20, "vgg19_bn": 6, "wide_resnet50_2": 11},
+    **{"vgg16_bn": 20, "vgg19_bn": 8, "wide_resnet50_2": 11},
 }
 """Other images, where the first bring a value so close to where its function bends (0 of a ReLU, two equal values of a pooling)
 that float32 may have it on the other side than float64. From there on, gradients are others, and their distance says nothing.
 
 With these, the value nearest to a bend is 1.7 times (ResNet-152) or at least 2.3 times (the others) as far from it as PyTorch's
-float32 is from float64 in the same channel (root mean square)."""
+float32 is from float64 in the same channel (root mean square). For VGG-19 with batch normalisation that was not measured: with
+its images neither PyTorch nor chainrule with vectors of 32 bytes crosses a bend; with those before, the latter did."""
 
 
 def images(name: str, channels: int) -> Array:
