@@ -33,7 +33,7 @@ VIEWS = {
     "time": "#/time?image=0&step=STEP",
     "draw": "#/draw",
     "explain": "#/explain",
-    "tour": "#/tour",
+    "tour": "#/node?image=0&tour=relu",
 }
 """What each picture shows; CONVOLUTION is the node of the second convolution, STEP one of the first
 of which the weights are kept."""
