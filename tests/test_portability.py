@@ -378,9 +378,10 @@ def test_tests_say_what_they_need_of_the_system() -> None:
     unmarked: dict[str, set[str]] = {}
     files: dict[str, list[str]] = {facility: [] for facility in FACILITIES}
     for module in sorted(path.stem for path in TESTS.glob("test_*.py")):
-        marked = named_in("whole_file_needs", parsed(module).body)
+        of_file = named_in("whole_file_needs", parsed(module).body)
+        marked = set(of_file)
         for test in [name for name in definitions(module) if name.startswith("test_")]:
-            itself = named_in("whole_file_needs", parsed(module).body) | marks(module, test)
+            itself = of_file | marks(module, test)
             if lacking := uses(module, test, set()) - itself:
                 unmarked[f"{module}.py: {test}"] = lacking
             marked |= itself
