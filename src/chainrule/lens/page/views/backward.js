@@ -3,10 +3,11 @@
 import { Derivative } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
 import { Arrived, Gradient, Sum, Way, commonLimit } from "../parts/product.js";
+import { Stepper } from "../parts/stepper.js";
 import { WithNetwork } from "../parts/subject.js";
 import { tensorOf } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect } from "../html.js";
 
 const PLAY = 1400; // milliseconds for a step
 
@@ -17,56 +18,24 @@ function Steps({ network, pass }) {
   const last = pass.steps.length - 1;
   const at = Math.min(Math.max(Number(query.step ?? 1) - 1, 0), last);
   const step = pass.steps[at];
-  const [playing, setPlaying] = useState(false);
-  const go = (to) => adjust({ step: Math.min(Math.max(to, 0), last) + 1 });
-  useEffect(() => {
-    const pressed = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input[type=number], dialog, .raster")) return;
-      const now = Number(here().query.step ?? 1) - 1;
-      const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: last }[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      go(to);
-    };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
-  }, [last]);
-  useEffect(() => {
-    if (!playing) return undefined;
-    if (at === last) {
-      setPlaying(false);
-      return undefined;
-    }
-    const timer = setTimeout(() => go(at + 1), PLAY);
-    return () => clearTimeout(timer);
-  }, [playing, at]);
+  const go = (to) => adjust({ step: to + 1 });
   useEffect(() => {
     for (const edge of pass.steps[at + 1]?.edges ?? [])
       tensorOf(pass, pass.steps[at + 1].node, "downstream", { position: edge.position }).catch(() => {});
   }, [pass, at]);
   const node = network.byId.get(step.node);
   return html`
-    <div class="bar stepping">
-      <span class="choice" role="group" aria-label="Steps">
-        <button aria-label="First step" title="First (Home)" disabled=${at === 0} onClick=${() => go(0)}>|◀</button>
-        <button aria-label="Back" title="Back (←)" disabled=${at === 0} onClick=${() => go(at - 1)}>◀</button>
-        <button aria-label=${playing ? "Pause" : "Play"} title="Play" onClick=${() => setPlaying(!playing)}>
-          ${playing ? "❚❚" : "Play"}
-        </button>
-        <button aria-label="Forward" title="Forward (→)" disabled=${at === last} onClick=${() => go(at + 1)}>▶</button>
-        <button aria-label="Last step" title="Last (End)" disabled=${at === last} onClick=${() => go(last)}>▶|</button>
-      </span>
-      <input
-        type="range"
-        aria-label="Step"
-        aria-valuetext=${`step ${at + 1} of ${last + 1}: ${node.name}`}
-        min="1"
-        max=${last + 1}
-        value=${at + 1}
-        onInput=${(event) => go(Number(event.target.value) - 1)}
-      />
+    <${Stepper}
+      at=${at}
+      last=${last}
+      now=${() => Number(here().query.step ?? 1) - 1}
+      go=${go}
+      pause=${PLAY}
+      label="Step"
+      says=${`step ${at + 1} of ${last + 1}: ${node.name}`}
+    >
       <span class="number hint" role="status">step ${at + 1} of ${last + 1}</span>
-    </div>
+    <//>
     <${Map} network=${network} pass=${pass} at=${at} go=${go} />
     <${Stop} key=${node.id} network=${network} pass=${pass} step=${step} node=${node} />
   `;

@@ -1,13 +1,14 @@
 /** The network as it was: filters, what it takes the image for, and its gradients and units at the steps that a run kept. */
 
 import { get, post, tensor } from "../api.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
+import { html, useMemo } from "../html.js";
 import { brief, grouped, percent } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
 import { Picture } from "../parts/picture.js";
 import { className } from "../parts/sample.js";
+import { Stepper } from "../parts/stepper.js";
 import { imageOf, posted } from "../passes.js";
-import { adjust, useRoute } from "../router.js";
+import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
 
 const PLAY = 700; // milliseconds for each step
@@ -23,55 +24,21 @@ function Time({ kept }) {
   const { query } = useRoute();
   const { steps, parameters, whole } = kept;
   const last = steps.length - 1;
-  const asWanted = steps.indexOf(Number(query.step));
-  const at = query.step === undefined || asWanted < 0 ? last : asWanted;
-  const [playing, setPlaying] = useState(false);
-  const go = (to) => adjust({ step: steps[Math.min(Math.max(to, 0), last)] });
-  useEffect(() => {
-    const pressed = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, dialog, .raster")) return;
-      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      go(to);
-    };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
-  }, [at, last]);
-  useEffect(() => {
-    if (!playing) return undefined;
-    if (at === last) {
-      setPlaying(false);
-      return undefined;
-    }
-    const timer = setTimeout(() => go(at + 1), PLAY);
-    return () => clearTimeout(timer);
-  }, [playing, at]);
-  const play = () => {
-    if (!playing && at === last) go(0);
-    setPlaying(!playing);
-  };
+  const placeOf = (step) => (steps.includes(Number(step)) ? steps.indexOf(Number(step)) : last);
+  const at = placeOf(query.step);
   const parameter = parameters.includes(query.parameter) ? query.parameter : parameters[0];
   return html`
-    <div class="bar stepping">
-      <span class="choice" role="group" aria-label="Steps">
-        <button aria-label="First step" title="First (Home)" disabled=${at === 0} onClick=${() => go(0)}>|◀</button>
-        <button aria-label="Back" title="Back (←)" disabled=${at === 0} onClick=${() => go(at - 1)}>◀</button>
-        <button aria-label=${playing ? "Pause" : "Play"} title="Play" onClick=${play}>${playing ? "❚❚" : "Play"}</button>
-        <button aria-label="Forward" title="Forward (→)" disabled=${at === last} onClick=${() => go(at + 1)}>▶</button>
-        <button aria-label="Last step" title="Last (End)" disabled=${at === last} onClick=${() => go(last)}>▶|</button>
-      </span>
-      <input
-        type="range"
-        aria-label="Step of the training"
-        aria-valuetext=${`after step ${steps[at]}, ${at + 1} of ${last + 1}`}
-        min="0"
-        max=${last}
-        value=${at}
-        onInput=${(event) => go(Number(event.target.value))}
-      />
+    <${Stepper}
+      at=${at}
+      last=${last}
+      now=${() => placeOf(here().query.step)}
+      go=${(to) => adjust({ step: steps[to] })}
+      pause=${PLAY}
+      label="Step of the training"
+      says=${`after step ${steps[at]}, ${at + 1} of ${last + 1}`}
+    >
       <span class="number hint" role="status" data-step=${steps[at]}>after step ${grouped(steps[at])}</span>
-    </div>
+    <//>
     <div class="charts">
       <section>
         <h2>Weights</h2>
