@@ -232,6 +232,17 @@ def test_a_step_and_its_answer_are_a_link_in_a_narrow_window_too(shipped_lens: L
     assert page.get_by_role("button", name="Next").is_visible()
 
 
+@pytest.mark.parametrize("waited", ["", "await new Promise((later) => requestAnimationFrame(later));"])
+def test_a_key_pressed_twice_goes_two_steps_however_fast(perceptron_lens: Lens, open_page: OpenPage, waited: str) -> None:
+    page = open_page(perceptron_lens.address, "#/graph?tour=routing")
+    asked(page, "routing")
+    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'n', bubbles: true }))"
+    page.evaluate(f"async () => {{ {press}; {waited} {press}; }}")
+    asked(page, "relu")
+    page.evaluate("() => { const next = document.querySelector('.tour .next'); next.click(); next.click(); }")
+    asked(page, "sgd")
+
+
 def test_a_network_without_such_nodes_gets_an_example_or_says_that_a_step_is_left_out(
     perceptron_lens: Lens, open_page: OpenPage
 ) -> None:

@@ -28,13 +28,17 @@ function prepared(network, pass, step) {
   return known.get(step.name);
 }
 
-let aim = null; // the step that was asked for last: whoever presses a key twice goes two steps
+let going = null; // the step that was asked for last, until it is shown: whoever presses a key twice goes two steps
 let awaited = null; // the step that is to be shown as soon as there are a network and a pass
 
-/** Goes to a step: to the place on the page that it speaks of, with its text beside it. */
+/** The step that the next or the last key starts from. */
+const current = () => going ?? STEPS.find((one) => one.name === here().query.tour) ?? STEPS[0];
+
+/** Goes to a step, to the place on the page that it speaks of, unless the address names another step by then. */
 async function moveTo(network, pass, step) {
   let at = null;
-  aim = step;
+  const { tour } = here().query;
+  going = step;
   awaited = network && pass ? null : step.name;
   if (network && pass) {
     try {
@@ -43,7 +47,9 @@ async function moveTo(network, pass, step) {
       // the panel says why
     }
   }
-  if (aim !== step) return;
+  if (going !== step) return;
+  going = null;
+  if (here().query.tour !== tour) return;
   if (at) show(at, step);
   else {
     adjust({ tour: step.name, answer: undefined });
@@ -57,7 +63,7 @@ function show(at, step, answer) {
 }
 
 const leave = () => {
-  aim = null;
+  going = null;
   adjust({ tour: undefined, answer: undefined });
   reveal(null);
 };
@@ -112,8 +118,8 @@ function Panel({ step }) {
   const title = useRef(null);
   const at = STEPS.indexOf(step);
   const move = (to) => STEPS[to] && moveTo(network, pass, STEPS[to]);
+  const moveBy = (steps) => move(STEPS.indexOf(current()) + steps);
   useEffect(() => {
-    aim = step;
     title.current?.focus({ preventScroll: true });
     if (title.current) title.current.parentElement.scrollTop = 0;
     if (network && pass && STEPS[at + 1]) prepared(network, pass, STEPS[at + 1]).catch(() => {});
@@ -121,15 +127,14 @@ function Panel({ step }) {
   useEffect(() => {
     const pressed = (event) => {
       if (isForOthers(event)) return;
-      const from = STEPS.indexOf(aim);
-      const to = { n: from + 1, p: from - 1 }[event.key];
-      if (to === undefined) return;
+      const steps = { n: 1, p: -1 }[event.key];
+      if (steps === undefined) return;
       event.preventDefault();
-      move(to);
+      moveBy(steps);
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, [at, network, pass]);
+  }, [network, pass]);
   const ready = asked.busy ? null : asked.answer;
   useEffect(() => {
     if (ready && awaited === step.name) {
@@ -167,11 +172,11 @@ function Panel({ step }) {
       ${ready && html`<${Said} key=${`${step.name} ${pass.image}`} step=${step} ready=${ready} />`}
     </div>
     <div class="tour-ways">
-      <button disabled=${at === 0} title="The step before (p)" onClick=${() => move(at - 1)}>◀ Back</button>
+      <button disabled=${at === 0} title="The step before (p)" onClick=${() => moveBy(-1)}>◀ Back</button>
       ${ready?.at && html`<button class="quiet" title="Go to what this step speaks of" onClick=${() => show(ready.at, step, here().query.answer)}>Show it</button>`}
       ${
         at < STEPS.length - 1
-          ? html`<button class="next" title="The next step (n)" onClick=${() => move(at + 1)}>Next ▶</button>`
+          ? html`<button class="next" title="The next step (n)" onClick=${() => moveBy(1)}>Next ▶</button>`
           : html`<button class="next" title="Leave the tour (t)" onClick=${leave}>Finish</button>`
       }
     </div>
