@@ -46,7 +46,7 @@ def weights(made: nn.Module) -> dict[str, np.ndarray]:
 
 
 def computed(made: nn.Module, name: str, dtype: str, compiled: bool) -> dict[str, np.ndarray]:
-    """Scores and gradients of parameters and images, in float64; ``compiled`` in a step that updates the weights."""
+    """Scores and gradients of parameters and images; ``compiled`` in a step that updates the weights."""
     images = cr.tensor(zoo.images(name, 3).astype(dtype), requires_grad=True)
     upstream = cr.tensor(zoo.upstream(name).astype(dtype))
     optimizer = optim.SGD(list(made.parameters()), 1e-3)
@@ -63,7 +63,19 @@ def computed(made: nn.Module, name: str, dtype: str, compiled: bool) -> dict[str
     assert images.grad is not None
     found = {"scores": scores, "images": images.grad}
     found |= {path: parameter.grad for path, parameter in made.named_parameters()}
-    return {path: np.asarray(value.numpy(), np.float64) for path, value in found.items()}
+    return {path: value.numpy() for path, value in found.items()}
+
+
+def trains_otherwise(made: nn.Module) -> bool:
+    """Whether a pass in training is another one than in evaluation, where nothing is left out at random."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in made.modules())
+
+
+def distance(rough: np.ndarray, exact: np.ndarray) -> float:
+    """The norm of the difference, block by block: 100 million differences at once would take longer to store than to add."""
+    one, other = rough.ravel(), exact.ravel()
+    parts = range(0, one.size, 1 << 18)
+    return float(np.sqrt(sum(np.square(other[at : at + (1 << 18)] - one[at : at + (1 << 18)]).sum() for at in parts)))
 
 
 def check_exact(name: str, form: str, exact: dict[str, np.ndarray]) -> None:
@@ -85,7 +97,7 @@ def check_rough(name: str, form: str, rough: dict[str, np.ndarray], exact: dict[
     for path, theirs in zip(names_of(name, form), EXPECTED[f"{name}/{form}/distances"], strict=False):
         norm = np.linalg.norm(exact[path])
         if path in rough and norm > least_norm:  # what is 0 but for roundings, such as of a bias in front of a
-            ours = np.linalg.norm(rough[path] - exact[path]) / norm  # normalisation, has no distance
+            ours = distance(rough[path], exact[path]) / norm  # normalisation, has no distance
             assert ours <= max(5 * theirs, LEAST), f"{path}: {ours:.1e}, PyTorch {theirs:.1e}"
             assert theirs <= ROUNDINGS, path
 
@@ -106,15 +118,18 @@ def test_scores_and_gradients_are_torchvisions(name: str) -> None:
     exact = {}
     for form in ("evaluation", "training"):
         double = made.astype("float64").train(form == "training")
-        double.load_state_dict(given)
-        with cr.engine("reference"):
-            exact[form] = computed(double, name, "float64", compiled=False)
+        if form == "evaluation" or trains_otherwise(made):
+            double.load_state_dict(given)
+            with cr.engine("reference"):
+                exact[form] = computed(double, name, "float64", compiled=False)
+        else:
+            exact[form] = exact["evaluation"]
         check_exact(name, form, exact[form])
 
     single = made.astype("float32").eval()
     single.load_state_dict(given)
     scores = cr.compile(single.forward)(zoo.images(name, 3).astype(np.float32))
-    check_rough(name, "evaluation", {"scores": np.asarray(scores.numpy(), np.float64)}, exact["evaluation"])
+    check_rough(name, "evaluation", {"scores": scores.numpy()}, exact["evaluation"])
     check_rough(name, "training", computed(single.train(), name, "float32", compiled=True), exact["training"])
 
 

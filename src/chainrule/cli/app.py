@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +57,7 @@ def main() -> None:
     usual, warnings.showwarning = warnings.showwarning, warn
     with noticed_output() as output:
         try:
-            app(obj=output)
+            _command()(obj=output)
         except UserError as error:
             complain(str(error))
             sys.exit(REFUSED)
@@ -84,6 +85,12 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"chainrule {__version__}")
         raise typer.Exit
+
+
+@functools.cache
+def _command() -> Any:
+    """The command with its subcommands and their options: made once, from the signatures of functions, which takes long."""
+    return typer.main.get_command(app)
 
 
 @app.callback()
