@@ -1,8 +1,8 @@
 """What recording a training's health costs: blocks of steps with and without it, in turn, in one process.
 
-python -m bench.health [lenet resnet18] [--blocks 39]
+python -m bench.health [lenet resnet18] [--blocks 29]
 
-Steps are those of a training as long as LeNet's by default, three epochs of MNIST, with a sample every 70 steps, which is a
+Steps are those of a training as long as LeNet's by default, three epochs of MNIST, with a sample every 93 steps, which is a
 block. The other networks get noise for images.
 """
 
@@ -73,7 +73,7 @@ class Side:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["lenet", "resnet18"], help=f"of {', '.join(_IMAGES)}")
-    parser.add_argument("--blocks", type=int, help="by default all 39 of LeNet's after the first, and 4 of the others")
+    parser.add_argument("--blocks", type=int, help="by default all 29 of LeNet's after the first, and 4 of the others")
     a = parser.parse_args()
     for name in a.names:
         with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def main() -> None:
             steps, ratios = recorded.recorder.every, []
             for side in (plain, recorded):
                 side.seconds(steps)  # the first ones, of which more are sampled
-            for block in range(a.blocks or (39 if name == "lenet" else 4)):
+            for block in range(a.blocks or (29 if name == "lenet" else 4)):
                 order = (plain, recorded) if block % 2 else (recorded, plain)
                 seconds = {side: side.seconds(steps) for side in order}
                 ratios.append(seconds[recorded] / seconds[plain])

@@ -24,7 +24,7 @@ def test_units_of_several_layers_and_several_sums_each() -> None:
         start=1,
     ):
         units.begin()
-        units.put(step, [np.array(wide, F), np.array(narrow, F)])
+        units.put(step, [np.array(wide, F).reshape(-1), np.array(narrow, F)])
         units.end()
     assert repr(units) == "<AliveUnits: 5 units, 3 rows of sums to look at>"
     assert units.last().tolist() == [1, 3, 1, 0, 3]

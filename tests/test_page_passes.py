@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from chainrule.lens.tracing import Pass
+from chainrule.lens.tracing.paths import paths
 from chainrule.lens.tracing.receptive_field import receptive_field
 from chainrule.lens.tracing.what_if import WeightEdit, what_if
 from chainrule.lens.tracing.windows import input_gradient, weight_gradient, window
@@ -224,3 +225,69 @@ def test_a_pixel_is_chosen_and_changed_by_the_keyboard(shipped_lens: Lens, open_
     page.locator("[data-changed]").wait_for()
     result = page.locator(".result-of-change")
     assert number(result, "data-after") != number(result, "data-before")
+
+
+# ---- paths
+
+
+def lit_nodes(page: Page) -> set[int]:
+    """The nodes that are lit in the graph, all of which is open."""
+    page.locator(".lit-by").wait_for()
+    return {int(one.get_attribute("data-node") or -1) for one in page.locator(".graph .box.lit[data-node]").all()}
+
+
+def check_paths(page: Page, found: Pass, name: str, index: tuple[int, ...]) -> None:
+    """What the page shows of all paths from an element is what Python has, number by number."""
+    expected = paths(found, name, index)
+    shown = page.locator(".paths")
+    shown.wait_for()
+    assert np.isclose(number(shown, "data-gradient"), expected.gradient, **CLOSE)
+    assert np.isclose(number(shown, "data-sum"), expected.sum, **CLOSE)
+    assert np.isclose(number(shown, "data-product"), expected.product, **CLOSE)
+    steps = shown.locator("tr[data-node]").all()
+    assert [int(one.get_attribute("data-node") or -1) for one in steps] == [
+        found.graph.index[one.node] for one in expected.strongest
+    ]
+    factors = np.array([number(one, "data-local") for one in steps[1:]])
+    assert np.allclose(factors, [one.local for one in expected.strongest[1:]], **CLOSE)
+    assert np.isclose(factors.prod(), expected.product, rtol=1e-5)
+    assert shown.locator(".check.right").count() == 1
+    shown.get_by_role("link", name="Light them up in the graph").click()
+    leaves = {found.graph.index[node] for node in found.graph.leaves}
+    assert lit_nodes(page) - leaves == {found.graph.index[one.node] for one in expected.nodes} - leaves
+    page.get_by_role("button", name="Light everything").click()
+    page.locator(".lit-by").wait_for(state="hidden")
+    assert page.locator(".graph .unlit").count() == 0
+
+
+def test_a_click_on_a_weight_lights_all_its_paths(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    weight = first_image.parameter("3.weight")
+    page = open_page(shipped_lens.address, f"#/node/{weight.index}")
+    page.get_by_text("Choose one of its numbers in the picture").wait_for()
+    picture = page.locator("figure[data-name='value of 3.weight'] canvas")
+    box = picture.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 5, box["y"] + 5)  # in the first filter, not between two
+    page.locator(".paths").wait_for()
+    index = tuple(map(int, page.evaluate("() => new URLSearchParams(location.hash.split('?')[1]).get('unit')").split(",")))
+    assert len(index) == 4
+    check_paths(page, first_image, "3.weight", index)
+
+
+def test_a_pixel_has_paths_through_the_winners_of_a_pooling(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    gradient = first_image.source("image").upstream
+    assert gradient is not None
+    index = tuple(map(int, np.unravel_index(np.abs(gradient).argmax(), gradient.shape)))
+    node = first_image.source("image").index
+    page = open_page(shipped_lens.address, f"#/node/{node}?unit={','.join(map(str, index[1:]))}")
+    page.locator(".paths").wait_for()
+    assert page.locator(".path").get_by_text("at the winner of each window").count() == 2
+    check_paths(page, first_image, "image", index)
+
+
+def test_a_weight_of_few_numbers_is_chosen_by_the_keyboard(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    bias = first_image.parameter("11.bias")
+    page = open_page(shipped_lens.address, f"#/node/{bias.index}")
+    page.get_by_role("button", name="value of 11.bias: choose 7").focus()
+    page.keyboard.press("Enter")
+    check_paths(page, first_image, "11.bias", (7,))

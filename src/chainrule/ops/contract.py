@@ -259,7 +259,7 @@ conv2d: Primitive = Primitive(
         lambda z, u: conv2d_input_gradient(operand(u), z.inputs[1], size=_size(z.inputs[0]), **_geometry(z)),
         lambda z, u: conv2d_weight_gradient(z.inputs[0], operand(u), kernel=_kernel(z.inputs[1]), **_geometry(z)),
     ),
-    local=("weight, at the places where it met the pixel", "image, the patches that the weight met"),
+    local=("y, at the places where it met x", "x, the patches that y met"),
     saves=(0, 1),
     spec=_geometry_rows(),
     heavy=True,

@@ -29,9 +29,8 @@ class AliveUnits:
     def __init__(self, sums: Sequence[Array], last: Array | None) -> None:
         widths = np.concatenate([np.full(len(one), one.size // len(one)) for one in sums])
         self._firsts = np.cumsum(widths) - widths  # the place of each unit's first sum in a row
-        ends = np.cumsum([one.size for one in sums])
-        self._parts = [slice(end - one.size, end) for one, end in zip(sums, ends, strict=True)]
-        self._sums = np.zeros((_ROWS, int(ends[-1])), np.float64 if any(one.itemsize > 4 for one in sums) else np.float32)
+        dtype = np.float64 if any(one.itemsize > 4 for one in sums) else np.float32
+        self._sums = np.zeros((_ROWS, sum(one.size for one in sums)), dtype)
         self._steps = np.zeros(_ROWS, np.int64)
         self._last = np.zeros(len(widths), np.int64) if last is None else last.astype(np.int64)
         self._ended = self._rows = 0  # rows of steps that ended, and all rows
@@ -40,15 +39,13 @@ class AliveUnits:
         return f"<AliveUnits: {len(self._last)} units, {self._rows} rows of sums to look at>"
 
     def put(self, step: int, sums: Sequence[Array]) -> None:
-        """Keep the sums of a part of the step that is being taken."""
+        """Keep the sums of a part of the step that is being taken, each with its numbers in one axis."""
         if self._rows == len(self._sums):
             self._look()
         if self._rows == len(self._sums):  # a step of very many parts
             self._sums = np.concatenate([self._sums, np.zeros_like(self._sums)])
             self._steps = np.concatenate([self._steps, np.zeros_like(self._steps)])
-        row = self._sums[self._rows]
-        for part, values in zip(self._parts, sums, strict=True):
-            row[part] = values.reshape(-1)
+        np.concatenate(sums, out=self._sums[self._rows])
         self._steps[self._rows] = step
         self._rows += 1
 

@@ -36,14 +36,14 @@ _FLOW, _UNIT = b"FLOW", b"UNIT"
 _REMEDY = "put another copy in its place, or delete it to go on without"
 
 _LEAST_INTERVAL, _USUAL_INTERVAL = 25, 100  # steps
-_LEAST_SAMPLES, _MOST_SAMPLES = 40, 400
+_LEAST_SAMPLES, _MOST_SAMPLES = 30, 300
 _MOST_CENSUSES, _MOST_CENSUS_BYTES = 100, 16 << 20
 _MOST_ROWS, _MOST_CHANNELS = 1 << 16, 1 << 24  # of a plan that is believed: what a file says gets memory
 
 
 def sampling_interval(steps: int) -> int:
     """The steps between two samples of a training of ``steps`` steps: 25 of a short one, 100 of a longer one, so that samples
-    take little of its time, and more where there would be more than 400 of them."""
+    take little of its time, and more where there would be more than 300 of them."""
     usual = min(_USUAL_INTERVAL, max(_LEAST_INTERVAL, steps // _LEAST_SAMPLES))
     return max(usual, -(-steps // _MOST_SAMPLES))
 

@@ -71,6 +71,8 @@ class Recorder:
         self._file: HealthFile | None = None
         self._alive: AliveUnits | None = None
         self._alive_before: Array | None = None  # as a checkpoint says
+        self._seen: list[Array] = []  # the observations of the last part, and the sums among them, each in one axis
+        self._sums: list[Array] = []
         self._step = 0  # that comes, or is being taken
         self._numbers: Array | None = None  # of the layers in this step, where it is sampled
         self._images = 0
@@ -127,10 +129,11 @@ class Recorder:
         if not seen or not self.detail or observation is None:
             return
         if observation.sums:
-            sums = [seen[place] for place in observation.sums]
+            if seen is not self._seen:
+                self._seen, self._sums = seen, [seen[place].reshape(-1) for place in observation.sums]
             if self._alive is None:
-                self._alive = AliveUnits(sums, self._alive_before)
-            self._alive.put(self._step, sums)
+                self._alive = AliveUnits([seen[place] for place in observation.sums], self._alive_before)
+            self._alive.put(self._step, self._sums)
         if self.detail == LAYERS:
             numbers = np.array([np.nan if place is None else seen[place] for row in observation.places for place in row])
             self._numbers = numbers if self._numbers is None else self._numbers + numbers

@@ -23,7 +23,8 @@ export function arrange(shape, aspect = 1.5) {
   const gap = tiles === 1 ? 0 : Math.max(1, Math.round(Math.max(height, width) / 24));
   const matrix = outer.length === 2 && outer[1] > 1 && outer[1] <= 32 && outer[0] > 1;
   const ideal = Math.sqrt((tiles * aspect * height) / width);
-  const columns = matrix ? outer[1] : Math.min(tiles, Math.max(1, even(tiles, ideal)));
+  const across = matrix ? outer[1] * even(outer[0], ideal / outer[1]) : even(tiles, ideal); // all of a filter in one row
+  const columns = Math.min(tiles, Math.max(1, across));
   return {
     rows: Math.ceil(tiles / columns),
     columns,

@@ -94,13 +94,17 @@ function edgesOf(network, inside, items, itemOf) {
     if (!items.has(key)) items.set(key, { key, kind: "port", side, id, width: 0, height: LANE });
     return key;
   };
-  const join = (from, to, source) => {
-    if (from !== to) edges.set(`${from} > ${to} ${source}`, { from, to, source });
+  const join = (from, to, source, readers) => {
+    const key = `${from} > ${to} ${source}`;
+    if (from === to) return;
+    if (!edges.has(key)) edges.set(key, { from, to, source, readers: [] });
+    edges.get(key).readers.push(...readers);
   };
   for (const id of inside) {
     const { inputs, users } = network.byId.get(id);
-    for (const input of inputs) join(itemOf.get(input) ?? port("in", input), itemOf.get(id), input);
-    if (users.some((user) => !itemOf.has(user))) join(itemOf.get(id), port("out", id), id);
+    for (const input of inputs) join(itemOf.get(input) ?? port("in", input), itemOf.get(id), input, [id]);
+    const outside = users.filter((user) => !itemOf.has(user));
+    if (outside.length) join(itemOf.get(id), port("out", id), id, outside);
   }
   return [...edges.values()];
 }
@@ -335,6 +339,7 @@ function place(whole, left, top, depth, found) {
     found.edges.push({
       key,
       source: edge.source,
+      readers: edge.readers,
       arrow: end.kind !== "port" && !end.inner,
       leaf: start.leaf === true,
       path: pathOf(edge, whole, left, top),

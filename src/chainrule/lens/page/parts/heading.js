@@ -15,7 +15,7 @@ export function Heading({ network, node }) {
           ><${Name} name=${node.name} />${node.formula && html` = <${Written} text=${node.formula} />`}</a
         >
       </h2>
-      ${place && html`<span class="hint">${place}</span>`}
+      ${place && place !== LEAVES[node.leaf] && html`<span class="hint">${place}</span>`}
       ${node.leaf ? html`<span class="hint">${LEAVES[node.leaf]}</span>` : html`<${Role} role=${node.role} />`}
       ${node.line && html`<code class="hint">${node.line}</code>`}
     </header>

@@ -1,6 +1,6 @@
 /** An array with its name, its picture (or its number, if it is one), its legend and its numbers. */
 
-import { arrange } from "../draw/arrange.js";
+import { arrange, unravel } from "../draw/arrange.js";
 import { limitOf, scaleOf } from "../draw/scales.js";
 import { brief, exact, grouped, ofOneImage, shapeText, sizeOf } from "../numbers.js";
 import { html, useState } from "../html.js";
@@ -23,7 +23,7 @@ export function Picture({ tensor, title, name, scale = "signed", limit, width = 
     ${title && html`<figcaption>${title}</figcaption>`}
     ${
       few
-        ? html`<${Few} tensor=${tensor} shape=${shape} scale=${scale} limit=${range} />`
+        ? html`<${Few} tensor=${tensor} shape=${shape} scale=${scale} limit=${range} name=${name} onPick=${rest.onPick} />`
         : html`<${Raster}
             tensor=${tensor}
             scale=${scale}
@@ -47,25 +47,30 @@ export function Picture({ tensor, title, name, scale = "signed", limit, width = 
 }
 
 /** Few numbers, each in a cell of its colour; a single one large. */
-function Few({ tensor, shape, scale, limit }) {
+function Few({ tensor, shape, scale, limit, name, onPick }) {
   const range = scaleOf(scale, { limit, low: tensor.min, high: tensor.max, dark: useDark() });
   const width = shape.length ? shape.at(-1) : 1;
   const rows = [];
+  const cell = (index, text) => {
+    const place = unravel(index, tensor.shape);
+    if (!onPick) return text;
+    return html`<button class="cell" aria-label=${`${name}: choose ${place.join(", ")}`} onClick=${() => onPick(place, index)}>${text}</button>`;
+  };
   for (let at = 0; at < tensor.values.length; at += width) rows.push(Array.from(tensor.values.subarray(at, at + width)));
   if (tensor.values.length === 1)
-    return html`<p class="single number" data-value=${exact(tensor.values[0])}>${brief(tensor.values[0], 4)}</p>`;
+    return html`<p class="single number" data-value=${exact(tensor.values[0])}>${cell(0, brief(tensor.values[0], 4))}</p>`;
   return html`<table class="few">
     ${rows.map(
-      (row) =>
+      (row, y) =>
         html`<tr>
           ${row.map(
-            (one) =>
+            (one, x) =>
               html`<td
                 class=${range.bright(one) ? "on-bright" : "on-dark"}
                 style=${{ background: range.of(one) }}
                 data-value=${exact(one)}
               >
-                ${brief(one, 3)}
+                ${cell(y * width + x, brief(one, 3))}
               </td>`,
           )}
         </tr>`,

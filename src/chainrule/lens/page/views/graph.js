@@ -5,6 +5,7 @@ import { scaleOf } from "../draw/scales.js";
 import { ROOT, nodeTitle } from "../network.js";
 import { brief, ofOneImage, percent, shapeText } from "../numbers.js";
 import { Legend } from "../parts/legend.js";
+import { brightness, useLit } from "../parts/paths.js";
 import { WithNetwork } from "../parts/subject.js";
 import { Numbers } from "../parts/table.js";
 import { useDark } from "../parts/theme.js";
@@ -40,6 +41,7 @@ function Graph({ network, pass }) {
   const room = size.map((one) => Math.max(Math.round(one / 40) * 40, 200));
   const layout = useMemo(() => layoutOf(network, expanded, room), [network, expanded, ...room]);
   const paint = usePaint(network, pass, by);
+  const lit = useLit(network);
   const setOpen = (keys) => adjust({ open: keys.size === openable(network).length ? "all" : [...keys].join(" ") || undefined });
   const toggle = (key) => {
     const next = new Set(expanded);
@@ -89,7 +91,15 @@ function Graph({ network, pass }) {
       </div>
       <span class="right-end"><${Numbers} title="Nodes" rows=${() => tableOf(network, pass)} /></span>
     </div>
-    <${Drawing} ...${{ network, layout, paint, toggle, marked, setMarked, size, setSize }} />
+    ${
+      lit &&
+      html`<p class="bar lit-by" role="status">
+        ${lit.shares.size} nodes on a path from <b>${lit.name}[${lit.index.replaceAll(",", ", ")}]</b> to the loss are lit: the
+        brighter, the more of the gradient passes there.
+        <button class="small" onClick=${() => adjust({ lit: undefined })}>Light everything</button>
+      </p>`
+    }
+    <${Drawing} ...${{ network, layout, paint, lit, toggle, marked, setMarked, size, setSize }} />
     ${
       by === "role"
         ? html`<${RoleLegend} roles=${new Set(network.nodes.filter((node) => !node.leaf).map((node) => node.role))} />`
@@ -131,7 +141,7 @@ function usePaint(network, pass, by) {
   }, [pass, by, dark, network]);
 }
 
-function Drawing({ network, layout, paint, toggle, marked, setMarked, size, setSize }) {
+function Drawing({ network, layout, paint, lit, toggle, marked, setMarked, size, setSize }) {
   const frame = useRef(null);
   const [camera, setCamera] = useState(null); // {x, y, zoom}; null: all of it
   const [moving, setMoving] = useState(false);
@@ -219,12 +229,12 @@ function Drawing({ network, layout, paint, toggle, marked, setMarked, size, setS
           (edge) =>
             html`<path
               key=${edge.key}
-              class=${`edge ${edge.leaf ? "from-leaf" : ""}`}
+              class=${`edge ${edge.leaf ? "from-leaf" : ""} ${lit ? (isLit(lit, edge) ? "lit" : "unlit") : ""}`}
               d=${edge.path}
               marker-end=${edge.arrow ? "url(#arrow)" : null}
             />`,
         )}
-        ${layout.boxes.filter((box) => !box.open).map((box) => html`<${Closed} key=${box.key} box=${box} network=${network} paint=${paint} open=${open} toggle=${toggle} first=${first} />`)}
+        ${layout.boxes.filter((box) => !box.open).map((box) => html`<${Closed} key=${box.key} box=${box} network=${network} paint=${paint} lit=${lit} open=${open} toggle=${toggle} first=${first} />`)}
       </g>
     </svg>
     <div class="zoom" role="group" aria-label="Zoom">
@@ -300,7 +310,10 @@ function Open({ box, network, toggle, first }) {
   </g>`;
 }
 
-function Closed({ box, network, paint, open, toggle, first }) {
+/** Whether the signal goes along an edge: from a node on a path to one that reads it and is on a path. */
+const isLit = ({ shares }, { source, readers }) => shares.has(source) && readers.some((id) => shares.has(id));
+
+function Closed({ box, network, paint, lit, open, toggle, first }) {
   const group = box.kind === "group" ? network.groups.get(box.key) : null;
   const node = network.byId.get(group ? group.out : box.id);
   const role = group ? group.role : node.leaf ? "leaf" : node.role;
@@ -310,6 +323,9 @@ function Closed({ box, network, paint, open, toggle, first }) {
     style["--fill"] = paint.scale.of(paint.by !== "zeros" && number <= 0 ? paint.low : number);
   const on = number === undefined || number === null ? "" : paint.scale.bright(number) ? "on-bright" : "on-dark";
   const kind = group ? "group" : (node.leaf ?? "node");
+  const bright = lit && brightness(lit.shares, group ? group.all : [node.id]);
+  if (lit) style["--bright"] = bright ?? 0;
+  const light = lit ? (bright === null ? "unlit" : "lit") : "";
   const expand = (event) => {
     event.stopPropagation();
     toggle(box.key);
@@ -318,7 +334,7 @@ function Closed({ box, network, paint, open, toggle, first }) {
     ? html`<${GroupFace} group=${group} node=${node} box=${box} network=${network} />`
     : html`<${NodeFace} node=${node} box=${box} network=${network} />`;
   return html`<g
-    class=${`box ${kind} ${on}`}
+    class=${`box ${kind} ${on} ${light}`}
     style=${style}
     data-key=${box.key}
     tabindex=${first === box.key ? 0 : -1}

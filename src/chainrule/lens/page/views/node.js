@@ -6,6 +6,7 @@ import { brief, exact, ofOneImage, shapeText } from "../numbers.js";
 import { Trouble, Waiting, useAsked } from "../parts/asked.js";
 import { Derivative, Name } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
+import { Paths } from "../parts/paths.js";
 import { Picture } from "../parts/picture.js";
 import { Arrived, Gradient, Sum, Way, commonLimit, room } from "../parts/product.js";
 import { WithNetwork } from "../parts/subject.js";
@@ -52,12 +53,13 @@ function One({ network, pass, node }) {
   const step = pass.byNode.get(node.id);
   const loss = network.byId.get(network.loss);
   const limit = step ? commonLimit([step.upstream, ...step.edges.map((edge) => edge.downstream)]) : null;
-  const shape = ofOneImage(node.shape);
-  const unit = unitOf(query.unit, shape);
+  const isSource = node.leaf === "parameter" || node.id === network.image;
+  const unit = unitOf(query.unit, node.leaf === "parameter" ? node.shape : ofOneImage(node.shape));
+  const picked = { unit, choose: (place) => adjust({ unit: place.join(",") }) };
   return html`<section class="stop" aria-labelledby="stop-title">
     <${Heading} network=${network} node=${node} />
     <div class="product">
-      <${Value} pass=${pass} node=${node} unit=${unit} />
+      <${Value} pass=${pass} node=${node} picked=${picked} />
       ${
         step
           ? html`<${Gradient}
@@ -74,7 +76,9 @@ function One({ network, pass, node }) {
       ${step && !step.edges.length && html`<${Arrived} node=${node} loss=${loss} />`}
     </div>
     ${node.convolution && html`<${Convolution} network=${network} pass=${pass} node=${node} />`}
-    ${unit && html`<${Unit} network=${network} pass=${pass} node=${node} unit=${unit} step=${step} />`}
+    ${isSource && step && !unit && html`<p class="hint">Choose one of its numbers in the picture: all its paths to the loss light up.</p>`}
+    ${isSource && step && unit && html`<${Paths} network=${network} pass=${pass} node=${node} index=${node.leaf === "parameter" ? unit : [0, ...unit]} />`}
+    ${!isSource && unit && html`<${Unit} network=${network} pass=${pass} node=${node} unit=${unit} step=${step} />`}
     ${step?.summands.length > 1 && html`<${Sum} network=${network} pass=${pass} step=${step} node=${node} loss=${loss} />`}
     ${
       step?.edges.length > 0 &&
@@ -96,29 +100,34 @@ function One({ network, pass, node }) {
         </div>
       </div>`
     }
-    ${node.leaf === "parameter" && node.shape.length > 1 && html`<${Filters} node=${node} />`}
+    ${node.leaf === "parameter" && node.shape.length > 1 && html`<${Filters} node=${node} picked=${picked} />`}
   </section>`;
 }
 
-/** The value: feature maps, a vector, or a number. A click chooses a unit. */
-function Value({ pass, node, unit }) {
+/** The value: feature maps, a vector, or a number. A click chooses a unit, or one of the weights. */
+function Value({ pass, node, picked }) {
   const asked = useTensor(pass, node.id, "value");
   if (!asked.answer) return html`<${Waiting} asked=${asked} what="…" />`;
   const { answer } = asked;
-  const choose =
-    node.leaf === "parameter"
-      ? undefined
-      : (place) => adjust({ unit: place.map((one, axis) => one * (answer.step?.[axis] ?? 1)).join(",") });
-  const marks = unit?.length === 3 ? [{ tile: unit[0], top: unit[1], left: unit[2], height: 1, width: 1, kind: "chosen" }] : [];
   return html`<${Picture}
     tensor=${answer}
     title=${html`<span class="term">value</span> <${Name} name=${node.name} />`}
     name=${`value of ${node.name}`}
     width=${1.25 * room()}
     height=${0.75 * room()}
-    onPick=${choose}
-    marks=${marks}
+    ...${picking(answer, picked)}
   />`;
+}
+
+/** What a picture of a node's numbers does with a click, and the mark around the number that was chosen. */
+function picking(tensor, { unit, choose }) {
+  const step = tensor.step ?? tensor.shape.map(() => 1);
+  const onPick = (place) => choose(place.map((one, axis) => one * step[axis]));
+  if (!unit || unit.length !== tensor.shape.length) return { onPick };
+  const at = unit.map((one, axis) => Math.floor(one / step[axis]));
+  const [top, left] = at.length > 1 ? at.slice(-2) : [0, at.at(-1)];
+  const tile = at.slice(0, -2).reduce((sum, one, axis) => sum * tensor.shape[axis] + one, 0);
+  return at.length > 1 ? { onPick, marks: [{ tile, top, left, height: 1, width: 1, kind: "chosen" }] } : { onPick };
 }
 
 /** The unit that the address names, if the node has it. */
@@ -215,7 +224,7 @@ function Check({ pass, node }) {
 }
 
 /** A parameter's filters, or the templates of a layer on the image. */
-function Filters({ node }) {
+function Filters({ node, picked }) {
   const asked = useAsked(() => tensor("/api/filters", { name: node.name }), [node.name]);
   if (!asked.answer || asked.answer.shape.length < 3) return null;
   const what = node.shape.length === 4 ? "filters" : "templates";
@@ -228,6 +237,7 @@ function Filters({ node }) {
       name=${`${what} of ${node.name}`}
       width=${Math.min(innerWidth - 80, 900)}
       height=${420}
+      ...${asked.answer.shape.length === node.shape.length ? picking(asked.answer, picked) : {}}
     />
     <p class="hint">${shapeText(asked.answer.of)}</p>
   </div>`;
