@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.train.diagnosis.health_record import read_health
 from chainrule.train.snapshots import read_snapshot
 from lens_server import Lens
 
@@ -44,3 +45,18 @@ def test_it_plays_from_the_first_step_to_the_last(trained_lens: Lens, open_page:
     page.get_by_role("button", name="Play", exact=True).click()
     page.locator(f"[role=status][data-step='{steps[-1]}']").wait_for()
     page.get_by_role("button", name="Play", exact=True).wait_for()
+
+
+def test_units_are_those_that_were_dead_in_the_epoch_before(trained_lens: Lens, trained_run: Path, open_page: OpenPage) -> None:
+    record = read_health(trained_run / "health.bin")
+    steps, census = trained_lens.get("/api/time")["steps"], record.census
+    page = open_page(trained_lens.address, f"#/time?step={steps[0]}")
+    page.get_by_text(f"counted after each epoch, for the first time after step {census.steps[1]}").wait_for()
+    page.keyboard.press("End")
+    page.locator(f"[role=status][data-step='{steps[-1]}']").wait_for()
+    at = [step <= steps[-1] for step in census.steps].count(True) - 1
+    dead = int((census.alive[at] <= census.steps[at - 1]).sum())
+    page.get_by_text(f"epoch {census.epochs[at]}, which ended with step {census.steps[at]}").wait_for()
+    shown = page.locator(".dead-units .strip-count").all_inner_texts()
+    assert sum(int(text.split(" ")[0]) for text in shown) == dead
+    assert len(shown) == len(record.plan.units) > 0

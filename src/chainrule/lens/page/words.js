@@ -60,3 +60,6 @@ export const KEYS = [
   ["n p", "tour: the next step, the one before"],
   ["a b c d", "tour: answer the question"],
 ];
+
+/** How a layer is called in a row: by its path, or, where that is only a number, also by what it is. */
+export const layerName = (op, path) => (/^\d+$/.test(path) ? `${op} ${path}` : path || op);

@@ -4,12 +4,14 @@ import { get, post, tensor } from "../api.js";
 import { html, useMemo } from "../html.js";
 import { brief, grouped, percent } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
+import { DeadUnits } from "../parts/dead_units.js";
 import { Picture } from "../parts/picture.js";
 import { className } from "../parts/sample.js";
 import { Stepper } from "../parts/stepper.js";
 import { imageOf, posted } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
+import { layerName } from "../words.js";
 
 const PLAY = 700; // milliseconds for each step
 
@@ -113,10 +115,11 @@ function Health({ step }) {
       ${health.layers.map(
         ({ path, op }, i) =>
           html`<tr>
-            <th scope="row">${/^\d+$/.test(path) ? `${op} ${path}` : path || op}</th>
+            <th scope="row">${layerName(op, path)}</th>
             <td class="track"><i style=${{ width: `${length(sizes[i])}%`, background: "var(--warm)" }} /></td>
             <td class="number">${sizes[i] === null ? "–" : brief(sizes[i])}</td>
           </tr>`,
       )}
-    </table>`;
+    </table>
+    <${DeadUnits} units=${health.units} step=${step} />`;
 }

@@ -1,12 +1,13 @@
 /** The training: loss and accuracy, how gradients flow through the layers, how fast weights change, and which units are dead. */
 
-import { brief, grouped, percent } from "../numbers.js";
+import { brief, percent } from "../numbers.js";
 import { Chart } from "../parts/chart.js";
+import { DeadUnits } from "../parts/dead_units.js";
 import { HeatMap } from "../parts/heat_map.js";
-import { Numbers } from "../parts/table.js";
-import { adjust, go, link, useRoute } from "../router.js";
+import { adjust, go, useRoute } from "../router.js";
 import { useStore } from "../store.js";
-import { html, useEffect, useMemo, useRef } from "../html.js";
+import { html, useMemo } from "../html.js";
+import { layerName } from "../words.js";
 
 const RECENT = 200; // records
 
@@ -51,7 +52,7 @@ function Health({ health }) {
     [recent],
   );
   const open = (row) => row.node !== null && go("node", row.node);
-  const layers = health.layers.map(({ path, op, node }) => ({ label: named(op, path), node }));
+  const layers = health.layers.map(({ path, op, node }) => ({ label: layerName(op, path), node }));
   const parameters = health.parameters.map(({ name, node }) => ({ label: name, node }));
   const choice = html`<span class="choice" role="group" aria-label="Range of steps">
     <button
@@ -99,8 +100,6 @@ function byStep(rows) {
 }
 
 /** A layer as it is called here: a number alone, as in a Sequential, says little. */
-const named = (op, path) => (/^\d+$/.test(path) ? `${op} ${path}` : path || op);
-
 const quotient = (one, other) => (one === null || other === null ? null : other === 0 ? 0 : one / other);
 
 function cut(health, from) {
@@ -119,71 +118,4 @@ function flowSaid({ gradient }, layers) {
   const share = first / end;
   const times = share < 1 ? `1/${brief(1 / share, 2)} of` : `${brief(share, 2)} times`;
   return `The gradient flows from the last layer (${layers.at(-1).label}, below) to the first (${layers[0].label}, above), which gets ${times} what the last one gets.`;
-}
-
-/** Channels that were 0 for all images of the last epoch: no gradient comes through them, so they never learn again. */
-function DeadUnits({ units }) {
-  if (!units.length) return null;
-  const layers = units.map((unit) => ({ ...unit, ...censusOf(unit) }));
-  const count = layers.reduce((sum, one) => sum + one.dead.length, 0);
-  const all = layers.reduce((sum, one) => sum + one.channels, 0);
-  return html`<figure class="dead-units">
-    <figcaption>
-      <h2>Dead units</h2>
-      <${Numbers}
-        title="Dead units"
-        rows=${() => ({ heads: ["layer", "channels", "dead", "last step above 0 of each dead channel"], lines: layers.map((one) => [one.path, one.channels, one.dead.length, one.dead.map((k) => `${k}: ${one.alive[k] ?? "never"}`).join("; ")]) })}
-      />
-    </figcaption>
-    <p class="says">
-      ${count ? `${grouped(count)} of ${grouped(all)} channels were 0 for every image of the last epoch: a dead unit passes no gradient and never learns again.` : `None: each of ${grouped(all)} channels was above 0 for some image of the last epoch.`}
-    </p>
-    <div class="strips">
-      ${layers.map(
-        (one) =>
-          html`<span class="strip-label"
-              >${one.node === null ? named(one.op, one.path) : html`<a href=${link("node", one.node)}>${named(one.op, one.path)}</a>`}</span
-            >
-            <${Strip} layer=${one} />
-            <span class=${one.dead.length ? "strip-count bad" : "strip-count"}
-              >${one.dead.length ? `${one.dead.length} of ${one.channels}` : "0"}</span
-            >`,
-      )}
-    </div>
-    <p class="under"><span class="swatch alive"></span> above 0 for some image <span class="swatch dead"></span> dead</p>
-  </figure>`;
-}
-
-/** The last census of a layer's units, and which channels it found dead: none was above 0 since the census before. */
-function censusOf({ censuses }) {
-  const last = censuses.at(-1);
-  if (!last) return { alive: [], dead: [] };
-  const begin = censuses.at(-2)?.step ?? 0;
-  const dead = last.alive.flatMap((step, channel) => (step === null || step <= begin ? [channel] : []));
-  return { alive: last.alive, dead };
-}
-
-function Strip({ layer }) {
-  const canvas = useRef(null);
-  useEffect(() => {
-    const context = canvas.current.getContext("2d");
-    const style = getComputedStyle(canvas.current);
-    const dead = new Set(layer.dead);
-    for (let channel = 0; channel < layer.channels; channel++) {
-      context.fillStyle = dead.has(channel) ? style.outlineColor : style.color;
-      context.fillRect(channel, 0, 1, 1);
-    }
-  });
-  const said = layer.dead.length
-    ? `dead channels of ${layer.path}: ${layer.dead.join(", ")}`
-    : `no dead channel in ${layer.path}`;
-  return html`<canvas
-    ref=${canvas}
-    class="strip"
-    width=${layer.channels}
-    height="1"
-    role="img"
-    aria-label=${said}
-    title=${said}
-  />`;
 }
