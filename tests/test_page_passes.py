@@ -291,3 +291,13 @@ def test_a_weight_of_few_numbers_is_chosen_by_the_keyboard(shipped_lens: Lens, f
     page.get_by_role("button", name="value of 11.bias: choose 7").focus()
     page.keyboard.press("Enter")
     check_paths(page, first_image, "11.bias", (7,))
+
+
+def test_a_path_that_ends_at_a_dead_unit_says_so(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    weight = first_image.parameter("7.weight")
+    unit, column = np.argwhere(weight.upstream == 0)[0].tolist()
+    page = open_page(shipped_lens.address, f"#/node/{weight.index}?unit={unit},{column}")
+    expected = paths(first_image, "7.weight", (unit, column))
+    assert expected.gradient == expected.product == 0
+    page.get_by_text("The path ends before the loss").wait_for()
+    page.get_by_text(f"reaches {len(expected.nodes)} of ").wait_for()

@@ -50,8 +50,12 @@ export function Paths({ network, pass, node, index }) {
   >
     <h3 id="paths-title">From ${element} to the loss</h3>
     <p class="says">
-      ${nodes.length} of ${network.nodes.length} nodes lie on a path from it to <${Name} name=${loss.name} />. They are lit: the
-      brighter, the more of the gradient passes there.
+      ${
+        dead
+          ? `What it changes reaches ${nodes.length} of ${network.nodes.length} nodes, which are lit, and ends there.`
+          : html`${nodes.length} of ${network.nodes.length} nodes lie on a path from it to <${Name} name=${loss.name} />. They are
+            lit: the brighter, the more of the gradient passes there.`
+      }
       <a href=${link("graph", null, { lit: litText(name, index), open: "all" })}>Light them up in the graph</a>
     </p>
     <${Lights} network=${network} shares=${sharesOf(asked.answer)} />

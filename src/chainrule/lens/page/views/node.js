@@ -2,7 +2,7 @@
 
 import { tensor } from "../api.js";
 import { exists } from "../network.js";
-import { brief, exact, ofOneImage, shapeText } from "../numbers.js";
+import { brief, exact, ofOneImage } from "../numbers.js";
 import { Trouble, Waiting, useAsked } from "../parts/asked.js";
 import { Derivative, Name } from "../parts/formula.js";
 import { Heading } from "../parts/heading.js";
@@ -239,6 +239,5 @@ function Filters({ node, picked }) {
       height=${420}
       ...${asked.answer.shape.length === node.shape.length ? picking(asked.answer, picked) : {}}
     />
-    <p class="hint">${shapeText(asked.answer.of)}</p>
   </div>`;
 }
