@@ -300,6 +300,7 @@ def public() -> Iterator[tuple[str, Any]]:
 NOT_MADE_BY_USERS = {
     *("Edge", "Explanation", "Row", "Step", "Summand"),  # what explain() gives
     *("Audit", "AuditRow"),  # what audit() gives
+    "ExportedPage",  # what lens.page() gives
     *(
         "BadNode",
         "Capsule",

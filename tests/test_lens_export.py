@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chainrule as cr
+from chainrule import lens
 from chainrule.lens.server import export
 from chainrule.lens.server.application import PAGE
 from chainrule.lens.server.export import as_inline_json, exported, page_of
 from chainrule.lens.server.subject import Subject
-from chainrule.train import RunFolder
+from chainrule.train import RunFolder, TrainedModel
 from lens_server import GrowingRun, Lens
 from running import done, refused
 
@@ -120,6 +123,73 @@ def test_a_run_without_a_model_is_its_history(trained_run: Path, tmp_path: Path)
     assert (set(found["json"]), found["tensors"]) == ({"/api/meta", "/api/history?since=0"}, {})
     assert not found["json"]["/api/history?since=0"]["live"]
     run.lock.release()
+
+
+def test_a_page_of_a_model_has_the_pass_of_the_image(tmp_path: Path) -> None:
+    model = cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Dropout(0.5), cr.nn.Linear(12, 3))
+    pixels = np.random.default_rng(0).random((1, 3, 4)).astype(np.float32)
+    made = lens.page(model, pixels, label=1)
+    found = answers(made.html)
+    expected = -cr.nn.functional.log_softmax(model.eval()(cr.tensor(pixels[np.newaxis])))[0, 1]
+    assert found["json"]["/api/trace"]["loss"] == pytest.approx(float(expected))
+    assert (found["json"]["/api/trace"]["label"], found["json"]["/api/meta"]["model"]) == (1, "Sequential")
+    made.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == made.html
+    frame = made._repr_html_()
+    assert frame.count("<") == frame.count(">") == 2, "all of the page is in an attribute"
+    assert html.unescape(re.findall('srcdoc="([^"]*)"', frame)[0]) == made.html
+    assert repr(made).startswith("<ExportedPage of the model Sequential: ")
+
+
+def test_making_a_page_leaves_the_model_as_it_is() -> None:
+    model = cr.nn.Sequential(cr.nn.Flatten(), cr.nn.BatchNorm1d(12), cr.nn.Linear(12, 3)).train()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    lens.page(model, np.ones((1, 3, 4), np.uint8))
+    assert model.training
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
+def test_what_a_page_cannot_be_made_of(tmp_path: Path, trained_run: Path) -> None:
+    model, pixels = cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Linear(12, 3)), np.zeros((1, 3, 4))
+    cases: list[tuple[tuple[Any, ...], str]] = [
+        (
+            (5,),
+            "page: there is nothing to show of a int: give the folder of a run, a TrainedModel, or a model (a Module) together "
+            "with an image",
+        ),
+        (
+            (model,),
+            "page: a Sequential by itself does not say which images it takes: give image as an array (channels, height, "
+            "width), got none",
+        ),
+        (
+            (model, pixels[0]),
+            "page: a Sequential by itself does not say which images it takes: give image as an array (channels, "
+            "height, width), got the shape [3, 4]",
+        ),
+        ((model, [[[1], [1, 2]]]), "an image is an array of numbers (channels, height, width), with rows of equal lengths"),
+        (
+            (cr.nn.Flatten(0), pixels),
+            "page: Flatten gives the shape [12] for an image, where scores [1, classes] were expected, one a class",
+        ),
+        ((model, pixels, 3), "the class of the loss must be at most 2, got 3"),
+        ((None, None, 3), "page: a label belongs to an image of your own: give the image too"),
+        ((None, 3, 3), "page: a label is given with an array of pixels; test images have theirs, and files have none"),
+        (
+            (TrainedModel(model, DESCRIBED, "mine"), 3),
+            "The images that mine was trained on are not where they were. Open an image of your own, or put the images "
+            "back there.",
+        ),
+    ]
+    for given, said in cases:
+        with pytest.raises(cr.UserError) as caught:
+            lens.page(*given)
+        assert str(caught.value) == said
+    with pytest.raises(cr.UserError, match=r"page\.txt: the name must end with \.html, as it is a page for a browser"):
+        lens.page(model, pixels).save(tmp_path / "page.txt")
+
+
+DESCRIBED = {"classes": ["a", "b", "c"], "image_shape": (1, 3, 4), "mean": [0.0], "std": [1.0], "dtype": "float32"}
 
 
 def test_the_command_writes_it(trained_run: Path, tmp_path: Path) -> None:

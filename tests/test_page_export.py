@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import chainrule as cr
 from browser import wait_for_view
+from chainrule import lens
 from chainrule.lens.server.export import exported
 from chainrule.lens.server.subject import Subject
 from chainrule.train import RunFolder
@@ -53,21 +54,29 @@ def test_it_opens_from_a_disk_and_each_view_has_its_numbers(file: Path, trained_
     assert np.isclose(float(str(window.get_attribute("data-value"))), values[0, y, x] + bias, rtol=1e-6)
 
 
-def test_it_opens_in_a_frame_that_may_do_nothing_but_scripts(file: Path, tmp_path: Path, open_page: OpenPage) -> None:
-    """As a notebook shows it."""
-    content = escape(file.read_text(encoding="utf-8"))
+def test_a_notebook_shows_it_below_the_cell(trained_run: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    """In a frame that may do nothing but run scripts."""
+    shown = lens.page(trained_run, image=3)._repr_html_()
     (tmp_path / "notebook.html").write_text(
-        f"<!doctype html><meta charset='utf-8'><iframe sandbox='allow-scripts' width='1300' height='800' srcdoc=\"{content}\">"
-        "</iframe>",
-        encoding="utf-8",
+        f"<!doctype html><meta charset='utf-8'><body><div class='output'>{shown}</div></body>", encoding="utf-8"
     )
     page = open_page((tmp_path / "notebook.html").as_uri())
+    assert page.locator("iframe").get_attribute("sandbox") == "allow-scripts"
     frame = page.frame_locator("iframe")
     frame.locator(".chart[data-last='18']").first.wait_for()
     frame.get_by_role("link", name="Backward", exact=True).click()
     frame.get_by_role("status").get_by_text("step 1 of").wait_for()
     frame.get_by_role("link", name="Graph", exact=True).click()
     frame.locator(".box").first.wait_for()
+
+
+def test_a_model_by_itself_is_shown_with_an_image_of_ones_own(tmp_path: Path, open_page: OpenPage) -> None:
+    model = cr.nn.Sequential(cr.nn.Conv2d(3, 4, 3), cr.nn.ReLU(), cr.nn.Flatten(), cr.nn.Linear(144, 3))
+    lens.page(model, np.random.default_rng(0).random((3, 8, 8)), 2).save(tmp_path / "page.html")
+    page = open_page((tmp_path / "page.html").as_uri(), "#/backward")
+    page.get_by_role("status").get_by_text("step 1 of").wait_for()
+    page.get_by_role("heading", name="the model Sequential").wait_for()
+    assert page.get_by_text("This file does not hold that").count() == 0
 
 
 MARKUP = "<img src=x onerror=alert(1)>"

@@ -200,6 +200,7 @@ class Examples:
             lens.AuditRow: lambda: self.audited().worst,
             lens.Edge: lambda: next(edge for row in self.explanation().rows for edge in row.edges),
             lens.Explanation: self.explanation,
+            lens.ExportedPage: lambda: lens.ExportedPage("a run", "<p>" * 100_000),
             lens.LayerRows: lambda: self.explanation().layers[0],
             formats.Converted: lambda: formats.Converted(Path("a.safetensors"), 2, 10, ("float32",)),
             formats.WeightFile: self.weights,

@@ -92,7 +92,7 @@ const firstView = (meta) => offered(meta)[0];
 
 function About({ meta }) {
   const live = useStore((state) => state.live);
-  const kinds = { run: "a run", shipped: "ships with chainrule", example: "the lecture's example" };
+  const kinds = { run: "a run", model: "a model", shipped: "ships with chainrule", example: "the lecture's example" };
   return html`<p class="about">
     ${live ? html`<span class="live">training now</span>` : (kinds[meta.kind] ?? meta.kind)}
     ${meta.model && html` · <span>${meta.model}</span>`} ${meta.dataset && html` · <span>${meta.dataset.name}</span>`}

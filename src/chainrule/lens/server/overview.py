@@ -25,7 +25,7 @@ def _meta(subject: Subject, asked: Asked) -> Response:
             "title": subject.title,
             "kind": subject.kind,
             "live": subject.live,
-            "model": "lenet" if run is None else run.config.model_name,
+            "model": _model_name(subject),
             "classes": [] if trained is None else trained.classes,
             "image": None if shape is None else dict(zip(("channels", "height", "width"), shape, strict=True)),
             "dataset": None if images is None else dict(zip(("name", "count"), images, strict=True)),
@@ -40,6 +40,12 @@ def _meta(subject: Subject, asked: Asked) -> Response:
             "version": __version__,
         }
     )
+
+
+def _model_name(subject: Subject) -> str:
+    if subject.run is not None:
+        return subject.run.config.model_name
+    return "lenet" if subject.kind == "shipped" else type(subject.model.model).__name__
 
 
 def _graph(subject: Subject, asked: Asked) -> Response:

@@ -1,4 +1,5 @@
-"""What the lens shows: a run, over or still training, or the LeNet that ships with chainrule; with its images, if there are."""
+"""What the lens shows: a run, over or still training, a model, or the LeNet that ships with chainrule; with its images, if
+there are."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,10 +24,11 @@ from chainrule.lens.server.history import NOWHERE, History, Places, places_of, s
 from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.tracing import Pass, Tracer
 from chainrule.lens.tracing.image_of_file import image_of_file
+from chainrule.tensor import Tensor
 from chainrule.train import RunFolder, TrainedModel, model_of_run, shipped_model
 from chainrule.train.opening import check_data_of_run
 
-Kind = Literal["run", "shipped"]
+Kind = Literal["run", "model", "shipped"]
 T = TypeVar("T")
 
 
@@ -43,10 +45,10 @@ class Subject:
     """What is shown. Everything that computes or reads images belongs to one thread at a time: see ``holding``.
 
     Attributes:
-        kind: "run", or "shipped" for the LeNet that ships.
+        kind: "run", "model" for one without its run, or "shipped" for the LeNet that ships.
         title: what it is called on the page.
-        run: its folder; None for what ships.
-        history: what its files tell of the training; None for what ships.
+        run: its folder; None where there is none.
+        history: what its files tell of the training; None where there is no run.
     """
 
     def __init__(self, kind: Kind, title: str, run: RunFolder | None = None) -> None:
@@ -76,6 +78,13 @@ class Subject:
         """A run. A UserError if its model is damaged, or of another version; it may have none yet."""
         subject = cls("run", displayed(run.path), run)
         _ = subject.trained
+        return subject
+
+    @classmethod
+    def of_model(cls, trained: TrainedModel) -> Subject:
+        """A trained model without its run."""
+        subject = cls("model", displayed(trained.source))
+        subject._trained = trained
         return subject
 
     def holding(self, compute: Callable[[], T]) -> T:
@@ -206,6 +215,17 @@ class Subject:
             raise UserError(f"{displayed(path)} is no name of a file: {remedy}") from error
         pixels, notes = image_of_file(self.tracer, content, path.name)
         self._own, self._own_name = Shown(pixels, None, tuple(notes)), displayed(path.name)
+        return len(self.dataset) if self.data else 0
+
+    def show_pixels(self, pixels: Any, label: int | None = None) -> int:
+        """The number that an image (C, H, W) gets thereby, of bytes or of numbers from 0 to 1, with the number of its class.
+
+        Raises:
+            UserError: it does not fit the model, or there is no such class.
+        """
+        own = pixels.numpy() if isinstance(pixels, Tensor) else pixels
+        known = None if label is None else self.tracer.label_of(label)
+        self._own, self._own_name = Shown(self.tracer.pixels_of(own), known), "an array"
         return len(self.dataset) if self.data else 0
 
     def died(self, node: int, channels: int) -> list[int | None]:
