@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import chainrule
+from chainrule import train
 
 PACKAGE = Path(chainrule.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -96,6 +98,10 @@ ROOMS = {
 """The rooms of cpu, and what of cpu each may import besides itself. What lies beside them may import all."""
 
 
+LATER = {"__init__.py": chainrule, "train/__init__.py": train}
+"""The packages that import what they export when it is first used."""
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_of_cpu_imports_only_what_lies_below_it(room: str) -> None:
     files = sorted((PACKAGE / "cpu" / room).rglob("*.py"))
@@ -112,9 +118,9 @@ def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
     part = part_of(file)
     assert part in LAYERS, f"{part} is a new part of the package: give it a line in the table"
     parts, libraries = LAYERS[part]
-    if part == ROOT:  # what it loads later it imports for type checkers too, where this test sees it
-        assert {name for _, name in imports(file)} >= set(later_for_checkers().values())
     place = file.relative_to(PACKAGE).as_posix()
+    if place in LATER:  # what it loads later it imports for type checkers too, where this test sees it
+        assert {name for _, name in imports(file)} >= set(later_for_checkers(LATER[place]).values())
     libraries = libraries.union(*(further for room, further in LIBRARIES.items() if place.startswith(room)))
     wrong = []
     for line, name in imports(file):
@@ -123,7 +129,7 @@ def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
             target = chainrule_part(name)
             if target not in {part, *ANYWHERE, *parts, *DOORS.get(place, ())}:
                 wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
-        elif top not in sys.stdlib_module_names and top not in libraries and (part, top) != (ROOT, COMPUTED):
+        elif top not in sys.stdlib_module_names and top not in libraries and not (top == COMPUTED and place in LATER):
             wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {name}")
     assert not wrong, f"{part or 'the package'} may import {sorted(parts)} and {sorted(libraries)}: {wrong}"
 
@@ -135,9 +141,9 @@ def test_the_numbers_of_the_lens_know_nothing_of_its_server() -> None:
     assert [(file.name, name) for file in files for _, name in imports(file) if name.startswith("chainrule.lens.server")] == []
 
 
-def later_for_checkers() -> dict[str, str]:
-    """What the package's own file imports for type checkers only: name -> dotted name."""
-    body = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+def later_for_checkers(package: ModuleType) -> dict[str, str]:
+    """What a package's own file imports for type checkers only: name -> dotted name."""
+    body = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8")).body
     block = next(node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     lines = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {one.name: f"{node.module}.{one.name}" for node in lines for one in node.names}
@@ -145,7 +151,23 @@ def later_for_checkers() -> dict[str, str]:
 
 def test_type_checkers_know_everything_that_is_loaded_later_and_where_it_is() -> None:
     at = {name: module if module == f"chainrule.{name}" else f"{module}.{name}" for name, module in chainrule._LATER.items()}
-    assert later_for_checkers() == at
+    assert later_for_checkers(chainrule) == at
+    assert later_for_checkers(train) == {name: f"chainrule.train.{module}.{name}" for name, module in train._LATER.items()}
+
+
+@pytest.mark.parametrize("package", LATER.values(), ids=LATER)
+def test_every_public_name_is_there_however_late(package: ModuleType) -> None:
+    code = (
+        f"import importlib; package = importlib.import_module({package.__name__!r})\n"
+        "for name in package.__all__: assert not name.startswith('_') and getattr(package, name) is not None\n"
+        "import types; print([name for name in package.__all__ if isinstance(getattr(package, name), types.ModuleType)])"
+    )
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    modules = {name for name, module in vars(package)["_LATER"].items() if module == f"chainrule.{name}"}
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert set(ast.literal_eval(ran.stdout)) == (modules | {"random"} if package is chainrule else set())
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
 
 
 def test_the_table_has_no_circle() -> None:
