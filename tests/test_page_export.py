@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,3 +101,15 @@ def test_names_that_look_like_markup_are_text(tmp_path: Path, open_page: OpenPag
                 page.locator(there).first.wait_for()
             assert page.locator("img[src=x]").count() == 0
             assert page.title() == f"{path} · chainrule lens"
+
+
+def test_the_gallery_leads_to_its_pages(tmp_path: Path, open_page: OpenPage) -> None:
+    script = Path(__file__).resolve().parent.parent / "scripts" / "lens_gallery.py"
+    ended = subprocess.run(
+        [sys.executable, script, "gallery", "--only", "lenet"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split() == [str(Path("gallery", "lenet.html")), "1.0", "MB", str(Path("gallery", "index.html"))]
+    page = open_page((tmp_path / "gallery" / "index.html").as_uri())
+    page.get_by_role("link", name="lenet").click()
+    page.get_by_role("heading", name="the LeNet that ships with chainrule").wait_for()
+    page.locator(".box").first.wait_for()

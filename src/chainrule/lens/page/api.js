@@ -1,10 +1,10 @@
 /**
  * Questions to the server. What it refuses is thrown as `Trouble`, whose message and hint are whole sentences.
  *
- * A page that was exported as one file holds the answers itself, in the element "chainrule-answers":
- * `{"json": {path: answer}, "tensors": {path: {"header": {...}, "data": base64 of the bytes}}}`.
+ * A page that was exported as one file holds the answers itself: see `in_file.js`.
  */
 
+import { answersInFile, valuesInFile } from "./in_file.js";
 import { read, update } from "./store.js";
 
 export class Trouble extends Error {
@@ -17,8 +17,7 @@ export class Trouble extends Error {
 }
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
-const element = document.getElementById("chainrule-answers");
-const embedded = element ? JSON.parse(element.textContent) : null;
+const embedded = await answersInFile();
 
 export const isExported = embedded !== null;
 
@@ -44,8 +43,8 @@ export async function post(path, body) {
 export async function tensor(path, query) {
   const whole = pathOf(path, query);
   if (isExported) {
-    const { header, data } = answerInFile(embedded.tensors, whole);
-    return { ...header, values: new Float32Array(Uint8Array.from(atob(data), (one) => one.charCodeAt(0)).buffer) };
+    const found = answerInFile(embedded.tensors, whole);
+    return { ...found.header, values: valuesInFile(embedded.numbers, found) };
   }
   const response = await ask(whole);
   return { ...JSON.parse(response.headers.get("X-Chainrule-Tensor")), values: new Float32Array(await response.arrayBuffer()) };

@@ -1,9 +1,10 @@
 """The page as one file, which needs no server: its modules in an import map, and beside them the answers that they ask for.
 
-    index.html   styles, modules as data URLs, answers as JSON ──> FILE.html, which opens without a network, also in a frame
+    index.html   styles, modules, answers and arrays, deflated ──> FILE.html, which opens without a network, also in a frame
 
 What is embedded is the training, the network, and the pass of one image: every value, every gradient, every filter, as long as
-they are not too many numbers. A policy in the file itself lets it load nothing from anywhere.
+they are not too many numbers. An array that is asked for under several names, or as its transpose, is there once. A policy in
+the file itself lets it load nothing from anywhere.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import itertools
 import json
 import posixpath
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
+import numpy as np
 from starlette.responses import Response
 from starlette.routing import compile_path
 
@@ -31,14 +34,15 @@ from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.server.subject import Subject
 
 MOST_BYTES = 8 << 20
-"""Of arrays in a file; those that come first on the way from the loss to the image are in it."""
+"""Of answers in a file, before they are deflated; those that come first on the way from the loss to the image are in it."""
 
-_SEVERAL, _AROUND = 6, 5  # filters and channels; places on each side of the middle
+_SEVERAL, _AROUND = 6, 4  # filters and channels; places on each side of the middle
 
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
+_AS_THEY_ARE = " !$&'()*+,-./:;<=>?@[]^_`{|}~\""  # in a data URL; not so line ends and signs that mean something in it
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
 _STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)" />')
 _ICON = re.compile(r'<link rel="icon" href="page/([^"]+)" />')
@@ -60,7 +64,7 @@ def exported(subject: Subject, image: int | None = None) -> str:
 
 def _answers(subject: Subject, image: int | None) -> dict[str, Any]:
     """What the page asks for, by path, as ``page/api.js`` reads it: JSON, and arrays with their headers."""
-    found: dict[str, Any] = {"json": {}, "tensors": {}}
+    found: dict[str, Any] = {"json": {}, "tensors": {}}  # of the latter each answer as it is
     meta = _json(_answer(subject, "/api/meta"))
     meta["live"] = False
     meta["can"] = {**meta["can"], "draw": False, "what_if": False, "time": False}
@@ -75,7 +79,7 @@ def _answers(subject: Subject, image: int | None) -> dict[str, Any]:
     if meta["dataset"] is None:
         return found
     index = 0 if image is None else image
-    found["tensors"]["/api/image?index=0"] = _tensor(_answer(subject, f"/api/image?index={index}"))
+    found["tensors"]["/api/image?index=0"] = _answer(subject, f"/api/image?index={index}")
     passed = found["json"]["/api/trace"] = _json(_answer(subject, "/api/trace", {"index": index}))
     about = f"/api/trace/{passed['trace']}"
     steps = found["json"][f"{about}/steps"] = _json(_answer(subject, f"{about}/steps"))
@@ -89,7 +93,7 @@ def _answers(subject: Subject, image: int | None) -> dict[str, Any]:
         if room < 0:
             break
         if TENSOR_HEADER in answer.headers:
-            found["tensors"][path] = _tensor(answer)
+            found["tensors"][path] = answer
         else:
             found["json"][path] = _json(answer)
     return found
@@ -158,10 +162,6 @@ def _json(answer: Response) -> Any:
     return json.loads(bytes(answer.body))
 
 
-def _tensor(answer: Response) -> dict[str, Any]:
-    return {"header": json.loads(answer.headers[TENSOR_HEADER]), "data": base64.b64encode(answer.body).decode()}
-
-
 # ---- the file
 
 
@@ -180,19 +180,47 @@ def page_of(answers: Mapping[str, Any], title: str) -> str:
 
 
 def _scripts(first: str, answers: Mapping[str, Any]) -> str:
-    """The answers, the import map with all modules, and the one that begins."""
+    """The answers, all modules as an import map has them, and the script that unpacks these and begins with the first."""
     modules = {}
     for file in sorted(PAGE.rglob("*.js")):
         name = file.relative_to(PAGE).as_posix()
         source = _IMPORT.sub(lambda found, name=name: _absolute(found, name), file.read_text(encoding="utf-8"))  # type: ignore[misc]
-        modules[f"lens/{name}"] = f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+        modules[f"lens/{name}"] = f"data:text/javascript,{quote(source, safe=_AS_THEY_ARE)}"
+    begin = (PAGE / "in_file.js").read_text(encoding="utf-8").replace("export ", "")
     return "\n    ".join(
         [
-            f'<script type="application/json" id="chainrule-answers">{as_inline_json(answers)}</script>',
-            f'<script type="importmap">{as_inline_json({"imports": modules})}</script>',
-            f'<script type="module">import "lens/{first}";</script>',
+            _element("chainrule-answers", packed(answers)),
+            _element("chainrule-modules", _as_json(modules)),
+            f'<script>\n{{\n{begin}\nbegin("lens/{first}");\n}}\n</script>',
         ]
     )
+
+
+def _element(name: str, content: bytes) -> str:
+    """An element with bytes, which nothing in them can end: as base64, whose signs mean nothing in HTML."""
+    text = base64.b64encode(zlib.compress(content, 9)).decode()
+    return f'<script type="application/octet-stream" id="{name}">{text}</script>'
+
+
+def packed(answers: Mapping[str, Any]) -> bytes:
+    """Answers as ``page/in_file.js`` reads them: JSON, and behind it the numbers of all arrays, each once."""
+    known: dict[bytes, tuple[int, list[int] | None]] = {}  # where numbers begin, and of which matrix the transpose is there
+    parts, tensors, size = [], {}, 0
+    for path, answer in answers["tensors"].items():
+        header, body = json.loads(answer.headers[TENSOR_HEADER]), bytes(answer.body)
+        shape = header["shape"]
+        if body not in known and len(shape) == 2:
+            begin, of = known.get(np.frombuffer(body, "<f4").reshape(shape).T.tobytes(), (0, shape))
+            if of is None:
+                known[body] = begin, shape
+        if body not in known:
+            known[body] = size, None
+            parts.append(body)
+            size += len(body) // 4
+        tensors[path] = dict(zip(("header", "begin", "matrix"), (header, *known[body]), strict=True))
+    text = _as_json({"json": answers["json"], "tensors": tensors})
+    text += b" " * (-len(text) % 4)  # as a browser takes floats only from where a multiple of 4 bytes is before them
+    return b"".join([len(text).to_bytes(4, "little"), text, *parts])
 
 
 def _absolute(found: re.Match[str], importer: str) -> str:
@@ -201,10 +229,8 @@ def _absolute(found: re.Match[str], importer: str) -> str:
     return f'{found[1]}"lens/{name}"'
 
 
-def as_inline_json(value: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it can end the element, or begin a comment there."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 def _as_text(text: str) -> str:
