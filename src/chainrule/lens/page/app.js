@@ -35,11 +35,12 @@ const COMPONENTS = {
 const OF_THEIR_OWN = ["draw", "explain"];
 
 export function App() {
-  const { view } = useRoute();
+  const asked = useRoute().view;
   const meta = useStore((state) => state.meta);
   const trouble = useStore((state) => state.trouble);
   useEffect(listenToKeys, []);
-  const View = COMPONENTS[view] ?? COMPONENTS[firstView(meta)];
+  const view = COMPONENTS[asked] && (asked !== "train" || offered(meta).includes(asked)) ? asked : firstView(meta);
+  const View = COMPONENTS[view];
   return html`
     <a class="skip" href="#main" onClick=${toMain}>To the content</a>
     <${Connection} />

@@ -21,6 +21,8 @@ from chainrule.lens.naming import local_formula
 from chainrule.lens.tracing.image_pass import Pass, indices_of
 from chainrule.ops import Primitive, precision
 
+_BLOCK = 8192  # numbers that stay in the cache as float64; and NumPy's dot starts no threads for so few
+
 
 @dataclass(frozen=True)
 class Lit:
@@ -119,12 +121,16 @@ def _strongest(found: Pass, node: Node, unit: tuple[int, ...]) -> Iterator[PathS
                     continue
                 with precision(found.precision):
                     local = pushed_forward(user, position, direction)
+                places = np.flatnonzero(local)  # few: a unit is seen by a window of each channel, or by one unit
                 with np.errstate(all="ignore"):
-                    slopes = np.nan_to_num(np.abs(local.astype(np.float64)))
-                    passed = np.nan_to_num(slopes * np.abs(upstream))
-                place = np.unravel_index(int((passed if passed.any() else slopes).argmax()), passed.shape)
-                size = float(passed[place]), float(slopes[place])
-                if size > (0.0, 0.0) and (best is None or size > best[0]):
+                    slopes = np.nan_to_num(np.abs(local.flat[places].astype(np.float64)))
+                    passed = np.nan_to_num(slopes * np.abs(upstream.flat[places]))
+                if not slopes.any():
+                    continue
+                at = int((passed if passed.any() else slopes).argmax())
+                place = np.unravel_index(places[at], local.shape)
+                size = float(passed[at]), float(slopes[at])
+                if best is None or size > best[0]:
                     best = size, user, position, tuple(map(int, place)), float(local[place])
         if best is None:
             return
@@ -152,5 +158,9 @@ def _norm(moved: Array, upstream: Array | None) -> float:
     """The Euclidean norm of what passes a node: how it moves, times what comes back to it."""
     if upstream is None:
         return 0.0
+    ours, back, squares = moved.reshape(-1), upstream.reshape(-1), 0.0
     with np.errstate(all="ignore"):
-        return float(np.linalg.norm(moved.astype(np.float64) * upstream))
+        for begin in range(0, ours.size, _BLOCK):
+            block = ours[begin : begin + _BLOCK].astype(np.float64) * back[begin : begin + _BLOCK]
+            squares += float(np.dot(block, block))
+    return math.sqrt(squares)
