@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tracemalloc
 from typing import Any
 
 import ml_dtypes
@@ -359,3 +360,15 @@ def test_edits_that_are_refused(shipped_lens: Lens, path: str, edits: Any, messa
     answer = shipped_lens.post("/api/what_if", {"trace": path.rsplit("/", 1)[1], "edits": edits})
     assert answer.status == 400
     assert message.lower() in f"{answer.json['error']} {answer.json['hint']}".lower()
+
+
+def test_a_transpose_is_not_copied_to_be_summed_up() -> None:
+    array = np.random.default_rng(0).standard_normal((1000, 1000)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        said = summary(array.T)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < array.nbytes / 2
+    assert said == {**summary(array), "shape": [1000, 1000]}

@@ -6,6 +6,7 @@ Text from outside (names of files, classes and layers) is in JSON only, and writ
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def summary(array: Array) -> dict[str, Any]:
     """What an array holds, in a few numbers: extremes, mean and norm of those that are finite, and all of at most 16."""
-    once, times = _without_repetitions(array)
+    once, times = _as_it_lies(array)
     flat = np.ascontiguousarray(once).reshape(-1)
     if flat.dtype.kind != "f":
         flat = flat.astype(np.float64)
@@ -81,27 +82,34 @@ def summary(array: Array) -> dict[str, Any]:
     }
 
 
+def _as_it_lies(array: Array) -> tuple[Array, int]:
+    """An array with its axes in the order in which they lie in memory, without the copies that a broadcast makes; and how often
+    each of its numbers stands in the whole one. So a transpose need not be copied."""
+    if not array.size:
+        return array, 1
+    repeated = [axis for axis, stride in enumerate(array.strides) if stride == 0]
+    index = tuple(0 if axis in repeated else slice(None) for axis in range(array.ndim))
+    once = np.asarray(array[index]).squeeze()
+    order = sorted(range(once.ndim), key=lambda axis: -abs(once.strides[axis]))
+    return once.transpose(order), math.prod(array.shape[axis] for axis in repeated)
+
+
 _BLOCK = 8192  # numbers that stay in the cache as float64; and NumPy's dot starts no threads for so few
+_BLOCKS = 8  # at once
 
 
 def _sums(numbers: Array) -> tuple[float, float]:
     """The sum and the sum of squares of finite numbers, in float64."""
     total = squares = 0.0
-    for begin in range(0, numbers.size, _BLOCK):
-        block = numbers[begin : begin + _BLOCK].astype(np.float64)
-        with np.errstate(over="ignore"):
-            total += float(block.sum())
-            squares += float(np.dot(block, block))
+    whole = numbers.size // _BLOCK * _BLOCK
+    ends = [*range(0, whole, _BLOCK * _BLOCKS), whole, numbers.size]
+    with np.errstate(over="ignore"):
+        for begin, end in itertools.pairwise(ends):
+            if begin < end:
+                blocks = numbers[begin:end].astype(np.float64).reshape(-1, min(_BLOCK, end - begin))
+                total = sum(blocks.sum(axis=1).tolist(), start=total)
+                squares = sum((float(np.dot(block, block)) for block in blocks), start=squares)
     return total, squares
-
-
-def _without_repetitions(array: Array) -> tuple[Array, int]:
-    """An array without the copies that a broadcast makes, and how often each of its numbers stands in the whole one."""
-    if not array.size:
-        return array, 1
-    repeated = [axis for axis, stride in enumerate(array.strides) if stride == 0]
-    index = tuple(0 if axis in repeated else slice(None) for axis in range(array.ndim))
-    return np.asarray(array[index]), math.prod(array.shape[axis] for axis in repeated)
 
 
 class Summaries:
