@@ -81,6 +81,16 @@ def test_a_model_by_itself_is_shown_with_an_image_of_ones_own(tmp_path: Path, op
     assert page.get_by_text("This file does not hold that").count() == 0
 
 
+def test_it_says_how_to_get_the_tour(file: Path, open_page: OpenPage) -> None:
+    page = open_page(file.as_uri(), "#/backward")
+    page.get_by_role("status").get_by_text("step 1 of").wait_for()
+    page.get_by_role("button", name="Tour", exact=True).click()
+    panel = page.get_by_role("complementary", name="Tour")
+    panel.get_by_text("chainrule lens RUN").wait_for()
+    page.keyboard.press("t")
+    panel.wait_for(state="detached")
+
+
 MARKUP = "<img src=x onerror=alert(1)>"
 
 

@@ -68,14 +68,18 @@ const leave = () => {
   reveal(null);
 };
 
-/** Begins and leaves the tour. An exported file does not hold what it asks for. */
+/** Begins and leaves the tour; in an exported file, which does not hold what the tour asks for, what is said instead. */
 export function TourButton() {
   const { tour } = useRoute().query;
   const network = useStore((state) => state.graph);
   const { answer: pass } = usePass();
   const state = useRef({});
   state.current = { network, pass };
-  const toggle = () => (here().query.tour ? leave() : moveTo(state.current.network, state.current.pass, STEPS[0]));
+  const toggle = () => {
+    if (here().query.tour) leave();
+    else if (isExported) adjust({ tour: STEPS[0].name });
+    else moveTo(state.current.network, state.current.pass, STEPS[0]);
+  };
   useEffect(() => {
     const pressed = (event) => {
       if (event.key !== "t" || isForOthers(event)) return;
@@ -85,7 +89,6 @@ export function TourButton() {
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
-  if (isExported) return null;
   return html`<button
     aria-pressed=${String(Boolean(tour))}
     title="The lecture on this network, step by step (t)"
@@ -105,8 +108,31 @@ const isForOthers = (event) =>
 export function Tour() {
   const { tour } = useRoute().query;
   const step = STEPS.find((one) => one.name === tour);
-  if (!tour || isExported) return null;
-  return html`<${Panel} step=${step ?? STEPS[0]} />`;
+  if (!tour) return null;
+  return isExported ? html`<${HowToGetIt} />` : html`<${Panel} step=${step ?? STEPS[0]} />`;
+}
+
+/** The tour asks Python about the network as it goes, and a file has none. */
+function HowToGetIt() {
+  const kind = useStore((state) => state.meta.kind);
+  return html`<aside class="tour" aria-label="Tour">
+    <div class="tour-bar">
+      <span class="hint">not in this file</span>
+      <button class="quiet" title="Leave the tour (t)" onClick=${leave}>Leave</button>
+    </div>
+    <div class="tour-text">
+      <h2>The lecture, step by step</h2>
+      <p>The tour computes as it goes, and this file has no Python that would. It is in the page that Python shows, under Tour:</p>
+      <p><code>${kind === "run" ? "chainrule lens RUN" : "chainrule lens"}</code></p>
+      <p>
+        ${
+          kind === "run"
+            ? "RUN is the folder of the run; without one it is a tour of the LeNet that ships with chainrule."
+            : "It is a tour of the LeNet that ships with chainrule."
+        }
+      </p>
+    </div>
+  </aside>`;
 }
 
 function Panel({ step }) {
