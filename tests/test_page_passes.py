@@ -13,7 +13,7 @@ import pytest
 from chainrule.lens.tracing import Pass
 from chainrule.lens.tracing.paths import paths
 from chainrule.lens.tracing.receptive_field import receptive_field
-from chainrule.lens.tracing.what_if import WeightEdit, what_if
+from chainrule.lens.tracing.what_if import PixelEdit, WeightEdit, what_if
 from chainrule.lens.tracing.windows import input_gradient, weight_gradient, window
 from lens_server import Lens
 
@@ -225,6 +225,49 @@ def test_a_pixel_is_chosen_and_changed_by_the_keyboard(shipped_lens: Lens, open_
     page.locator("[data-changed]").wait_for()
     result = page.locator(".result-of-change")
     assert number(result, "data-after") != number(result, "data-before")
+
+
+def test_a_bias_of_minus_100_kills_its_channel_and_no_other(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    page = open_page(shipped_lens.address, "#/what_if?what=0.bias&at=2")
+    field = page.get_by_label("New value as a number")
+    field.fill("-100")
+    field.press("Enter")
+    page.get_by_text("these give nothing but 0 now").wait_for()
+    expected = what_if(shipped_lens.subject.tracer, first_image, [WeightEdit("0.bias", (2,), -100.0)])
+    relu = node_of(first_image, "maximum")
+    after = expected.changed_pass.graph.nodes[relu].value
+    assert after is not None
+    assert [channel for channel in range(6) if not after[0, channel].any()] == [2]
+    said = page.locator("[data-channels]").first.get_attribute("data-channels") or ""
+    shown = dict(one.split(": ") for one in said.split("; "))
+    assert shown[str(relu)] == "2"
+    silent = {str(first_image.graph.index[one.node]): " ".join(map(str, one.silent)) for one in expected.silenced if one.silent}
+    assert shown == silent
+
+
+def test_a_pixel_outside_of_a_units_receptive_field_changes_nothing_of_it(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    pool = node_of(first_image, "max_pool2d")
+    box = receptive_field(first_image, pool, (0, 3, 2, 2)).box
+    for y, inside in ((box.top, True), (box.top + box.height, False)):
+        page = open_page(shipped_lens.address, f"#/what_if?what=pixel&at=0,{y},{box.left}&edits=pixel:0,{y},{box.left}=0.9")
+        page.locator("[data-changed]").wait_for()
+        expected = what_if(shipped_lens.subject.tracer, first_image, [PixelEdit((0, y, box.left), 0.9)])
+        shown = (page.locator("[data-changed]").get_attribute("data-changed") or "").split(",")
+        assert str(pool) in shown  # other units of that node change
+        changed = expected.changed_pass.graph.nodes[pool].value
+        known = first_image.graph.nodes[pool].value
+        assert known is not None
+        assert changed is not None
+        conv = node_of(first_image, "conv2d")
+        window = np.s_[0, 3, 4:6, 4:6]  # what the unit of the pooling looks at
+        first, later = first_image.graph.nodes[conv].value, expected.changed_pass.graph.nodes[conv].value
+        assert first is not None
+        assert later is not None
+        assert np.array_equal(first[window], later[window]) is not inside
+        if not inside:
+            assert changed[0, 3, 2, 2] == known[0, 3, 2, 2]
 
 
 # ---- paths

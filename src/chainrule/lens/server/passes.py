@@ -382,6 +382,9 @@ def _what_if(subject: Subject, asked: Asked) -> Response:
                 {"node": kept.found.graph.index[one.node], "difference": one.difference, "relative": one.relative}
                 for one in seen.changed
             ],
+            "silenced": [
+                {"node": kept.found.graph.index[one.node], "silent": one.silent, "awake": one.awake} for one in seen.silenced
+            ],
         }
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.graph import Array, Node
+from chainrule.lens.tracing.image_pass import Pass
 from chainrule.lens.tracing.tracer import Tracer
 from chainrule.train.diagnosis.observing import is_unit
 
@@ -52,13 +53,20 @@ def probe(tracer: Tracer, images: Iterable[Array]) -> Probe:
     for image in images:
         found = tracer.trace(image, 0)
         count += 1
-        for number, node in enumerate(found.graph.nodes):
-            if node.origin.kind and node.value is not None and is_unit(node):  # of a layer, not of the loss
-                others = tuple(axis for axis in range(node.ndim) if axis != channel_axis(node))
-                share = np.asarray((node.value <= 0).mean(axis=others, dtype=np.float64))
-                zeros[number] = zeros.get(number, np.zeros(share.shape)) + share
-                nodes.setdefault(number, node)
+        for number, share in zero_shares(found).items():
+            zeros[number] = zeros.get(number, np.zeros(share.shape)) + share
+            nodes.setdefault(number, found.graph.nodes[number])
     return Probe(count, tuple(ProbedUnits(number, nodes[number], total / count) for number, total in zeros.items()))
+
+
+def zero_shares(found: Pass) -> dict[int, Array]:
+    """The share of numbers that are 0 in each channel (C,) of each node that is max(0, x), for the image of a pass."""
+    shares = {}
+    for number, node in enumerate(found.graph.nodes):
+        if node.origin.kind and node.value is not None and is_unit(node):  # of a layer, not of the loss
+            others = tuple(axis for axis in range(node.ndim) if axis != channel_axis(node))
+            shares[number] = np.asarray((node.value <= 0).mean(axis=others, dtype=np.float64))
+    return shares
 
 
 def channel_axis(node: Node) -> int:

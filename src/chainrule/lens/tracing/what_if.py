@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from chainrule.arguments import real_number
 from chainrule.errors import UserError, unknown_value
 from chainrule.graph import PARAMETER, Array, Node
 from chainrule.lens.tracing.image_pass import Pass, indices_of
+from chainrule.lens.tracing.probe import zero_shares
 from chainrule.lens.tracing.tracer import Tracer
 
 
@@ -49,10 +50,21 @@ class Changed:
 
 
 @dataclass(frozen=True)
+class Silenced:
+    """A node that is max(0, x), of the pass before, with channels that give nothing but 0 for the image now and did not before,
+    and with those that gave nothing but 0 and do not now."""
+
+    node: Node
+    silent: tuple[int, ...]
+    awake: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class WhatIf:
     """The loss ``before`` and ``after`` edits, and what is ``predicted``: before + the sum of gradient * change.
 
-    ``changed`` are the nodes that are not the same bit for bit, in forward order, leaves that were edited first;
+    ``changed`` are the nodes that are not the same bit for bit, in forward order, leaves that were edited first; ``silenced``
+    are those with channels that went silent, or are so no longer;
     ``changed_pass`` is the pass after the edits.
     """
 
@@ -61,6 +73,7 @@ class WhatIf:
     predicted: float
     probabilities: Array
     changed: tuple[Changed, ...]
+    silenced: tuple[Silenced, ...]
     changed_pass: Pass
 
 
@@ -96,7 +109,8 @@ def what_if(tracer: Tracer, found: Pass, edits: Sequence[Edit]) -> WhatIf:
     edited = {node for node in found.graph.nodes if node.label in values and node.operation is PARAMETER}
     if any(isinstance(edit, PixelEdit) for edit in edits):
         edited.add(found.image)
-    return WhatIf(found.loss, after.loss, predicted, after.probabilities, tuple(_differences(found, after, edited)), after)
+    changed, silenced = tuple(_differences(found, after, edited)), tuple(_silenced(found, after))
+    return WhatIf(found.loss, after.loss, predicted, after.probabilities, changed, silenced, after)
 
 
 def _value(what: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
@@ -134,6 +148,14 @@ def _differences(before: Pass, after: Pass, edited: set[Node]) -> list[Changed]:
         difference, size = _norms(np.ravel(old), np.ravel(new))
         found.append(Changed(node, difference, difference / size if size else None))
     return found
+
+
+def _silenced(before: Pass, after: Pass) -> Iterator[Silenced]:
+    shares, now = zero_shares(before), zero_shares(after)
+    for number, share in shares.items():
+        silent, awake = ((now[number] == 1) & (share < 1)).nonzero()[0], ((now[number] < 1) & (share == 1)).nonzero()[0]
+        if silent.size or awake.size:
+            yield Silenced(before.graph.nodes[number], tuple(silent.tolist()), tuple(awake.tolist()))
 
 
 _BLOCK = 8192  # numbers that stay in the cache as float64; and NumPy's dot starts no threads for so few

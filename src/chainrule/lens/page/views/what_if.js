@@ -171,12 +171,13 @@ function Result({ network, pass, edits }) {
     [settled, pass.trace],
   );
   const meta = useStore((state) => state.meta);
-  const { before, after, predicted, probabilities, changed } = (settled && asked.answer) || {
+  const { before, after, predicted, probabilities, changed, silenced } = (settled && asked.answer) || {
     before: pass.loss,
     after: pass.loss,
     predicted: pass.loss,
     probabilities: pass.probabilities,
     changed: [],
+    silenced: [],
   };
   if (asked.trouble) return html`<section><${Waiting} asked=${asked} /></section>`;
   return html`<section
@@ -189,6 +190,7 @@ function Result({ network, pass, edits }) {
     <${Losses} before=${before} after=${after} predicted=${predicted} />
     <h2>Probabilities</h2>
     <${Probabilities} meta=${meta} before=${pass.probabilities} after=${probabilities} label=${pass.label} />
+    ${silenced.length > 0 && html`<${Silenced} network=${network} silenced=${silenced} />`}
     <h2>Nodes that change</h2>
     <${Changed} network=${network} changed=${changed} />
   </section>`;
@@ -238,6 +240,28 @@ function Probabilities({ meta, before, after, label }) {
         </tr>`,
     )}
   </table>`;
+}
+
+/** Channels of units that give nothing but 0 for this image since the change: no gradient passes them. */
+function Silenced({ network, silenced }) {
+  const units = (id, channels) =>
+    channels.map(
+      (channel, i) =>
+        html`${i > 0 && ", "}<a href=${link("node", id, { edits: undefined })}
+            ><${Name} name=${network.byId.get(id).name} />[${channel}]</a
+          >`,
+    );
+  const list = (which) => silenced.filter((one) => one[which].length);
+  const sentence = (which, says) =>
+    list(which).length > 0 &&
+    html`<p data-channels=${list(which)
+      .map((one) => `${one.node}: ${one[which].join(" ")}`)
+      .join("; ")}>
+      ${says}: ${list(which).map((one, i) => html`${i > 0 && ", "}${units(one.node, one[which])}`)}
+    </p>`;
+  return html`<h2>Channels that die or wake up</h2>
+    ${sentence("silent", "For this image these give nothing but 0 now, so that no gradient passes them")}
+    ${sentence("awake", "These gave nothing but 0, and give more now")}`;
 }
 
 function Changed({ network, changed }) {
