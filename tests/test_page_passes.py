@@ -5,17 +5,21 @@ Every number that is compared here is one that the page shows, against the Pytho
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from chainrule.lens.server.subject import Subject
 from chainrule.lens.tracing import Pass
 from chainrule.lens.tracing.paths import paths
 from chainrule.lens.tracing.receptive_field import receptive_field
 from chainrule.lens.tracing.what_if import PixelEdit, WeightEdit, what_if
 from chainrule.lens.tracing.windows import input_gradient, weight_gradient, window
-from lens_server import Lens
+from chainrule.train import RunFolder
+from lens_server import Lens, served
+from running import idx_folder, noted
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -91,6 +95,52 @@ def test_upstream_times_local_is_downstream_in_the_numbers_that_are_shown(
     assert np.allclose(found["upstream gradient"], row.upstream.reshape(-1, 28), **CLOSE)
     assert np.allclose(found["upstream gradient"] * found["local gradient"], found["downstream gradient"], rtol=1e-6)
     assert np.allclose(found["downstream gradient"], row.edges[0].downstream.reshape(-1, 28), **CLOSE)
+
+
+RESIDUAL = """
+from chainrule import nn
+from chainrule.nn import functional as F
+
+class Net(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Linear(4, classes)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        return self.last((x + F.relu(self.second(x))).mean(axis=(2, 3)))
+
+def make(channels, classes, size):
+    return Net(channels, classes)
+"""
+
+
+def test_two_gradients_meet_at_the_input_of_a_residual_block(tmp_path: Path, open_page: OpenPage) -> None:
+    idx_folder(tmp_path / "patterns")
+    (tmp_path / "nets.py").write_text(RESIDUAL)
+    line = ("--data", tmp_path / "patterns", "--model", f"{tmp_path / 'nets.py'}:make", "--epochs", 1)
+    noted("train", *line, "--out", tmp_path / "run")
+    with served(Subject.of_run(RunFolder.open(tmp_path / "run"))) as lens:
+        shown = lens.subject.image(0)
+        found = lens.subject.tracer.trace(shown.pixels, shown.label)
+        relu = node_of(found, "maximum")
+        row = found.row(relu)
+        parts = [edge.downstream for user in found.explanation.rows for edge in user.edges if edge.input is row.node]
+        page = open_page(lens.address, f"#/node/{relu}")
+        pictures = page.locator(".sum[data-summands='2'] figure")
+        pictures.nth(2).wait_for()
+        tables = [table_behind(page, pictures.nth(number)) for number in range(3)]
+        page.close()
+    assert row.upstream is not None
+    assert len(parts) == 2
+    flat = [part.reshape(-1, part.shape[-1]) for part in parts]
+    for table in tables[:2]:
+        assert any(np.allclose(table, part, **CLOSE) for part in flat)
+    assert not np.allclose(tables[0], tables[1], **CLOSE)
+    assert np.allclose(tables[0] + tables[1], tables[2], rtol=1e-5, atol=1e-9)
+    assert np.allclose(tables[2], row.upstream.reshape(-1, row.upstream.shape[-1]), **CLOSE)
 
 
 def test_a_parameter_is_where_the_way_back_ends(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from browser import wait_for_view
-from lens_server import GrowingRun, Lens
+from chainrule.lens.server.subject import Subject
+from chainrule.train import RunFolder
+from lens_server import GrowingRun, Lens, served
+from running import idx_folder, noted
 
 if TYPE_CHECKING:
     from browser import OpenPage
@@ -84,3 +90,39 @@ def test_dead_units_are_counted(trained_lens: Lens, open_page: OpenPage) -> None
     strips = page.locator(".dead-units canvas")
     strips.first.wait_for()
     assert len(strips.all()) == len(units)
+
+
+SIGMOIDS = """
+from chainrule import nn
+
+def make(channels, classes, size):
+    between = [layer for _ in range(6) for layer in (nn.Linear(16, 16), nn.Sigmoid())]
+    first = nn.Linear(channels * size[0] * size[1], 16)
+    return nn.Sequential(nn.Flatten(), first, nn.Sigmoid(), *between, nn.Linear(16, classes))
+"""
+
+
+def test_early_layers_of_a_deep_sigmoid_network_fade_and_a_click_opens_one(tmp_path: Path, open_page: OpenPage) -> None:
+    idx_folder(tmp_path / "patterns")
+    (tmp_path / "nets.py").write_text(SIGMOIDS)
+    line = ("--data", tmp_path / "patterns", "--model", f"{tmp_path / 'nets.py'}:make", "--epochs", 1, "--batch-size", 8)
+    noted("train", *line, "--out", tmp_path / "run")
+    with served(Subject.of_run(RunFolder.open(tmp_path / "run"))) as lens:
+        health = lens.get("/api/history?since=0")["health"]
+        gradient = health["gradient"][-1]
+        linear = [number for number, layer in enumerate(health["layers"]) if layer["op"] == "Linear"]
+        early, late = linear[0], linear[-1]
+        assert gradient[early] < 1e-3 * gradient[late]
+        page = open_page(lens.address, "#/train")
+        figure = page.locator("figure[data-title='Gradient flow']")
+        figure.wait_for()
+        canvas = figure.locator("canvas")
+        box = canvas.bounding_box()
+        assert box is not None
+        row = box["height"] / len(health["layers"])
+        picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("L"))
+        colours = [int(picture[int((number + 0.5) * row), -4]) for number in (early, late)]
+        assert colours[0] < colours[1]  # from dark (small) to bright (large)
+        canvas.click(position={"x": box["width"] / 2, "y": (early + 0.5) * row})
+        wait_for_view(page, f"#/node/{health['layers'][early]['node']}")
+        page.close()

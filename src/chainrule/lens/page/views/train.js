@@ -99,7 +99,6 @@ function byStep(rows) {
   return merged;
 }
 
-/** A layer as it is called here: a number alone, as in a Sequential, says little. */
 const quotient = (one, other) => (one === null || other === null ? null : other === 0 ? 0 : one / other);
 
 function cut(health, from) {
@@ -116,6 +115,6 @@ function flowSaid({ gradient }, layers) {
   if (!(end > 0)) return "No gradient arrives.";
   if (!(first > 0)) return `No gradient arrives at ${layers[0].label}.`;
   const share = first / end;
-  const times = share < 1 ? `1/${brief(1 / share, 2)} of` : `${brief(share, 2)} times`;
+  const times = share < 0.01 ? `1/${brief(1 / share, 2)} of` : share < 1 ? `${percent(share, 0)} of` : `${brief(share, 2)} times`;
   return `The gradient flows from the last layer (${layers.at(-1).label}, below) to the first (${layers[0].label}, above), which gets ${times} what the last one gets.`;
 }
