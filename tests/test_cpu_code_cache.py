@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.cpu.codegen import assembler, code_cache, disk_cache, ownership
+from chainrule import ownership
+from chainrule.cpu.codegen import assembler, code_cache, disk_cache
 from chainrule.cpu.codegen.code_cache import Function, load, object_codes
 from chainrule.cpu.codegen.disk_cache import CacheWarning
 from chainrule.cpu.codegen.emit import Module, Value

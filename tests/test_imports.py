@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The table, bottom to top: part -> (parts of the package, libraries). A part may always import itself, the standard library
 # and ANYWHERE. ROOT is the package's own __init__.
 ROOT = ""
-ANYWHERE = frozenset({"errors", "habits", "arguments", "forks", "recent", "collector", "signals", "display"})
+ANYWHERE = frozenset({"errors", "habits", "arguments", "forks", "recent", "collector", "signals", "display", "ownership"})
 CORE = frozenset({"graph", "ops", "grad", "tensor", "compiler", "cpu"})
 COMPUTED = "a name that is computed"
 BELOW_TRAIN = CORE | {"nn", "optim", "data", "formats", "models"}
@@ -29,6 +29,7 @@ LAYERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "errors": (frozenset(), frozenset()),
     "display": (frozenset(), frozenset()),
     "forks": (frozenset(), frozenset()),
+    "ownership": (frozenset(), frozenset()),
     "recent": (frozenset(), frozenset()),
     "collector": (frozenset(), frozenset()),
     "signals": (frozenset(), frozenset()),

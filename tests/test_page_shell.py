@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 from browser import wait_for_view
+from chainrule.lens.server.serving import LensServer
 from lens_server import Lens, served
 
 if TYPE_CHECKING:
@@ -76,8 +79,6 @@ def test_a_wrong_token_is_explained(shipped_lens: Lens, open_page: OpenPage) -> 
 
 
 def test_a_server_that_stops_is_said_and_the_page_comes_back(shipped_lens: Lens, open_page: OpenPage) -> None:
-    from chainrule.lens.server.serving import LensServer
-
     with served(shipped_lens.subject) as lens:
         page = open_page(lens.address, "#/graph", expected=("ERR_CONNECTION",))
         page.locator(".box").first.wait_for()
@@ -87,6 +88,45 @@ def test_a_server_that_stops_is_said_and_the_page_comes_back(shipped_lens: Lens,
     again = LensServer(shipped_lens.subject, port, token)
     try:
         assert again.port == port
+        again.start()
+        page.locator(".connection.none").wait_for(state="attached")
+    finally:
+        again.stop()
+
+
+def test_a_page_sends_its_token_to_no_other_server_that_listens_there_later(shipped_lens: Lens, open_page: OpenPage) -> None:
+    """Which could ask for everything with it, once the lens is back."""
+    with served(shipped_lens.subject) as lens:
+        page = open_page(lens.address, "#/graph", expected=("ERR_CONNECTION",))
+        page.locator(".box").first.wait_for()
+        port, token = lens.server.port, lens.server.token
+    page.get_by_text("The server does not answer").first.wait_for()
+    asked: list[tuple[str, str]] = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, str(self.headers)))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"proof": "something"}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    stranger = HTTPServer(("127.0.0.1", port), Stranger)
+    thread = Thread(target=stranger.serve_forever)
+    thread.start()
+    try:
+        page.get_by_role("link", name="Backward").click()
+        page.wait_for_timeout(2500)
+    finally:
+        stranger.shutdown()
+        thread.join()
+        stranger.server_close()
+    assert {path.partition("?")[0] for path, _ in asked if path.startswith("/api")} == {"/api/here"}
+    assert not any(token in path + headers for path, headers in asked)
+    again = LensServer(shipped_lens.subject, port, token)
+    try:
         again.start()
         page.locator(".connection.none").wait_for(state="attached")
     finally:

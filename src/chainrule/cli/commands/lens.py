@@ -77,7 +77,7 @@ def lens(
     if export is not None:
         _write(subject, number, export)
         return
-    server = LensServer(subject, port)
+    server = LensServer(subject, port, keep_token=True)
     if port not in (0, server.port):
         say_beside("note: ", "bold", f"port {port} is in use: the lens is at {server.port}")
     address = server.address if number is None else f"{server.address}#/backward?image={number}"

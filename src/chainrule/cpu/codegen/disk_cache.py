@@ -26,8 +26,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from chainrule.cpu.codegen.ownership import UntrustedError, create, open_to_read, trusted_folder
 from chainrule.display import displayed
+from chainrule.ownership import UntrustedError, create, open_to_read, trusted_folder
 
 _MAGIC = b"chainrule cache 2\n"
 _CHECKSUM_BYTES = 32

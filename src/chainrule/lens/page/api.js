@@ -58,9 +58,21 @@ function answerInFile(answers, path) {
   );
 }
 
+/** Whether what answers now is a server that knows the token: another program may listen where it was. */
+async function isOurs() {
+  const hex = (bytes) => Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+  const text = (string) => new TextEncoder().encode(string);
+  const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
+  const key = await crypto.subtle.importKey("raw", text(token), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  const expected = hex(new Uint8Array(await crypto.subtle.sign("HMAC", key, text(`here ${nonce}`))));
+  const response = await fetch(`api/here?nonce=${nonce}`);
+  return response.ok && (await response.json()).proof === expected;
+}
+
 async function ask(path, options = {}) {
   let response;
   try {
+    if (token && read().connection === "lost" && !(await isOurs())) throw new Error("it is another one");
     response = await fetch(path.slice(1), { ...options, headers: { ...options.headers, "X-Chainrule-Token": token } });
   } catch {
     if (read().connection !== "lost") update({ connection: "lost" });

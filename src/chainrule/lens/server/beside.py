@@ -31,7 +31,7 @@ def main() -> None:
     with contextlib.suppress(UserError):  # where there is no native code, there are no threads of it
         set_threads(1)
     try:
-        server = LensServer(Subject.of_run(RunFolder.open(sys.argv[-1])))
+        server = LensServer(Subject.of_run(RunFolder.open(sys.argv[-1])), keep_token=True)
     except UserError as error:
         print(f"error: {error}", flush=True)
         return

@@ -11,15 +11,18 @@ script or a frame of another.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chainrule.display import displayed
 from chainrule.lens.server.payloads import json_response
 from chainrule.lens.server.refusals import Refusal
+from chainrule.lens.server.tokens import proof
 
 TOKEN_HEADER = "x-chainrule-token"
 MOST_BYTES = 8 << 20
@@ -39,18 +42,15 @@ HEADERS = {
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _METHODS = ("GET", "HEAD", "POST")
-
-
-def new_token() -> str:
-    """A token that nobody can guess, made of letters that stand in an address."""
-    return secrets.token_urlsafe(24)
+_PROOF = "/api/here"
+_NONCE = re.compile(rb"nonce=([0-9a-f]{32})")
 
 
 class Guard:
     """An ASGI application around another one, which it asks only what may be asked."""
 
     def __init__(self, application: ASGIApp, token: str, port: int, hosts: Iterable[str] = ()) -> None:
-        self._application, self._token = application, token.encode()
+        self._application, self._token = application, token
         self._hosts = [f"{host}:{port}" for host in (*_LOOPBACK, *hosts)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,10 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope, is_data)
+            self._check(scope, is_data and scope["path"] != _PROOF)
+            if scope["path"] == _PROOF:
+                await self._proof(scope)(scope, receive, guarded_send)
+                return
             if scope["method"] == "POST":
                 receive = await _whole_body(receive)
         except Refusal as refusal:
@@ -81,7 +84,14 @@ class Guard:
             return
         await self._application(scope, receive, guarded_send)
 
-    def _check(self, scope: Scope, is_data: bool) -> None:
+    def _proof(self, scope: Scope) -> Response:
+        """The answer to a page that wants to know whether this is its server, before it sends the token again."""
+        nonce = _NONCE.fullmatch(scope["query_string"])
+        if nonce is None:
+            raise Refusal(400, "The nonce is missing or no such number.", "Ask with ?nonce= and 32 digits from 0 to f.")
+        return json_response({"proof": proof(self._token, nonce[1].decode())})
+
+    def _check(self, scope: Scope, is_private: bool) -> None:
         headers = scope["headers"]
         host = _only(headers, "host") or ""
         if host.lower() not in self._hosts:
@@ -99,11 +109,11 @@ class Guard:
             )
         if scope["method"] not in _METHODS:
             raise Refusal(405, f"The lens answers GET and POST, not {displayed(scope['method'])}.", "Ask with GET or POST.")
-        if is_data and not secrets.compare_digest((_only(headers, TOKEN_HEADER) or "").encode(), self._token):
+        if is_private and not secrets.compare_digest((_only(headers, TOKEN_HEADER) or "").encode(), self._token.encode()):
             raise Refusal(
                 403,
                 "The token is missing or wrong.",
-                "Open the whole address that the command printed, with ?token=...; each start of the command makes a new one.",
+                "Open the whole address that the command printed, with ?token=....",
             )
         if scope["method"] == "POST":
             kind = (_only(headers, "content-type") or "").partition(";")[0].strip().lower()

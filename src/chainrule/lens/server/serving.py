@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import UserError
 from chainrule.lens.server.application import application
-from chainrule.lens.server.guarding import Guard, new_token
+from chainrule.lens.server.guarding import Guard
 from chainrule.lens.server.subject import Subject
+from chainrule.lens.server.tokens import kept_token, new_token
 
 if TYPE_CHECKING:
     import uvicorn
@@ -28,13 +29,13 @@ class LensServer:
 
     Attributes:
         port: where it listens: the ``port`` that was wanted, or else the next one that is free; any one if it was 0.
-        token: what a request must know.
+        token: what a request must know: with ``keep_token`` the one that servers of this user had on that port before.
     """
 
-    def __init__(self, subject: Subject, port: int = DEFAULT_PORT, token: str | None = None) -> None:
+    def __init__(self, subject: Subject, port: int = DEFAULT_PORT, token: str | None = None, keep_token: bool = False) -> None:
         self._socket = _bound(port)
         self.port: int = self._socket.getsockname()[1]
-        self.token = token or new_token()
+        self.token = token or (kept_token(self.port) if keep_token and port else new_token())
         self._server = _server(Guard(application(subject), self.token, self.port))
         self._thread: threading.Thread | None = None
 

@@ -1,4 +1,4 @@
-"""Opens and creates files that only this user can have written, as their contents will be executed.
+"""Opens and creates files that only this user can have written, as what they hold is executed, or opens a door.
 
 A folder is trusted if this user owns it, nobody else may write into it, and nobody but this user and the superuser can put
 another folder in its place (as sshd's option StrictModes checks it). Where users have no numbers (Windows), nothing is checked:
