@@ -263,6 +263,36 @@ def test_a_weight_is_raised_and_taken_back(shipped_lens: Lens, first_image: Pass
     assert np.array_equal(again.parameter("0.weight").value, before)
 
 
+def test_a_mark_says_where_the_probabilities_were_before_the_change(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage
+) -> None:
+    page = open_page(shipped_lens.address, "#/what_if")
+    page.locator(".probabilities tr").first.wait_for()
+    assert page.locator(".probabilities u").count() == page.get_by_text("before the change").count() == 0
+    bias = first_image.parameter("11.bias").value
+    page.goto("about:blank")
+    page.goto(f"{shipped_lens.address}#/what_if?edits=11.bias:3={float(bias[3]) + 4}")
+    page.get_by_text("before the change").wait_for()
+    places = page.evaluate(
+        """() => [...document.querySelectorAll(".probabilities .track")].map((track) => {
+        const [whole, mark] = [track, track.querySelector("u")].map((one) => one.getBoundingClientRect());
+        return ((mark.left + mark.right) / 2 - whole.left) / whole.width; })"""
+    )
+    assert np.allclose(places, first_image.probabilities, atol=0.003)
+
+
+def test_a_gradient_that_is_0_everywhere_has_no_scale(shipped_lens: Lens, first_image: Pass, open_page: OpenPage) -> None:
+    relu = node_of(first_image, "maximum")
+    value, (edge,) = first_image.row(relu).value, first_image.row(relu).edges
+    for places, alone in ((value == 0, "all 0"), (value > 0, None)):
+        unit = np.argwhere(places)[0].tolist()
+        assert first_image.local(relu, edge.position, tuple(unit)).row.any() == (alone is None)
+        page = open_page(shipped_lens.address, f"#/node/{relu}?unit={','.join(map(str, unit[1:]))}")
+        legend = page.locator("figure[data-name^='row of the local gradient'] .legend").first
+        legend.wait_for()
+        assert (legend.inner_text() == alone) == (alone is not None)
+
+
 def test_a_pixel_is_chosen_and_changed_by_the_keyboard(shipped_lens: Lens, open_page: OpenPage) -> None:
     page = open_page(shipped_lens.address, "#/what_if?what=pixel")
     picture = page.locator("figure[data-name=image] canvas")

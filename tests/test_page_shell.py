@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from browser import wait_for_view
 from chainrule.lens.server.serving import LensServer
 from lens_server import Lens, served
@@ -133,7 +135,17 @@ def test_a_page_sends_its_token_to_no_other_server_that_listens_there_later(ship
         again.stop()
 
 
-def test_a_narrow_window_is_enough(shipped_lens: Lens, open_page: OpenPage) -> None:
-    page = open_page(shipped_lens.address, "#/graph", size=(400, 800))
-    page.locator(".box").first.wait_for()
+@pytest.mark.parametrize(
+    ("fragment", "part"), [("#/graph", ".box"), ("#/backward?step=20", ".way .legend"), ("#/backward?step=12", ".local .kind")]
+)
+def test_a_narrow_window_is_enough(shipped_lens: Lens, open_page: OpenPage, fragment: str, part: str) -> None:
+    page = open_page(shipped_lens.address, fragment, size=(400, 800))
+    page.locator(part).first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("name", ["nothing", "constructor"])  # the second is a name that every object of JavaScript has
+def test_an_unknown_view_is_the_first_one_and_its_tab_says_so(shipped_lens: Lens, open_page: OpenPage, name: str) -> None:
+    page = open_page(shipped_lens.address, f"#/{name}")
+    page.locator(".graph .box").first.wait_for()
+    assert page.locator(".tabs [aria-current]").all_inner_texts() == ["Graph"]

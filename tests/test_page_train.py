@@ -84,6 +84,24 @@ def test_the_heat_map_is_read_by_the_keyboard(trained_lens: Lens, open_page: Ope
     assert f"step {health['steps'][-1]:,}" in said
 
 
+@pytest.mark.parametrize(
+    "group", ["[data-title='Gradient flow'] .labels", "[data-title='Update per weight'] .labels", ".strips"]
+)
+def test_rows_are_one_stop_of_tab_and_arrow_keys_go_along_them(trained_lens: Lens, open_page: OpenPage, group: str) -> None:
+    page = open_page(trained_lens.address, "#/train")
+    links = page.locator(f"{group} a")
+    links.first.wait_for()
+    assert page.locator(f"{group} a[tabindex='0']").count() == 1
+    names = links.all_inner_texts()
+    focused = "() => document.activeElement.innerText"
+    links.first.focus()
+    for key, place in (("ArrowDown", 1), ("ArrowUp", 0), ("ArrowUp", 0), ("End", -1), ("ArrowDown", -1), ("Home", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == names[place]
+    page.keyboard.press("ArrowDown")
+    assert page.locator(f"{group} a[tabindex='0']").all_inner_texts() == [names[1]]
+
+
 def test_dead_units_are_counted(trained_lens: Lens, open_page: OpenPage) -> None:
     units = trained_lens.get("/api/history?since=0")["health"]["units"]
     page = open_page(trained_lens.address, "#/train")

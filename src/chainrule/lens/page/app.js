@@ -39,7 +39,7 @@ export function App() {
   const meta = useStore((state) => state.meta);
   const trouble = useStore((state) => state.trouble);
   useEffect(listenToKeys, []);
-  const view = COMPONENTS[asked] && (asked !== "train" || offered(meta).includes(asked)) ? asked : firstView(meta);
+  const view = Object.hasOwn(COMPONENTS, asked) && (asked !== "train" || offered(meta).includes(asked)) ? asked : firstView(meta);
   const View = COMPONENTS[view];
   return html`
     <a class="skip" href="#main" onClick=${toMain}>To the content</a>

@@ -49,6 +49,9 @@ export function limitOf(...arrays) {
   return Math.max(0, ...sizes) || 1;
 }
 
+/** Whether an array has no number but 0; one that is not finite is not 0. */
+export const isZero = ({ min, max, nonfinite }) => min === 0 && max === 0 && !nonfinite;
+
 /** The largest size in rows of numbers; null stands for one that is not finite. */
 export const largestSize = (rows) =>
   rows.reduce((most, row) => row.reduce((found, one) => Math.max(found, Math.abs(one ?? 0)), most), 0);

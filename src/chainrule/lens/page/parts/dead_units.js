@@ -4,10 +4,12 @@ import { grouped } from "../numbers.js";
 import { link } from "../router.js";
 import { html, useEffect, useRef } from "../html.js";
 import { layerName } from "../words.js";
+import { useRoving } from "./roving.js";
 import { Numbers } from "./table.js";
 
 /** The units as they were counted last, or, with `step`, when the last epoch ended that was over by then. */
 export function DeadUnits({ units, step = Infinity }) {
+  const roving = useRoving();
   if (!units.length) return null;
   const taken = units[0].censuses.filter((one) => one.epoch > 0);
   const last = taken.findLast((one) => one.step <= step);
@@ -20,6 +22,7 @@ export function DeadUnits({ units, step = Infinity }) {
       </p>
     </figure>`;
   const layers = units.map((unit) => ({ ...unit, ...censusOf(unit, last.step) }));
+  const linked = layers.filter((one) => one.node !== null);
   const when = step === Infinity ? "the last epoch" : `epoch ${grouped(last.epoch)}, which ended with step ${grouped(last.step)}`;
   const count = layers.reduce((sum, one) => sum + one.dead.length, 0);
   const all = layers.reduce((sum, one) => sum + one.channels, 0);
@@ -34,11 +37,11 @@ export function DeadUnits({ units, step = Infinity }) {
     <p class="says">
       ${count ? `${grouped(count)} of ${grouped(all)} channels were 0 for every image of ${when}: a dead unit passes no gradient and never learns again.` : `None: each of ${grouped(all)} channels was above 0 for some image of ${when}.`}
     </p>
-    <div class="strips">
+    <div class="strips" onKeyDown=${roving.onKeyDown}>
       ${layers.map(
         (one) =>
           html`<span class="strip-label"
-              >${one.node === null ? layerName(one.op, one.path) : html`<a href=${link("node", one.node)}>${layerName(one.op, one.path)}</a>`}</span
+              >${one.node === null ? layerName(one.op, one.path) : html`<a href=${link("node", one.node)} tabindex=${roving.tabindex(linked.indexOf(one))}>${layerName(one.op, one.path)}</a>`}</span
             >
             <${Strip} layer=${one} />
             <span class=${one.dead.length ? "strip-count bad" : "strip-count"}

@@ -5,6 +5,7 @@ import { brief, grouped } from "../numbers.js";
 import { link } from "../router.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { Legend } from "./legend.js";
+import { useRoving } from "./roving.js";
 import { Numbers } from "./table.js";
 import { useDark } from "./theme.js";
 
@@ -18,6 +19,8 @@ const ZERO = 0xff6b6860; // 0, which has no logarithm
 export function HeatMap({ title, says, steps, values, rows, onPick, children }) {
   const canvas = useRef(null);
   const dark = useDark();
+  const roving = useRoving();
+  const linked = rows.filter((row) => row.node !== null);
   const [at, setAt] = useState(null);
   const [low, high] = rangeOf(values);
   const group = Math.ceil(steps.length / MOST_COLUMNS);
@@ -58,8 +61,8 @@ export function HeatMap({ title, says, steps, values, rows, onPick, children }) 
     </figcaption>
     ${says && html`<p class="says">${says}</p>`}
     <div class="map" style=${{ "--rows": rows.length }}>
-      <ol class="labels">
-        ${rows.map((row) => html`<li>${row.node === null ? row.label : html`<a href=${link("node", row.node)}>${row.label}</a>`}</li>`)}
+      <ol class="labels" aria-label=${`Rows of ${title}`} onKeyDown=${roving.onKeyDown}>
+        ${rows.map((row) => html`<li>${row.node === null ? row.label : html`<a href=${link("node", row.node)} tabindex=${roving.tabindex(linked.indexOf(row))}>${row.label}</a>`}</li>`)}
       </ol>
       <div class="cells">
         <canvas

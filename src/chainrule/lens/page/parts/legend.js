@@ -7,8 +7,10 @@ import { useDark } from "./theme.js";
 
 const STRIPES = 24;
 
-export function Legend({ scale = "signed", limit = 1, low = 0, high = 1, title = "" }) {
+/** Where there is nothing but 0 (`none`) no end of a scale means anything, and that is said instead. */
+export function Legend({ scale = "signed", limit = 1, low = 0, high = 1, title = "", none = false }) {
   const range = scaleOf(scale, { limit, low, high, dark: useDark() });
+  if (none) return html`<span class="legend">all 0</span>`;
   const stripes = [...Array(STRIPES).keys()].map((one) => range.css(one / (STRIPES - 1)));
   const step = 100 / STRIPES;
   return html`<span class="legend" role="img" aria-label=${`Colours from ${brief(range.low)} to ${brief(range.high)}`}>

@@ -1,7 +1,7 @@
 /** An array with its name, its picture (or its number, if it is one), its legend and its numbers. */
 
 import { arrange, unravel } from "../draw/arrange.js";
-import { limitOf, scaleOf } from "../draw/scales.js";
+import { isZero, limitOf, scaleOf } from "../draw/scales.js";
 import { brief, exact, grouped, ofOneImage, shapeText, sizeOf } from "../numbers.js";
 import { html, useState } from "../html.js";
 import { Legend } from "./legend.js";
@@ -42,7 +42,7 @@ export function Picture({ tensor, title, name, scale = "signed", limit, width = 
     ${tensor.nonfinite > 0 && html`<p class="bad">${grouped(tensor.nonfinite)} are not finite</p>`}
     ${many > 0 && html`<p class="hint">${grouped(many)} more channels</p>`}
     ${shrunk && html`<p class="hint">every ${tensor.step.at(-1)}th row and column</p>`}
-    ${legend && !few && html`<${Legend} scale=${scale} limit=${range} low=${tensor.min} high=${tensor.max} />`}
+    ${legend && !few && html`<${Legend} scale=${scale} limit=${range} low=${tensor.min} high=${tensor.max} none=${scale === "signed" && isZero(tensor)} />`}
   </figure>`;
 }
 

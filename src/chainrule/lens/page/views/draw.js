@@ -2,6 +2,7 @@
 
 import { post, tensor } from "../api.js";
 import { GREYS, blank, drawingOf, drawingOfValues, outlineOf, rowsOf, textOf } from "../drawing.js";
+import { isZero } from "../draw/scales.js";
 import { html, useRef, useState } from "../html.js";
 import { brief, exact, percent } from "../numbers.js";
 import { Trouble, Waiting, useAsked } from "../parts/asked.js";
@@ -345,7 +346,7 @@ function Towards({ gradient, loss, drawing, height, width, name, picked, of, fol
       </span>
       <div class="under">
         <span class="formula">−<${Derivative} of="e" by="pixel" /></span>
-        <${Legend} limit=${limit} />
+        <${Legend} limit=${limit} none=${isZero(shown)} />
         <${Numbers} title=${`Minus the gradient for ${name}`} rows=${() => rowsOfTensor(shown)} />
       </div>
     </figure>

@@ -2,11 +2,11 @@
 
 import { get, post, tensor } from "../api.js";
 import { html, useMemo } from "../html.js";
-import { brief, grouped, percent } from "../numbers.js";
+import { brief, grouped } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
 import { DeadUnits } from "../parts/dead_units.js";
 import { Picture } from "../parts/picture.js";
-import { className } from "../parts/sample.js";
+import { Probabilities } from "../parts/probabilities.js";
 import { Stepper } from "../parts/stepper.js";
 import { imageOf, posted } from "../passes.js";
 import { adjust, here, useRoute } from "../router.js";
@@ -75,25 +75,13 @@ function Weights({ name, step, last }) {
 
 /** What the network took the image for. */
 function Outcome({ step }) {
-  const meta = useStore((state) => state.meta);
   const image = imageOf(useRoute().query);
   const asked = useAsked(() => post("/api/time/trace", { step, ...posted(image) }), [step, image]);
   if (!asked.answer) return html`<h2>This image</h2><${Waiting} asked=${asked} what="…" />`;
   const { probabilities, loss, label } = asked.answer;
-  const order = probabilities.map((_, i) => i).sort((one, other) => probabilities[other] - probabilities[one]);
-  const shown = probabilities.length <= 10 ? probabilities.map((_, i) => i) : [...new Set([label, ...order.slice(0, 9)])];
   return html`<h2>This image</h2>
     <p>The loss was <b class="number" data-loss=${loss}>${brief(loss, 4)}</b>.</p>
-    <table class="bars">
-      ${shown.map(
-        (i) =>
-          html`<tr class=${i === label ? "of-label" : ""}>
-            <th scope="row">${className(meta, i)}</th>
-            <td class="track"><i style=${{ width: `${100 * probabilities[i]}%`, background: "var(--accent)" }} /></td>
-            <td class="number">${percent(probabilities[i])}</td>
-          </tr>`,
-      )}
-    </table>`;
+    <${Probabilities} probabilities=${probabilities} label=${label} />`;
 }
 
 /** How much gradient arrived at each layer, at the sample that is nearest. */

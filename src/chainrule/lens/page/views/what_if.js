@@ -7,12 +7,11 @@ import { brief, exact, ofOneImage, percent } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
 import { Name } from "../parts/formula.js";
 import { Picture } from "../parts/picture.js";
-import { className } from "../parts/sample.js";
+import { Probabilities } from "../parts/probabilities.js";
 import { WithNetwork } from "../parts/subject.js";
 import { Numbers } from "../parts/table.js";
 import { pixelsOf, useTensor } from "../passes.js";
 import { adjust, link, useRoute } from "../router.js";
-import { useStore } from "../store.js";
 
 const MOST_SHOWN = 14; // changed nodes
 const PIXEL = "pixel";
@@ -170,7 +169,6 @@ function Result({ network, pass, edits }) {
     () => (settled ? post("/api/what_if", { trace: pass.trace, edits: editsOf(settled).map(asAsked) }) : null),
     [settled, pass.trace],
   );
-  const meta = useStore((state) => state.meta);
   const { before, after, predicted, probabilities, changed, silenced } = (settled && asked.answer) || {
     before: pass.loss,
     after: pass.loss,
@@ -189,7 +187,7 @@ function Result({ network, pass, edits }) {
   >
     <${Losses} before=${before} after=${after} predicted=${predicted} />
     <h2>Probabilities</h2>
-    <${Probabilities} meta=${meta} before=${pass.probabilities} after=${probabilities} label=${pass.label} />
+    <${Probabilities} probabilities=${probabilities} label=${pass.label} before=${settled && asked.answer ? pass.probabilities : null} />
     ${silenced.length > 0 && html`<${Silenced} network=${network} silenced=${silenced} />`}
     <h2>Nodes that change</h2>
     <${Changed} network=${network} changed=${changed} />
@@ -223,24 +221,6 @@ function Losses({ before, after, predicted }) {
 }
 
 const signed = (number) => (number > 0 ? `+${brief(number, 4)}` : brief(number, 4));
-
-function Probabilities({ meta, before, after, label }) {
-  const order = before.map((_, i) => i).sort((one, other) => after[other] - after[one]);
-  const shown = before.length <= 10 ? before.map((_, i) => i) : [...new Set([label, ...order.slice(0, 9)])];
-  return html`<table class="bars">
-    ${shown.map(
-      (i) =>
-        html`<tr class=${i === label ? "of-label" : ""}>
-          <th scope="row">${className(meta, i)}</th>
-          <td class="track">
-            <i style=${{ width: `${100 * after[i]}%`, background: "var(--accent)" }} />
-            <u style=${{ left: `${100 * before[i]}%` }} title=${`before: ${percent(before[i])}`} />
-          </td>
-          <td class="number">${percent(after[i])}</td>
-        </tr>`,
-    )}
-  </table>`;
-}
 
 /** Channels of units that give nothing but 0 for this image since the change: no gradient passes them. */
 function Silenced({ network, silenced }) {
