@@ -293,6 +293,18 @@ def test_a_gradient_that_is_0_everywhere_has_no_scale(shipped_lens: Lens, first_
         assert (legend.inner_text() == alone) == (alone is not None)
 
 
+def test_what_is_typed_stays_while_the_page_draws_itself(shipped_lens: Lens, open_page: OpenPage) -> None:
+    page = open_page(shipped_lens.address, "#/what_if?what=0.bias&at=2")
+    page.locator("[data-gradient]").wait_for()
+    field = page.get_by_label("New value as a number")
+    field.fill("-100")
+    page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")  # after which each view draws itself
+    page.evaluate("() => new Promise((later) => requestAnimationFrame(() => requestAnimationFrame(later)))")
+    assert field.input_value() == "-100"
+    field.press("Enter")
+    page.get_by_text("0.bias [2] ← −100").wait_for()
+
+
 def test_a_pixel_is_chosen_and_changed_by_the_keyboard(shipped_lens: Lens, open_page: OpenPage) -> None:
     page = open_page(shipped_lens.address, "#/what_if?what=pixel")
     picture = page.locator("figure[data-name=image] canvas")

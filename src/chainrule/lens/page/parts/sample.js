@@ -7,6 +7,7 @@ import { adjust, here, useRoute } from "../router.js";
 import { useStore } from "../store.js";
 import { html, useEffect } from "../html.js";
 import { useAsked } from "./asked.js";
+import { NumberField } from "./number_field.js";
 import { Raster } from "./raster.js";
 
 export function Sample() {
@@ -68,13 +69,12 @@ function Numbered({ index, pass }) {
         >
           ‹
         </button>
-        <input
-          type="number"
-          aria-label="Number of the image"
+        <${NumberField}
+          label="Number of the image"
           min="0"
           max=${count - 1}
           value=${index}
-          onChange=${(event) => adjust({ image: Math.min(Math.max(Math.round(Number(event.target.value)) || 0, 0), count - 1) })}
+          choose=${(text) => adjust({ image: Math.min(Math.max(Math.round(Number(text)) || 0, 0), count - 1) })}
         />
         <button
           class="quiet"

@@ -7,6 +7,7 @@ import { Chart } from "../parts/chart.js";
 import { ExpressionGraph, SIZES } from "../parts/expression_graph.js";
 import { Backwards, Forwards } from "../parts/expression_steps.js";
 import { Derivative, Name } from "../parts/formula.js";
+import { NumberField } from "../parts/number_field.js";
 import { useQuery } from "../parts/query.js";
 import { Numbers } from "../parts/table.js";
 
@@ -371,13 +372,12 @@ function Descent({ answers, rate, fixed, set, steps }) {
     <div class="bar">
       <label class="formula"
         >η
-        <input
-          type="number"
-          aria-label="Learning rate"
+        <${NumberField}
+          label="Learning rate"
           min="0"
           step="any"
           value=${rate}
-          onChange=${(event) => event.target.value !== "" && set({ rate: Number(event.target.value), values: JSON.stringify(now.values), steps: undefined })}
+          choose=${(text) => set({ rate: Number(text), values: JSON.stringify(now.values), steps: undefined })}
         />
       </label>
       <button class="main" disabled=${!canStep} onClick=${() => set({ steps: steps + 1 })}>Step</button>

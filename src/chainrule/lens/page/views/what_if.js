@@ -6,6 +6,7 @@ import { placeOf } from "../network.js";
 import { brief, exact, ofOneImage, percent } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
 import { Name } from "../parts/formula.js";
+import { NumberField } from "../parts/number_field.js";
 import { Picture } from "../parts/picture.js";
 import { Probabilities } from "../parts/probabilities.js";
 import { WithNetwork } from "../parts/subject.js";
@@ -107,13 +108,7 @@ function Choice({ network, pass, what, edits, change }) {
         value=${now}
         onInput=${(event) => set(event.target.value)}
       />
-      <input
-        type="number"
-        aria-label="New value as a number"
-        step="any"
-        value=${exact(now)}
-        onChange=${(event) => event.target.value !== "" && set(event.target.value)}
-      />
+      <${NumberField} label="New value as a number" step="any" value=${exact(now)} choose=${set} />
       <button onClick=${() => set(now - (isPixel ? 0.1 : 0.01))}>−${isPixel ? 0.1 : 0.01}</button>
       <button onClick=${() => set(now + (isPixel ? 0.1 : 0.01))}>+${isPixel ? 0.1 : 0.01}</button>
     </div>
