@@ -27,8 +27,9 @@ def wait_for_view(page: Page, fragment: str) -> None:
 
 def why_no_browser() -> str:
     """What is missing for a browser; empty if nothing is."""
-    if find_spec("playwright") is None:
-        return "the package playwright is not installed"
+    for package in ("playwright", "axe_playwright_python"):
+        if find_spec(package) is None:
+            return f"the package {package} is not installed"
     if not any(map(shutil.which, NAMES)):
         return f"there is no browser: none of {', '.join(NAMES)} is on the PATH"
     return ""

@@ -1186,6 +1186,7 @@ def test_nothing_that_a_run_folder_holds_is_executed(run: Path) -> None:
                     found.add((str(file.relative_to(package)), called))
     assert found == {
         ("__init__.py", "importlib.import_module"),  # parts of the package by names that it has
+        ("train/__init__.py", "importlib.import_module"),
         ("train/step.py", "compile"),  # chainrule's own
         ("tensor/compiled.py", "compile"),
         ("models/own.py", "exec"),  # a network of somebody's own, whose file was named, and is no part of a run folder

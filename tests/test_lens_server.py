@@ -12,8 +12,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.data import mnist
+from chainrule.errors import UserError
+from chainrule.lens.server.refusals import refusal_of
 from chainrule.lens.server.subject import Subject
-from chainrule.train import RunFolder
+from chainrule.train import RunFolder, command_line
 from chainrule.train.diagnosis.health_record import read_health
 from lens_server import GrowingRun, Lens, served
 from recordings import Recording
@@ -171,11 +173,14 @@ def test_a_run_without_a_model_yet_has_its_history_alone(trained_run: Path, tmp_
             f"{run.path} holds no trained model yet, as that is written after the first epoch. "
             "Wait until the first epoch is over; its history can be seen meanwhile."
         )
+        run.lock.release()  # as if it had been killed
+        assert lens.refused("/api/graph", 409).endswith(
+            f"The training does not run any more: go on with it by `{command_line('train', '--resume', run.path)}`."
+        )
         shutil.copy(trained_run / "model.safetensors", run.path)
         after = lens.get(f"/api/history?since={before['next']}")
         assert None not in [one["node"] for one in after["health"]["layers"]]
         assert lens.get("/api/meta")["image"] == {"channels": 1, "height": 12, "width": 12}
-    run.lock.release()
 
 
 def test_a_dead_network_is_named_in_a_sentence_with_its_node(trained_run: Path, tmp_path: Path) -> None:
@@ -297,3 +302,19 @@ def test_headers_keep_other_pages_out(shipped_lens: Lens) -> None:
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == ("no-store" if path.startswith("/api") else "no-cache")
         assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "hint"),
+    [
+        ("unknown function 'foo': Known: exp, log", "Unknown function 'foo'.", "Known: exp, log."),
+        ("unknown model 'x': did you mean 'y'? Known: y, z", "Unknown model 'x'.", "Did you mean 'y'? Known: y, z."),
+        ("at 3: unknown name 'w': give it a value, such as w=1. Given: a", None, "Give it a value, such as w=1. Given: a."),
+        ("the value must be finite: give another", "The value must be finite.", "Give another."),
+        ("no remedy here", "No remedy here.", ""),
+    ],
+)
+def test_an_error_is_taken_apart_into_what_is_the_matter_and_what_to_do(message: str, error: str | None, hint: str) -> None:
+    refusal = refusal_of(UserError(message))
+    assert refusal.hint == hint
+    assert error is None or refusal.error == error

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chainrule.lens.server import timeline
+from chainrule.lens.server.subject import Subject
 from chainrule.lens.tracing import Tracer
 from chainrule.train import RunFolder, model_of_run
 from chainrule.train.snapshots import kept_steps, read_snapshot
-from lens_server import Lens
+from lens_server import Lens, served
 
 
 def test_the_steps_that_can_be_looked_back_at(trained_lens: Lens, trained_run: Path) -> None:
@@ -69,3 +71,20 @@ def test_what_cannot_be_looked_back_at(trained_lens: Lens, shipped_lens: Lens, m
     assert answer.status == 409
     assert "only the smallest parameters are kept at each step" in answer.json["error"]
     assert trained_lens.get("/api/time")["whole"] is False
+
+
+def test_a_damaged_snapshot_is_left_out_and_named(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    folder = tmp_path / "run" / "snapshots"
+    steps = kept_steps(folder)
+    files = sorted(folder.iterdir())
+    assert len(files) == len(steps)
+    for file in (files[1], files[-1]):
+        file.write_bytes(file.read_bytes()[:-9])
+    with served(Subject.of_run(RunFolder.open(tmp_path / "run"))) as lens:
+        said = lens.get("/api/time")
+    lost = set(steps) - set(said["steps"])
+    assert said["damaged"] == sorted(lost)
+    assert len(lost) == 2
+    assert said["whole"] is True
+    assert "0.weight" in said["parameters"]

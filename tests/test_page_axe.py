@@ -9,14 +9,10 @@ import pytest
 
 from lens_server import Lens
 
-pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is not installed")
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from browser import OpenPage
-
-CHECKER = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 VIEWS = {
     "#/train": ".heat canvas",
@@ -35,7 +31,7 @@ VIEWS = {
 
 
 def watched(page: Page) -> None:
-    page.add_init_script(CHECKER)
+    page.add_init_script((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
 
 
 def violations(page: Page) -> list[dict[str, Any]]:

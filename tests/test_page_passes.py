@@ -193,6 +193,20 @@ def test_a_window_slides_over_the_padded_image(shipped_lens: Lens, first_image: 
         assert padded.count() == int((~expected.inside).sum())
 
 
+@pytest.mark.parametrize(("typed", "chosen"), [("4", 4), ("99", 5), ("-3", 0), ("2.6", 3)])
+def test_a_filter_that_is_typed_is_the_one_that_the_address_has(
+    shipped_lens: Lens, first_image: Pass, open_page: OpenPage, typed: str, chosen: int
+) -> None:
+    conv = node_of(first_image, "conv2d")
+    page = open_page(shipped_lens.address, f"#/node/{conv}?unit=2,999,-1")  # a place outside, which becomes the nearest inside
+    field = page.get_by_label("filter", exact=True)
+    field.fill(typed)
+    field.press("Enter")
+    page.wait_for_function("(chosen) => location.hash.includes(`output=${chosen}`)", arg=chosen)
+    page.locator(".sliding[data-place='27,0']").wait_for()
+    assert field.input_value() == str(chosen)
+
+
 def test_weighted_patches_add_up_to_the_gradient_of_the_weight(
     shipped_lens: Lens, first_image: Pass, open_page: OpenPage
 ) -> None:

@@ -71,7 +71,7 @@ def modules(model: Module, nodes: list[Node]) -> list[dict[str, Any]]:
     kinds |= dict.fromkeys((node.origin.function for node in nodes if node.origin.function not in kinds), "function")
     around |= {node.origin.function for node in nodes}
     return [
-        {"path": path, "parent": path.rpartition(".")[0], "kind": kind, "calls": 1}
+        {"path": path, "parent": path.rpartition(".")[0], "kind": kind}
         for path, kind in kinds.items()
         if path in around and path
     ]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from chainrule.errors import UserError
+
+_UNKNOWN = re.compile(r"(.*?\bunknown .*?): ((?:[^:]*[?.] )?(?:Known|Given): .*)")
+"""What is said of a name that is not known, behind whatever names the place: what may be meant, and all that are known."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, too
@@ -14,8 +19,13 @@ class Refusal(Exception):  # noqa: N818 - an answer, too
 
 
 def refusal_of(error: UserError) -> Refusal:
-    """What a UserError says, taken apart: its remedy, which stands behind its last colon, is the hint."""
+    """What a UserError says, taken apart: its remedy, which stands behind its last colon, is the hint; or what
+    is known, where a name is not."""
     message = " ".join(str(error).split("\n"))
+    unknown = _UNKNOWN.fullmatch(message)
+    if unknown:
+        matter, known = unknown.groups()
+        return Refusal(400, sentence(matter), sentence(known[0].upper() + known[1:]))
     matter, colon, remedy = message.rpartition(": ")
     if not colon or _is_open(matter):
         return Refusal(400, sentence(message))

@@ -25,7 +25,7 @@ from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.tracing import Pass, Tracer
 from chainrule.lens.tracing.image_of_file import image_of_file
 from chainrule.tensor import Tensor
-from chainrule.train import RunFolder, TrainedModel, model_of_run, shipped_model
+from chainrule.train import RunFolder, TrainedModel, command_line, model_of_run, shipped_model
 from chainrule.train.opening import check_data_of_run
 
 Kind = Literal["run", "model", "shipped"]
@@ -113,11 +113,11 @@ class Subject:
         """The same; a Refusal if there is none yet."""
         found = self.trained
         if found is None:
-            raise Refusal(
-                409,
-                f"{self.title} holds no trained model yet, as that is written after the first epoch.",
-                "Wait until the first epoch is over; its history can be seen meanwhile.",
-            )
+            matter = f"{self.title} holds no trained model yet, as that is written after the first epoch."
+            if self.live:
+                raise Refusal(409, matter, "Wait until the first epoch is over; its history can be seen meanwhile.")
+            again = command_line("train", "--resume", self.title if self.run is None else self.run.path)
+            raise Refusal(409, matter, f"The training does not run any more: go on with it by `{again}`.")
         return found
 
     @property

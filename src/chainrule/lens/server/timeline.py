@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from chainrule.display import displayed
+from chainrule.errors import UserError
 from chainrule.lens.server.endpoints import Asked, Endpoint
 from chainrule.lens.server.passes import posted_whole, text_of, traced
 from chainrule.lens.server.payloads import json_response, tensor_response
@@ -12,7 +13,7 @@ from chainrule.lens.server.refusals import Refusal
 from chainrule.lens.server.subject import Subject
 from chainrule.lens.tracing.filters import filters
 from chainrule.train import RunFolder
-from chainrule.train.snapshots import kept_steps, read_snapshot
+from chainrule.train.snapshots import Snapshot, kept_steps, read_snapshot
 
 
 def _run(subject: Subject) -> RunFolder:
@@ -22,13 +23,22 @@ def _run(subject: Subject) -> RunFolder:
 
 
 def _time(subject: Subject, asked: Asked) -> Response:
-    """The steps of which something is known, and what is kept of each."""
+    """The steps of which something is known, and what is kept of each; those whose file is damaged are left out, and named."""
     folder = _run(subject).snapshots
-    steps = kept_steps(folder)
-    last = read_snapshot(folder, steps[-1]) if steps else None
+    steps: list[int] = []
+    damaged: list[int] = []
+    last: Snapshot | None = None
+    for step in kept_steps(folder):
+        try:
+            last = read_snapshot(folder, step)
+        except UserError:
+            damaged.append(step)
+        else:
+            steps.append(step)
     return json_response(
         {
             "steps": steps,
+            "damaged": damaged,
             "parameters": [] if last is None else [name for name, value in last.values.items() if value.ndim > 1],
             "whole": last is not None and last.whole,
         }

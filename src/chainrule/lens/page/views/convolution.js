@@ -3,6 +3,7 @@
 import { brief, exact } from "../numbers.js";
 import { Waiting, useAsked } from "../parts/asked.js";
 import { Matrix, Padded } from "../parts/matrix.js";
+import { NumberField } from "../parts/number_field.js";
 import { aboutPass, useTensor } from "../passes.js";
 import { adjust, useRoute } from "../router.js";
 import { largestSize } from "../draw/scales.js";
@@ -47,12 +48,12 @@ const bounded = (value, count) => Math.min(Math.max(Math.round(Number(value ?? 0
 function Channel({ label, from = 0, count, value, choose }) {
   return html`<label class="channel"
     >${label}
-    <input
-      type="number"
+    <${NumberField}
+      label=${label}
       min=${from}
       max=${from + count - 1}
       value=${value}
-      onInput=${(event) => event.target.value !== "" && choose(event.target.value)}
+      choose=${(text) => choose(from + bounded(text - from, count))}
     />
     <span class="hint">of ${count}</span></label
   >`;
@@ -60,8 +61,9 @@ function Channel({ label, from = 0, count, value, choose }) {
 
 /** A place that the mouse, the arrow keys or a slider moves. */
 function usePlace(height, width, start) {
-  const [place, setPlace] = useState(start);
-  const move = (y, x) => setPlace([Math.min(Math.max(y, 0), height - 1), Math.min(Math.max(x, 0), width - 1)]);
+  const inside = (y, x) => [bounded(y, height), bounded(x, width)];
+  const [place, setPlace] = useState(inside(...start));
+  const move = (y, x) => setPlace(inside(y, x));
   const keys = (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     if (!step) return;

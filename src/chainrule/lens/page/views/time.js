@@ -18,8 +18,12 @@ const PLAY = 700; // milliseconds for each step
 export function TimeView() {
   const asked = useAsked(() => get("/api/time"), []);
   if (!asked.answer) return html`<${Waiting} asked=${asked} what="What is kept of earlier steps is on its way …" />`;
-  if (!asked.answer.steps.length) return html`<p class="hint">This run kept nothing of earlier steps.</p>`;
-  return html`<${Time} kept=${asked.answer} />`;
+  const { steps, damaged } = asked.answer;
+  const lost =
+    damaged.length > 0 &&
+    html`<p class="hint">What was kept after ${damaged.length > 1 ? "steps" : "step"} ${damaged.map(grouped).join(", ")} is damaged, and left out.</p>`;
+  if (!steps.length) return html`${lost || html`<p class="hint">This run kept nothing of earlier steps.</p>`}`;
+  return html`${lost} <${Time} kept=${asked.answer} />`;
 }
 
 function Time({ kept }) {
