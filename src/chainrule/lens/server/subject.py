@@ -116,7 +116,8 @@ class Subject:
             matter = f"{self.title} holds no trained model yet, as that is written after the first epoch."
             if self.live:
                 raise Refusal(409, matter, "Wait until the first epoch is over; its history can be seen meanwhile.")
-            again = command_line("train", "--resume", self.title if self.run is None else self.run.path)
+            assert self.run is not None  # whatever has no run has its model
+            again = command_line("train", "--resume", self.run.path)
             raise Refusal(409, matter, f"The training does not run any more: go on with it by `{again}`.")
         return found
 

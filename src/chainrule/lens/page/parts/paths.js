@@ -10,10 +10,10 @@ import { Derivative, Name, Written } from "./formula.js";
 const DIMMEST = 0.3; // of what lies on a path, however little passes there
 
 /** How a weight stands in an address: `0.weight:2,0,1,1`. */
-export const litText = (name, index) => `${name}:${index.join(",")}`;
+const litText = (name, index) => `${name}:${index.join(",")}`;
 
 /** The paths of the element that the address names as `lit`: `{name, index, shares by node, …}`; null without one. */
-export function useLit(network) {
+export function useLit() {
   const { lit } = useRoute().query;
   const { answer: pass } = usePass();
   const [, name, index] = /^(.+):([\d,]*)$/.exec(lit ?? "") ?? [];

@@ -41,7 +41,7 @@ function Graph({ network, pass }) {
   const room = size.map((one) => Math.max(Math.round(one / 40) * 40, 200));
   const layout = useMemo(() => layoutOf(network, expanded, room), [network, expanded, ...room]);
   const paint = usePaint(network, pass, by);
-  const lit = useLit(network);
+  const lit = useLit();
   const setOpen = (keys) => adjust({ open: keys.size === openable(network).length ? "all" : [...keys].join(" ") || undefined });
   const toggle = (key) => {
     const next = new Set(expanded);
